@@ -1,0 +1,8 @@
+"""Deep unsupervised learning for tables, inside scikit-learn."""
+
+from ._autoencoder import AutoencoderTransformer
+from ._vae import VAETransformer
+
+__version__ = "0.1.0"
+
+__all__ = ["AutoencoderTransformer", "VAETransformer"]

@@ -1,0 +1,347 @@
+"""AutoencoderTransformer."""
+
+import numbers
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from torch.nn import functional as F
+
+from ._base import DENSITY_ROWS, BaseTableModel, chunks_of
+from ._distributions import presence
+from ._modules import LOG_SCALE_MIN, Autoencoder, principal_axes
+from ._nets import TableNet
+from ._objectives import ReconstructionLoss
+
+VARIANCE_ROWS = 2_000  # that explained variances are measured on, at most
+
+
+class AutoencoderTransformer(BaseTableModel):
+    """Non-linear dimensionality reduction by an autoencoder that starts at PCA.
+
+    Encoder and decoder are multilayer perceptrons, each beside a linear path that is
+    initialised from the principal axes while the non-linear branch starts at zero:
+    training starts at PCA and leaves it only for something better. The code is
+    linear, so no component can die. Rows may be numbers, categories, dates and missing
+    values; see the user guide for how a table is encoded.
+
+    Parameters
+    ----------
+    n_components : int or float, default=8
+        Number of components to keep. A float between 0 and 1, with ``ordered=True``,
+        keeps as many as explain that fraction of the variance.
+    hidden_layer_sizes : tuple of int, default=(512, 256)
+        Widths of the encoder's hidden layers; the decoder has them in reverse. With
+        an empty tuple encoder and decoder are linear.
+    activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
+            "silu", "softplus", "tanh"}, default="silu"
+        Of the hidden layers.
+    loss : {"auto", "squared_error", "binary_crossentropy"}, default="auto"
+        How numbers are compared; categories always by cross-entropy.
+        "binary_crossentropy" needs encoded numbers in [0, 1]. "auto" is
+        "squared_error".
+    noise : float, default=0.0
+        Denoising: standard deviation of the noise added to encoded numbers while
+        training, and probability that a category is hidden.
+    ordered : bool, default=False
+        Order the components by importance with nested dropout [2]_: the first k of
+        them are then a good code of size k, for every k.
+    numeric_scaling : {"auto", "quantile", "standard", "minmax"} or None, \
+            default="auto"
+        Encoding of numbers. "auto" is "standard", but None for a table of
+        numbers that all lie in [0, 1], such as pixels.
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Which columns are categories: by dtype (category, string, object, bool), by
+        names, positions or a boolean mask; None for none.
+    handle_unknown : {"error", "ignore"}, default="error"
+        What to do with a category that `fit` has not seen: refuse it, or read it
+        as missing or as a rare or frequent one.
+    latent_density : {"normal", "mixture"} or estimator, default="mixture"
+        Density that is fitted to the codes for `sample`: one normal distribution, a
+        Gaussian mixture, or any estimator with `fit` and `sample`.
+    density_ratio : "auto", classifier or None, default=None
+        Classifier of real and generated rows whose odds weight the generated ones;
+        "auto" uses gradient boosting if held-out rows say that it helps.
+    max_iter : int or "auto", default="auto"
+        Epochs. "auto" gives some 2,500 gradient steps whatever the number of rows,
+        and at least three epochs.
+    batch_size : int or "auto", default="auto"
+        Rows per step. "auto" is about a 32nd of the rows, from 16 to 512.
+    learning_rate_init : float, default=1e-3
+        Step size of AdamW after warm-up; it decays to zero along half a cosine.
+    weight_decay : float, default=0.0
+        Decoupled weight decay of AdamW.
+    early_stopping : bool, default=False
+        Hold out rows, stop when their loss no longer falls, and keep the best weights.
+    validation_fraction : float, default=0.1
+        Fraction of the rows that early stopping holds out.
+    n_iter_no_change : int, default=10
+        Epochs without a gain of `tol` after which early stopping ends training.
+    tol : float, default=1e-4
+        Gain in nats per row that counts for early stopping.
+    warm_start : bool, default=False
+        Go on from the weights of the previous `fit`, with its codec.
+    callbacks : list or None, default=None
+        skorch callbacks.
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1" and so on; "auto" is CUDA where there is one.
+    verbose : int or bool, default=0
+        Show a progress bar over the epochs.
+    random_state : int, RandomState instance or None, default=None
+        The only source of randomness; global generators are neither used nor moved.
+
+    Attributes
+    ----------
+    net_ : TableNet
+        The trained skorch net.
+    codec_ : TableCodec
+        Encodes tables and decodes them.
+    device_ : str
+        Where the net is.
+    n_components_ : int
+        Number of components kept.
+    n_iter_ : int
+        Epochs trained.
+    loss_curve_ : list of float
+        Training loss after each epoch, nats per row.
+    validation_scores_ : list of float or None
+        Minus the loss of held-out rows after each epoch, nats per row; None without
+        early stopping.
+    explained_variance_ratio_ : ndarray of shape (n_components_,) or None
+        With ``ordered=True``: what each component adds to the fraction of the
+        variance of the encoded training table that the reconstruction explains.
+    n_features_in_ : int
+        Number of columns seen by `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if all are strings.
+
+    See Also
+    --------
+    VAETransformer : A density of rows as well, and better samples.
+    GANSampler : Samples by an adversarial game.
+    sklearn.decomposition.PCA : The linear optimum that this one starts from.
+
+    References
+    ----------
+    .. [1] G. Hinton and R. Salakhutdinov, "Reducing the dimensionality of data with
+       neural networks", Science 313, 2006.
+    .. [2] O. Rippel, M. Gelbart and R. Adams, "Learning ordered representations with
+       nested dropout", ICML 2014.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_unsup import AutoencoderTransformer
+    >>> X = load_iris().data
+    >>> reducer = AutoencoderTransformer(2, max_iter=20, random_state=0).fit(X)
+    >>> reducer.transform(X).shape
+    (150, 2)
+    >>> reducer.sample(3).shape
+    (3, 4)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseTableModel._parameter_constraints,
+        "n_components": [
+            Interval(numbers.Integral, 1, None, closed="left"),
+            Interval(numbers.Real, 0, 1, closed="neither"),
+        ],
+        "loss": [StrOptions({"auto", "squared_error", "binary_crossentropy"})],
+        "noise": [Interval(numbers.Real, 0, None, closed="left")],
+        "ordered": ["boolean"],
+    }
+
+    _default_scaling = "standard"
+    _pixel_columns = 1
+
+    def __init__(
+        self,
+        n_components=8,
+        *,
+        hidden_layer_sizes=(512, 256),
+        activation="silu",
+        loss="auto",
+        noise=0.0,
+        ordered=False,
+        numeric_scaling="auto",
+        categorical_features="from_dtype",
+        handle_unknown="error",
+        latent_density="mixture",
+        density_ratio=None,
+        max_iter="auto",
+        batch_size="auto",
+        learning_rate_init=1e-3,
+        weight_decay=0.0,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        tol=1e-4,
+        warm_start=False,
+        callbacks=None,
+        device="auto",
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.loss = loss
+        self.noise = noise
+        self.ordered = ordered
+        self.numeric_scaling = numeric_scaling
+        self.categorical_features = categorical_features
+        self.handle_unknown = handle_unknown
+        self.latent_density = latent_density
+        self.density_ratio = density_ratio
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def score_samples(self, X):
+        """Log-likelihood of each row given its own code.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            Nats of the encoded row; low for rows unlike those of the training. Each
+            number has the standard deviation that its residuals had in training.
+        """
+        check_is_fitted(self)
+        rows = self._upload(self._check_table(X, reset=False))
+        scores = []
+        for part in chunks_of(len(rows)):
+            chunk = rows[part][0]
+            distribution = self.distribution(self._encode_rows(chunk))
+            scores.append(distribution.log_prob(*chunk))
+        return torch.cat(scores).cpu().numpy().astype(np.float64)
+
+    def distribution(self, codes):
+        """Distribution of rows given codes (n, n_components_) on the device."""
+        hidden = self.net_.module_.n_components - codes.shape[1]
+        return super().distribution(F.pad(codes, (0, hidden)) if hidden else codes)
+
+    @property
+    def _n_features_out(self):
+        return self.n_components_
+
+    def _encode_rows(self, rows):
+        return super()._encode_rows(rows)[:, : self.n_components_]
+
+    def _build_net(self, rows, rng):
+        layout = self.codec_.layout_
+        bernoulli = self.loss == "binary_crossentropy"
+        if bernoulli:
+            self._check_unit_interval(rows.x_num)
+        net = TableNet(
+            Autoencoder,
+            ReconstructionLoss,
+            module__layout=layout,
+            module__n_components=self._n_trained(layout),
+            module__hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            module__activation=self.activation,
+            module__bernoulli=bernoulli,
+            module__noise=float(self.noise),
+            module__ordered=bool(self.ordered),
+            criterion__layout=layout,
+            criterion__bernoulli=bernoulli,
+            **self._net_options(len(rows), rng),
+        ).initialize()
+        start_at_pca(net.module_, rows, bernoulli)
+        self.n_components_ = net.module_.n_components
+        return net
+
+    def _default_steps(self, n_rows):
+        return 2_500
+
+    def _n_trained(self, layout):
+        if isinstance(self.n_components, numbers.Integral):
+            return int(self.n_components)
+        if not self.ordered:
+            raise ValueError(
+                f"n_components={self.n_components} is a fraction of the variance, "
+                "which only ordered components can be cut at: pass ordered=True, or an "
+                "int."
+            )
+        return min(layout.width, 64)
+
+    def _measure(self, rows, rng):
+        """Residual scales, and explained variances where components are ordered."""
+        module = self.net_.module_.eval()
+        index = torch.from_numpy(rng.permutation(len(rows))).to(self.device_)
+        self.n_components_ = module.n_components
+        if not module.bernoulli:
+            set_residual_scales(module, rows[index[:DENSITY_ROWS]][0])
+        self.explained_variance_ratio_ = None
+        if self.ordered:
+            ratios = explained_variance_ratios(module, rows[index[:VARIANCE_ROWS]][0])
+            if not isinstance(self.n_components, numbers.Integral):
+                enough = np.cumsum(ratios) >= self.n_components
+                self.n_components_ = int(enough.argmax()) + 1 if enough.any() else -1
+                if self.n_components_ < 0:
+                    self.n_components_ = len(ratios)
+            self.explained_variance_ratio_ = ratios[: self.n_components_]
+
+
+@torch.no_grad()
+def start_at_pca(module, rows, bernoulli):
+    """Make the linear paths the principal axes of (a part of) the encoded rows."""
+    step = max(1, len(rows) // DENSITY_ROWS)
+    x = module.table(rows.x_num[::step], rows.x_cat[::step])
+    mean, axes = principal_axes(x, module.n_components)
+    module.encoder.start_at(axes, -axes @ mean)
+    if bernoulli:
+        # The logit's tangent at 1/2: reconstructions start near PCA's.
+        n = module.layout.n_numeric
+        axes, mean = axes.clone(), mean.clone()
+        axes[:, :n] *= 4.0
+        mean[:n] = 4.0 * (mean[:n] - 0.5)
+    module.decoder.start_at(axes.t(), mean)
+
+
+@torch.no_grad()
+def set_residual_scales(module, rows):
+    """Log standard deviation of each number's residual over the rows."""
+    x_num, x_cat = rows
+    total, count = torch.zeros_like(module.log_scale), 0.0
+    for part in chunks_of(len(x_num)):
+        chunk = x_num[part], x_cat[part]
+        location = module.decode(module.encode(*chunk))[:, : x_num.shape[1]]
+        squares = (location - chunk[0]).square()
+        present = presence(module.layout, chunk[1])
+        present = torch.ones_like(squares) if present is None else present
+        total += (squares * present).sum(0)
+        count = count + present.sum(0)
+    variance = total / torch.clamp(torch.as_tensor(count), min=1)
+    module.log_scale.copy_(0.5 * variance.clamp_min(1e-12).log())
+    module.log_scale.clamp_(min=LOG_SCALE_MIN)
+
+
+@torch.no_grad()
+def explained_variance_ratios(module, rows):
+    """Gain in explained variance of the encoded table by each component, in order."""
+    x = module.table(*rows)
+    spread = (x - x.mean(0)).square().sum().clamp_min(1e-30)
+    codes = module.encode(*rows)
+    explained = []
+    for k in range(1, module.n_components + 1):
+        kept = torch.zeros_like(codes)
+        kept[:, :k] = codes[:, :k]
+        rebuilt = module.distribution(module.decode(kept)).mean()
+        explained.append(1.0 - ((x - rebuilt).square().sum() / spread).item())
+    return np.diff(explained, prepend=0.0)

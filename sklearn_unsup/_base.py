@@ -1,0 +1,549 @@
+"""The shell that the three models share: tables in, tables out, one net between."""
+
+import numbers
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils._param_validation import Hidden, Interval, StrOptions
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    check_is_fitted,
+    validate_data,
+)
+from skorch.helper import predefined_split
+
+from ._batches import Rows, default_batch_size, steps_per_epoch
+from ._modules import ACTIVATIONS
+from ._sampling import Proposals, TableSampler
+from ._table import TableCodec
+
+CHUNK_ROWS = 16_384  # of a pass without gradients; bounds memory, changes no result
+DENSITY_ROWS = 20_000  # codes that the latent density is fitted to, at most
+MIN_EPOCHS = 3
+
+NET_PARAMETERS = {
+    "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
+    "hidden_layer_sizes": ["array-like"],
+    "activation": [StrOptions(set(ACTIVATIONS))],
+    "max_iter": [
+        Interval(numbers.Integral, 1, None, closed="left"),
+        StrOptions({"auto"}),
+    ],
+    "batch_size": [
+        Interval(numbers.Integral, 1, None, closed="left"),
+        StrOptions({"auto"}),
+    ],
+    "learning_rate_init": [Interval(numbers.Real, 0, None, closed="neither")],
+    "weight_decay": [Interval(numbers.Real, 0, None, closed="left")],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [Interval(numbers.Integral, 1, None, closed="left")],
+    "tol": [Interval(numbers.Real, 0, None, closed="left")],
+    "warm_start": ["boolean"],
+    "verbose": ["verbose"],
+    "random_state": ["random_state"],
+    "device": [str, Hidden(torch.device)],
+    "callbacks": [list, None],
+}
+TABLE_PARAMETERS = {
+    "numeric_scaling": [StrOptions({"auto", "quantile", "standard", "minmax"}), None],
+    "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
+    "handle_unknown": [StrOptions({"error", "ignore"})],
+}
+SAMPLING_PARAMETERS = {
+    "latent_density": [
+        StrOptions({"normal", "mixture"}),
+        Hidden(BaseEstimator),
+    ],
+    "density_ratio": [StrOptions({"auto"}), None, Hidden(BaseEstimator)],
+}
+
+fit_context = _fit_context(prefer_skip_nested_validation=True)
+
+
+class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """fit, partial_fit, transform, inverse_transform, sample and score of all models.
+
+    A child says what its net is (`_build_net`), how rows become codes
+    (`_encode_rows`) and, if it wants, what is fitted after training
+    (`_finish`). Think twice before adding a method here.
+    """
+
+    _parameter_constraints: dict = {
+        **NET_PARAMETERS,
+        **TABLE_PARAMETERS,
+        **SAMPLING_PARAMETERS,
+    }
+
+    # ------------------------------------------------------------------ fitting
+
+    @fit_context
+    def fit(self, X, y=None):
+        """Learn the table.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Numbers, categories, dates and missing values, as they are.
+        y : None
+            Ignored: present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        X = self._check_table(X, reset=True)
+        going_on = self.warm_start and hasattr(self, "net_")
+        rng = self._start_randomness(going_on)
+        if not going_on:
+            self._start(X, rng)
+        rows = self._upload(X, rng)
+        train, valid = self._hold_out(rows, rng)
+        if not going_on:
+            self.net_ = self._build_net(train, rng)
+        with freed_memory(self.device_):
+            self._train(train, valid)
+            self._finish(X, rows, rng)
+        return self
+
+    @fit_context
+    def partial_fit(self, X, y=None):
+        """Pass once over a batch of rows, on top of what was learnt before.
+
+        The first call sets up the codec and the nets: give it rows that show every
+        category. The learning rate is warmed up, then constant.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            The next rows.
+        y : None
+            Ignored: present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator, ready to transform and sample.
+        """
+        first = not hasattr(self, "net_")
+        X = self._check_table(X, reset=first)
+        if first:
+            rng = self._start_randomness(going_on=False)
+            self._start(X, rng)
+        rng = self._stream_rng
+        rows = self._upload(X, rng)
+        if first:
+            self.net_ = self._build_net(rows, rng)
+            self._reservoir, self._sampler, self._n_seen = None, None, 0
+        with freed_memory(self.device_):
+            self.net_.set_params(max_epochs=1, lr_floor=1.0)
+            self.net_.partial_fit(rows)
+            self._read_history()
+            self._finish_stream(rows, rng)
+        return self
+
+    def _start_randomness(self, going_on):
+        """The generator of this fit; those of streams and samples go on from it."""
+        state = self.random_state
+        if state is None:  # fresh entropy; numpy's global generator is left alone
+            seed = np.random.SeedSequence().entropy % 2**63
+        else:
+            seed = check_random_state(state).randint(2**31 - 1)
+        rng = np.random.default_rng(seed)
+        if not going_on:
+            self._stream_rng, self._sample_rng = rng.spawn(2)
+        return rng
+
+    def _start(self, X, rng):
+        self.device_ = resolve_device(self.device)
+        self.codec_ = TableCodec(
+            numeric_scaling=self._scaling(X),
+            categorical_features=self.categorical_features,
+            handle_unknown=self.handle_unknown,
+        ).fit(X)
+
+    def _scaling(self, X):
+        if self.numeric_scaling != "auto":
+            return self.numeric_scaling
+        pixels = X.shape[1] >= self._pixel_columns and is_unit_interval(X)
+        return None if pixels else self._default_scaling
+
+    def _upload(self, X, rng=None):
+        """Encoded rows on the device."""
+        x_num, x_cat = self.codec_.encode(X, random_state=rng)
+
+        def redraw():
+            return torch.from_numpy(self.codec_.encode(X, rng)[0]).to(self.device_)
+
+        random_points = rng is not None and self.codec_.numeric_scaling == "quantile"
+        return Rows(
+            torch.from_numpy(x_num).to(self.device_),
+            torch.from_numpy(x_cat).to(self.device_),
+            redraw if random_points else None,
+        )
+
+    def _hold_out(self, rows, rng):
+        """Rows to train on and, for early stopping, rows to judge on."""
+        n = len(rows)
+        if not self.early_stopping:
+            return rows, None
+        n_valid = max(1, round(self.validation_fraction * n))
+        if n_valid >= n:
+            raise ValueError(
+                f"early_stopping with validation_fraction={self.validation_fraction} "
+                f"leaves no rows to train on: X has {n}. Pass more rows or "
+                "early_stopping=False."
+            )
+        order = torch.from_numpy(rng.permutation(n)).to(self.device_)
+        return rows.split(order, n - n_valid)
+
+    def _batch_size(self, n_rows):
+        if self.batch_size == "auto":
+            return min(n_rows, default_batch_size(n_rows))
+        return min(n_rows, self.batch_size)
+
+    def _n_epochs(self, n_rows):
+        if self.max_iter != "auto":
+            return self.max_iter
+        per_epoch = steps_per_epoch(n_rows, self._batch_size(n_rows))
+        return max(MIN_EPOCHS, -(-self._default_steps(n_rows) // per_epoch))
+
+    def _net_options(self, n_rows, rng):
+        """Keyword arguments of the skorch net that all models set alike."""
+        return {
+            "device": self.device_,
+            "batch_size": self._batch_size(n_rows),
+            "max_epochs": self._n_epochs(n_rows),
+            "lr": self.learning_rate_init,
+            "optimizer__weight_decay": self.weight_decay,
+            "optimizer__fused": True,
+            "n_iter_no_change": self.n_iter_no_change,
+            "tol": self.tol,
+            "callbacks": self.callbacks,
+            "verbose": int(bool(self.verbose)),
+            "progress_name": type(self).__name__,
+            "seed": int(rng.integers(2**31)),
+        }
+
+    def _train(self, train, valid):
+        split = None if valid is None else predefined_split(valid)
+        self.net_.set_params(
+            train_split=split, max_epochs=self._n_epochs(len(train)), lr_floor=0.0
+        )
+        try:
+            self.net_.partial_fit(train)
+        finally:
+            # It holds the rows that were held out; a fitted object holds none.
+            self.net_.train_split = None
+        self._read_history()
+
+    def _read_history(self):
+        history = self.net_.history
+        self.loss_curve_ = [epoch["train_loss"] for epoch in history]
+        self.n_iter_ = len(self.loss_curve_)
+        self.validation_scores_ = None
+        if self.early_stopping:
+            self.validation_scores_ = [
+                -epoch["valid_loss"] for epoch in history if "valid_loss" in epoch
+            ]
+
+    def _sampling_options(self):
+        """What rows are drawn with: a density of codes (or None), a density ratio."""
+        return {"density": self.latent_density, "density_ratio": self.density_ratio}
+
+    def _finish(self, X, rows, rng):
+        """Measure the trained net, and fit what sampling needs to its codes."""
+        self._measure(rows, rng)
+        self._sampler = TableSampler(**self._sampling_options())
+        self._reservoir, self._n_seen = None, len(rows)
+        self._sampler.fit(self, X, self._some_codes(rows, rng), rng)
+
+    def _finish_stream(self, rows, rng):
+        """Add codes to the reservoir; `sample` fits the density when it is asked."""
+        self._measure(rows, rng)
+        if self._reservoir is None and self._sampler is not None:
+            # After a `fit`, which keeps no codes, its density stands for its rows.
+            n = min(self._n_seen, DENSITY_ROWS)
+            if self._sampler.density is not None:
+                self._reservoir = self._sampler.density.sample(n, rng)
+        codes = self._some_codes(rows, rng)
+        self._reservoir = merge_reservoir(
+            self._reservoir, self._n_seen, codes, len(rows), rng
+        )
+        self._n_seen += len(rows)
+        self._sampler = None
+
+    def _some_codes(self, rows, rng):
+        index = torch.from_numpy(rng.permutation(len(rows))[:DENSITY_ROWS])
+        return self._codes_for_density(rows, index.to(self.device_))
+
+    def _ready_sampler(self):
+        if self._sampler is None:
+            self._sampler = TableSampler(self._sampling_options()["density"], None)
+            self._sampler.fit(self, None, self._reservoir, self._stream_rng)
+        return self._sampler
+
+    # ------------------------------------------------------------------ verbs
+
+    def transform(self, X):
+        """Reduce rows to their codes.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_components), float32
+            The same for the same row in any company.
+        """
+        check_is_fitted(self)
+        rows = self._upload(self._check_table(X, reset=False))
+        chunks = [self._encode_rows(rows[part][0]) for part in chunks_of(len(rows))]
+        return torch.cat(chunks).cpu().numpy()
+
+    def inverse_transform(self, X):
+        """The most likely table for the given codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Codes, as `transform` gives them.
+
+        Returns
+        -------
+        table : DataFrame or ndarray of shape (n_samples, n_features)
+            With the container, columns and dtypes that `fit` saw.
+        """
+        check_is_fitted(self)
+        codes = check_array(X, dtype=np.float32, input_name="codes")
+        if codes.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"codes have {codes.shape[1]} columns, but {type(self).__name__} was "
+                f"fitted with n_components={self._n_features_out}: pass what "
+                "transform returned."
+            )
+        modes = [self.distribution(chunk).mode() for chunk in self._code_chunks(codes)]
+        return self.codec_.decode(*stack_rows(modes))
+
+    def sample(self, n_samples=1, *, conditions=None, random_state=None):
+        """Draw new rows.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        conditions : dict or None, default=None
+            Values that categorical columns must have in every row, such as
+            ``{"sex": "Female"}``. A value may be a sequence of length `n_samples`.
+            Columns of an array are named by their position.
+        random_state : int, RandomState instance or None, default=None
+            With an int the same rows come at every call. With None two calls differ,
+            and a second run of the program repeats both if the estimator's own
+            `random_state` is an int.
+
+        Returns
+        -------
+        table : DataFrame or ndarray of shape (n_samples, n_features)
+            With the container, columns and dtypes that `fit` saw.
+
+        Raises
+        ------
+        ValueError
+            If a condition names an unknown column or level; the known ones are listed.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
+            raise ValueError(
+                f"n_samples must be an int of at least 1, got {n_samples!r}."
+            )
+        if random_state is None:
+            rng = self._sample_rng
+        else:
+            rng = np.random.default_rng(
+                check_random_state(random_state).randint(2**31 - 1)
+            )
+        codes, fixed = self.codec_.encode_conditions(conditions or {}, n_samples)
+        with freed_memory(self.device_):
+            sampler = self._ready_sampler()
+            x_num, x_cat = sampler.sample(self, int(n_samples), codes, rng)
+        return self.codec_.decode(x_num, x_cat, random_state=rng, fixed=fixed)
+
+    def score(self, X, y=None):
+        """Mean of :meth:`score_samples` over the rows, in nats per row.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns that `fit` saw.
+        y : None
+            Ignored: present for API consistency.
+
+        Returns
+        -------
+        score : float
+            Higher is better.
+        """
+        return float(np.mean(self.score_samples(X), dtype=np.float64))
+
+    # ------------------------------------------------------- for the sampler
+
+    def propose(self, n, given, rng):
+        """Candidate rows with log-weights for the categories that are given."""
+        return Proposals(self, n, given, rng)
+
+    def draw_codes(self, n, rng):
+        """New codes from the fitted density, shape (n, n_components), on the device."""
+        codes = self._sampler.density.sample(n, rng)
+        return torch.from_numpy(codes).to(self.device_)
+
+    @torch.no_grad()
+    def distribution(self, codes):
+        """Distribution of rows given codes on the device."""
+        module = self.net_.module_.eval()
+        return module.distribution(module.decode(codes))
+
+    # ------------------------------------------------------------------ helpers
+
+    def _check_table(self, X, reset):
+        if isinstance(X, pd.DataFrame):
+            _check_feature_names(self, X, reset=reset)
+            _check_n_features(self, X, reset=reset)
+            if X.shape[0] == 0 or X.shape[1] == 0:
+                raise ValueError(
+                    f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} "
+                    f"feature(s) while a minimum of 1 is required by "
+                    f"{type(self).__name__}."
+                )
+            return X
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=None,
+            ensure_all_finite=False if holds_objects(X) else "allow-nan",
+        )
+
+    def _check_unit_interval(self, x_num):
+        if x_num.numel() and (x_num.min() < 0 or x_num.max() > 1):
+            raise ValueError(
+                "loss='binary_crossentropy' needs numbers in [0, 1] once encoded, got "
+                f"{x_num.min():.3g} to {x_num.max():.3g}: pass "
+                "numeric_scaling='minmax', or another loss."
+            )
+
+    def _code_chunks(self, codes):
+        codes = torch.from_numpy(codes)
+        for part in chunks_of(len(codes)):
+            yield codes[part].to(self.device_)
+
+    def _codes_for_density(self, rows, index):
+        """Codes of the indexed rows that the latent density is fitted to, an array."""
+        parts = [self._encode_rows(rows[part][0]) for part in index.split(CHUNK_ROWS)]
+        return torch.cat(parts).cpu().numpy()
+
+    @torch.no_grad()
+    def _encode_rows(self, rows):
+        return self.net_.module_.eval().encode(*rows)
+
+    @property
+    def _n_features_out(self):
+        return self.net_.module_.n_components
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        tags.non_deterministic = False
+        tags.transformer_tags.preserves_dtype = []  # codes are float32
+        return tags
+
+
+def resolve_device(device):
+    """The torch device, as a string, that a `device` parameter means here.
+
+    Raises
+    ------
+    ValueError
+        If it is no device, or not one of this machine.
+    """
+    if str(device) == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device={device!r} cannot be used here ({error}). Pass 'auto', 'cpu', or "
+            "'cuda' on a machine with a GPU and a CUDA build of torch."
+        ) from error
+    return str(resolved)
+
+
+@contextmanager
+def freed_memory(device):
+    """Give cached memory of a GPU back once the work in the block is done."""
+    try:
+        yield
+    finally:
+        if str(device).startswith("cuda"):
+            torch.cuda.empty_cache()
+
+
+def is_unit_interval(X):
+    """Whether a table is numbers in [0, 1] only: pixels, or scaled by the user."""
+    dtypes = X.dtypes if isinstance(X, pd.DataFrame) else [X.dtype]
+    if not all(np.dtype(d).kind in "fiu" for d in dtypes if isinstance(d, np.dtype)):
+        return False
+    if not all(isinstance(dtype, np.dtype) for dtype in dtypes):
+        return False
+    step = 1_000
+    for start in range(0, len(X), step):  # most tables say no in the first chunk
+        part = np.asarray(X[start : start + step], dtype=np.float32)
+        part = part[~np.isnan(part)]
+        if part.size and not (part.min() >= 0 and part.max() <= 1):
+            return False
+    return True
+
+
+def chunks_of(n_rows):
+    """Slices that cover `n_rows`."""
+    return [slice(i, i + CHUNK_ROWS) for i in range(0, n_rows, CHUNK_ROWS)]
+
+
+def stack_rows(parts):
+    """Chunks of `x_num` and `x_cat` on a device to two arrays."""
+    return tuple(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+
+
+def holds_objects(X):
+    """Whether an array-like has cells that are no plain numbers."""
+    return np.asarray(X).dtype.kind in "OUS" if not hasattr(X, "tocsr") else False
+
+
+def merge_reservoir(kept, n_before, codes, n_new, rng):
+    """At most DENSITY_ROWS codes, each row of the stream with an equal chance.
+
+    `kept` stands for `n_before` rows (None for none), `codes` for `n_new`.
+    """
+    if kept is None:
+        return codes
+    size = min(DENSITY_ROWS, len(kept) + len(codes))
+    from_new = min(len(codes), rng.hypergeometric(n_new, n_before, size))
+    from_old = min(len(kept), size - from_new)
+    old = kept[rng.permutation(len(kept))[:from_old]]
+    new = codes[rng.permutation(len(codes))[:from_new]]
+    return np.concatenate([old, new])

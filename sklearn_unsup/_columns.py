@@ -1,0 +1,454 @@
+"""One column of a table: raw values <-> encoded values, learnt once."""
+
+from collections.abc import Hashable
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import infer_dtype, is_object_dtype
+from scipy.special import ndtri
+
+from ._quantiles import Quantiles
+
+MAX_DECIMALS = 8
+EXACT = 2**52  # whole numbers below it are exact in float64, and so are their sums
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+NUMBERS_IN_OBJECTS = {"integer", "floating", "mixed-integer-float", "decimal", "empty"}
+
+
+class NumericColumn:
+    """Numbers and dates: exact float64 offsets, a resolution, a range, a scaling.
+
+    Parameters
+    ----------
+    name : hashable
+    scaling : {"quantile", "standard", "minmax"} or None
+    n_quantiles : int
+    """
+
+    def __init__(self, name: Hashable, scaling: str | None, n_quantiles: int):
+        self.name, self.scaling, self.n_quantiles = name, scaling, n_quantiles
+
+    def fit(self, column: pd.Series) -> "NumericColumn":
+        self.dtype_ = column.dtype
+        if self.dtype_.kind in "mM":
+            self.time_unit_ = as_index(column).unit
+        missing, values = self._read(column)
+        self.has_missing_ = missing is not None
+        self.n_present_ = len(values)
+        # None, NaN or NA: what an object column takes for missing.
+        self.gap_ = column[missing].iloc[0] if self.has_missing_ else None
+        self.raw_dtype_ = values.dtype
+        self.decimals_, self.origin_, self.step_, self.span_ = None, 0, 1, None
+        if values.dtype.kind != "f":
+            self.decimals_ = 0
+            self._fit_whole(values)
+        elif len(values):
+            self._fit_float(values)
+        x = self._to_float(values)
+        self.low_, self.high_ = (x.min(), x.max()) if len(x) else (0.0, 0.0)
+        self.varies_ = bool(self.low_ < self.high_)
+        self.center_, self.scale_ = 0.0, 1.0
+        if not self.varies_:
+            return self
+        self.quantiles_ = Quantiles(self.n_quantiles).fit(x)
+        if self.scaling == "standard":
+            self.center_, self.scale_ = float(x.mean()), self.quantiles_.deviation_
+        elif self.scaling == "minmax":
+            self.center_, self.scale_ = float(self.low_), float(self.high_ - self.low_)
+        return self
+
+    def _read(self, column):
+        """The mask of missing values, or None, and the others as plain numbers."""
+        if self.dtype_.kind not in "mM":
+            return read_numbers(self.name, column)
+        if column.dtype.kind != self.dtype_.kind or has_zone(column.dtype) != has_zone(
+            self.dtype_
+        ):
+            raise ValueError(
+                f"column {self.name!r} has dtype {column.dtype}, but was a column of "
+                f"{self.dtype_} when fitted. Convert it to that dtype."
+            )
+        ticks = as_index(column).as_unit(self.time_unit_).asi8
+        missing = column.isna().to_numpy()
+        return (missing, ticks[~missing]) if missing.any() else (None, ticks)
+
+    def _fit_whole(self, values):
+        """An integer to subtract and one to divide by: exact in float64 then.
+
+        Dates count the largest unit of time that all differences are multiples of.
+        Small integers stay as they are, so that ``numeric_scaling=None`` means it.
+        """
+        if not len(values):
+            return
+        low, high = int(values.min()), int(values.max())
+        if self.dtype_.kind in "mM":
+            second = TICKS_PER_SECOND[self.time_unit_]
+            units = [86_400 * second, 3_600 * second, 60 * second]
+            units += [second // 10**power for power in (0, 3, 6, 9)]
+            apart = values.astype(np.uint64) - np.uint64(low % 2**64)
+            self.origin_ = low
+            self.step_ = next(unit for unit in units if not (apart % unit).any())
+        elif max(abs(low), abs(high)) > EXACT:
+            self.origin_ = low
+        else:
+            return
+        self.span_ = (high - low) // self.step_
+
+    def _fit_float(self, values):
+        """Decimals that all values have, or a power of two that tames extreme ones."""
+        largest = float(np.abs(values).max())
+        if largest and not 1e-100 < largest < 1e100:
+            self.step_ = 2.0 ** np.clip(np.frexp(largest)[1], -1021, 1023)
+            return
+        # Beyond the precision of the dtype everything looks rounded.
+        finest = 4 * np.spacing(values.dtype.type(largest))
+        parts = values[:1_000], values[:: max(1, len(values) // 1_000)], values
+        for decimals in range(MAX_DECIMALS + 1):
+            if decimals and 10.0**-decimals <= finest:
+                return
+            if all((rounded(part, decimals) == part).all() for part in parts):
+                self.decimals_ = decimals
+                return
+
+    def _to_float(self, values):
+        """Plain numbers as float64, exact for whole ones within 2**53 of the origin."""
+        kind = values.dtype.kind
+        if self.raw_dtype_.kind == "f":
+            with np.errstate(over="ignore"):  # a double may be too much for a float
+                values = values.astype(self.raw_dtype_, copy=False)
+                return values.astype(np.float64) / self.step_
+        if kind == "f" or self.span_ is None:
+            return (values.astype(np.float64) - self.origin_) / self.step_
+        # Differences of 64-bit integers fit into unsigned ones, whichever way round.
+        origin, unsigned = np.uint64(self.origin_ % 2**64), values.astype(np.uint64)
+        below = values < self.origin_
+        apart = unsigned - origin
+        apart[below] = origin - unsigned[below]
+        # Two parts: a quotient that is exact, and what a finer date adds.
+        x = (apart // self.step_) + (apart % self.step_) / self.step_
+        return np.where(below, -x, x)
+
+    def _to_whole(self, x):
+        """Inverse of `_to_float` for whole numbers, int64 or uint64."""
+        if self.span_ is None:
+            return x.astype(self.raw_dtype_)
+        # float64 may round past the last one; a float of 2**64 is no integer any more
+        apart = np.minimum(x, np.nextafter(2.0**64, 0)).astype(np.uint64)
+        whole = np.minimum(apart, np.uint64(self.span_)) * np.uint64(self.step_)
+        return (whole + np.uint64(self.origin_ % 2**64)).view(self.raw_dtype_)
+
+    @property
+    def encoded_(self) -> bool:
+        return self.varies_
+
+    def encode(self, column: pd.Series, rng=None, ignore=False):
+        """Encoded numbers float32, 0 where missing, and the mask of missing ones."""
+        missing, values = self._read(column)
+        if missing is not None and not self.has_missing_ and not ignore:
+            raise ValueError(
+                f"column {self.name!r} has missing values, but had none when fitted. "
+                "Fill them in, or fit on rows that show them, or pass "
+                "handle_unknown='ignore' to read them as the middle of the column."
+            )
+        z = self._scale(self._to_float(values), rng).astype(np.float32)
+        if missing is None:
+            return z, None
+        gap = 0.0 if self.has_missing_ else self.encoded_quantile(np.array(0.5))
+        full = np.full(len(column), gap, np.float32)
+        full[~missing] = z
+        return full, missing
+
+    def _scale(self, x, rng=None):
+        if self.scaling == "quantile":
+            return self.quantiles_.encode(x, rng)
+        with np.errstate(over="ignore"):
+            z = (x - self.center_) / self.scale_
+        return np.clip(z, -FLOAT32_MAX, FLOAT32_MAX)
+
+    def to_numbers(self, z: np.ndarray) -> np.ndarray:
+        """Float64 values of encoded ones: in the range, at the resolution.
+
+        Dates count units of time from the first one on; integers beyond 2**52 count
+        from the least one on.
+        """
+        z = np.asarray(z, np.float64)
+        if not self.varies_:
+            return np.full(len(z), self.low_)
+        if self.scaling == "quantile":
+            x = self.quantiles_.decode(z)
+        else:
+            with np.errstate(over="ignore"):
+                x = z * self.scale_ + self.center_
+        x = np.clip(x, self.low_, self.high_)
+        if self.decimals_ is not None:
+            x = np.clip(np.round(x, self.decimals_), self.low_, self.high_)
+        return x
+
+    def encoded_quantile(self, u: np.ndarray) -> np.ndarray:
+        """Encoded value of the training quantile `u`, under the column's scaling."""
+        z = np.clip(ndtri(np.clip(u, 0.0, 1.0)), *self.quantiles_.z_range_)
+        if self.scaling == "quantile":
+            return z
+        return self._scale(self.quantiles_.decode(z))
+
+    def decode(self, z: np.ndarray, missing: np.ndarray | None) -> pd.Series:
+        """A column with the dtype of training."""
+        x = self.to_numbers(z)
+        if not self.varies_ and self.has_missing_ and missing is None:
+            missing = np.ones(len(x), dtype=bool)  # a column that is all missing
+        if self.raw_dtype_.kind == "f":
+            plain = (x * self.step_).astype(self.raw_dtype_)
+        else:
+            plain = self._to_whole(x)
+        if self.dtype_.kind in "mM":
+            return self._dates(plain, missing)
+        column = pd.Series(plain)
+        if missing is None or not missing.any():
+            return column.astype(self.dtype_)
+        if is_object_dtype(self.dtype_):
+            return column.astype(object).mask(missing, self.gap_)
+        if isinstance(self.dtype_, np.dtype):
+            return column.where(~missing).astype(self.dtype_)
+        return column.astype(self.dtype_).mask(missing)
+
+    def _dates(self, ticks, missing):
+        if missing is not None:
+            ticks = np.where(missing, np.iinfo(np.int64).min, ticks)  # NaT
+        dates = pd.Series(ticks.view(f"{self.dtype_.kind}8[{self.time_unit_}]"))
+        if has_zone(self.dtype_):
+            zone = getattr(self.dtype_, "tz", None) or self.dtype_.pyarrow_dtype.tz
+            dates = dates.dt.tz_localize("UTC").dt.tz_convert(zone)
+        return dates.astype(self.dtype_)
+
+
+class CategoricalColumn:
+    """Levels as codes in the order of their frequency, a missing value one of them.
+
+    Parameters
+    ----------
+    name : hashable
+    max_categories : int
+        With more levels the rarest share the last code.
+    """
+
+    def __init__(self, name: Hashable, max_categories: int):
+        self.name, self.max_categories = name, max_categories
+
+    def fit(self, column: pd.Series) -> "CategoricalColumn":
+        codes, levels = factorize(self.name, column)
+        counts = np.bincount(codes, minlength=len(levels))
+        order = np.argsort(-counts, kind="stable")
+        # Backwards, because the last one of several assignments stays.
+        first = np.empty(len(levels), dtype=np.int64)
+        first[codes[::-1]] = np.arange(len(codes))[::-1]
+        # Levels in the column's own dtype, most frequent first, and as objects.
+        self.values_ = column.array.take(first[order])
+        self.levels_ = [levels[i] for i in order]
+        self.counts_ = counts[order]
+        self.n_own_ = len(levels)
+        if len(levels) > self.max_categories:
+            self.n_own_ = self.max_categories - 1
+        self.index_ = {key_of(level): i for i, level in enumerate(self.levels_)}
+        return self
+
+    @property
+    def cardinality_(self) -> int:
+        return min(len(self.levels_), self.n_own_ + 1)
+
+    @property
+    def encoded_(self) -> bool:
+        return len(self.levels_) > 1
+
+    def encode(self, column: pd.Series, ignore=False) -> np.ndarray:
+        """Codes int64; unseen levels are refused or, with `ignore`, read as known."""
+        codes, levels = factorize(self.name, column)
+        known = np.array(
+            [self.index_.get(key_of(level), -1) for level in levels], dtype=np.int64
+        )
+        if len(known) and known.min() < 0:
+            if not ignore:
+                self._refuse([levels[i] for i in np.flatnonzero(known < 0)])
+            known[known < 0] = self._stand_in()
+        return np.minimum(known, self.n_own_)[codes] if len(known) else codes
+
+    def _stand_in(self):
+        """Where an unseen level goes: missing, else rare, else most frequent."""
+        missing = self.index_.get(None)
+        if missing is not None:
+            return missing
+        return self.n_own_ if self.n_own_ < len(self.levels_) else 0
+
+    def _refuse(self, unseen):
+        shown = ", ".join(repr(level) for level in unseen[:5])
+        more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+        raise ValueError(
+            f"column {self.name!r} has values that were not there when fitted: "
+            f"{shown}{more}. Fit on rows that show them, or pass "
+            "handle_unknown='ignore'."
+        )
+
+    def place_of(self, level) -> int:
+        """Rank of one level by frequency; raises the error of an unknown condition."""
+        try:
+            place = self.index_.get(key_of(level))
+        except TypeError:
+            place = None
+        if place is None:
+            known = ", ".join(repr(known) for known in self.levels_[:20])
+            more = ", ..." if len(self.levels_) > 20 else ""
+            raise ValueError(
+                f"conditions: column {self.name!r} has no level {level!r}. Its levels "
+                f"are {known}{more}."
+            )
+        return place
+
+    def code_of(self, level) -> int:
+        return min(self.place_of(level), self.n_own_)
+
+    def decode(self, codes: np.ndarray, rng=None) -> pd.Series:
+        """A column with the dtype of training; rare levels by their frequencies."""
+        places = np.array(codes, dtype=np.int64)
+        if self.n_own_ < len(self.levels_):
+            rare = places == self.n_own_
+            if rng is not None:
+                shares = self.counts_[self.n_own_ :] / self.counts_[self.n_own_ :].sum()
+                drawn = rng.choice(len(shares), size=int(rare.sum()), p=shares)
+                places[rare] = self.n_own_ + drawn
+        return self._take(places)
+
+    def column_of(self, values) -> pd.Series:
+        """A column of training's dtype from level objects, shape (n,)."""
+        codes, levels = factorize(self.name, pd.Series(values, dtype=object))
+        places = np.array([self.place_of(level) for level in levels], dtype=np.int64)
+        return self._take(places[codes])
+
+    def _take(self, places):
+        return pd.Series(self.values_.take(places), dtype=self.values_.dtype)
+
+
+def key_of(level):
+    """A dictionary key that keeps 1, True and 1.0 of an object column apart."""
+    if level is None or level is pd.NaT or level is pd.NA or level != level:
+        return None
+    if isinstance(level, bool | np.bool_):
+        return bool, bool(level)
+    return level
+
+
+def level_of(key):
+    """Inverse of `key_of`."""
+    return key[1] if isinstance(key, tuple) and key[:1] == (bool,) else key
+
+
+def factorize(name: Hashable, column: pd.Series) -> tuple[np.ndarray, list]:
+    """Codes (n,) into a list of levels, sorted if they sort, None for missing."""
+    try:
+        # Only where types mix can 1 stand beside True, which pandas takes for equal.
+        if is_object_dtype(column.dtype) and holds(column).startswith("mixed"):
+            column = column.map(key_of, na_action="ignore")
+        codes, keys = pd.factorize(column)
+    except TypeError as error:
+        kinds = {type(cell).__name__ for cell in column if unhashable(cell)}
+        raise TypeError(
+            f"column {name!r} holds {', '.join(sorted(kinds))} objects: the argument "
+            "must be a string or a number, or a date or missing. Convert such cells, "
+            "for example by astype(str)."
+        ) from error
+    levels = [level_of(key) for key in keys]
+    codes = codes.astype(np.int64, copy=False)
+    try:
+        order = sorted(range(len(levels)), key=levels.__getitem__)
+    except TypeError:
+        order = range(len(levels))  # levels of many kinds: first come, first coded
+    back = np.empty(len(levels) + 1, dtype=np.int64)
+    back[list(order)] = np.arange(len(levels))
+    back[-1] = len(levels)  # code -1 of factorize: missing
+    levels = [levels[i] for i in order]
+    if (codes < 0).any():
+        levels.append(None)
+    return back[codes], levels
+
+
+def unhashable(value) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return True
+    return False
+
+
+def holds(column: pd.Series) -> str:
+    """What an object column holds, in pandas' words, missing values aside."""
+    return infer_dtype(column, skipna=True)
+
+
+def read_numbers(name: Hashable, column: pd.Series):
+    """Numbers of a column as they are.
+
+    Returns
+    -------
+    missing : ndarray of bool, shape (n,), or None
+        None if nothing is missing.
+    values : ndarray of shape (n_present,)
+        int64 or uint64, or the column's own float dtype.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is something else than numbers, or infinity.
+    """
+    kind = column.dtype.kind
+    missing = column.isna().to_numpy()
+    if kind == "f":
+        dtype = getattr(column.dtype, "numpy_dtype", column.dtype)
+        values = column.to_numpy(dtype=dtype, na_value=np.nan)
+        missing = np.isnan(values)  # a nullable column may hold NaN beside NA
+        values = values[~missing] if missing.any() else values
+    else:
+        column = column[~missing] if missing.any() else column
+        if kind in "iub":
+            values = column.to_numpy(dtype=np.uint64 if kind == "u" else np.int64)
+        else:
+            values = numbers_of_objects(name, column)
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        raise ValueError(
+            f"column {name!r} contains infinity: replace it by a missing value or by a "
+            "large number."
+        )
+    return (missing if missing.any() else None), values
+
+
+def numbers_of_objects(name, column):
+    """Integers or floats out of an object column without missing values."""
+    found = holds(column)
+    try:
+        if found == "integer":
+            try:
+                return column.to_numpy(dtype=np.int64)
+            except OverflowError:
+                return column.to_numpy(dtype=np.uint64)
+        if found not in {*NUMBERS_IN_OBJECTS, "boolean"}:
+            raise ValueError(f"it holds cells of type {found}")
+        return column.to_numpy(dtype=np.float64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(
+            f"column {name!r} has dtype {column.dtype} and cannot be read as numbers "
+            f"({error}). Name it in categorical_features, or convert it."
+        ) from error
+
+
+def rounded(values: np.ndarray, decimals: int) -> np.ndarray:
+    """`values` to so many decimals, within their own float dtype."""
+    return np.round(values.astype(np.float64), decimals).astype(values.dtype)
+
+
+def as_index(column: pd.Series):
+    """Dates or durations as an index: the one type with unit and integers for all."""
+    kind = pd.TimedeltaIndex if column.dtype.kind == "m" else pd.DatetimeIndex
+    return kind(column)
+
+
+def has_zone(dtype) -> bool:
+    arrow = getattr(dtype, "pyarrow_dtype", dtype)
+    return getattr(arrow, "tz", None) is not None

@@ -1,0 +1,177 @@
+"""What a decoder's output means: a distribution for each column of an encoded table."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ._layout import TableLayout
+
+LOG_TWO_PI = math.log(2 * math.pi)
+LOGIT_CAP = 30.0  # exp of it and sums of exps of it are finite in float32
+
+
+def block_indicator(layout: TableLayout, device=None) -> Tensor:
+    """Which one-hot column belongs to which categorical column, as a 0/1 matrix.
+
+    Shape: (n_one_hot, n_categorical). A product with it sums over every one-hot block
+    at once, in one kernel for any number of columns.
+    """
+    blocks = torch.arange(layout.n_categorical, device=device).repeat_interleave(
+        torch.tensor(layout.cardinalities, dtype=torch.int64, device=device)
+    )
+    return F.one_hot(blocks, max(layout.n_categorical, 1)).float()
+
+
+def one_hot(x_cat: Tensor, offsets: Tensor, n_one_hot: int) -> Tensor:
+    """Codes (n, n_categorical) to 0/1 blocks side by side (n, n_one_hot), float32."""
+    flat = torch.zeros(len(x_cat), n_one_hot, device=x_cat.device)
+    return flat.scatter_(1, x_cat + offsets, 1.0)
+
+
+def softcap(logits: Tensor) -> Tensor:
+    """Bound logits smoothly, so that sums of exponentials need no maximum taken out."""
+    return LOGIT_CAP * torch.tanh(logits / LOGIT_CAP)
+
+
+def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_var)) || N(0, 1)) of every component, in nats.
+
+    Shapes: two of (n, n_components) to one of the same. Kingma and Welling (2014),
+    appendix B.
+    """
+    return 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var)
+
+
+class TableDistribution:
+    """Columns independent given the code: normal or Bernoulli numbers, and categories.
+
+    Parameters
+    ----------
+    layout : TableLayout
+    raw : Tensor of shape (n, layout.width)
+        Locations of the numbers (logits for Bernoulli), then logits of the categories.
+    log_scale : Tensor of shape (n_numeric,) or None
+        Log standard deviation of each numeric column; None for Bernoulli numbers.
+    indicator : Tensor of shape (n_one_hot, n_categorical)
+        Of :func:`block_indicator`, on the device of `raw`.
+    """
+
+    def __init__(
+        self,
+        layout: TableLayout,
+        raw: Tensor,
+        log_scale: Tensor | None,
+        indicator: Tensor,
+    ):
+        self.layout = layout
+        self.location = raw[:, : layout.n_numeric]
+        self.log_scale = log_scale
+        self.indicator = indicator
+        self.logits = None
+        if layout.n_categorical:
+            self.logits = softcap(raw[:, layout.n_numeric :])
+
+    def __len__(self) -> int:
+        return len(self.location)
+
+    def category_log_probs(self, column: int) -> Tensor:
+        """Log p(column = code) of all codes of one column, shape (n, cardinality)."""
+        return self.logits[:, self.layout.category_slices[column]].log_softmax(1)
+
+    def log_prob(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
+        """Log-likelihood of encoded rows in nats, shape (n,).
+
+        A number that a mask says is missing adds nothing; its mask, a category, does.
+        """
+        total = self._numeric_log_prob(x_num, x_cat)
+        if self.logits is None:
+            return total
+        return total + categorical_log_prob(
+            self.logits, x_cat, self.layout, self.indicator
+        )
+
+    def _numeric_log_prob(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
+        if self.log_scale is None:
+            each = -F.binary_cross_entropy_with_logits(
+                self.location, x_num, reduction="none"
+            )
+        else:
+            standard = (x_num - self.location) * torch.exp(-self.log_scale)
+            each = -0.5 * (standard.square() + LOG_TWO_PI) - self.log_scale
+        present = presence(self.layout, x_cat)
+        return (each if present is None else each * present).sum(1)
+
+    def mean(self) -> Tensor:
+        """Expected numbers and one-hot blocks, shape (n, width)."""
+        numbers = self.location if self.log_scale is not None else self._probability()
+        if self.logits is None:
+            return numbers
+        exps = self.logits.exp()
+        return torch.cat(
+            [numbers, exps / (exps @ self.indicator @ self.indicator.T)], 1
+        )
+
+    def _probability(self) -> Tensor:
+        return torch.sigmoid(self.location)
+
+    def mode(self) -> tuple[Tensor, Tensor]:
+        """The most likely `x_num` and `x_cat`; for Bernoulli numbers their mean."""
+        numbers = self.location if self.log_scale is not None else self._probability()
+        return numbers, self._choose(self.logits)
+
+    def sample(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """One draw of `x_num` and `x_cat` for every row.
+
+        Bernoulli numbers are drawn at their mean: a value in [0, 1] such as the grey
+        of a pixel is read as a probability, and a 0/1 draw would never be grey.
+        """
+        if self.log_scale is None:
+            numbers = self._probability()
+        else:
+            noise = torch.randn(
+                self.location.shape, generator=generator, device=self.location.device
+            )
+            numbers = self.location + noise * torch.exp(self.log_scale)
+        if self.logits is None:
+            return numbers, self._choose(None)
+        return numbers, self._choose(self.logits + gumbel(self.logits, generator))
+
+    def _choose(self, scores: Tensor | None) -> Tensor:
+        """Codes of the highest score in each block, shape (n, n_categorical)."""
+        if scores is None:
+            return torch.zeros(
+                len(self), 0, dtype=torch.int64, device=self.location.device
+            )
+        slices = self.layout.category_slices
+        return torch.stack([scores[:, block].argmax(1) for block in slices], 1)
+
+
+def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard Gumbel noise: the argmax of logits plus it is a draw of the softmax."""
+    noise = torch.empty_like(like).exponential_(generator=generator)
+    return -noise.clamp_min_(1e-30).log_()
+
+
+def categorical_log_prob(
+    logits: Tensor, x_cat: Tensor, layout: TableLayout, indicator: Tensor
+) -> Tensor:
+    """Summed log-probability of the codes, shape (n,), from capped logits.
+
+    One product with the block indicator replaces a softmax per column.
+    """
+    offsets = torch.tensor(layout.offsets, device=x_cat.device)
+    normalisers = (logits.exp() @ indicator).log().sum(1)
+    return logits.gather(1, x_cat + offsets).sum(1) - normalisers
+
+
+def presence(layout: TableLayout, x_cat: Tensor) -> Tensor | None:
+    """1 where a number is there, 0 where its mask says missing; None without masks."""
+    if max(layout.masks, default=-1) < 0:
+        return None
+    present = torch.ones(len(x_cat), layout.n_numeric, device=x_cat.device)
+    for number, mask in enumerate(layout.masks):
+        if mask >= 0:
+            present[:, number] = (x_cat[:, mask] == 0).float()
+    return present

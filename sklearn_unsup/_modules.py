@@ -1,0 +1,310 @@
+"""Networks for tables. Each takes `x_num` (floats) and `x_cat` (codes), never one-hots."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ._distributions import TableDistribution, block_indicator, one_hot
+from ._layout import TableLayout
+from ._rows import RowModel
+
+ACTIVATIONS = {
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "identity": nn.Identity,
+    "leaky_relu": nn.LeakyReLU,
+    "relu": nn.ReLU,
+    "selu": nn.SELU,
+    "sigmoid": nn.Sigmoid,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+}
+
+# exp(0.5 * log_var) stays within float32, and a code's noise between 1e-4 and 20.
+LOG_VAR_MIN, LOG_VAR_MAX = -18.0, 6.0
+# Learnt standard deviations stay above 1 % of a standardised column's: below that a
+# column that is reproduced exactly would outweigh all the others in the likelihood.
+LOG_SCALE_MIN = -4.6
+
+
+class TableInput(nn.Module):
+    """Numbers and one-hot blocks side by side, made on the device of the rows.
+
+    Shapes: `x_num` (n, n_numeric) and `x_cat` (n, n_categorical) to (n, layout.width).
+
+    Examples
+    --------
+    >>> import torch
+    >>> table = TableInput(TableLayout(1, (3,)))
+    >>> table(torch.tensor([[0.5]]), torch.tensor([[2]]))
+    tensor([[0.5000, 0.0000, 0.0000, 1.0000]])
+    """
+
+    def __init__(self, layout: TableLayout):
+        super().__init__()
+        self.layout = layout
+        offsets = torch.tensor(layout.offsets, dtype=torch.int64)
+        self.register_buffer("offsets", offsets, persistent=False)
+
+    def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
+        if not self.layout.n_categorical:
+            return x_num
+        blocks = one_hot(x_cat, self.offsets, self.layout.n_one_hot)
+        return torch.cat([x_num, blocks], 1) if self.layout.n_numeric else blocks
+
+
+class ResidualMLP(nn.Module):
+    """Hidden layers, with a shortcut around each that keeps its width.
+
+    Shapes: (n, n_inputs) to (n, n_outputs). A `linear_path` adds a linear map of the
+    input to the output and starts the last layer of the hidden branch at zero, so that
+    training starts at that linear map. Without hidden layers only it is left.
+
+    Parameters
+    ----------
+    n_inputs : int
+    hidden_layer_sizes : tuple of int
+    n_outputs : int
+    activation : str
+        A key of `ACTIVATIONS`.
+    linear_path : bool
+
+    Examples
+    --------
+    >>> import torch
+    >>> ResidualMLP(5, (8, 8), 2, "silu", linear_path=True)(torch.ones(3, 5)).shape
+    torch.Size([3, 2])
+    """
+
+    def __init__(
+        self,
+        n_inputs: int,
+        hidden_layer_sizes: tuple[int, ...],
+        n_outputs: int,
+        activation: str,
+        linear_path: bool,
+    ):
+        super().__init__()
+        widths = [n_inputs, *hidden_layer_sizes]
+        self.hidden = nn.ModuleList(
+            nn.Linear(before, after)
+            for before, after in zip(widths, widths[1:], strict=False)
+        )
+        self.activation = ACTIVATIONS[activation]()
+        self.output = nn.Linear(widths[-1], n_outputs)
+        self.linear = None
+        if linear_path and hidden_layer_sizes:
+            self.linear = nn.Linear(n_inputs, n_outputs, bias=False)
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        for layer in [*self.hidden, self.output]:
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        if self.linear is not None:
+            nn.init.xavier_uniform_(self.linear.weight)
+            nn.init.zeros_(self.output.weight)
+
+    @torch.no_grad()
+    def start_at(self, weight: Tensor, bias: Tensor):
+        """Make the linear path the given map: (n_outputs, n_inputs) and (n_outputs,)."""
+        (self.output if self.linear is None else self.linear).weight.copy_(weight)
+        self.output.bias.copy_(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x
+        for position, layer in enumerate(self.hidden):
+            out = self.activation(layer(h))
+            wide = position and layer.in_features == layer.out_features
+            h = h + out if wide else out
+        if self.linear is None:
+            return self.output(h)
+        # One kernel for the branch, its bias and the sum with the linear path.
+        return torch.addmm(self.output(h), x, self.linear.weight.t())
+
+
+class TableModule(nn.Module):
+    """What the networks share: a table as input, a distribution of tables as output.
+
+    Parameters
+    ----------
+    layout : TableLayout
+    bernoulli : bool, default=False
+        Read numbers as probabilities in [0, 1], not as means of normal distributions.
+    """
+
+    def __init__(self, layout: TableLayout, bernoulli: bool = False):
+        super().__init__()
+        self.layout, self.bernoulli = layout, bernoulli
+        self.table = TableInput(layout)
+        self.register_buffer("log_scale", torch.zeros(layout.n_numeric))
+        self.register_buffer("indicator", block_indicator(layout), persistent=False)
+
+    def distribution(self, raw: Tensor) -> TableDistribution:
+        """Of a decoder's output (n, layout.width)."""
+        log_scale = None if self.bernoulli else self.log_scale.clamp_min(LOG_SCALE_MIN)
+        return TableDistribution(self.layout, raw, log_scale, self.indicator)
+
+
+class Autoencoder(TableModule):
+    """Encoder to a linear code and mirrored decoder, each around a linear path.
+
+    Parameters
+    ----------
+    layout : TableLayout
+    n_components : int
+        Size of the code.
+    hidden_layer_sizes : tuple of int
+        Of the encoder; the decoder has them in reverse.
+    activation : str
+    bernoulli : bool
+    noise : float
+        Standard deviation of the noise on encoded numbers while training, and the
+        probability that a category's whole block is blanked.
+    ordered : bool
+        Train with nested dropout (Rippel, Gelbart and Adams 2014): of each row only
+        the first k codes are kept, k random.
+    """
+
+    FULL_SHARE = 0.3  # of the rows that keep all their codes under nested dropout
+
+    def __init__(
+        self,
+        layout: TableLayout,
+        n_components: int,
+        hidden_layer_sizes: tuple[int, ...],
+        activation: str,
+        bernoulli: bool,
+        noise: float,
+        ordered: bool,
+    ):
+        super().__init__(layout, bernoulli)
+        self.n_components, self.noise, self.ordered = n_components, noise, ordered
+        width, mirrored = layout.width, tuple(reversed(hidden_layer_sizes))
+        path = {"activation": activation, "linear_path": True}
+        self.encoder = ResidualMLP(width, hidden_layer_sizes, n_components, **path)
+        self.decoder = ResidualMLP(n_components, mirrored, width, **path)
+
+    def encode(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
+        """Codes, shape (n, n_components)."""
+        return self.encoder(self.table(x_num, x_cat))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Raw output for :meth:`distribution`, shape (n, layout.width)."""
+        return self.decoder(codes)
+
+    def forward(self, x_num: Tensor, x_cat: Tensor, generator=None) -> Tensor:
+        """Raw output for rows; noise and nested dropout only while training."""
+        x = self.table(x_num, x_cat)
+        if self.training and self.noise:
+            x = self._corrupt(x, generator)
+        codes = self.encoder(x)
+        if self.training and self.ordered:
+            codes = codes * self._kept(codes, generator)
+        return self.decoder(codes)
+
+    def _corrupt(self, x: Tensor, generator) -> Tensor:
+        n_numeric, n_categorical = self.layout.n_numeric, self.layout.n_categorical
+        numbers = x[:, :n_numeric]
+        noise = torch.randn(numbers.shape, generator=generator, device=x.device)
+        numbers = numbers + self.noise * noise
+        if not n_categorical:
+            return numbers
+        kept = torch.rand(len(x), n_categorical, generator=generator, device=x.device)
+        kept = (kept >= self.noise).float() @ self.indicator.t()
+        return torch.cat([numbers, x[:, n_numeric:] * kept], 1)
+
+    def _kept(self, codes: Tensor, generator) -> Tensor:
+        """0/1 of the codes' shape: 1 for the first k of each row, k uniform."""
+        n, size = codes.shape
+        draw = torch.rand(n, 1, generator=generator, device=codes.device)
+        full = draw < self.FULL_SHARE
+        k = (draw - self.FULL_SHARE) / (1 - self.FULL_SHARE) * size
+        index = torch.arange(size, device=codes.device)
+        return ((index <= k) | full).float()
+
+
+class VariationalAutoencoder(TableModule):
+    """Encoder to a normal posterior per row, decoder to a distribution of tables.
+
+    Parameters
+    ----------
+    layout : TableLayout
+    n_components : int
+    hidden_layer_sizes : tuple of int
+    activation : str
+    bernoulli : bool
+    row_width : int
+        Hidden units per column of the autoregressive model of rows that is trained
+        beside the two; 0 for none.
+    linear_path : bool, default=False
+    """
+
+    def __init__(
+        self,
+        layout: TableLayout,
+        n_components: int,
+        hidden_layer_sizes: tuple[int, ...],
+        activation: str,
+        bernoulli: bool,
+        row_width: int = 0,
+        linear_path: bool = False,
+    ):
+        super().__init__(layout, bernoulli)
+        del self.log_scale
+        self.log_scale = nn.Parameter(torch.zeros(layout.n_numeric))
+        self.n_components = n_components
+        width, mirrored = layout.width, tuple(reversed(hidden_layer_sizes))
+        path = {"activation": activation, "linear_path": linear_path}
+        self.encoder = ResidualMLP(width, hidden_layer_sizes, 2 * n_components, **path)
+        self.decoder = ResidualMLP(n_components, mirrored, width, **path)
+        self.rows = RowModel(layout, row_width) if row_width else None
+
+    def posterior(self, x_num: Tensor, x_cat: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the codes, each (n, n_components)."""
+        mean, log_var = self.encoder(self.table(x_num, x_cat)).chunk(2, 1)
+        return mean, log_var.clamp(LOG_VAR_MIN, LOG_VAR_MAX)
+
+    def encode(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
+        """Posterior means, shape (n, n_components)."""
+        return self.posterior(x_num, x_cat)[0]
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Raw output for :meth:`distribution`, shape (n, layout.width)."""
+        return self.decoder(codes)
+
+    def forward(
+        self, x_num: Tensor, x_cat: Tensor, generator=None
+    ) -> tuple[TableDistribution, Tensor, Tensor, Tensor | None]:
+        """Distribution given one posterior draw, posterior mean and log-variance.
+
+        Last comes log p(row) of the autoregressive model, shape (n,), or None.
+        """
+        mean, log_var = self.posterior(x_num, x_cat)
+        codes = draw_codes(mean, log_var, generator)
+        row_log_prob = None
+        if self.rows is not None:
+            row_log_prob = self.rows.log_prob(x_num, x_cat, generator)
+        return self.distribution(self.decoder(codes)), mean, log_var, row_log_prob
+
+
+def draw_codes(mean: Tensor, log_var: Tensor, generator) -> Tensor:
+    """One reparametrised draw of every row's posterior, shape (n, n_components)."""
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+    return mean + noise * torch.exp(0.5 * log_var)
+
+
+def principal_axes(x: Tensor, n_components: int) -> tuple[Tensor, Tensor]:
+    """Mean (width,) and the leading axes (n_components, width) of rows, as PCA's.
+
+    Axes beyond the rank of the rows are zero: they carry nothing and train from there.
+    """
+    mean = x.mean(0)
+    centred = x - mean
+    covariance = centred.t() @ centred / len(x)
+    values, vectors = torch.linalg.eigh(covariance.double())
+    axes = vectors.flip(1).t()[:n_components].float()
+    spread = values.flip(0)[:n_components]
+    axes[spread <= 1e-9 * spread[:1].clamp_min(1e-30)] = 0.0
+    return mean, F.pad(axes, (0, 0, 0, max(0, n_components - len(axes))))

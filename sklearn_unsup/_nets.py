@@ -1,0 +1,304 @@
+"""The training engine: skorch nets whose rows lie on the device."""
+
+import math
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EpochTimer, LRScheduler
+from torch.nn.utils import clip_grad_norm_
+from tqdm.auto import tqdm
+
+from ._batches import DeviceBatches, warmup_cosine
+
+BATCH_EVENTS = "on_batch_begin", "on_batch_end", "on_grad_computed"
+
+
+class StopTraining(KeyboardInterrupt):
+    """Ends skorch's loop from inside, by the only way it offers."""
+
+
+class Progress(Callback):
+    """One bar over the epochs, with the latest losses behind it."""
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.bar_ = tqdm(total=net.max_epochs, unit="epoch", desc=net.progress_name)
+
+    def on_epoch_end(self, net, **kwargs):
+        last = net.history[-1]
+        shown = {key: last[key] for key in ("train_loss", "valid_loss") if key in last}
+        self.bar_.set_postfix(shown, refresh=False)
+        self.bar_.update()
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        self.bar_.close()
+        del self.bar_
+
+
+class KeepWeights(Callback):
+    """Keep the weights to come back to, and stop when there is nothing to gain.
+
+    With a validation loss these are the best ones, which training ends with. Without
+    one they are the latest ones of finite loss.
+
+    Parameters
+    ----------
+    n_iter_no_change : int
+        Epochs without gain after which training stops.
+    tol : float
+        Gain in nats per row that counts. Absolute: a relative one would take a flat
+        negative loss for a gain.
+    """
+
+    def __init__(self, n_iter_no_change=10, tol=1e-4):
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.best_, self.reference_, self.waited_ = math.inf, math.inf, 0
+        self.kept_ = {name: t.clone() for name, t in net.module_.state_dict().items()}
+
+    def on_epoch_end(self, net, **kwargs):
+        last = net.history[-1]
+        if not all(
+            math.isfinite(last[key])
+            for key in ("train_loss", "valid_loss")
+            if key in last
+        ):
+            self._restore(net)
+            raise FloatingPointError(
+                f"The training loss became {last['train_loss']} in epoch "
+                f"{len(net.history)}: the steps are too long. The weights are back at "
+                f"those of the epoch before. Lower learning_rate_init (it is {net.lr}), "
+                "say to a tenth, or look for extreme values in X."
+            )
+        if "valid_loss" not in last:
+            self._keep(net)
+            return
+        loss = last["valid_loss"]
+        if loss < self.best_:
+            self.best_ = loss
+            self._keep(net)
+        if loss < self.reference_ - self.tol:
+            self.reference_, self.waited_ = loss, 0
+        else:
+            self.waited_ += 1
+        if self.waited_ >= self.n_iter_no_change:
+            net.stopped_early_ = True
+            raise StopTraining
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        if self.best_ < math.inf:
+            self._restore(net)
+        del self.kept_
+
+    @torch.no_grad()
+    def _keep(self, net):
+        for name, tensor in net.module_.state_dict().items():
+            self.kept_[name].copy_(tensor)
+
+    def _restore(self, net):
+        net.module_.load_state_dict(self.kept_)
+
+
+class TableNet(NeuralNet):
+    """A skorch net for :class:`~sklearn_unsup._batches.Rows`.
+
+    Differs from its parent in four things: batches are slices of tensors that lie on
+    the device, the loss is read once per epoch, callbacks are called per batch only if
+    one of them listens, and all randomness comes from `seed`.
+
+    Parameters
+    ----------
+    seed : int
+        Of the weights, the order of the rows and the noise of the module.
+    n_warmup_steps : int
+        Steps over which the learning rate rises to `lr`.
+    lr_floor : float
+        Fraction of `lr` at the end of half a cosine over all the steps; 1 for none.
+        A skorch `LRScheduler` among the callbacks takes the place of both.
+    max_grad_norm : float or None
+        Gradients of a larger norm are scaled down to it.
+    n_iter_no_change, tol : int, float
+        See :class:`KeepWeights`; they matter if there is a `train_split`.
+    progress_name : str
+        Stands before the progress bar that `verbose` shows.
+    """
+
+    def __init__(
+        self,
+        module,
+        criterion,
+        *,
+        seed=0,
+        n_warmup_steps=0,
+        lr_floor=0.0,
+        max_grad_norm=None,
+        n_iter_no_change=10,
+        tol=1e-4,
+        progress_name="",
+        optimizer=torch.optim.AdamW,
+        iterator_train=DeviceBatches,
+        iterator_valid=DeviceBatches,
+        train_split=None,
+        verbose=0,
+        **kwargs,
+    ):
+        super().__init__(
+            module,
+            criterion,
+            optimizer=optimizer,
+            iterator_train=iterator_train,
+            iterator_valid=iterator_valid,
+            train_split=train_split,
+            verbose=verbose,
+            **kwargs,
+        )
+        self.seed = seed
+        self.n_warmup_steps = n_warmup_steps
+        self.lr_floor = lr_floor
+        self.max_grad_norm = max_grad_norm
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.progress_name = progress_name
+
+    # ------------------------------------------------------------------ set-up
+
+    def initialize(self):
+        device = torch.device(self.device)
+        forked = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=forked):
+            torch.manual_seed(self.seed)
+            super().initialize()
+        self.generator_ = torch.Generator(device).manual_seed(self.seed)
+        self.step_ = 0
+        return self
+
+    def get_default_callbacks(self):
+        return [("epoch_timer", EpochTimer())]
+
+    def initialize_callbacks(self):
+        """After the user's callbacks, so that these see the epoch that ends the fit."""
+        super().initialize_callbacks()
+        own = [("keep_weights", KeepWeights(self.n_iter_no_change, self.tol))]
+        if self.verbose:
+            own.insert(0, ("progress", Progress()))
+        self.callbacks_ += own
+        return self
+
+    def get_iterator(self, dataset, training=False):
+        generator = self.generator_ if training else None
+        iterator = self.iterator_train if training else self.iterator_valid
+        return iterator(dataset, min(self.batch_size, len(dataset)), generator)
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        super().on_train_begin(net, X, y, **kwargs)
+        callbacks = [callback for _, callback in self.callbacks_]
+        self.own_schedule_ = not any(isinstance(c, LRScheduler) for c in callbacks)
+        self.heard_per_batch_ = any(
+            getattr(type(callback), event) is not getattr(Callback, event)
+            for callback in callbacks
+            for event in BATCH_EVENTS
+        )
+        self.stopped_early_, self.best_losses_ = False, {}
+        self.first_step_ = self.step_
+
+    # ------------------------------------------------------------------ one epoch
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        if iterator is None:
+            return
+        total, n_rows, n_batches = None, 0, 0
+        for batch in iterator:
+            if self.heard_per_batch_:
+                self.notify("on_batch_begin", batch=batch, training=training)
+            if training:
+                self._schedule(len(iterator))
+            step = step_fn(batch, **fit_params)
+            loss, size = step["loss"].detach(), len(batch[0][0])
+            if total is None:
+                total = torch.zeros_like(loss)
+            total.add_(loss, alpha=size)
+            n_rows += size
+            n_batches += 1
+            if self.heard_per_batch_:
+                self.notify("on_batch_end", batch=batch, training=training, **step)
+        # The only read of the epoch: before it the device never waits for the host.
+        loss = total.item() / n_rows
+        self.history.record(f"{prefix}_loss", loss)
+        self.history.record(f"{prefix}_batch_count", n_batches)
+        best = loss < self.best_losses_.get(prefix, math.inf)
+        if best:
+            self.best_losses_[prefix] = loss
+        self.history.record(f"{prefix}_loss_best", best)
+
+    def _schedule(self, steps_per_epoch):
+        if not self.own_schedule_:
+            return
+        n_steps = self.max_epochs * steps_per_epoch
+        if self.first_step_:
+            # A run that goes on from an earlier one needs no second warm-up.
+            done = self.step_ - self.first_step_
+            factor = warmup_cosine(done, 0, n_steps, self.lr_floor)
+            if self.step_ < self.n_warmup_steps:
+                factor *= (self.step_ + 1) / self.n_warmup_steps
+        else:
+            n_warmup = min(self.n_warmup_steps, n_steps // 4)
+            factor = warmup_cosine(self.step_, n_warmup, n_steps, self.lr_floor)
+        for group in self.optimizer_.param_groups:
+            group["lr"] = self.lr * factor
+
+    def train_step(self, batch, **fit_params):
+        self.optimizer_.zero_grad()
+        step = self.train_step_single(batch, **fit_params)
+        if self.heard_per_batch_:
+            self.notify(
+                "on_grad_computed",
+                named_parameters=list(self.get_all_learnable_params()),
+                batch=batch,
+                training=True,
+            )
+        if self.max_grad_norm is not None:
+            clip_grad_norm_(self.module_.parameters(), self.max_grad_norm)
+        self.optimizer_.step()
+        self.step_ += 1
+        return step
+
+    def train_step_single(self, batch, **fit_params):
+        rows, target = batch
+        if not self.module_.training:
+            self._set_training(True)
+        output = self.module_(*rows, generator=self.generator_)
+        loss = self.criterion_(output, target)
+        loss.backward()
+        return {"loss": loss, "y_pred": output}
+
+    def validation_step(self, batch, **fit_params):
+        rows, target = batch
+        self._set_training(False)
+        # Always the same noise: two epochs then differ by their weights alone, and the
+        # order of the training rows does not depend on whether there is a validation.
+        noise = torch.Generator(self.generator_.device).manual_seed(self.seed)
+        with torch.no_grad():
+            output = self.module_(*rows, generator=noise)
+            loss = self.criterion_(output, target)
+        return {"loss": loss, "y_pred": output}
+
+    # ------------------------------------------------------------------ saving
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        generator = state.pop("generator_", None)
+        if generator is not None:
+            state["generator_state_"] = generator.get_state()
+        return state
+
+    def __setstate__(self, state):
+        saved = state.pop("generator_state_", None)
+        written_on = torch.device(state["device"]).type
+        super().__setstate__(state)
+        if saved is None:
+            return
+        device = torch.device(self.device)
+        self.generator_ = torch.Generator(device).manual_seed(self.seed)
+        if device.type == written_on:
+            self.generator_.set_state(saved)

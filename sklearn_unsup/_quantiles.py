@@ -1,0 +1,108 @@
+"""The randomised distributional transform of one column of plain floats."""
+
+import numpy as np
+from scipy.special import ndtri
+
+Z_LIMIT = 10.0  # encoded quantiles of values outside the training range stop here
+ATOM_REPEATS = 3  # mean repetition from which a column is read as discrete
+
+
+class Quantiles:
+    """The randomised distributional transform of one column of plain floats.
+
+    A value x is a point of the interval [F(x-), F(x)] of training frequencies, and is
+    encoded as the normal quantile of that point: N(0, 1), whatever spikes or bounds the
+    column has (Rueschendorf 2009). Discrete columns keep all their values and decode to
+    them alone. Others keep at most `n_quantiles` knots, of which repeated values have
+    an interval of their own and single ones a point; between knots the map is linear in
+    the normal quantile, so that float32 resolves the far tails.
+    """
+
+    def __init__(self, n_quantiles: int):
+        self.n_quantiles = n_quantiles
+
+    def fit(self, x: np.ndarray) -> "Quantiles":
+        """Learn from finite values, shape (n,), at least one."""
+        values, counts = np.unique(x, return_counts=True)
+        n = len(x)
+        upper = np.cumsum(counts) / n
+        lower = upper - counts / n
+        few = len(values) <= self.n_quantiles
+        self.discrete_ = bool(few and n >= ATOM_REPEATS * len(values))
+        if not self.discrete_:
+            middle = 0.5 * (lower + upper)
+            lower = np.where(counts == 1, middle, lower)
+            upper = np.where(counts == 1, middle, upper)
+        if not few:
+            kept = self._knots(counts)
+            values, lower, upper = values[kept], lower[kept], upper[kept]
+        edge = 0.5 / n
+        self.values_ = values
+        self.u_lower_, self.u_upper_ = np.clip([lower, upper], edge, 1 - edge)
+        self.deviation_ = float(x.std()) or 1.0
+        return self
+
+    def _knots(self, counts):
+        """Positions of the extremes, of spikes, and of even ranks among the others."""
+        spiked = counts > 2 * counts.sum() / self.n_quantiles
+        spiked[[0, -1]] = True
+        others = np.flatnonzero(~spiked)
+        last = np.cumsum(counts[others])
+        n_even = max(self.n_quantiles - np.count_nonzero(spiked), 0)
+        ranks = np.linspace(1, last[-1], n_even).round()
+        spiked[others[np.searchsorted(last, ranks)]] = True
+        return np.flatnonzero(spiked)
+
+    @property
+    def z_range_(self) -> np.ndarray:
+        """Normal quantiles of the least and the greatest training value."""
+        return ndtri([self.u_lower_[0], self.u_upper_[-1]])
+
+    def _map(self):
+        """Corners of the map: each interval flat, straight lines in between."""
+        z = ndtri(np.stack([self.u_lower_, self.u_upper_], 1).ravel())
+        return np.repeat(self.values_, 2), z
+
+    def encode(self, x: np.ndarray, rng=None) -> np.ndarray:
+        """Normal quantiles; of an atom the middle, with `rng` a random point."""
+        place = np.searchsorted(self.values_, x)
+        place = np.minimum(place, len(self.values_) - 1)
+        known = self.values_[place] == x
+        if known.all():
+            return self._at(place, rng)
+        z = np.empty(len(x))
+        z[known] = self._at(place[known], rng)
+        z[~known] = self._between(x[~known])
+        return z
+
+    def _at(self, place, rng):
+        """A point of the intervals of the knots at `place`."""
+        u_lower, u_upper = self.u_lower_, self.u_upper_
+        middle = ndtri(0.5 * (u_lower + u_upper))
+        if rng is None:
+            return middle[place]
+        # Rounded to float32 a point must not cross into the next interval.
+        inner_lower = np.nextafter(ndtri(u_lower).astype(np.float32), np.inf)
+        inner_upper = np.nextafter(ndtri(u_upper).astype(np.float32), -np.inf)
+        narrow = inner_lower > inner_upper
+        inner_lower[narrow] = inner_upper[narrow] = middle[narrow]
+        u = rng.random(len(place))
+        u *= (u_upper - u_lower)[place]
+        u += u_lower[place]
+        return np.clip(ndtri(u, out=u), inner_lower[place], inner_upper[place])
+
+    def _between(self, x):
+        z = np.interp(x, *self._map())
+        # Outside the training range go on straight: an outlier must look like one.
+        with np.errstate(over="ignore"):
+            z += np.minimum(x - self.values_[0], 0) / self.deviation_
+            z += np.maximum(x - self.values_[-1], 0) / self.deviation_
+        return np.clip(z, -Z_LIMIT, Z_LIMIT)
+
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        """Values of normal quantiles; total: everything finite has one."""
+        if self.discrete_:
+            place = np.searchsorted(ndtri(self.u_upper_), z)
+            return self.values_[np.minimum(place, len(self.values_) - 1)]
+        x, corners = self._map()
+        return np.interp(z, corners, x)

@@ -1,0 +1,88 @@
+"""Fixtures that every test file may use."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+# Asked once, here: a machine with a broken driver warns, and inside a test a warning
+# is an error.
+HAS_CUDA = torch.cuda.is_available()
+
+
+def pytest_configure(config):
+    # The networks here are too small to gain from a second thread, and on shared cores
+    # two threads run slower than one.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seed_global_generators():
+    """A test that leans on a global generator by mistake at least repeats itself."""
+    np.random.seed(0)  # noqa: NPY002  (the global generator is the one meant)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(
+    params=[
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(not HAS_CUDA, reason="no CUDA device here"),
+            ],
+        ),
+    ]
+)
+def device(request):
+    """Each device that an estimator accepts and this machine has."""
+    return request.param
+
+
+@pytest.fixture
+def pyplot():
+    """matplotlib.pyplot without a screen; closes the test's figures."""
+    matplotlib = pytest.importorskip("matplotlib", reason="needs the extra plot")
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    pyplot.close("all")
+    yield pyplot
+    pyplot.close("all")
+
+
+def _with_holes(values, rng, rate):
+    """Copy of a Series in which a fraction `rate` of the values is missing."""
+    return values.mask(pd.Series(rng.random(len(values)) < rate))
+
+
+@pytest.fixture
+def mixed_table():
+    """200 rows with each kind of column that a user may bring, in odd corners too."""
+    rng = np.random.default_rng(42)
+    n = 200
+    income = pd.Series(np.round(rng.lognormal(10.0, 0.5, n), 2))
+    children = pd.Series(rng.poisson(1.5, n)).astype("Int64")
+    city = pd.Series(rng.choice(["Bonn", "Köln", "Ulm"], n, p=[0.6, 0.3, 0.1]))
+    days = pd.to_timedelta(rng.integers(0, 1000, n), unit="D")
+    joined = pd.Series(pd.Timestamp("2021-03-01") + days)
+    return pd.DataFrame(
+        {
+            "income": _with_holes(income, rng, 0.1),
+            "height": rng.normal(170, 10, n).astype(np.float32),
+            "age": rng.integers(18, 90, n),
+            "level": rng.integers(-3, 4, n).astype(np.int8),
+            "children": _with_holes(children, rng, 0.1),
+            # most rows at one value, the others continuous
+            "capital_gain": np.where(rng.random(n) < 0.8, 0.0, rng.exponential(5e3, n)),
+            "city": _with_holes(city, rng, 0.1),
+            # "legacy" is declared and has no row
+            "plan": pd.Categorical(
+                rng.choice(["basic", "plus", "pro"], n, p=[0.7, 0.25, 0.05]),
+                categories=["basic", "plus", "pro", "legacy"],
+            ),
+            "member": rng.random(n) < 0.3,
+            "joined": _with_holes(joined, rng, 0.1),
+        }
+    )
