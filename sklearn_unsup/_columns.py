@@ -133,9 +133,10 @@ class NumericColumn:
         """Inverse of `_to_float` for whole numbers, int64 or uint64."""
         if self.span_ is None:
             return x.astype(self.raw_dtype_)
-        # float64 may round past the last one; a float of 2**64 is no integer any more
+        # A float of 2**64 is no integer any more, and beyond 2**53 the last one differs.
         apart = np.minimum(x, np.nextafter(2.0**64, 0)).astype(np.uint64)
-        whole = np.minimum(apart, np.uint64(self.span_)) * np.uint64(self.step_)
+        apart[x >= self.high_] = self.span_
+        whole = apart * np.uint64(self.step_)
         return (whole + np.uint64(self.origin_ % 2**64)).view(self.raw_dtype_)
 
     @property
@@ -180,10 +181,25 @@ class NumericColumn:
         else:
             with np.errstate(over="ignore"):
                 x = z * self.scale_ + self.center_
+        if self._is_rough():
+            x = self._onto_knots(z, x)
         x = np.clip(x, self.low_, self.high_)
         if self.decimals_ is not None:
             x = np.clip(np.round(x, self.decimals_), self.low_, self.high_)
         return x
+
+    def _is_rough(self):
+        """Whether float32 may be off by more than rounding to the resolution mends."""
+        if self.scaling == "quantile":
+            return not self.quantiles_.discrete_
+        largest = max(abs(self.low_), abs(self.high_), self.high_ - self.low_)
+        return self.decimals_ is None or largest * 10.0**self.decimals_ > 2**20
+
+    def _onto_knots(self, z, x):
+        """Exactly the kept values where `z` is what they are encoded as."""
+        knots = self._scale(self.quantiles_.values_).astype(np.float32)
+        place = np.minimum(np.searchsorted(knots, z), len(knots) - 1)
+        return np.where(knots[place] == z, self.quantiles_.values_[place], x)
 
     def encoded_quantile(self, u: np.ndarray) -> np.ndarray:
         """Encoded value of the training quantile `u`, under the column's scaling."""

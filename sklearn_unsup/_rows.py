@@ -21,7 +21,7 @@ N_NORMALS = 8  # of the mixture that a number's conditional distribution is
 LOG_SCALE_BOUNDS = -6.0, 2.0
 MAX_ONE_HOT = 32  # levels; a column with more is seen through an embedding
 EMBEDDING_WIDTH = 16
-DROPOUT = 0.1
+DROPPED_BYTES = 26  # of 256: a dropout rate of 0.1
 
 
 class RowModel(nn.Module):
@@ -104,27 +104,27 @@ class RowModel(nn.Module):
     def log_prob(self, x_num: Tensor, x_cat: Tensor, generator=None) -> Tensor:
         """Nats of each encoded row, shape (n,); dropout only while training."""
         hidden = self._hidden(self.features(x_num, x_cat), generator)
-        n_categorical = self.layout.n_categorical
+        layout = self.layout
+        # Split, not indexed: the gradient of an index is a tensor of zeros each.
+        of_categories, of_numbers = hidden.split(
+            [layout.n_categorical, layout.n_numeric], 0
+        )
         total = 0.0
-        if self.layout.n_numeric:
-            outputs = torch.baddbmm(
-                self.normals_bias, hidden[n_categorical:], self.normals
-            )
+        if layout.n_numeric:
+            outputs = torch.baddbmm(self.normals_bias, of_numbers, self.normals)
             each = mixture_log_prob(x_num.t(), *self._normals(outputs)).t()
-            present = presence(self.layout, x_cat)
+            present = presence(layout, x_cat)
             total = (each if present is None else each * present).sum(1)
-        if n_categorical:
-            logits = torch.cat(
-                [
-                    self._logits(hidden[column], column)
-                    for column in range(n_categorical)
-                ],
-                1,
-            )
-            total = total + categorical_log_prob(
-                logits, x_cat, self.layout, self.indicator
-            )
+        if layout.n_categorical:
+            parts = zip(of_categories.unbind(0), *self._levels(), strict=True)
+            logits = softcap(torch.cat([F.linear(*part) for part in parts], 1))
+            total = total + categorical_log_prob(logits, x_cat, layout, self.indicator)
         return total
+
+    def _levels(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Weights and biases of the logits of each categorical column."""
+        sizes = list(self.layout.cardinalities)
+        return self.levels.weight.split(sizes), self.levels.bias.split(sizes)
 
     def features(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """What later columns see of each column, side by side (n, n_features)."""
@@ -154,16 +154,7 @@ class RowModel(nn.Module):
         return hidden + self._dropout(more, generator)
 
     def _dropout(self, x: Tensor, generator) -> Tensor:
-        if not self.training:
-            return x
-        kept = torch.empty_like(x).bernoulli_(1.0 - DROPOUT, generator=generator)
-        return x * kept.div_(1.0 - DROPOUT)
-
-    def _logits(self, hidden: Tensor, column: int) -> Tensor:
-        block = self.layout.category_slices[column]
-        return softcap(
-            F.linear(hidden, self.levels.weight[block], self.levels.bias[block])
-        )
+        return byte_dropout(x, generator) if self.training else x
 
     @staticmethod
     def _normals(outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -188,8 +179,10 @@ class RowModel(nn.Module):
         x_cat = torch.zeros(n, layout.n_categorical, dtype=torch.int64, device=device)
         log_weights = torch.zeros(n, device=device)
         features = torch.zeros(n, self.first.in_features, device=device)
+        levels = list(zip(*self._levels(), strict=True)) if layout.cardinalities else []
         for column in range(layout.n_categorical):
-            logits = self._logits(self._column_hidden(column, features), column)
+            hidden = self._column_hidden(column, features)
+            logits = softcap(F.linear(hidden, *levels[column]))
             if column in given:
                 codes = torch.full((n,), given[column], device=device)
                 log_weights += logits.log_softmax(1)[:, given[column]]
@@ -220,6 +213,18 @@ class RowModel(nn.Module):
         hidden = F.silu(F.linear(features[:, :stop], weight, bias))
         second = hidden @ self.second[position] + self.second_bias[position]
         return hidden + F.silu(second)
+
+
+def byte_dropout(x: Tensor, generator) -> Tensor:
+    """Dropout at a rate of DROPPED_BYTES / 256, a random byte for each element.
+
+    Uniform floats would cost a small net as much as its matrix products do. The
+    generator is the given one, where torch's own dropout uses the global one.
+    """
+    words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device)
+    words.random_(-(2**63), None, generator=generator)
+    kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= DROPPED_BYTES
+    return x * kept.to(x.dtype).mul_(256 / (256 - DROPPED_BYTES))
 
 
 def number_features(x: Tensor) -> Tensor:

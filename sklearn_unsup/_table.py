@@ -4,7 +4,13 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from ._columns import NUMBERS_IN_OBJECTS, CategoricalColumn, NumericColumn, holds
+from ._columns import (
+    NUMBERS_IN_OBJECTS,
+    CategoricalColumn,
+    NumericColumn,
+    factorize,
+    holds,
+)
 from ._layout import TableLayout
 
 
@@ -293,9 +299,12 @@ class TableCodec(BaseEstimator):
                 )
             codec = by_name[name]
             values = spread(name, value, n_samples)
-            kinds, inverse = distinct(values)
+            try:
+                inverse, kinds = factorize(name, values)
+            except TypeError as error:
+                raise ValueError(f"conditions: {error}") from error
             found = np.array([codec.code_of(kind) for kind in kinds], dtype=np.int64)
-            fixed[name] = values
+            fixed[name] = values.to_numpy()
             if codec.encoded_:
                 codes[places[codec.position_]] = found[inverse]
         return codes, fixed
@@ -323,22 +332,13 @@ def has_gaps(codec: NumericColumn) -> bool:
     return codec.has_missing_ and codec.n_present_ > 0
 
 
-def spread(name, value, n_samples) -> np.ndarray:
+def spread(name, value, n_samples) -> pd.Series:
     """One value per row from a scalar or a sequence of that length."""
-    values = np.empty(n_samples, dtype=object)
-    if isinstance(value, str | bytes) or not hasattr(value, "__len__"):
-        values[:] = [value] * n_samples
-        return values
+    if not pd.api.types.is_list_like(value) or isinstance(value, dict | set):
+        value = [value] * n_samples
     if len(value) != n_samples:
         raise ValueError(
             f"conditions: column {name!r} has {len(value)} values for {n_samples} "
             "rows. Pass one value, or one per row."
         )
-    values[:] = list(value)
-    return values
-
-
-def distinct(values) -> tuple[list, np.ndarray]:
-    """Distinct level objects and which of them each row has."""
-    codes, kinds = pd.factorize(pd.Series(values, dtype=object), use_na_sentinel=False)
-    return list(kinds), codes
+    return pd.Series(list(value), dtype=object)
