@@ -75,7 +75,8 @@ class RowModel(nn.Module):
         self.first = nn.Linear(n_features, self.n_columns * width)
         self.second = nn.Parameter(torch.empty(self.n_columns, width, width))
         self.second_bias = nn.Parameter(torch.zeros(self.n_columns, 1, width))
-        self.levels = nn.Linear(width, layout.n_one_hot)
+        # Of zero levels torch would warn.
+        self.levels = nn.Linear(width, layout.n_one_hot) if layout.n_one_hot else None
         self.normals = nn.Parameter(torch.empty(n_numeric, width, 3 * N_NORMALS))
         self.normals_bias = nn.Parameter(torch.zeros(n_numeric, 1, 3 * N_NORMALS))
         self.reset_parameters()
@@ -90,8 +91,9 @@ class RowModel(nn.Module):
             nn.init.normal_(embedding.weight, std=0.25)
         nn.init.normal_(self.first.weight, std=1 / math.sqrt(self.n_columns))
         nn.init.normal_(self.second, std=1 / math.sqrt(self.width))
-        nn.init.normal_(self.levels.weight, std=1 / math.sqrt(self.width))
-        nn.init.zeros_(self.levels.bias)
+        if self.levels is not None:
+            nn.init.normal_(self.levels.weight, std=1 / math.sqrt(self.width))
+            nn.init.zeros_(self.levels.bias)
         nn.init.normal_(self.normals, std=0.3 / math.sqrt(self.width))
         # Spread the components over the bulk of N(0, 1), which every column has.
         self.normals_bias[..., N_NORMALS : 2 * N_NORMALS] = torch.linspace(

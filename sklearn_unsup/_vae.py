@@ -361,5 +361,10 @@ def normal_points(n_draws, n_components):
     engine = torch.quasirandom.SobolEngine(min(n_components, 1111), True, seed=0)
     uniform = engine.draw(n_draws).clamp(1e-6, 1 - 1e-6)
     points = torch.special.ndtri(uniform)
+    # All rows share them, so that an error of their moments would not average out.
+    # Of one point only the second can be right: it then is a vector of +1 and -1.
+    if n_draws > 1:
+        points = points - points.mean(0)
+    points = points / points.square().mean(0).sqrt()
     repeats = -(-n_components // points.shape[1])
     return points.repeat(1, repeats)[:, :n_components]

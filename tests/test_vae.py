@@ -1,0 +1,560 @@
+"""VAETransformer against closed forms, quadrature and a table of known distribution."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from scipy.special import logsumexp
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import cross_val_predict
+
+from sklearn_unsup import VAETransformer
+from sklearn_unsup._distributions import gaussian_kl
+from sklearn_unsup._objectives import importance_bound
+from sklearn_unsup.datasets import make_mixed_table
+
+ALPHA = 1e-4  # chance that sampling error alone exceeds one bound
+Z = stats.norm.isf(ALPHA / 2)
+KOLMOGOROV = stats.kstwobign.isf(ALPHA)
+N_ROWS, N_DRAWN, N_CONDITIONED = 4_000, 20_000, 3_000
+# What a network may be off beyond the error of the rows that it was fitted to and of
+# those that it drew: in probability, and in standard deviations of a mean.
+TOLERANCE = {"autoregressive": 0.02, "latent": 0.04}
+CATEGORICAL = ["plan", "region", "active"]
+NUMERIC = ["height", "weight", "visits", "spend", "joined"]
+
+
+# ------------------------------------------------------------------- linear oracles
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """A linear model of rows with two factors, and the rows as the codec scales them.
+
+    Every column has the same share of noise, so that probabilistic PCA (one standard
+    deviation for all columns) and factor analysis (one each, as here) agree.
+    """
+    rng = np.random.default_rng(0)
+    loadings = rng.normal(size=(5, 2))
+    loadings /= np.linalg.norm(loadings, axis=1, keepdims=True)
+    X = rng.normal(size=(2_000, 2)) @ loadings.T + 0.5 * rng.normal(size=(2_000, 5))
+    model = VAETransformer(
+        2,
+        hidden_layer_sizes=(),
+        beta=1.0,
+        numeric_scaling="standard",
+        sampling="latent",
+        latent_density="normal",
+        density_ratio=None,
+        max_iter=190,
+        batch_size=250,
+        learning_rate_init=5e-2,
+        weight_decay=0.0,
+        random_state=0,
+    ).fit(X)
+    return model, X, (X - X.mean(0)) / X.std(0)
+
+
+def linear_decoder(model):
+    """Loadings (columns, components) and noise variances of a linear decoder."""
+    zero, one = torch.zeros(1, 2), torch.eye(2)
+    with torch.no_grad():
+        intercept = model.distribution(zero).location
+        loadings = (model.distribution(one).location - intercept).numpy().T
+        noise = np.exp(2 * model.distribution(zero).log_scale.numpy())
+    return intercept.numpy()[0], loadings.astype(float), noise.astype(float)
+
+
+def test_likelihood_of_a_linear_model(linear):
+    model, X, standard = linear
+    factors = FactorAnalysis(2, tol=1e-8, max_iter=5_000).fit(standard)
+    best = factors.score(standard)
+    intercept, loadings, noise = linear_decoder(model)
+    covariance = loadings @ loadings.T + np.diag(noise)
+    exact = stats.multivariate_normal(intercept, covariance).logpdf(standard).mean()
+    # the maximum of the likelihood is factor analysis's, up to its own tolerance
+    assert best - 0.01 < exact < best + 1e-4
+    assert PCA(2).fit(standard).score(standard) == pytest.approx(exact, abs=0.01)
+    # and the bound is tight: the posterior of a linear model is normal
+    assert model.score_samples(X, n_draws=256).mean() == pytest.approx(exact, abs=5e-3)
+
+
+def test_subspace_of_a_linear_model(linear):
+    model, _, standard = linear
+    _, loadings, noise = linear_decoder(model)
+    factors = FactorAnalysis(2, tol=1e-8, max_iter=5_000).fit(standard)
+    for axes in (factors.components_.T, PCA(2).fit(standard).components_.T):
+        bases = np.linalg.qr(loadings)[0], np.linalg.qr(axes)[0]
+        cosines = np.linalg.svd(bases[0].T @ bases[1])[1]
+        assert cosines.min() > 0.995
+    covariance = loadings @ loadings.T + np.diag(noise)
+    np.testing.assert_allclose(covariance, factors.get_covariance(), atol=0.08)
+
+
+def test_codes_of_a_linear_model_are_posterior_means(linear):
+    model, X, standard = linear
+    intercept, loadings, noise = linear_decoder(model)
+    precision = np.eye(2) + loadings.T @ (loadings / noise[:, None])
+    means = np.linalg.solve(precision, loadings.T @ ((standard - intercept) / noise).T)
+    codes = model.transform(X)
+    assert np.abs(codes - means.T).max() < 0.25
+    assert np.abs(codes - means.T).mean() < 0.05
+
+
+def test_rows_of_a_linear_model(linear):
+    model, X, _ = linear
+    rows = model.sample(20_000, random_state=0)
+    # a normal density of codes: rows are normal with the covariance of the table
+    scale = X.std(0)
+    error = (np.cov(rows.T) - np.cov(X.T)) / np.outer(scale, scale)
+    assert np.abs(error).max() < Z * np.sqrt(2 / 20_000) + 0.05
+
+
+# ------------------------------------------------------------------- scoring
+
+
+@pytest.fixture(scope="module")
+def small():
+    """One latent dimension, mixed columns, missing values."""
+    X, _ = make_mixed_table(300, random_state=0)
+    model = VAETransformer(
+        1, hidden_layer_sizes=(32,), sampling="latent", max_iter=40, random_state=0
+    )
+    return model.fit(X), X
+
+
+def encoded(model, X):
+    """`x_num` and `x_cat` as tensors."""
+    return tuple(torch.from_numpy(part) for part in model.codec_.encode(X))
+
+
+def log_likelihood(model, X):
+    """log p(x), the integral over the one latent dimension by the trapezoid rule."""
+    x_num, x_cat = encoded(model, X)
+    grid = torch.linspace(-8, 8, 4_001)[:, None]
+    distribution = model.distribution(grid)
+    with torch.no_grad():
+        each = [
+            distribution.log_prob(
+                x_num[i : i + 1].expand(len(grid), -1),
+                x_cat[i : i + 1].expand(len(grid), -1),
+            )
+            for i in range(len(x_num))
+        ]
+    log_prior = stats.norm.logpdf(grid[:, 0].double().numpy())
+    joint = torch.stack(each).double().numpy() + log_prior
+    return logsumexp(joint, axis=1) + np.log(16 / 4_000)
+
+
+def test_score_approaches_the_log_likelihood(small):
+    model, X = small
+    exact = log_likelihood(model, X)
+    many = model.score_samples(X, n_draws=512)
+    assert np.abs(many - exact).mean() < 0.05
+    assert many.mean() == pytest.approx(exact.mean(), abs=0.05)
+
+
+def test_score_is_a_lower_bound(small):
+    model, X = small
+    exact = log_likelihood(model, X).mean()
+    points = torch.randn(400, 1, generator=torch.Generator().manual_seed(0))
+    rows, module = encoded(model, X), model.net_.module_.eval()
+    with torch.no_grad():
+        draws = [importance_bound(module, *rows, p[None]).mean() for p in points]
+        eights = [importance_bound(module, *rows, p) for p in points.split(8)]
+    one, eight = np.mean(draws), np.mean([each.mean() for each in eights])
+    error = np.std(draws) / 20
+    assert one + Z * error < exact
+    assert one < eight < exact + 0.01
+    # what the method returns are those, without their noise
+    assert model.score_samples(X, n_draws=1).mean() == pytest.approx(one, abs=0.25)
+    assert model.score_samples(X, n_draws=1).mean() < exact
+    assert model.score_samples(X, n_draws=8).mean() == pytest.approx(eight, abs=0.1)
+
+
+def test_score_of_a_row_does_not_depend_on_company(small):
+    model, X = small
+    scores = model.score_samples(X)
+    np.testing.assert_array_equal(scores, model.score_samples(X))
+    shuffled = np.random.default_rng(0).permutation(len(X))
+    np.testing.assert_allclose(
+        model.score_samples(X.iloc[shuffled]), scores[shuffled], atol=1e-4
+    )
+    alone = [model.score_samples(X.iloc[i : i + 1])[0] for i in range(20)]
+    np.testing.assert_allclose(alone, scores[:20], atol=1e-4)
+    assert model.score(X) == pytest.approx(scores.mean())
+
+
+@pytest.mark.parametrize("n_draws", [0, -1, 1.5, "8"])
+def test_error_of_n_draws(small, n_draws):
+    model, X = small
+    with pytest.raises(ValueError, match="n_draws must be an int of at least 1, got"):
+        model.score_samples(X, n_draws=n_draws)
+
+
+def test_rows_unlike_the_training_score_low(small):
+    model, X = small
+    broken = X.assign(weight=np.random.default_rng(0).permutation(X["weight"]))
+    assert model.score(broken) < model.score(X) - 0.3
+
+
+def test_closed_form_of_the_divergence():
+    noise = torch.Generator().manual_seed(0)
+    mean, log_var = torch.randn(2, 50, 4, generator=noise).double()
+    expected = torch.distributions.kl_divergence(
+        torch.distributions.Normal(mean, torch.exp(0.5 * log_var)),
+        torch.distributions.Normal(torch.zeros(()).double(), torch.ones(()).double()),
+    )
+    torch.testing.assert_close(gaussian_kl(mean, log_var), expected)
+
+
+# ------------------------------------------------------------------- collapse
+
+
+def test_a_large_beta_collapses_every_component():
+    X, _ = make_mixed_table(300, random_state=0)
+    model = VAETransformer(3, beta=1e4, sampling="latent", max_iter=20, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="collapsed.*Lower beta.*10000"):
+        model.fit(X)
+    assert model.active_components_.tolist() == [False] * 3
+    assert model.sample(10, random_state=0).shape == (10, 8)
+
+
+def test_components_without_a_use_collapse():
+    """Rows with one factor: one component of four suffices at beta=1."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 1)) + 0.1 * rng.normal(size=(500, 4))
+    model = VAETransformer(
+        4, beta=1.0, sampling="latent", density_ratio=None, max_iter=60, random_state=0
+    ).fit(X)
+    assert model.active_components_.dtype == bool
+    assert 1 <= model.active_components_.sum() <= 3
+    spread = model.transform(X).var(0)
+    np.testing.assert_array_equal(model.active_components_, spread > 0.01)
+
+
+# ------------------------------------------------------------------- known truth
+
+
+class Known:
+    """A fitted model, the table of its fit, the table's truth and a large sample."""
+
+    def __init__(self, sampling):
+        self.X, self.truth = make_mixed_table(N_ROWS, random_state=0)
+        epochs = 30 if sampling == "latent" else "auto"
+        self.model = VAETransformer(
+            8, sampling=sampling, max_iter=epochs, random_state=0
+        ).fit(self.X)
+        self.tolerance = TOLERANCE[sampling]
+        self.rows = self.model.sample(N_DRAWN, random_state=1)
+
+
+@pytest.fixture(scope="module", params=["autoregressive", "latent"])
+def known(request):
+    return Known(request.param)
+
+
+def as_numbers(values):
+    """Present values of a column; dates as days since 2020-01-01."""
+    values = values.dropna()
+    if values.dtype.kind == "M":
+        values = (values - pd.Timestamp("2020-01-01")) / pd.Timedelta(days=1)
+    return values.to_numpy(dtype=float)
+
+
+def meets(table, conditions):
+    """Mask of the rows that have the levels asked for; None is a missing value."""
+    masks = [
+        table[column].isna()
+        if level is None
+        else (table[column] == level).fillna(False)
+        for column, level in conditions.items()
+    ]
+    return np.all([mask.to_numpy(dtype=bool) for mask in masks], axis=0)
+
+
+def ks_distance(values, cdf):
+    """Of values that may repeat to a distribution function with steps."""
+    values, counts = np.unique(as_numbers(values), return_counts=True)
+    return np.abs(np.cumsum(counts) / counts.sum() - cdf(values)).max()
+
+
+def frequencies(table, columns, index):
+    """Shares of the levels, or pairs of levels, in the order of `index`."""
+    counts = table.astype(dict.fromkeys(columns, object))
+    counts = counts.groupby(columns, dropna=False).size() / len(table)
+    return counts.reindex(index).fillna(0).to_numpy()
+
+
+def effective(n_fitted, n_drawn):
+    """Number of rows whose error is that of fitting to some and drawing others."""
+    return 1 / (1 / n_fitted + 1 / n_drawn)
+
+
+def assert_frequencies(rows, columns, expected, n, tolerance):
+    shares, p = frequencies(rows, columns, expected.index), expected.to_numpy()
+    assert shares.sum() == pytest.approx(1)  # no level, or pair, that cannot be
+    bound = Z * np.sqrt(p * (1 - p) / n) + tolerance
+    assert (np.abs(shares - p) < bound).all()
+
+
+@pytest.mark.parametrize("column", NUMERIC)
+def test_marginals_are_those_of_the_training(known, column):
+    """Calibration: nearer to the training's than the training is to the truth."""
+    first = as_numbers(known.rows[column])
+    second = as_numbers(known.X[column])
+    assert stats.ks_2samp(first, second).statistic < 0.005
+    truth = ks_distance(known.rows[column], lambda x: known.truth.cdf(column, x))
+    assert truth < KOLMOGOROV / np.sqrt(0.8 * N_ROWS) + 0.005
+
+
+@pytest.mark.parametrize("column", NUMERIC)
+def test_marginals_of_few_rows(known, column):
+    """Less than a thousand rows pass through a map that was fitted once."""
+    rows = known.model.sample(900, random_state=2)
+    distance = ks_distance(rows[column], lambda x: known.truth.cdf(column, x))
+    assert distance < KOLMOGOROV / np.sqrt(effective(N_ROWS, 800)) + 0.01
+
+
+@pytest.mark.parametrize("column", CATEGORICAL)
+def test_levels(known, column):
+    expected = known.truth.probabilities(column)
+    n = effective(N_ROWS, N_DRAWN)
+    assert_frequencies(known.rows, [column], expected, n, known.tolerance)
+
+
+@pytest.mark.parametrize(
+    "pair", [("plan", "region"), ("plan", "active"), ("region", "active")]
+)
+def test_pairs_of_levels(known, pair):
+    expected = known.truth.probabilities(*pair)
+    n = effective(N_ROWS, N_DRAWN)
+    assert_frequencies(known.rows, list(pair), expected, n, known.tolerance)
+
+
+@pytest.mark.parametrize("column", NUMERIC)
+def test_moments(known, column):
+    mean, sd = known.truth.moments(column)
+    values = as_numbers(known.rows[column])
+    n = effective(0.8 * N_ROWS, len(values))
+    assert abs(values.mean() - mean) / sd < Z / np.sqrt(n) + 0.01
+    assert values.std() == pytest.approx(sd, rel=Z / np.sqrt(n) + 0.01)
+
+
+@pytest.mark.parametrize(
+    "pair", [("height", "weight"), ("visits", "joined"), ("spend", "visits")]
+)
+def test_correlations(known, pair):
+    both = known.rows[list(pair)].dropna()
+    drawn = np.corrcoef(as_numbers(both[pair[0]]), as_numbers(both[pair[1]]))[0, 1]
+    expected = known.truth.correlation(*pair)
+    n = effective(0.8 * N_ROWS, len(both))
+    # a correlation's error is at most that of independent columns
+    assert abs(drawn - expected) < Z / np.sqrt(n) + known.tolerance
+
+
+@pytest.mark.parametrize("conditions", [{}, {"plan": "pro"}, {"plan": "basic"}])
+def test_missing_values_are_as_frequent(known, conditions):
+    rows = known.rows[meets(known.rows, conditions)] if conditions else known.rows
+    n = effective(len(rows) * N_ROWS / N_DRAWN, len(rows))
+    for column in ("height", "region"):
+        p = known.truth.missing_probability(column, conditions)
+        bound = Z * np.sqrt(p * (1 - p) / n) + known.tolerance
+        assert abs(rows[column].isna().mean() - p) < bound
+    assert not rows[["weight", "visits", "spend", "plan", "active"]].isna().any().any()
+
+
+CONDITIONS = {
+    "first column": {"plan": "pro"},
+    "last column": {"active": True},
+    "missing": {"region": None},
+    "two columns": {"region": "west", "active": False},
+    "three columns": {"plan": "basic", "region": "east", "active": True},
+}
+
+
+@pytest.mark.parametrize("conditions", CONDITIONS.values(), ids=CONDITIONS)
+def test_conditional_distributions(known, conditions):
+    """Given columns hold, and the other columns follow their law given these."""
+    rows = known.model.sample(N_CONDITIONED, conditions=conditions, random_state=2)
+    assert meets(rows, conditions).all()
+    n = effective(meets(known.X, conditions).sum(), N_CONDITIONED)
+    for column in set(CATEGORICAL) - set(conditions):
+        expected = known.truth.probabilities(column, conditions=conditions)
+        assert_frequencies(rows, [column], expected, n, known.tolerance)
+    for column in NUMERIC:
+        distance = ks_distance(
+            rows[column], lambda x, c=column: known.truth.cdf(c, x, conditions)
+        )
+        assert distance < KOLMOGOROV / np.sqrt(n) + known.tolerance
+    missing = known.truth.missing_probability("height", conditions)
+    bound = Z * np.sqrt(missing * (1 - missing) / n) + known.tolerance
+    assert abs(rows["height"].isna().mean() - missing) < bound
+
+
+def test_bounds_of_conditions_have_power(known):
+    """Rows drawn without the condition would fail the test above."""
+    conditions = CONDITIONS["two columns"]
+    n = effective(meets(known.X, conditions).sum(), N_CONDITIONED)
+    distance = ks_distance(
+        known.rows["height"], lambda x: known.truth.cdf("height", x, conditions)
+    )
+    assert distance > KOLMOGOROV / np.sqrt(n) + known.tolerance + 0.1
+
+
+def test_a_rare_level_can_be_asked_for(known):
+    """Of 0.2 % of the rows; on that plan nobody spends, and heights are as for all."""
+    conditions = {"plan": "trial"}
+    assert meets(known.X, conditions).sum() < 15
+    rows = known.model.sample(1_000, conditions=conditions, random_state=3)
+    assert (rows["plan"] == "trial").all()
+    assert len(rows.drop_duplicates()) > 900  # no handful of rows again and again
+    # learnt from a dozen rows: the law of the whole table shines through
+    assert (rows["spend"] == 0).mean() > (known.rows["spend"] == 0).mean() + 0.02
+    law = ks_distance(
+        rows["height"], lambda x: known.truth.cdf("height", x, conditions)
+    )
+    assert law < 0.35
+
+
+def test_a_rare_combination_can_be_asked_for(known):
+    conditions = {"plan": "trial", "region": "south", "active": False}
+    rows = known.model.sample(200, conditions=conditions, random_state=3)
+    assert meets(rows, conditions).all()
+    assert rows["weight"].nunique() > 20
+
+
+def test_a_sequence_of_conditions(known):
+    plans = np.random.default_rng(0).choice(["basic", "pro", "trial"], 2_000)
+    flags = np.arange(2_000) % 2 == 0
+    conditions = {"plan": plans, "active": flags}
+    rows = known.model.sample(2_000, conditions=conditions, random_state=4)
+    np.testing.assert_array_equal(rows["plan"].astype(object), plans)
+    np.testing.assert_array_equal(rows["active"], flags)
+    # each row follows its own condition
+    for plan in ("basic", "pro"):
+        chosen = rows[(plans == plan) & flags]
+        given = {"plan": plan, "active": True}
+        n = effective(meets(known.X, given).sum(), len(chosen))
+        distance = ks_distance(
+            chosen["height"], lambda x, g=given: known.truth.cdf("height", x, g)
+        )
+        assert distance < KOLMOGOROV / np.sqrt(n) + known.tolerance
+
+
+def test_rows_cannot_be_told_from_fresh_ones(known):
+    """Gradient boosting, five folds, against rows that the model has not seen."""
+    fresh, _ = make_mixed_table(N_ROWS, random_state=5)
+    both = pd.concat([fresh, known.rows[:N_ROWS]], ignore_index=True)
+    both["joined"] = (both["joined"] - pd.Timestamp("2020-01-01")).dt.days
+    both["region"] = both["region"].astype("category")
+    label = np.repeat([1, 0], N_ROWS)
+    boosting = HistGradientBoostingClassifier(max_iter=50, random_state=0)
+    proba = cross_val_predict(boosting, both, label, cv=5, method="predict_proba")
+    limit = {"autoregressive": 0.6, "latent": 0.75}
+    kind = "latent" if known.model.sampling == "latent" else "autoregressive"
+    assert roc_auc_score(label, proba[:, 1]) < limit[kind]
+
+
+def test_samples_repeat_by_seed_alone(known):
+    first, again, other = (known.model.sample(50, random_state=s) for s in (0, 0, 1))
+    pd.testing.assert_frame_equal(first, again)
+    assert not first.equals(other)
+    assert not known.model.sample(50).equals(known.model.sample(50))
+    assert first.dtypes.equals(known.X.dtypes)
+    assert list(first["plan"].cat.categories) == list(known.X["plan"].cat.categories)
+
+
+# ------------------------------------------------------------------- pixels, streams
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X = load_digits().data / 16
+    return X, VAETransformer(8, max_iter=15, random_state=0).fit(X[:1_000])
+
+
+def test_pixels_are_read_as_probabilities(digits):
+    X, model = digits
+    distribution = model.distribution(torch.zeros(1, 8))
+    assert distribution.log_scale is None
+    assert model.codec_.numeric_scaling is None
+    # a Bernoulli likelihood is a probability: its log is never positive
+    assert (model.score_samples(X[1_000:]) < 0).all()
+    rows = model.sample(200, random_state=0)
+    assert rows.min() >= 0
+    assert rows.max() <= 1
+    assert np.unique(rows).size > 50  # greys, not ink and paper alone
+    assert np.abs(rows.mean(0) - X[:1_000].mean(0)).max() < 0.25
+
+
+def test_pixels_are_reconstructed(digits):
+    X, model = digits
+    rebuilt = model.inverse_transform(model.transform(X[1_000:]))
+    spread = np.square(X[1_000:] - X[:1_000].mean(0)).mean()
+    assert np.square(X[1_000:] - rebuilt).mean() < 0.6 * spread
+
+
+@pytest.mark.parametrize(
+    ("table", "loss"),
+    [("narrow", "auto"), ("pixels", "gaussian"), ("beyond", "auto")],
+)
+def test_other_tables_are_normal(table, loss):
+    X = np.random.default_rng(0).random((60, 8 if table == "narrow" else 40))
+    X = 3 * X if table == "beyond" else X
+    model = VAETransformer(2, loss=loss, max_iter=2, random_state=0).fit(X)
+    assert model.distribution(torch.zeros(1, 2)).log_scale is not None
+
+
+def test_cross_entropy_needs_the_unit_interval():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    model = VAETransformer(2, loss="binary_crossentropy", max_iter=2)
+    with pytest.raises(ValueError, match=r"\[0, 1\].*numeric_scaling='minmax'"):
+        model.fit(X)
+    model.set_params(numeric_scaling="minmax", random_state=0).fit(X)
+    assert model.distribution(torch.zeros(1, 2)).log_scale is None
+
+
+@pytest.mark.parametrize("sampling", ["autoregressive", "latent"])
+def test_streams_can_be_sampled(sampling):
+    X, truth = make_mixed_table(1_200, random_state=0)
+    model = VAETransformer(4, sampling=sampling, random_state=0)
+    for start in (0, 400, 800):
+        model.partial_fit(X[start : start + 400])
+        rows = model.sample(50, conditions={"active": True}, random_state=0)
+        assert rows["active"].all()
+        assert rows.dtypes.equals(X.dtypes)
+    for column in NUMERIC:  # calibrated, however little was learnt
+        rows = model.sample(2_000, random_state=0)
+        distance = ks_distance(rows[column], lambda x, c=column: truth.cdf(c, x))
+        assert distance < KOLMOGOROV / np.sqrt(effective(300, 2_000)) + 0.01
+
+
+@pytest.mark.parametrize(
+    "kind", ["numbers", "categories", "one column", "one row", "constant"]
+)
+def test_tables_of_one_kind_make_no_warning(kind):
+    X, _ = make_mixed_table(80, random_state=0)
+    X = {
+        "numbers": X[["weight", "visits", "spend"]],
+        "categories": X[CATEGORICAL],
+        "one column": X[["height"]],
+        "one row": X[:1],
+        "constant": X.assign(weight=3.5),
+    }[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ConvergenceWarning)  # so few steps
+        model = VAETransformer(2, max_iter=3, random_state=0).fit(X)
+    rows = model.sample(30, random_state=0)
+    assert rows.dtypes.equals(X.dtypes)
+    assert np.isfinite(model.score(X))
+    if kind == "constant":
+        assert (rows["weight"] == 3.5).all()
