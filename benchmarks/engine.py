@@ -4,7 +4,7 @@
 
 The three train nets of the same widths on the same rows, turn by turn in one process,
 so that a load on the machine meets all of them. "same arithmetic" is the hand-written
-loop over our own module and loss; "plain" is the usual stack of linear layers and ReLUs.
+loop over our module and loss; "plain" is the usual stack of linear layers and ReLUs.
 """
 
 import argparse

@@ -4,11 +4,16 @@ import numbers
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch.nn import functional as F
 
-from ._base import DENSITY_ROWS, BaseTableModel, chunks_of
+from ._base import (
+    DENSITY_ROWS,
+    BaseTableModel,
+    Interval,
+    StrOptions,
+    chunks_of,
+)
 from ._distributions import presence
 from ._modules import LOG_SCALE_MIN, Autoencoder, principal_axes
 from ._nets import TableNet
@@ -83,7 +88,7 @@ class AutoencoderTransformer(BaseTableModel):
     warm_start : bool, default=False
         Go on from the weights of the previous `fit`, with its codec.
     callbacks : list or None, default=None
-        skorch callbacks.
+        Of skorch: called as in any of its nets.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1" and so on; "auto" is CUDA where there is one.
     verbose : int or bool, default=0
@@ -227,14 +232,14 @@ class AutoencoderTransformer(BaseTableModel):
         scores = []
         for part in chunks_of(len(rows)):
             chunk = rows[part][0]
-            distribution = self.distribution(self._encode_rows(chunk))
+            distribution = self._distribution(self._encode_rows(chunk))
             scores.append(distribution.log_prob(*chunk))
         return torch.cat(scores).cpu().numpy().astype(np.float64)
 
-    def distribution(self, codes):
+    def _distribution(self, codes):
         """Distribution of rows given codes (n, n_components_) on the device."""
         hidden = self.net_.module_.n_components - codes.shape[1]
-        return super().distribution(F.pad(codes, (0, hidden)) if hidden else codes)
+        return super()._distribution(F.pad(codes, (0, hidden)) if hidden else codes)
 
     @property
     def _n_features_out(self):

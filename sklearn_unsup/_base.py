@@ -335,7 +335,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"fitted with n_components={self._n_features_out}: pass what "
                 "transform returned."
             )
-        modes = [self.distribution(chunk).mode() for chunk in self._code_chunks(codes)]
+        modes = [self._distribution(chunk).mode() for chunk in self._code_chunks(codes)]
         return self.codec_.decode(*stack_rows(modes))
 
     def sample(self, n_samples=1, *, conditions=None, random_state=None):
@@ -400,17 +400,17 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     # ------------------------------------------------------- for the sampler
 
-    def propose(self, n, given, rng):
+    def _propose(self, n, given, rng):
         """Candidate rows with log-weights for the categories that are given."""
         return Proposals(self, n, given, rng)
 
-    def draw_codes(self, n, rng):
+    def _draw_codes(self, n, rng):
         """New codes from the fitted density, shape (n, n_components), on the device."""
         codes = self._sampler.density.sample(n, rng)
         return torch.from_numpy(codes).to(self.device_)
 
     @torch.no_grad()
-    def distribution(self, codes):
+    def _distribution(self, codes):
         """Distribution of rows given codes on the device."""
         module = self.net_.module_.eval()
         return module.distribution(module.decode(codes))

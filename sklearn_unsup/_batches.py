@@ -43,7 +43,7 @@ class Rows(Dataset):
         return rows, rows
 
     def split(self, order: Tensor, n_first: int) -> tuple["Rows", "Rows"]:
-        """Two parts of the rows in the given order, the first with `n_first` of them."""
+        """Two parts of the rows in a given order, the first with `n_first` of them."""
         first, second = order[:n_first], order[n_first:]
         redraw = self.redraw and (lambda: self.redraw()[first])
         return (

@@ -133,7 +133,7 @@ class NumericColumn:
         """Inverse of `_to_float` for whole numbers, int64 or uint64."""
         if self.span_ is None:
             return x.astype(self.raw_dtype_)
-        # A float of 2**64 is no integer any more, and beyond 2**53 the last one differs.
+        # A float of 2**64 is no integer any more; beyond 2**53 the last one differs.
         apart = np.minimum(x, np.nextafter(2.0**64, 0)).astype(np.uint64)
         apart[x >= self.high_] = self.span_
         whole = apart * np.uint64(self.step_)

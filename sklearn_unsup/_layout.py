@@ -53,6 +53,6 @@ class TableLayout:
 
     @property
     def category_slices(self) -> tuple[slice, ...]:
-        """The one-hot block of each categorical column, counted from the first block."""
+        """The one-hot block of each categorical column, counted from the first one."""
         edges = accumulate(self.cardinalities, initial=0)
         return tuple(slice(start, stop) for start, stop in pairwise(edges))

@@ -1,4 +1,4 @@
-"""Networks for tables. Each takes `x_num` (floats) and `x_cat` (codes), never one-hots."""
+"""Networks for tables. Each takes `x_num` (floats) and `x_cat` (codes), no one-hots."""
 
 import torch
 from torch import Tensor, nn
@@ -108,7 +108,7 @@ class ResidualMLP(nn.Module):
 
     @torch.no_grad()
     def start_at(self, weight: Tensor, bias: Tensor):
-        """Make the linear path the given map: (n_outputs, n_inputs) and (n_outputs,)."""
+        """Make the linear path a given map: (n_outputs, n_inputs) and (n_outputs,)."""
         (self.output if self.linear is None else self.linear).weight.copy_(weight)
         self.output.bias.copy_(bias)
 

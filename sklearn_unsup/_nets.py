@@ -68,8 +68,8 @@ class KeepWeights(Callback):
             raise FloatingPointError(
                 f"The training loss became {last['train_loss']} in epoch "
                 f"{len(net.history)}: the steps are too long. The weights are back at "
-                f"those of the epoch before. Lower learning_rate_init (it is {net.lr}), "
-                "say to a tenth, or look for extreme values in X."
+                f"those of the epoch before. Lower learning_rate_init (it is {net.lr}) "
+                "to a tenth, say, or look for extreme values in X."
             )
         if "valid_loss" not in last:
             self._keep(net)

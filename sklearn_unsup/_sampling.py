@@ -80,7 +80,7 @@ class Proposals:
     Parameters
     ----------
     source : estimator
-        Has ``draw_codes(n, rng)`` and ``distribution(codes)``.
+        Has ``_draw_codes(n, rng)`` and ``_distribution(codes)``.
     n : int
     given : dict of {int: int}
         Codes that columns of `x_cat` must have.
@@ -89,14 +89,14 @@ class Proposals:
 
     def __init__(self, source, n, given, rng):
         self.source, self.given = source, given
-        self.codes = source.draw_codes(n, rng)
+        self.codes = source._draw_codes(n, rng)
         self.log_weights = np.zeros(n)
         if given:
             parts = [self._log_weights(part) for part in self.codes.split(CHUNK_ROWS)]
             self.log_weights = torch.cat(parts).cpu().numpy().astype(np.float64)
 
     def _log_weights(self, codes):
-        distribution = self.source.distribution(codes)
+        distribution = self.source._distribution(codes)
         return sum(
             distribution.category_log_probs(column)[:, value]
             for column, value in self.given.items()
@@ -107,7 +107,7 @@ class Proposals:
         codes = self.codes[torch.from_numpy(index).to(self.codes.device)]
         noise = torch.Generator(codes.device).manual_seed(int(rng.integers(2**63)))
         parts = [
-            self.source.distribution(c).sample(noise) for c in codes.split(CHUNK_ROWS)
+            self.source._distribution(c).sample(noise) for c in codes.split(CHUNK_ROWS)
         ]
         x_num, x_cat = (torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True))
         for column, value in self.given.items():
@@ -212,10 +212,10 @@ def draw_given(source, n, given, rng):
     has MAX_POOL proposals: a rare level costs time, never a failure.
     """
     if not given:
-        return source.propose(n, {}, rng).draw(np.arange(n), rng)
+        return source._propose(n, {}, rng).draw(np.arange(n), rng)
     pools, size = [], max(MIN_POOL, n)
     while True:
-        pools.append(source.propose(size, given, rng))
+        pools.append(source._propose(size, given, rng))
         log_weights = np.concatenate([pool.log_weights for pool in pools])
         weights = np.exp(log_weights - log_weights.max())
         effective = weights.sum() ** 2 / np.square(weights).sum()

@@ -7,10 +7,9 @@ import warnings
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import CHUNK_ROWS, BaseTableModel
+from ._base import CHUNK_ROWS, BaseTableModel, Interval, StrOptions
 from ._modules import VariationalAutoencoder, draw_codes
 from ._nets import TableNet
 from ._objectives import NegativeELBO, importance_bound
@@ -93,7 +92,7 @@ class VAETransformer(BaseTableModel):
     warm_start : bool, default=False
         Go on from the weights of the previous `fit`, with its codec.
     callbacks : list or None, default=None
-        skorch callbacks.
+        Of skorch: called as in any of its nets.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1" and so on; "auto" is CUDA where there is one.
     verbose : int or bool, default=0
@@ -305,7 +304,7 @@ class VAETransformer(BaseTableModel):
     def _autoregressive(self):
         return self.net_.module_.rows is not None
 
-    def propose(self, n, given, rng):
+    def _propose(self, n, given, rng):
         """Candidate rows with log-weights for the categories that are given."""
         if self._autoregressive:
             module = self.net_.module_.eval()

