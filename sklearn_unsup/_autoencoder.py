@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch.nn import functional as F
 
 from ._base import (
+    DENSITY_PARAMETERS,
     DENSITY_ROWS,
     BaseTableModel,
     Interval,
@@ -148,6 +149,7 @@ class AutoencoderTransformer(BaseTableModel):
 
     _parameter_constraints: dict = {
         **BaseTableModel._parameter_constraints,
+        **DENSITY_PARAMETERS,
         "n_components": [
             Interval(numbers.Integral, 1, None, closed="left"),
             Interval(numbers.Real, 0, 1, closed="neither"),
@@ -270,6 +272,9 @@ class AutoencoderTransformer(BaseTableModel):
         start_at_pca(net.module_, rows, bernoulli)
         self.n_components_ = net.module_.n_components
         return net
+
+    def _sampling_options(self):
+        return {"density": self.latent_density, "density_ratio": self.density_ratio}
 
     def _default_steps(self, n_rows):
         return 2_500

@@ -60,12 +60,11 @@ TABLE_PARAMETERS = {
     "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
     "handle_unknown": [StrOptions({"error", "ignore"})],
 }
-SAMPLING_PARAMETERS = {
-    "latent_density": [
-        StrOptions({"normal", "mixture"}),
-        Hidden(BaseEstimator),
-    ],
+RATIO_PARAMETERS = {
     "density_ratio": [StrOptions({"auto"}), None, Hidden(BaseEstimator)],
+}
+DENSITY_PARAMETERS = {
+    "latent_density": [StrOptions({"normal", "mixture"}), Hidden(BaseEstimator)],
 }
 
 fit_context = _fit_context(prefer_skip_nested_validation=True)
@@ -82,7 +81,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     _parameter_constraints: dict = {
         **NET_PARAMETERS,
         **TABLE_PARAMETERS,
-        **SAMPLING_PARAMETERS,
+        **RATIO_PARAMETERS,
     }
 
     # ------------------------------------------------------------------ fitting
@@ -209,9 +208,11 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return rows.split(order, n - n_valid)
 
     def _batch_size(self, n_rows):
-        if self.batch_size == "auto":
-            return min(n_rows, default_batch_size(n_rows))
-        return min(n_rows, self.batch_size)
+        size = self.batch_size
+        return min(n_rows, self._default_batch_size(n_rows) if size == "auto" else size)
+
+    def _default_batch_size(self, n_rows):
+        return default_batch_size(n_rows)
 
     def _n_epochs(self, n_rows):
         if self.max_iter != "auto":
@@ -260,18 +261,23 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _sampling_options(self):
         """What rows are drawn with: a density of codes (or None), a density ratio."""
-        return {"density": self.latent_density, "density_ratio": self.density_ratio}
+        return {"density": None, "density_ratio": self.density_ratio}
 
     def _finish(self, X, rows, rng):
         """Measure the trained net, and fit what sampling needs to its codes."""
         self._measure(rows, rng)
-        self._sampler = TableSampler(**self._sampling_options())
+        options = self._sampling_options()
+        self._sampler = TableSampler(**options)
         self._reservoir, self._n_seen = None, len(rows)
-        self._sampler.fit(self, X, self._some_codes(rows, rng), rng)
+        codes = None if options["density"] is None else self._some_codes(rows, rng)
+        self._sampler.fit(self, X, codes, rng)
 
     def _finish_stream(self, rows, rng):
         """Add codes to the reservoir; `sample` fits the density when it is asked."""
         self._measure(rows, rng)
+        if self._sampling_options()["density"] is None:
+            self._sampler = None
+            return
         if self._reservoir is None and self._sampler is not None:
             # After a `fit`, which keeps no codes, its density stands for its rows.
             n = min(self._n_seen, DENSITY_ROWS)
@@ -335,7 +341,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"fitted with n_components={self._n_features_out}: pass what "
                 "transform returned."
             )
-        modes = [self._distribution(chunk).mode() for chunk in self._code_chunks(codes)]
+        modes = [self._mode(chunk) for chunk in self._code_chunks(codes)]
         return self.codec_.decode(*stack_rows(modes))
 
     def sample(self, n_samples=1, *, conditions=None, random_state=None):
@@ -414,6 +420,10 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Distribution of rows given codes on the device."""
         module = self.net_.module_.eval()
         return module.distribution(module.decode(codes))
+
+    def _mode(self, codes):
+        """The most likely `x_num` and `x_cat` given codes on the device."""
+        return self._distribution(codes).mode()
 
     # ------------------------------------------------------------------ helpers
 

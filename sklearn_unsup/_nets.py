@@ -1,6 +1,7 @@
 """The training engine: skorch nets whose rows lie on the device."""
 
 import math
+from typing import ClassVar
 
 import torch
 from skorch import NeuralNet
@@ -8,7 +9,9 @@ from skorch.callbacks import Callback, EpochTimer, LRScheduler
 from torch.nn.utils import clip_grad_norm_
 from tqdm.auto import tqdm
 
+from ._adversarial import Critic, average_decay
 from ._batches import DeviceBatches, warmup_cosine
+from ._two_sample import energy_distance
 
 BATCH_EVENTS = "on_batch_begin", "on_batch_end", "on_grad_computed"
 
@@ -55,13 +58,13 @@ class KeepWeights(Callback):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.best_, self.reference_, self.waited_ = math.inf, math.inf, 0
-        self.kept_ = {name: t.clone() for name, t in net.module_.state_dict().items()}
+        self.kept_ = {name: t.clone() for name, t in net.weights().items()}
 
     def on_epoch_end(self, net, **kwargs):
         last = net.history[-1]
         if not all(
             math.isfinite(last[key])
-            for key in ("train_loss", "valid_loss")
+            for key in ("train_loss", "train_critic_loss", "valid_loss")
             if key in last
         ):
             self._restore(net)
@@ -93,11 +96,13 @@ class KeepWeights(Callback):
 
     @torch.no_grad()
     def _keep(self, net):
-        for name, tensor in net.module_.state_dict().items():
+        for name, tensor in net.weights().items():
             self.kept_[name].copy_(tensor)
 
+    @torch.no_grad()
     def _restore(self, net):
-        net.module_.load_state_dict(self.kept_)
+        for name, tensor in net.weights().items():
+            tensor.copy_(self.kept_[name])
 
 
 class TableNet(NeuralNet):
@@ -123,6 +128,8 @@ class TableNet(NeuralNet):
     progress_name : str
         Stands before the progress bar that `verbose` shows.
     """
+
+    loss_names: ClassVar = ("loss",)
 
     def __init__(
         self,
@@ -202,6 +209,14 @@ class TableNet(NeuralNet):
         self.stopped_early_, self.best_losses_ = False, {}
         self.first_step_ = self.step_
 
+    def weights(self):
+        """All tensors of the modules by name, not copied."""
+        return {
+            f"{module}.{name}": tensor
+            for module in self._modules
+            for name, tensor in getattr(self, f"{module}_").state_dict().items()
+        }
+
     # ------------------------------------------------------------------ one epoch
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
@@ -223,8 +238,10 @@ class TableNet(NeuralNet):
             if self.heard_per_batch_:
                 self.notify("on_batch_end", batch=batch, training=training, **step)
         # The only read of the epoch: before it the device never waits for the host.
-        loss = total.item() / n_rows
-        self.history.record(f"{prefix}_loss", loss)
+        means = (total / n_rows).reshape(-1).tolist()
+        for name, mean in zip(self.loss_names, means, strict=False):
+            self.history.record(f"{prefix}_{name}", mean)
+        loss = means[0]
         self.history.record(f"{prefix}_batch_count", n_batches)
         best = loss < self.best_losses_.get(prefix, math.inf)
         if best:
@@ -244,8 +261,9 @@ class TableNet(NeuralNet):
         else:
             n_warmup = min(self.n_warmup_steps, n_steps // 4)
             factor = warmup_cosine(self.step_, n_warmup, n_steps, self.lr_floor)
-        for group in self.optimizer_.param_groups:
-            group["lr"] = self.lr * factor
+        for name in self._optimizers:
+            for group in getattr(self, f"{name}_").param_groups:
+                group["lr"] = self.lr * factor
 
     def train_step(self, batch, **fit_params):
         self.optimizer_.zero_grad()
@@ -302,3 +320,135 @@ class TableNet(NeuralNet):
         self.generator_ = torch.Generator(device).manual_seed(self.seed)
         if device.type == written_on:
             self.generator_.set_state(saved)
+
+
+class GANNet(TableNet):
+    """A game of two nets: `module`, an adversarial model, against `critic`.
+
+    Every batch trains the critic and the encoder; every `n_critic_steps`-th one the
+    generator. The history has the generator's loss as "train_loss" and the critic's,
+    without penalty, as "train_critic_loss"; "valid_loss" is the energy distance of
+    generated and held-out rows.
+
+    Parameters
+    ----------
+    module, criterion : class
+    critic : class
+        Its parameters are those that begin with ``critic__``.
+    critic_optimizer : class
+        Likewise.
+    n_critic_steps : int
+    decay : float
+        Of the running average of the generator's weights.
+    """
+
+    loss_names: ClassVar = ("loss", "critic_loss")
+
+    def __init__(
+        self,
+        module,
+        criterion,
+        *,
+        critic=Critic,
+        critic_optimizer=torch.optim.AdamW,
+        n_critic_steps=1,
+        decay=0.999,
+        **kwargs,
+    ):
+        super().__init__(module, criterion, **kwargs)
+        self.critic = critic
+        self.critic_optimizer = critic_optimizer
+        self.n_critic_steps = n_critic_steps
+        self.decay = decay
+
+    def initialize_module(self):
+        super().initialize_module()
+        kwargs = self.get_params_for("critic")
+        self.critic_ = self.initialized_instance(self.critic, kwargs)
+        return self
+
+    def initialize_optimizer(self, *args, **kwargs):
+        learnt = [
+            (name, parameter)
+            for name, parameter in self.module_.named_parameters()
+            if parameter.requires_grad  # the average only follows
+        ]
+        args, kwargs = self.get_params_for_optimizer("optimizer", learnt)
+        self.optimizer_ = self.optimizer(*args, **kwargs)
+        args, kwargs = self.get_params_for_optimizer(
+            "critic_optimizer", self.critic_.named_parameters()
+        )
+        self.critic_optimizer_ = self.critic_optimizer(*args, **kwargs)
+        return self
+
+    def train_step(self, batch, **fit_params):
+        rows, _ = batch
+        model, critic = self.module_, self.critic_
+        if not model.training:
+            self._set_training(True)
+        real = table_blocks(model, rows)
+        plays = self.step_ % self.n_critic_steps == 0
+        with torch.set_grad_enabled(plays):
+            fake = model.generator(self._noise(len(rows[0])), self.generator_)
+        critic_loss = self._train_critic(real, tuple(part.detach() for part in fake))
+        self.optimizer_.zero_grad()
+        if plays:
+            # The critic judges, and learns nothing from it.
+            critic.requires_grad_(False)
+            with torch.no_grad():
+                real_scores = critic(*real)
+            loss = self.criterion_.generator_loss(real_scores, critic(*fake))
+            loss.backward()
+            critic.requires_grad_(True)
+            self.last_loss_ = loss.detach()
+        # The encoder shares no weights with the generator: one optimizer serves both.
+        model.encoder_loss(*rows, self.generator_).backward()
+        if self.heard_per_batch_:
+            self.notify(
+                "on_grad_computed",
+                named_parameters=list(self.get_all_learnable_params()),
+                batch=batch,
+                training=True,
+            )
+        if self.max_grad_norm is not None:
+            clip_grad_norm_(model.parameters(), self.max_grad_norm)
+        self.optimizer_.step()
+        model.follow(average_decay(self.step_, self.decay))
+        self.step_ += 1
+        return {"loss": torch.stack([self.last_loss_, critic_loss]), "y_pred": fake}
+
+    def _train_critic(self, real, fake):
+        self.critic_optimizer_.zero_grad()
+        loss, penalty = self.criterion_.critic_step(
+            self.critic_, real, fake, self.generator_
+        )
+        (loss + penalty).backward()
+        self.critic_optimizer_.step()
+        return loss.detach()
+
+    def _noise(self, n):
+        return torch.randn(
+            n,
+            self.module_.n_components,
+            generator=self.generator_,
+            device=self.generator_.device,
+        )
+
+    def validation_step(self, batch, **fit_params):
+        rows, _ = batch
+        self._set_training(False)
+        # Always the same noise: two epochs then differ by their weights alone.
+        noise = torch.Generator(self.generator_.device).manual_seed(self.seed)
+        with torch.no_grad():
+            x_num, x_cat, _ = self.module_.average.sample(len(rows[0]), {}, noise)
+            generated, real = (
+                self.module_.table(x_num, x_cat),
+                self.module_.table(*rows),
+            )
+            loss = energy_distance(generated, real)
+        return {"loss": loss, "y_pred": generated}
+
+
+def table_blocks(model, rows):
+    """Numbers and one-hot blocks of encoded rows."""
+    return model.table(*rows).split([model.layout.n_numeric, model.layout.n_one_hot], 1)

@@ -120,7 +120,7 @@ class RowProposals:
 
     Parameters
     ----------
-    rows : RowModel
+    rows : RowModel or Generator
     n : int
     given : dict of {int: int}
         Codes that columns of `x_cat` must have.
@@ -128,7 +128,7 @@ class RowProposals:
     """
 
     def __init__(self, rows, n, given, rng):
-        device = rows.first.weight.device
+        device = next(rows.parameters()).device
         noise = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
         sizes = [min(CHUNK_ROWS, n - start) for start in range(0, n, CHUNK_ROWS)]
         drawn = [rows.sample(size, given, noise) for size in sizes]

@@ -9,7 +9,13 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import CHUNK_ROWS, BaseTableModel, Interval, StrOptions
+from ._base import (
+    CHUNK_ROWS,
+    DENSITY_PARAMETERS,
+    BaseTableModel,
+    Interval,
+    StrOptions,
+)
 from ._modules import VariationalAutoencoder, draw_codes
 from ._nets import TableNet
 from ._objectives import NegativeELBO, importance_bound
@@ -157,6 +163,7 @@ class VAETransformer(BaseTableModel):
 
     _parameter_constraints: dict = {
         **BaseTableModel._parameter_constraints,
+        **DENSITY_PARAMETERS,
         "loss": [StrOptions({"auto", "gaussian", "binary_crossentropy"})],
         "beta": [Interval(numbers.Real, 0, None, closed="left")],
         "sampling": [StrOptions({"auto", "autoregressive", "latent"})],
@@ -270,6 +277,9 @@ class VAETransformer(BaseTableModel):
             criterion__n_warmup_steps=N_WARMUP_STEPS,
             n_warmup_steps=N_WARMUP_STEPS,
             max_grad_norm=MAX_GRAD_NORM,
+            optimizer__param_groups=[
+                (pattern, {"weight_decay": 0.0}) for pattern in ("*bias", "log_scale")
+            ],
             **self._net_options(len(rows), rng),
         ).initialize()
 

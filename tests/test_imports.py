@@ -15,7 +15,15 @@ PACKAGE = "sklearn_unsup"
 SOURCE = Path(__file__).parents[1] / PACKAGE
 
 TABLES = ["_layout", "_quantiles", "_columns", "_table"]
-TENSORS = ["_distributions", "_rows", "_modules", "_objectives", "_batches"]
+TENSORS = [
+    "_distributions",
+    "_rows",
+    "_modules",
+    "_adversarial",
+    "_objectives",
+    "_two_sample",
+    "_batches",
+]
 SHELL = ["_sampling", "_base"]
 PUBLIC = {"_autoencoder", "_vae", "_gan"}
 BELOW_PUBLIC = {*TABLES, *TENSORS, "_nets", *SHELL}

@@ -1,0 +1,346 @@
+"""GANSampler."""
+
+import numbers
+import warnings
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from ._adversarial import AdversarialModel, Critic
+from ._base import BaseTableModel, Interval, StrOptions
+from ._nets import GANNet
+from ._objectives import MinimaxLoss, RelativisticLoss, WassersteinLoss
+from ._sampling import RowProposals
+from ._two_sample import coverage, energy_distance
+
+LOSSES = {
+    "relativistic": RelativisticLoss,
+    "minimax": MinimaxLoss,
+    "wasserstein": WassersteinLoss,
+}
+DEFAULT_PENALTY = {"relativistic": 1.0, "minimax": 1.0, "wasserstein": 10.0}
+SCORED_ROWS = 5_000  # that an energy distance is taken of, at most
+COVERED_ROWS = 2_000  # that coverage is measured on, at most
+MIN_COVERED_ROWS = 50
+MIN_COVERAGE = 0.5  # below it modes are said to be missing
+N_WARMUP_STEPS = 100
+BETAS = 0.0, 0.99  # without momentum, as Huang et al. (2024): the game turns in circles
+
+
+class GANSampler(BaseTableModel):
+    """Generate and reduce mixed tables with a generative adversarial network.
+
+    A generator makes rows from noise, a critic compares them with real ones, and both
+    learn from the comparison. Its default objective pairs real and generated rows and
+    penalises the critic's gradient at both, for which the game is stable and modes are
+    not dropped [1]_ [2]_. The generator draws categories one after another, so that
+    conditions are exact. An encoder that is trained beside it finds the noise that a
+    row would come from. A running average of the generator is what samples.
+
+    Parameters
+    ----------
+    n_components : int, default=16
+        Size of the noise and of the code.
+    hidden_layer_sizes : tuple of int, default=(128, 128)
+        Widths of the generator's hidden layers, at least one; the encoder has them
+        in reverse.
+    activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
+            "silu", "softplus", "tanh"}, default="silu"
+        Of the generator's hidden layers and the encoder's.
+    critic_hidden_layer_sizes : tuple of int, default=(256, 256)
+        Widths of the critic's hidden layers, leaky ReLUs.
+    loss : {"relativistic", "minimax", "wasserstein"}, default="relativistic"
+        Objective of the game. "relativistic" compares pairs of a real and a generated
+        row [1]_, "minimax" is the first one, non-saturating [3]_, "wasserstein" needs
+        several critic steps [4]_.
+    n_critic_steps : int, default=1
+        Steps of the critic for one of the generator.
+    gradient_penalty : float or "auto", default="auto"
+        Weight of the penalty on the critic's gradient: towards zero at real and
+        generated rows, for "wasserstein" towards norm one between them. "auto" is 1,
+        for "wasserstein" 10. 0 is without.
+    numeric_scaling : {"auto", "quantile", "standard", "minmax"} or None, \
+            default="auto"
+        Encoding of numbers. "auto" is "quantile", which makes each column normal, but
+        None for a table of at least 32 columns, all of numbers in [0, 1].
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Which columns are categories: by dtype (category, string, object, bool), by
+        names, positions or a boolean mask; None for none.
+    handle_unknown : {"error", "ignore"}, default="error"
+        What to do with a category that `fit` has not seen: refuse it, or read it
+        as missing or as a rare or frequent one.
+    density_ratio : "auto", classifier or None, default="auto"
+        Classifier of real and generated rows whose odds weight the generated ones.
+        "auto" is gradient boosting if rows held out from it say that it helps.
+    max_iter : int or "auto", default="auto"
+        Epochs. "auto" sets gradient steps, from 1,500 for a small table to 5,000.
+    batch_size : int or "auto", default="auto"
+        Rows per step. "auto" is about an eighth of the rows, from 32 to 256.
+    learning_rate_init : float, default=2e-3
+        Step size of AdamW for both nets after warm-up; it decays to zero along half
+        a cosine.
+    weight_decay : float, default=0.0
+        Decoupled weight decay of AdamW.
+    early_stopping : bool, default=False
+        Hold out rows, stop when their energy distance to generated ones no longer
+        falls, and keep the best weights.
+    validation_fraction : float, default=0.1
+        Fraction of the rows that early stopping holds out.
+    n_iter_no_change : int, default=10
+        Epochs without a gain of `tol` after which early stopping ends training.
+    tol : float, default=1e-4
+        Gain in energy distance that counts for early stopping.
+    warm_start : bool, default=False
+        Go on from the weights of the previous `fit`, with its codec.
+    callbacks : list or None, default=None
+        Of skorch: called as in any of its nets.
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1" and so on; "auto" is CUDA where there is one.
+    verbose : int or bool, default=0
+        Show a progress bar over the epochs.
+    random_state : int, RandomState instance or None, default=None
+        The only source of randomness; global generators are neither used nor moved.
+
+    Attributes
+    ----------
+    net_ : GANNet
+        The trained skorch net.
+    codec_ : TableCodec
+        Encodes tables and decodes them.
+    device_ : str
+        Where the net is.
+    coverage_ : float or None
+        Share of training rows (of at most 2,000) that have a generated row nearer
+        than their fifth nearest training row, in encoded space [5]_. A perfect
+        generator has about 0.97; below 0.5 `fit` warns that modes are missing. None
+        for fewer than 50 rows.
+    n_iter_ : int
+        Epochs trained.
+    loss_curve_ : list of float
+        The generator's loss in each epoch, in nats; for the default objective log 2
+        where the critic cannot tell real from generated.
+    critic_loss_curve_ : list of float
+        The critic's loss in each epoch, without its penalty.
+    validation_scores_ : list of float or None
+        Minus the energy distance of held-out and generated rows after each epoch;
+        None without early stopping.
+    n_features_in_ : int
+        Number of columns seen by `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if all are strings.
+
+    See Also
+    --------
+    VAETransformer : Trains faster, and has a likelihood.
+    AutoencoderTransformer : Better reconstructions, ordered components.
+
+    References
+    ----------
+    .. [1] N. Huang et al., "The GAN is dead; long live the GAN! A modern baseline
+       GAN", NeurIPS 2024.
+    .. [2] L. Mescheder, A. Geiger and S. Nowozin, "Which training methods for GANs do
+       actually converge?", ICML 2018.
+    .. [3] I. Goodfellow et al., "Generative adversarial nets", NeurIPS 2014.
+    .. [4] I. Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS 2017.
+    .. [5] M. Naeem et al., "Reliable fidelity and diversity metrics for generative
+       models", ICML 2020.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_unsup import GANSampler
+    >>> X = load_iris(as_frame=True).frame
+    >>> X["target"] = X["target"].astype("category")
+    >>> gan = GANSampler(4, max_iter=60, random_state=0).fit(X)
+    >>> gan.sample(3, conditions={"target": 1})["target"].tolist()
+    [1, 1, 1]
+    >>> gan.transform(X).shape
+    (150, 4)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseTableModel._parameter_constraints,
+        "critic_hidden_layer_sizes": ["array-like"],
+        "loss": [StrOptions(set(LOSSES))],
+        "n_critic_steps": [Interval(numbers.Integral, 1, None, closed="left")],
+        "gradient_penalty": [
+            Interval(numbers.Real, 0, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
+    }
+
+    _default_scaling = "quantile"
+    _pixel_columns = 32
+
+    def __init__(
+        self,
+        n_components=16,
+        *,
+        hidden_layer_sizes=(128, 128),
+        activation="silu",
+        critic_hidden_layer_sizes=(256, 256),
+        loss="relativistic",
+        n_critic_steps=1,
+        gradient_penalty="auto",
+        numeric_scaling="auto",
+        categorical_features="from_dtype",
+        handle_unknown="error",
+        density_ratio="auto",
+        max_iter="auto",
+        batch_size="auto",
+        learning_rate_init=2e-3,
+        weight_decay=0.0,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        tol=1e-4,
+        warm_start=False,
+        callbacks=None,
+        device="auto",
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.critic_hidden_layer_sizes = critic_hidden_layer_sizes
+        self.loss = loss
+        self.n_critic_steps = n_critic_steps
+        self.gradient_penalty = gradient_penalty
+        self.numeric_scaling = numeric_scaling
+        self.categorical_features = categorical_features
+        self.handle_unknown = handle_unknown
+        self.density_ratio = density_ratio
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ scoring
+
+    def score(self, X, y=None):
+        """Minus the energy distance between X and as many generated rows.
+
+        Both tables are encoded: numbers scaled, categories as one-hot blocks. The
+        same rows are generated at every call.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns that `fit` saw. Of more than 5,000 a part is scored.
+        y : None
+            Ignored: present for API consistency.
+
+        Returns
+        -------
+        score : float
+            Higher is better; about 0 where both have the same distribution.
+        """
+        check_is_fitted(self)
+        X = self._check_table(X, reset=False)
+        rng = np.random.default_rng(self.net_.seed)
+        index = rng.permutation(len(X))[:SCORED_ROWS]
+        X = X.iloc[index] if hasattr(X, "iloc") else X[index]
+        x_num, x_cat = self._ready_sampler().sample(self, len(X), {}, rng)
+        # Encoded like X, with numbers in the middle of their atoms.
+        generated = self.codec_.decode(x_num, x_cat, random_state=rng)
+        tables = [self._table_on_device(table) for table in (X, generated)]
+        return -energy_distance(*tables).item()
+
+    def _table_on_device(self, X):
+        rows = self._upload(X)
+        return self.net_.module_.table(rows.x_num, rows.x_cat)
+
+    # ------------------------------------------------------------------ the net
+
+    def _build_net(self, rows, rng):
+        layout = self.codec_.layout_
+        if not len(self.hidden_layer_sizes):
+            raise ValueError(
+                "hidden_layer_sizes=() leaves the generator without a state: pass at "
+                "least one width, such as (128,)."
+            )
+        penalty = self.gradient_penalty
+        if penalty == "auto":
+            penalty = DEFAULT_PENALTY[self.loss]
+        options = self._net_options(len(rows), rng)
+        optimizer = {
+            "weight_decay": options.pop("optimizer__weight_decay"),
+            "fused": options.pop("optimizer__fused"),
+            "betas": BETAS,
+        }
+        for name in ("optimizer", "critic_optimizer"):
+            options |= {f"{name}__{key}": value for key, value in optimizer.items()}
+        return GANNet(
+            AdversarialModel,
+            LOSSES[self.loss],
+            critic=Critic,
+            module__layout=layout,
+            module__n_components=int(self.n_components),
+            module__hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            module__activation=self.activation,
+            critic__layout=layout,
+            critic__hidden_layer_sizes=tuple(self.critic_hidden_layer_sizes),
+            critic__hats=self.codec_.numeric_scaling == "quantile",
+            criterion__gradient_penalty=float(penalty),
+            n_critic_steps=int(self.n_critic_steps),
+            n_warmup_steps=N_WARMUP_STEPS,
+            **options,
+        ).initialize()
+
+    def _default_batch_size(self, n_rows):
+        return int(np.clip(2 ** round(np.log2(n_rows / 8)), 32, 256))
+
+    def _default_steps(self, n_rows):
+        return int(np.clip(1_500 + n_rows // 4, 1_500, 5_000))
+
+    def _read_history(self):
+        super()._read_history()
+        history = self.net_.history
+        self.critic_loss_curve_ = [epoch["train_critic_loss"] for epoch in history]
+
+    # ------------------------------------------------------------------ sampling
+
+    def _propose(self, n, given, rng):
+        """Candidate rows with log-weights for the categories that are given."""
+        return RowProposals(self.net_.module_.eval().average, n, given, rng)
+
+    @torch.no_grad()
+    def _mode(self, codes):
+        return self.net_.module_.eval().average.mode(codes)
+
+    @torch.no_grad()
+    def _measure(self, rows, rng):
+        """The share of rows that generated ones cover, and a warning if it is low."""
+        self.coverage_ = None
+        if len(rows) < MIN_COVERED_ROWS:
+            return
+        index = torch.from_numpy(rng.permutation(len(rows))[:COVERED_ROWS])
+        real = rows[index.to(self.device_)][0]
+        generated = self._propose(len(index), {}, rng)
+        module = self.net_.module_
+        x_num, x_cat = (
+            torch.from_numpy(part).to(self.device_)
+            for part in (generated.x_num, generated.x_cat)
+        )
+        self.coverage_ = coverage(module.table(*real), module.table(x_num, x_cat))
+        if self.coverage_ < MIN_COVERAGE:
+            warnings.warn(
+                f"Generated rows cover only {self.coverage_:.0%} of the training rows "
+                f"(coverage_; {MIN_COVERAGE:.0%} is asked for): modes are missing. "
+                "Train longer (max_iter), raise gradient_penalty, or lower "
+                "learning_rate_init.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
