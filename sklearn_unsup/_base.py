@@ -472,6 +472,11 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _n_features_out(self):
         return self.net_.module_.n_components
 
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if hasattr(self, "net_"):  # loaded without the GPU that it was fitted on
+            self.device_ = str(self.net_.device)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True

@@ -5,6 +5,8 @@ fits the conditions. Here conditions become weighted draws, a density ratio weig
 what the decoder got wrong, and marginals are calibrated last.
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 from sklearn.base import clone
@@ -160,14 +162,26 @@ class TableSampler:
         self.density = None
         if self.latent_density is not None:
             self.density = LatentDensity(self.latent_density).fit(codes, rng)
-        self.ratio, self.marginals = None, None
+        self.ratio, self.marginals, self.proposal_marginals = None, None, None
+        self._fit_marginals(source, rng)
+        if self.density_ratio is None:
+            return self
+        # The ratio sees calibrated rows: what calibration mends is not worth a weight.
+        self.proposal_marginals = self.marginals
+        self.ratio = DensityRatio.fitted(
+            self.density_ratio, source.codec_, X, partial(self._pool, source), rng
+        )
+        if self.ratio is None:
+            self.proposal_marginals = None
+        else:
+            self._fit_marginals(source, rng)
+        return self
+
+    def _fit_marginals(self, source, rng):
         codec = source.codec_
-        if self.density_ratio is not None:
-            self.ratio = DensityRatio.fitted(self.density_ratio, source, X, rng)
         if codec.numeric_scaling is not None and codec.layout_.n_numeric:
             x_num, x_cat = self._draw(source, CALIBRATION_ROWS, {}, rng)
             self.marginals = MarginalMap(codec).fit(x_num, x_cat)
-        return self
 
     def sample(self, source, n, conditions, rng):
         """Rows `x_num`, `x_cat` that meet the conditions, in random order.
@@ -197,12 +211,18 @@ class TableSampler:
 
     def _draw(self, source, n, given, rng):
         n_pool = n if self.ratio is None else POOL_FACTOR * n
-        x_num, x_cat = draw_given(source, n_pool, given, rng)
+        x_num, x_cat = self._pool(source, n_pool, given, rng)
         if self.ratio is None:
             return x_num, x_cat
         weights = self.ratio.weights(source.codec_.to_matrix(x_num, x_cat))
-        chosen = resample(np.minimum(weights, POOL_FACTOR * weights.mean()), n, rng)
+        chosen = resample_distinct(weights, n, rng)
         return x_num[chosen], x_cat[chosen]
+
+    def _pool(self, source, n, given, rng):
+        x_num, x_cat = draw_given(source, n, given, rng)
+        if self.proposal_marginals is not None:
+            x_num = self.proposal_marginals.apply(x_num, x_cat, rng, ranked=False)
+        return x_num, x_cat
 
 
 def draw_given(source, n, given, rng):
@@ -248,6 +268,23 @@ def resample(weights, n, rng):
     return rng.permutation(chosen)
 
 
+def resample_distinct(weights, n, rng):
+    """Indices drawn in proportion to weights, in random order, none of them twice.
+
+    Where a row is due more than once its weight is cut: twins in a table are worse than
+    a slightly smaller weight. Needs at least n weights.
+    """
+    share = np.asarray(weights, dtype=np.float64)
+    for _ in range(100):
+        share = np.minimum(share * (n / share.sum()), 1.0)
+        if share.sum() > n * (1 - 1e-9):
+            break
+    edges = np.cumsum(share)
+    points = np.minimum(rng.random() + np.arange(n), edges[-1] * (1 - 1e-12))
+    chosen = np.minimum(np.searchsorted(edges, points, side="right"), len(edges) - 1)
+    return rng.permutation(chosen)
+
+
 class DensityRatio:
     """Odds of a classifier that tells real rows from generated ones, as weights.
 
@@ -259,18 +296,17 @@ class DensityRatio:
         self.classifier, self.gain = classifier, gain
 
     @classmethod
-    def fitted(cls, density_ratio, source, X, rng):
+    def fitted(cls, density_ratio, codec, X, draw, rng):
         """The ratio, or None where "auto" finds that it does not help.
 
         Three quarters of the rows train the classifier; the others judge it by the
         gain in mean log-likelihood that weighting the model by w brings,
         E_real[log w] - log E_generated[w], which no overfitting can flatter.
         """
-        codec = source.codec_
         index = rng.permutation(len(X))[:RATIO_ROWS]
         part = X.iloc[index] if hasattr(X, "iloc") else X[index]
         real = codec.to_matrix(*codec.encode(part))
-        fake = codec.to_matrix(*draw_given(source, 2 * len(real), {}, rng))
+        fake = codec.to_matrix(*draw(2 * len(real), {}, rng))
         cut_real, cut_fake = (3 * len(real)) // 4, (3 * len(fake)) // 4
         if len(real) - cut_real < 20:  # nothing to judge on
             return None

@@ -1,0 +1,181 @@
+"""What a newcomer reads and runs: the README, the guide, the examples."""
+
+import doctest
+import importlib.util
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sklearn_unsup
+
+ROOT = Path(__file__).parents[1]
+GUIDE = sorted((ROOT / "docs" / "guide").glob("*.rst"))
+EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
+SIDE_ROOMS = ("datasets", "pipeline", "over_sampling", "metrics", "inspection")
+
+
+def read(*parts):
+    return ROOT.joinpath(*parts).read_text(encoding="utf-8")
+
+
+def run(script, folder):
+    """Run a script as a user would, but on one thread and without a screen."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    environment.pop("PYTHONWARNINGS", None)
+    return subprocess.run(
+        [sys.executable, str(script)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+# --------------------------------------------------------------------- README
+
+
+def python_blocks():
+    """Code of the README's blocks, each after as many blank lines as it has above.
+
+    An error then names the line of the README.
+    """
+    text = read("README.md")
+    for match in re.finditer(r"```python\n(.*?)```", text, re.DOTALL):
+        yield "\n" * text.count("\n", 0, match.start(1)) + match[1]
+
+
+def test_readme_code_runs():
+    pytest.importorskip("imblearn", reason="needs the extra imbalanced")
+    names = {}
+    blocks = list(python_blocks())
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert len(blocks) == 5
+    # what the text around the blocks says of their results
+    assert names["search"].best_score_ > names["table"]["active"].mean()
+    assert (
+        names["rebuilt"].columns.tolist() == names["search"].feature_names_in_.tolist()
+    )
+    assert (names["scores"] > 0.5).all()
+
+
+def test_readme_table_of_verbs():
+    """A verb is described in a column of the table exactly if the class has it."""
+    head, _, *rows = re.findall(r"^\|.*\|$", read("README.md"), re.MULTILINE)
+    names = [cell.strip(" `") for cell in head.split("|")[2:-1]]
+    assert sorted(names) == sorted(sklearn_unsup.__all__)
+    rows = rows[: next(i for i, row in enumerate(rows) if "you want" in row)]
+    for row in rows:
+        verbs, *cells = row.split("|")[1:-1]
+        for name, cell in zip(names, cells, strict=True):
+            for verb in re.findall(r"`(\w+)\(", verbs):
+                offered = hasattr(getattr(sklearn_unsup, name), verb)
+                assert offered != cell.strip().startswith("none"), (name, verb)
+
+
+def test_readme_commands_and_links():
+    text = read("README.md")
+    commands = re.findall(r"^make ([\w-]+)", text, re.MULTILINE)
+    assert commands == ["demo", "test"]
+    for command in commands:
+        assert re.search(rf"^{command}\b.*:", read("Makefile"), re.MULTILINE)
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", text)
+    assert links
+    assert [link for link in links if not ROOT.joinpath(link).exists()] == []
+
+
+# ------------------------------------------------------------------------ docs
+
+
+@pytest.mark.parametrize("page", GUIDE, ids=lambda page: page.stem)
+def test_guide_examples(page):
+    result = doctest.testfile(
+        str(page), module_relative=False, optionflags=doctest.ELLIPSIS
+    )
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_guide_names_real_parameters():
+    """Words in backticks that assign a value are parameters of something public."""
+    known = {"OMP_NUM_THREADS", "n_jobs"}  # of the environment, of scikit-learn
+    for item in documented_in_api():
+        known |= set(inspect.signature(resolve(item)).parameters)
+    for page in [*GUIDE, ROOT / "docs" / "index.rst", ROOT / "README.md"]:
+        text = page.read_text(encoding="utf-8")
+        text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        assigned = re.findall(r"`(\w+)=[^`]*`", text)
+        assert set(assigned) <= known, page.name
+
+
+def documented_in_api():
+    """Paths of the objects in the API page's tables."""
+    module, found = None, []
+    for line in read("docs", "api.rst").splitlines():
+        if line.startswith(".. currentmodule::"):
+            module = line.split()[-1]
+        elif re.fullmatch(r"   \w+", line):
+            found.append(f"{module}.{line.strip()}")
+    return found
+
+
+def resolve(path):
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_api_page_lists_what_is_public():
+    public = [f"sklearn_unsup.{name}" for name in sklearn_unsup.__all__]
+    for room in SIDE_ROOMS:
+        if importlib.util.find_spec(f"sklearn_unsup.{room}") is not None:
+            names = importlib.import_module(f"sklearn_unsup.{room}").__all__
+            public += [f"sklearn_unsup.{room}.{name}" for name in names]
+    assert sorted(documented_in_api()) == sorted(public)
+
+
+# -------------------------------------------------------------------- examples
+
+
+@pytest.mark.slow
+def test_quickstart(tmp_path):
+    pyplot = pytest.importorskip("matplotlib.pyplot", reason="needs the extra plot")
+    done = run(ROOT / "examples" / "quickstart.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # no warning either
+
+    # every row meets the condition
+    drawn = re.search(r"(\d+) of (\d+) rows have", done.stdout)
+    assert drawn[1] == drawn[2]
+    # samples are like the real rows: single columns nearly, pairs roughly
+    compared = re.findall(r"^(\w+) of .*?(-?[\d.]+) +(-?[\d.]+)$", done.stdout, re.M)
+    assert {kind for kind, *_ in compared} >= {"mean", "share", "correlation"}
+    for kind, real, sample in compared:
+        allowed = {"correlation": 0.15, "share": 0.08}.get(kind, 0.05 * float(real))
+        assert abs(float(real) - float(sample)) < allowed
+    # the autoencoder beats PCA on pictures, as the heading has it
+    kept = dict(re.findall(r"^(\w+, \d components) +([\d.]+)", done.stdout, re.M))
+    for k in (2, 8):
+        autoencoder, pca = (
+            float(kept[f"{name}, {k} components"]) for name in ("autoencoder", "PCA")
+        )
+        assert autoencoder > pca
+
+    assert [path.name for path in tmp_path.iterdir()] == ["quickstart.png"]
+    picture = pyplot.imread(tmp_path / "quickstart.png")
+    assert picture[..., :3].std() > 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
+def test_example(script, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra plot")
+    # Each asserts its own claim; without an assertion this would say little.
+    assert re.search(r"^ *assert ", script.read_text(encoding="utf-8"), re.MULTILINE)
+    done = run(script, tmp_path)
+    assert done.returncode == 0, done.stderr
