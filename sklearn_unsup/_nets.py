@@ -263,7 +263,7 @@ class TableNet(NeuralNet):
             factor = warmup_cosine(self.step_, n_warmup, n_steps, self.lr_floor)
         for name in self._optimizers:
             for group in getattr(self, f"{name}_").param_groups:
-                group["lr"] = self.lr * factor
+                group["lr"] = self.lr * factor * group.get("lr_scale", 1.0)
 
     def train_step(self, batch, **fit_params):
         self.optimizer_.zero_grad()

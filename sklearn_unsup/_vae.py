@@ -25,6 +25,7 @@ ACTIVE_VARIANCE = 0.01  # of a component's posterior mean over rows (Burda et al
 ROW_WIDTHS = (64, 48, 32, 24, 16)  # hidden units per column, as many as are affordable
 MAX_ROW_WEIGHTS = 2_000_000  # of the widest layer; past it rows are drawn from codes
 N_WARMUP_STEPS = 200
+MIN_STEPS = 1_000  # of encoder and decoder
 MAX_GRAD_NORM = 10.0
 
 
@@ -79,8 +80,8 @@ class VAETransformer(BaseTableModel):
         "auto" uses gradient boosting for ``sampling="latent"`` if held-out rows say
         that it helps.
     max_iter : int or "auto", default="auto"
-        Epochs. "auto" sets gradient steps: 10.5 times the root of the number of rows
-        where rows are autoregressive, else 3,000; and at least three epochs.
+        Epochs. "auto" sets gradient steps: 10.5 times the root of the number of rows,
+        but at least 1,000, where rows are autoregressive, else 3,000.
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about a 32nd of the rows, from 16 to 512.
     learning_rate_init : float, default=2e-3
@@ -277,9 +278,7 @@ class VAETransformer(BaseTableModel):
             criterion__n_warmup_steps=N_WARMUP_STEPS,
             n_warmup_steps=N_WARMUP_STEPS,
             max_grad_norm=MAX_GRAD_NORM,
-            optimizer__param_groups=[
-                (pattern, {"weight_decay": 0.0}) for pattern in ("*bias", "log_scale")
-            ],
+            optimizer__param_groups=self._param_groups(len(rows), bernoulli),
             **self._net_options(len(rows), rng),
         ).initialize()
 
@@ -306,7 +305,30 @@ class VAETransformer(BaseTableModel):
         bernoulli = self.codec_.numeric_scaling is None
         if self._draws_codes(layout, bernoulli):
             return 3_000
+        return max(MIN_STEPS, self._row_steps(n_rows))
+
+    def _row_steps(self, n_rows):
+        """Steps at the full rate after which the rows' model starts to overfit."""
         return round(10.5 * math.sqrt(n_rows))
+
+    def _param_groups(self, n_rows, bernoulli):
+        """No decay of biases and scales; a rate of its own for the rows' model.
+
+        On a small table encoder and decoder need more steps than the rows' model can
+        take. It takes as many shorter ones: what counts is their sum.
+        """
+        scale = 1.0
+        if self.max_iter == "auto" and not self._draws_codes(
+            self.codec_.layout_, bernoulli
+        ):
+            scale = self._row_steps(n_rows) / self._default_steps(n_rows)
+        plain = {"weight_decay": 0.0}
+        return [
+            ("rows.*bias", {**plain, "lr_scale": scale}),
+            ("rows.*", {"lr_scale": scale}),
+            ("*bias", plain),
+            ("log_scale", plain),
+        ]
 
     # ------------------------------------------------------------------ sampling
 
