@@ -230,7 +230,7 @@ class GANSampler(BaseTableModel):
     # ------------------------------------------------------------------ scoring
 
     def score(self, X, y=None):
-        """Minus the energy distance between X and as many generated rows.
+        """Compute minus the energy distance between X and as many generated rows.
 
         Both tables are encoded: numbers scaled, categories as one-hot blocks. The
         same rows are generated at every call.
