@@ -102,7 +102,7 @@ class NumericColumn:
             self.step_ = 2.0 ** np.clip(np.frexp(largest)[1], -1021, 1023)
             return
         # Beyond the precision of the dtype everything looks rounded.
-        finest = 4 * largest * np.finfo(values.dtype).eps
+        finest = 4 * largest * float(np.finfo(values.dtype).eps)
         parts = values[:1_000], values[:: max(1, len(values) // 1_000)], values
         for decimals in range(MAX_DECIMALS + 1):
             if decimals and 10.0**-decimals <= finest:
