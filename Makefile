@@ -26,9 +26,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 demo: $(STAMP)
 	$(BIN)/python examples/quickstart.py
 
-# One thread: the networks of the tests are too small to gain from a second one, and
-# torch and scikit-learn's boosting slow each other down when both ask for all cores.
-test test-all lint: export OMP_NUM_THREADS = 1
+# One thread: the networks here are too small to gain from a second one, and on a busy
+# machine threads that wait for each other took the demo from 18 seconds to minutes.
+demo test test-all lint: export OMP_NUM_THREADS = 1
 
 test: lint
 	$(BIN)/python -m pytest -q -m "not slow"
