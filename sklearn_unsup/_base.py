@@ -228,7 +228,6 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             "max_epochs": self._n_epochs(n_rows),
             "lr": self.learning_rate_init,
             "optimizer__weight_decay": self.weight_decay,
-            "optimizer__fused": True,
             "n_iter_no_change": self.n_iter_no_change,
             "tol": self.tol,
             "callbacks": self.callbacks,

@@ -277,7 +277,6 @@ class GANSampler(BaseTableModel):
         options = self._net_options(len(rows), rng)
         optimizer = {
             "weight_decay": options.pop("optimizer__weight_decay"),
-            "fused": options.pop("optimizer__fused"),
             "betas": BETAS,
         }
         for name in ("optimizer", "critic_optimizer"):

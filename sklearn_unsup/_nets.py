@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from ._adversarial import Critic, average_decay
 from ._batches import DeviceBatches, warmup_cosine
+from ._optimizers import LeanAdamW
 from ._two_sample import energy_distance
 
 BATCH_EVENTS = "on_batch_begin", "on_batch_end", "on_grad_computed"
@@ -143,7 +144,7 @@ class TableNet(NeuralNet):
         n_iter_no_change=10,
         tol=1e-4,
         progress_name="",
-        optimizer=torch.optim.AdamW,
+        optimizer=LeanAdamW,
         iterator_train=DeviceBatches,
         iterator_valid=DeviceBatches,
         train_split=None,
@@ -350,7 +351,7 @@ class GANNet(TableNet):
         criterion,
         *,
         critic=Critic,
-        critic_optimizer=torch.optim.AdamW,
+        critic_optimizer=LeanAdamW,
         n_critic_steps=1,
         decay=0.999,
         **kwargs,
@@ -368,13 +369,13 @@ class GANNet(TableNet):
         return self
 
     def initialize_optimizer(self, *args, **kwargs):
-        learnt = [
-            (name, parameter)
-            for name, parameter in self.module_.named_parameters()
-            if parameter.requires_grad  # the average only follows
-        ]
-        args, kwargs = self.get_params_for_optimizer("optimizer", learnt)
-        self.optimizer_ = self.optimizer(*args, **kwargs)
+        # A group each, as the generator does not learn at every step. Its average is
+        # in none: it only follows.
+        players = self.module_.generator, self.module_.encoder
+        _, kwargs = self.get_params_for_optimizer("optimizer", [])
+        self.optimizer_ = self.optimizer(
+            [{"params": list(player.parameters())} for player in players], **kwargs
+        )
         args, kwargs = self.get_params_for_optimizer(
             "critic_optimizer", self.critic_.named_parameters()
         )

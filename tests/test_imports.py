@@ -23,6 +23,7 @@ TENSORS = [
     "_objectives",
     "_two_sample",
     "_batches",
+    "_optimizers",
 ]
 SHELL = ["_sampling", "_base"]
 PUBLIC = {"_autoencoder", "_vae", "_gan"}

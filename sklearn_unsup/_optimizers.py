@@ -1,0 +1,84 @@
+"""AdamW without the overhead that dominates the steps of small nets."""
+
+import torch
+
+
+class LeanAdamW(torch.optim.AdamW):
+    """AdamW (Loshchilov and Hutter 2019) that goes straight to torch's fused kernel.
+
+    The same numbers as its parent's with ``fused=True``. Of a net for tables, whose
+    step takes some hundred microseconds, the parent's bookkeeping takes a third: hooks,
+    a profiler's record, a step counter for each parameter. Here a group has one
+    counter, so that it should learn as a whole or not at all: one without any gradient
+    is left alone. There are no hooks on the step and no closures.
+
+    Parameters
+    ----------
+    params : iterable of Tensor or of dict
+        Parameters or groups of them, already on their device.
+    **kwargs
+        Of :class:`torch.optim.AdamW`, without `amsgrad`, `maximize` and the choice of
+        an implementation.
+
+    Examples
+    --------
+    >>> layer = torch.nn.Linear(2, 1)
+    >>> optimizer = LeanAdamW(layer.parameters(), lr=0.1, weight_decay=0.0)
+    >>> before = layer.bias.item()
+    >>> layer(torch.ones(4, 2)).sum().backward()
+    >>> optimizer.step()
+    >>> round(before - layer.bias.item(), 4)
+    0.1
+    """
+
+    def __init__(self, params, lr: float = 1e-3, **kwargs):
+        super().__init__(params, lr, fused=True, **kwargs)
+
+    def zero_grad(self, set_to_none: bool = True):
+        """Drop the gradients; `set_to_none` is for the parent's signature."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def step(self):
+        """Update every group that has gradients."""
+        with torch.no_grad():
+            for group in self.param_groups:
+                learning = [p for p in group["params"] if p.grad is not None]
+                if learning:
+                    self._update(group, learning)
+
+    # The parent wraps a step that does not say so in a profiler's record.
+    step.hooked = True
+
+    def _update(self, group, parameters):
+        states = [self.state[p] or self._first_state(group, p) for p in parameters]
+        # After loading, each state has a counter of its own: all are alike.
+        count = states[0]["step"]
+        count.add_(1)
+        beta1, beta2 = group["betas"]
+        torch._fused_adamw_(
+            parameters,
+            [p.grad for p in parameters],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [count] * len(parameters),
+            lr=group["lr"],
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def _first_state(self, group, parameter):
+        state = self.state[parameter]
+        first = self.state.get(group["params"][0])
+        state["step"] = (
+            first["step"] if first else torch.zeros((), device=parameter.device)
+        )
+        state["exp_avg"] = torch.zeros_like(parameter)
+        state["exp_avg_sq"] = torch.zeros_like(parameter)
+        return state
