@@ -341,5 +341,5 @@ class GANSampler(BaseTableModel):
                 "Train longer (max_iter), raise gradient_penalty, or lower "
                 "learning_rate_init.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=6,
             )

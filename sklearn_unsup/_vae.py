@@ -373,7 +373,7 @@ class VAETransformer(BaseTableModel):
                 f"their rows. Lower beta (it is {self.beta}), train longer (max_iter), "
                 "or expect no dependence between the columns.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

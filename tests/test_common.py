@@ -1,0 +1,318 @@
+"""What the three models promise alike: scikit-learn's contract, seeds, saving."""
+
+import copy
+import pickle
+import subprocess
+import sys
+import warnings
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
+from sklearn_unsup.datasets import make_mixed_table
+
+MODELS = [AutoencoderTransformer, VAETransformer, GANSampler]
+SMALL = {
+    AutoencoderTransformer: {"hidden_layer_sizes": (16,)},
+    VAETransformer: {"hidden_layer_sizes": (16,)},
+    GANSampler: {"hidden_layer_sizes": (16,), "critic_hidden_layer_sizes": (16,)},
+}
+
+pytestmark = pytest.mark.filterwarnings(
+    # so few steps leave modes out and components collapsed
+    "ignore::sklearn.exceptions.ConvergenceWarning"
+)
+
+
+def quick(model, **parameters):
+    """An estimator of few steps and narrow layers."""
+    defaults = {"n_components": 4, "max_iter": 3, "random_state": 0}
+    return model(**{**defaults, **SMALL[model], **parameters})
+
+
+@pytest.fixture(params=MODELS, ids=lambda model: model.__name__)
+def model(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def table():
+    return make_mixed_table(300, random_state=0)[0]
+
+
+# ------------------------------------------------------------------- scikit-learn
+
+
+def estimator_checks():
+    for model in MODELS:
+        for speed, estimator in {"quick": quick(model), "default": model()}.items():
+            for _, check in estimator_checks_generator(estimator):
+                name = f"{model.__name__}-{speed}-{check.func.__name__}"
+                marks = [pytest.mark.slow] * (speed == "default")
+                yield pytest.param(estimator, check, id=name, marks=marks)
+
+
+@pytest.mark.parametrize(("estimator", "check"), estimator_checks())
+def test_estimator_checks(estimator, check):
+    """scikit-learn's own, none expected to fail; at defaults they are slow."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        check(clone(estimator))
+
+
+def test_parameters_are_checked(model):
+    for name, value in {
+        "n_components": 0,
+        "max_iter": "soon",
+        "batch_size": 0,
+        "learning_rate_init": -1.0,
+        "numeric_scaling": "robust",
+        "handle_unknown": "drop",
+        "validation_fraction": 1.0,
+    }.items():
+        with pytest.raises(ValueError, match=f"The '{name}' parameter of"):
+            quick(model, **{name: value}).fit(load_iris().data)
+
+
+def test_not_fitted(model):
+    for verb in ("transform", "inverse_transform", "score"):
+        with pytest.raises(NotFittedError):
+            getattr(quick(model), verb)(np.zeros((2, 4)))
+    with pytest.raises(NotFittedError):
+        quick(model).sample(2)
+
+
+def test_latent_size_can_be_searched(model):
+    """In a Pipeline in a GridSearchCV, as the package is meant to be used."""
+    X, y = load_diabetes(return_X_y=True)
+    search = GridSearchCV(
+        make_pipeline(quick(model), Ridge()),
+        {f"{model.__name__.lower()}__n_components": [1, 4]},
+        cv=2,
+    ).fit(X, y)
+    assert search.best_params_ == {f"{model.__name__.lower()}__n_components": 4}
+    by_score = GridSearchCV(quick(model), {"max_iter": [1, 2]}, cv=2).fit(X)
+    assert np.isfinite(by_score.cv_results_["mean_test_score"]).all()
+
+
+def test_output_can_be_a_frame(model, table):
+    codes = quick(model).set_output(transform="pandas").fit_transform(table)
+    assert codes.index.equals(table.index)
+    assert list(codes) == [f"{model.__name__.lower()}{i}" for i in range(4)]
+
+
+# ------------------------------------------------------------------- tables
+
+
+def test_mixed_tables_come_back(model, mixed_table):
+    fitted = quick(model).fit(mixed_table)
+    codes = fitted.transform(mixed_table)
+    assert codes.shape == (200, 4)
+    assert codes.dtype == np.float32
+    assert np.isfinite(codes).all()
+    for rows in (fitted.inverse_transform(codes), fitted.sample(200)):
+        assert rows.dtypes.equals(mixed_table.dtypes)
+        assert list(rows) == list(mixed_table)
+        assert rows["age"].between(18, 89).all()
+        assert set(rows["city"].dropna()) <= {"Bonn", "Köln", "Ulm"}
+        assert (rows["income"].dropna().round(2) == rows["income"].dropna()).all()
+
+
+def test_row_does_not_depend_on_company(model, table):
+    fitted = quick(model).fit(table)
+    codes = fitted.transform(table)
+    alone = [fitted.transform(table.iloc[i : i + 1])[0] for i in (0, 7, 299)]
+    np.testing.assert_allclose(alone, codes[[0, 7, 299]], atol=1e-5)
+
+
+def test_errors_of_tables(model, table):
+    fitted = quick(model).fit(table)
+    other = table.astype({"plan": object})
+    other.loc[3, "plan"] = "gold"
+    with pytest.raises(ValueError, match="plan.*gold"):
+        fitted.transform(other)
+    with pytest.raises(ValueError, match="feature names|Feature names"):
+        fitted.transform(table[table.columns[::-1]])
+    with pytest.raises(ValueError, match="n_components=4"):
+        fitted.inverse_transform(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="n_samples must be an int"):
+        fitted.sample(0)
+    with pytest.raises(ValueError, match="gold"):
+        fitted.sample(2, conditions={"plan": "gold"})
+    with pytest.raises(ValueError, match="colour"):
+        fitted.sample(2, conditions={"colour": "red"})
+    with pytest.raises(ValueError, match="minimum of 1 is required"):
+        fitted.transform(table[:0])
+
+
+def test_infinite_values_are_refused(model):
+    X = load_iris().data.copy()
+    X[3, 1] = np.inf
+    with pytest.raises(ValueError, match="inf"):
+        quick(model).fit(X)
+
+
+def test_conditions_hold(model, table):
+    fitted = quick(model).fit(table)
+    rows = fitted.sample(40, conditions={"plan": "pro", "active": [True, False] * 20})
+    assert (rows["plan"] == "pro").all()
+    assert rows["active"].tolist() == [True, False] * 20
+
+
+def test_one_row_and_one_column(model, table):
+    assert len(quick(model).fit(table[:1]).sample(3)) == 3
+    column = quick(model).fit(table[["weight"]]).sample(3)
+    assert column.shape == (3, 1)
+
+
+# ------------------------------------------------------------------- randomness
+
+
+def weights(fitted):
+    return fitted.net_.weights()
+
+
+def test_seed_decides_everything(model, table):
+    first, second = (quick(model).fit(table) for _ in range(2))
+    other = quick(model, random_state=1).fit(table)
+    for name, tensor in weights(first).items():
+        torch.testing.assert_close(tensor, weights(second)[name], rtol=0, atol=0)
+    assert not np.array_equal(first.transform(table), other.transform(table))
+    # also the rows that no seed was given for, in their order
+    for _ in range(2):
+        drawn = first.sample(20)
+        pd.testing.assert_frame_equal(drawn, second.sample(20))
+    assert not drawn.equals(first.sample(20))
+    pd.testing.assert_frame_equal(
+        first.sample(20, random_state=5), first.sample(20, random_state=5)
+    )
+    assert not first.sample(20, random_state=5).equals(first.sample(20, random_state=6))
+
+
+def test_a_generator_moves_on(model):
+    """As in scikit-learn: a RandomState gives two fits two seeds."""
+    X, rng = load_iris().data, np.random.RandomState(0)
+    first, second = (quick(model, random_state=rng).fit(X) for _ in range(2))
+    assert not np.array_equal(first.transform(X), second.transform(X))
+
+
+def test_without_a_seed_fits_differ(model):
+    X = load_iris().data
+    np.random.seed(0)  # noqa: NPY002
+    first = quick(model, random_state=None).fit(X)
+    np.random.seed(0)  # noqa: NPY002
+    second = quick(model, random_state=None).fit(X)
+    assert not np.array_equal(first.transform(X), second.transform(X))
+
+
+def test_global_generators_are_left_alone(model, table):
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    fitted = quick(model).fit(table)
+    fitted.sample(10)
+    fitted.transform(table)
+    assert torch.equal(torch_state, torch.get_rng_state())
+    assert np.array_equal(numpy_state, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_fit_starts_anew_unless_warm(model, table):
+    fitted = quick(model).fit(table)
+    once = fitted.transform(table)
+    np.testing.assert_array_equal(once, fitted.fit(table).transform(table))
+    warm = quick(model, warm_start=True).fit(table)
+    np.testing.assert_array_equal(once, warm.transform(table))
+    warm.fit(table)
+    assert not np.array_equal(once, warm.transform(table))
+    assert warm.n_iter_ == 6
+    assert len(warm.loss_curve_) == 6
+
+
+# ------------------------------------------------------------------- saving
+
+
+def test_a_saved_model_goes_on_alike(model, table, tmp_path):
+    fitted = quick(model).fit(table)
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    copies = [
+        pickle.loads(pickle.dumps(fitted)),
+        joblib.load(tmp_path / "model.joblib"),
+        copy.deepcopy(fitted),
+    ]
+    drawn = fitted.sample(20)
+    for other in copies:
+        np.testing.assert_array_equal(fitted.transform(table), other.transform(table))
+        pd.testing.assert_frame_equal(drawn, other.sample(20))
+    fitted.partial_fit(table)
+    for other in copies:
+        other.partial_fit(table)
+        np.testing.assert_array_equal(fitted.transform(table), other.transform(table))
+
+
+def test_a_saved_model_opens_in_a_new_process(model, table, tmp_path):
+    fitted = quick(model).fit(table)
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    code = (
+        "import joblib, sys; m = joblib.load(sys.argv[1]);"
+        "m.sample(20, random_state=3).to_pickle(sys.argv[2])"
+    )
+    paths = [str(tmp_path / name) for name in ("model.joblib", "rows.pkl")]
+    subprocess.run([sys.executable, "-c", code, *paths], check=True)
+    pd.testing.assert_frame_equal(
+        pd.read_pickle(paths[1]), fitted.sample(20, random_state=3)
+    )
+
+
+def test_nothing_saved_grows_with_the_rows(model):
+    """No training row is inside: ten times the rows, at most twice the size."""
+    small, large = (
+        len(pickle.dumps(quick(model, max_iter=1).fit(make_mixed_table(n)[0])))
+        for n in (3_000, 30_000)
+    )
+    assert large < 2 * small
+
+
+def test_a_fit_on_cuda_opens_without(model, table):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has what must be missing")
+    fitted = quick(model).fit(table)
+    expected = fitted.transform(table)
+    fitted.device_ = fitted.net_.device = "cuda"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # skorch says that it falls back
+        other = pickle.loads(pickle.dumps(fitted))
+    assert other.device_ == "cpu"
+    np.testing.assert_array_equal(other.transform(table), expected)
+    assert other.sample(5).shape == (5, 8)
+
+
+def test_clone_is_unfitted(model, table):
+    fitted = quick(model, callbacks=[]).fit(table)
+    other = clone(fitted)
+    assert not hasattr(other, "net_")
+    assert other.get_params() == fitted.get_params()
+
+
+# ------------------------------------------------------------------- devices
+
+
+def test_device_is_checked(model):
+    with pytest.raises(ValueError, match="device='abacus' cannot be used here"):
+        quick(model, device="abacus").fit(load_iris().data)
+
+
+def test_each_device_fits(model, table, device):
+    fitted = quick(model, device=device).fit(table)
+    assert fitted.device_ == device
+    assert {t.device.type for t in weights(fitted).values()} == {device}
+    assert len(fitted.sample(20, conditions={"plan": "pro"})) == 20
+    assert np.isfinite(fitted.score(table))
