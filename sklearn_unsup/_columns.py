@@ -208,6 +208,17 @@ class NumericColumn:
             return z
         return self._scale(self.quantiles_.decode(z))
 
+    def gaps(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ranges without rows that separate clusters: their quantile and their middle.
+
+        The middle is encoded. Shapes: two of (n_gaps,).
+        """
+        q, before = self.quantiles_, self.quantiles_.gaps_
+        u = 0.5 * (q.u_upper_[before] + q.u_lower_[before + 1])
+        if self.scaling == "quantile":
+            return u, ndtri(u)
+        return u, self._scale(0.5 * (q.values_[before] + q.values_[before + 1]))
+
     def decode(self, z: np.ndarray, missing: np.ndarray | None) -> pd.Series:
         """A column with the dtype of training."""
         x = self.to_numbers(z)

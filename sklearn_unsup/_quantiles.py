@@ -5,6 +5,9 @@ from scipy.special import ndtri
 
 Z_LIMIT = 10.0  # encoded quantiles of values outside the training range stop here
 ATOM_REPEATS = 3  # mean repetition from which a column is read as discrete
+# An interval without rows separates clusters if it is this wide, in units of the middle
+# nine tenths of the column, and if both sides have that many rows and that share.
+GAP_WIDTH, GAP_ROWS, GAP_SHARE = 0.08, 20, 0.02
 
 
 class Quantiles:
@@ -40,7 +43,22 @@ class Quantiles:
         self.values_ = values
         self.u_lower_, self.u_upper_ = np.clip([lower, upper], edge, 1 - edge)
         self.deviation_ = float(x.std()) or 1.0
+        self.gaps_ = self._gaps(n)
         return self
+
+    def _gaps(self, n):
+        """Positions of the last knots before the gaps between clusters."""
+        if self.discrete_:
+            return np.array([], dtype=int)
+        inner = np.interp([0.05, 0.95], self.u_lower_, self.values_)
+        wide = np.diff(self.values_) > GAP_WIDTH * (inner[1] - inner[0])
+        enough, gaps, before = max(GAP_ROWS / n, GAP_SHARE), [], 0.0
+        for place in np.flatnonzero(wide):
+            share = self.u_upper_[place]
+            if share - before >= enough and 1 - share >= enough:
+                gaps.append(place)
+                before = share
+        return np.array(gaps, dtype=int)
 
     def _knots(self, counts):
         """Positions of the extremes, of spikes, and of even ranks among the others."""

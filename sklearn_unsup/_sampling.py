@@ -6,6 +6,7 @@ what the decoder got wrong, and marginals are calibrated last.
 """
 
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -365,6 +366,9 @@ def native_categories(codec):
 class MarginalMap:
     """Monotone maps that give generated numbers the marginals of the training table.
 
+    Where a column has a gap between clusters, each cluster has a map of its own: a
+    value carried across a gap would leave the cluster that its row belongs to.
+
     Parameters
     ----------
     codec : TableCodec
@@ -375,33 +379,54 @@ class MarginalMap:
 
     def fit(self, x_num, x_cat):
         """Keep quantiles of generated numbers."""
-        levels = (np.arange(self.n_knots) + 0.5) / self.n_knots
-        self.levels_, self.knots_ = levels, []
+        self.levels_ = (np.arange(self.n_knots) + 0.5) / self.n_knots
+        self.clusters_ = []
         for column in range(x_num.shape[1]):
             values = x_num[self._present(column, x_cat), column]
-            knots = (
-                np.quantile(values, levels) if len(values) else np.zeros(len(levels))
+            u, borders = self.codec.gaps(column)
+            which = np.searchsorted(borders, values)
+            edges = np.concatenate([[0.0], u, [1.0]])
+            self.clusters_.append(
+                (
+                    borders,
+                    edges,
+                    [self._knots(values[which == i]) for i in range(len(u) + 1)],
+                )
             )
-            self.knots_.append(knots.astype(np.float32))
         return self
+
+    def _knots(self, values):
+        if not len(values):
+            return np.zeros(self.n_knots, np.float32)
+        return np.quantile(values, self.levels_).astype(np.float32)
 
     def apply(self, x_num, x_cat, rng, *, ranked):
         """Calibrated copy of `x_num`: by the rows' own ranks, or by the kept map."""
         out = x_num.copy()
-        for column in range(x_num.shape[1]):
+        for column, (borders, edges, knots) in enumerate(self.clusters_):
             present = self._present(column, x_cat)
             values = x_num[present, column]
-            if not len(values):
-                continue
-            if ranked:
-                order = np.lexsort((rng.random(len(values)), values))
-                u = np.empty(len(values))
-                u[order] = (np.arange(len(values)) + rng.random()) / len(values)
-            else:
-                u = np.interp(values, self.knots_[column], self.levels_)
+            which = np.searchsorted(borders, values)
+            u = np.empty(len(values))
+            for cluster, (low, high) in enumerate(pairwise(edges)):
+                inside = which == cluster
+                part = values[inside]
+                if ranked:
+                    place = random_ranks(part, rng)
+                else:
+                    place = np.interp(part, knots[cluster], self.levels_)
+                u[inside] = low + (high - low) * place
             out[present, column] = self.codec.encoded_quantile(column, u)
         return out
 
     def _present(self, column, x_cat):
         mask = self.codec.layout_.masks[column]
         return slice(None) if mask < 0 else x_cat[:, mask] == 0
+
+
+def random_ranks(values, rng):
+    """Ranks in (0, 1), those of equal values in random order."""
+    order = np.lexsort((rng.random(len(values)), values))
+    ranks = np.empty(len(values))
+    ranks[order] = (np.arange(len(values)) + rng.random()) / max(1, len(values))
+    return ranks

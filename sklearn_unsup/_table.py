@@ -274,6 +274,12 @@ class TableCodec(BaseEstimator):
             return np.zeros(len(u))
         return self.numbers_[column].encoded_quantile(u)
 
+    def gaps(self, column: int) -> tuple[np.ndarray, np.ndarray]:
+        """Quantiles and encoded middles of the gaps of a column of `x_num`."""
+        if self.empty_:
+            return np.zeros(0), np.zeros(0)
+        return self.numbers_[column].gaps()
+
     # ------------------------------------------------------------------ conditions
 
     def encode_conditions(self, conditions, n_samples: int) -> tuple[dict, dict]:

@@ -156,7 +156,8 @@ class MixedTableTruth:
         """
         _check_column(column, CATEGORICAL + NUMERIC)
         cells = self._select(conditions)
-        return float(cells["probability"] @ self._is_missing(column, cells))
+        probability = cells["probability"] @ self._is_missing(column, cells)
+        return float(np.clip(probability, 0.0, 1.0))  # a sum of shares may round past 1
 
     def cdf(self, column, values, conditions=None):
         """Return the distribution function of a numeric column.
