@@ -1,0 +1,13 @@
+"""Pictures of fitted models and of tables, in scikit-learn's Display convention."""
+
+from ._latent_space import LatentSpaceDisplay
+from ._loss_curve import LossCurveDisplay
+from ._reconstruction import ReconstructionDisplay
+from ._table_comparison import TableComparisonDisplay
+
+__all__ = [
+    "LatentSpaceDisplay",
+    "LossCurveDisplay",
+    "ReconstructionDisplay",
+    "TableComparisonDisplay",
+]

@@ -1,0 +1,115 @@
+"""Two columns as shares of their rows in the same bins or levels."""
+
+import numpy as np
+import pandas as pd
+
+from ._columns import kind_of, main_levels, to_floats, to_objects
+
+DAY = 86_400e6  # microseconds
+
+
+def check_pair(real, synthetic):
+    """Both tables as they are compared, or an error that names the column."""
+    for name, table in (("real", real), ("synthetic", synthetic)):
+        if len(table) == 0 or table.shape[1] == 0:
+            raise ValueError(f"{name} is empty: its shape is {table.shape}.")
+        if not table.columns.is_unique:
+            twice = list(table.columns[table.columns.duplicated()].unique())
+            raise ValueError(f"{name} has several columns of the name {twice[0]!r}.")
+    missing = [name for name in real.columns if name not in synthetic.columns]
+    extra = [name for name in synthetic.columns if name not in real.columns]
+    if missing or extra:
+        raise ValueError(
+            "real and synthetic must have the same columns. "
+            f"Missing in synthetic: {missing}; only in synthetic: {extra}."
+        )
+    synthetic = synthetic[list(real.columns)]
+    for name in real.columns:
+        kinds = kind_of(real[name]), kind_of(synthetic[name])
+        if kinds[0] not in ("category", kinds[1]) and synthetic[name].notna().any():
+            raise ValueError(
+                f"Column {name!r} holds values of dtype {real[name].dtype} in real and "
+                f"of dtype {synthetic[name].dtype} in synthetic: convert one of them."
+            )
+    return real, synthetic
+
+
+def share_rows(real, synthetic, n_bins, max_levels):
+    """Shares of all rows, DataFrame of shape (n_bins_or_levels + 1, 2).
+
+    The last row, whose index is missing, is that of the missing values. The second
+    result holds the shares that lie beyond the outermost bins and are counted in them.
+    """
+    if kind_of(real) == "category" or not (real.notna().any()):
+        return share_levels(to_objects(real), to_objects(synthetic), max_levels), [0, 0]
+    is_date = kind_of(real) == "date"
+    columns = [to_floats(real), as_floats(synthetic)]
+    edges = bin_edges(*columns, n_bins, is_date)
+    shares, beyond = [], []
+    for values in columns:
+        present = values[~np.isnan(values)]
+        inside = np.clip(present, edges[0], edges[-1])
+        counts = np.histogram(inside, edges)[0]
+        shares.append(np.append(counts, len(values) - len(present)) / len(values))
+        beyond.append(np.count_nonzero(inside != present) / len(values))
+    edges = pd.to_datetime((edges * DAY).round().astype("M8[us]")) if is_date else edges
+    hole = pd.NaT if is_date else np.nan
+    index = pd.IntervalIndex.from_arrays(
+        [*edges[:-1], hole], [*edges[1:], hole], closed="left"
+    )
+    return pd.DataFrame(np.transpose(shares), index, ["real", "synthetic"]), beyond
+
+
+def as_floats(column):
+    """Numbers or dates; what else there may be is missing, whatever its dtype."""
+    return to_floats(column) if column.notna().any() else np.full(len(column), np.nan)
+
+
+def bin_edges(real, synthetic, n_bins, is_date):
+    """Edges of bins that both columns share.
+
+    They cover what nearly all real values cover, and half as much on either side where
+    there are values: a few extremes do not press all others into one bin.
+    """
+    finite = real[np.isfinite(real)]
+    if len(finite) == 0:
+        return np.array([0.0, 1.0])
+    everything = np.concatenate([finite, synthetic[np.isfinite(synthetic)]])
+    low, high = everything.min(), everything.max()
+    inner = np.quantile(finite, [0.005, 0.995])
+    reach = 0.5 * (inner[1] - inner[0])
+    if reach > 0:
+        low, high = max(low, inner[0] - reach), min(high, inner[1] + reach)
+    if low == high:
+        return low + np.array([0.0, 1.0] if is_date else [-0.5, 0.5])
+    if np.all(np.mod(finite, 1) == 0):  # whole numbers or days: as many in each bin
+        low, high = np.floor(low), np.ceil(high)
+        step = np.ceil((high - low + 1) / n_bins)
+        n_bins = int(np.ceil((high - low + 1) / step))
+        return low - (0.0 if is_date else 0.5) + step * np.arange(n_bins + 1)
+    return np.linspace(low, high, n_bins + 1)
+
+
+def share_levels(real, synthetic, max_levels):
+    counts = [column.value_counts() for column in (real, synthetic)]
+    levels = counts[0].index.union(counts[1].index, sort=False)
+    shares = pd.DataFrame(
+        {
+            name: count.reindex(levels, fill_value=0) / len(column)
+            for name, count, column in zip(
+                ("real", "synthetic"), counts, (real, synthetic), strict=True
+            )
+        }
+    )
+    shown = main_levels(shares.max(axis=1), max_levels)
+    shown = shares.loc[shown].sort_values("real", ascending=False, kind="stable")
+    rows = [shown]
+    if len(shown) < len(shares):
+        rest = shares.drop(index=shown.index)
+        name = f"other ({len(rest)} levels)"
+        rows.append(pd.DataFrame([rest.sum()], index=[name]))
+    missing = [[column.isna().mean() for column in (real, synthetic)]]
+    rows.append(pd.DataFrame(missing, index=[None], columns=shares.columns))
+    index = [level for part in rows for level in part.index]
+    values = np.concatenate([part.to_numpy(dtype=float) for part in rows])
+    return pd.DataFrame(values, pd.Index(index, dtype=object), shares.columns)

@@ -1,0 +1,327 @@
+"""TableComparisonDisplay."""
+
+import numpy as np
+import pandas as pd
+
+from ._columns import as_table
+from ._dependence import dependence_difference
+from ._drawing import (
+    NORMAL,
+    REAL,
+    SMALL,
+    SYNTHETIC,
+    add_panels,
+    check_ax,
+    check_matplotlib,
+    date_axis,
+    elide,
+    few_ticks,
+    grid_shape,
+    open_grid,
+    set_name,
+)
+from ._shares import check_pair, share_rows
+
+MAX_PANELS = 20
+KINDS = ("all", "columns", "dependence")
+
+
+class TableComparisonDisplay:
+    """Two tables, column by column, and how pairs of their columns depend.
+
+    Create it with :meth:`from_tables`. All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    shares : dict of DataFrame
+        By column: the shares of the rows in "real" and "synthetic", each summing to 1,
+        by bin (an IntervalIndex of numbers or dates) or by level; last those of the
+        missing values.
+    beyond : DataFrame of shape (n_columns, 2)
+        Shares of the rows whose values lie beyond the outermost bins. They are counted
+        in these.
+    difference : DataFrame of shape (n_columns, n_columns) or None, default=None
+        Dependence of each pair of columns in synthetic minus that in real.
+    n_columns : int or None, default=None
+        How many the tables have, if `shares` holds only those that differ most.
+
+    Attributes
+    ----------
+    real_artists_, synthetic_artists_ : dict
+        By column: StepPatch of a histogram, or BarContainer of levels.
+    missing_artists_ : dict
+        By column of numbers or dates with missing values: BarContainer with the share
+        in real and in synthetic. Of categories they are one of the levels.
+    image_ : matplotlib AxesImage or None
+        The heat map.
+    legend_ : matplotlib Legend or None
+        Above the first panel.
+    ax_ : matplotlib Axes
+        The first panel.
+    axes_ : ndarray of shape (n_rows, n_cols)
+        Panels of columns; the last places may be None. Without any, the heat map.
+    dependence_ax_ : matplotlib Axes or None
+        With the heat map.
+    figure_ : matplotlib Figure
+        With the panels.
+
+    See Also
+    --------
+    ReconstructionDisplay : Compare rows with their own reconstructions.
+
+    Examples
+    --------
+    >>> from sklearn_unsup import VAETransformer
+    >>> from sklearn_unsup.datasets import make_mixed_table
+    >>> from sklearn_unsup.inspection import TableComparisonDisplay
+    >>> real, _ = make_mixed_table(300, random_state=0)
+    >>> vae = VAETransformer(2, max_iter=5, random_state=0).fit(real)
+    >>> display = TableComparisonDisplay.from_tables(real, vae.sample(300))
+    >>> display.shares["active"].columns.tolist()
+    ['real', 'synthetic']
+    """
+
+    def __init__(self, shares, beyond, *, difference=None, n_columns=None):
+        self.shares = shares
+        self.beyond = beyond
+        self.difference = difference
+        self.n_columns = n_columns
+
+    @classmethod
+    def from_tables(
+        cls,
+        real,
+        synthetic,
+        *,
+        columns=None,
+        n_bins=30,
+        max_levels=8,
+        ax=None,
+        kind="all",
+        n_cols=4,
+    ):
+        """Compare two tables and plot what was found.
+
+        Parameters
+        ----------
+        real, synthetic : DataFrame or array-like of shape (n_rows, n_columns)
+            Tables with the same columns; their numbers of rows may differ.
+        columns : list or None, default=None
+            Names of the columns to compare, of arrays their positions. None for all, or
+            for the 20 of a wide table that differ most (total variation).
+        n_bins : int, default=30
+            Bins of a histogram, at most.
+        max_levels : int, default=8
+            Levels of a category, at most: the most frequent ones, and the sum of the
+            others.
+        ax : matplotlib Axes, default=None
+            Where to draw; its place is divided. None for a new figure.
+        kind : {"all", "columns", "dependence"}, default="all"
+            A panel for each column, or the heat map of the pairs, or both.
+        n_cols : int, default=4
+            Panels beside each other, at most.
+
+        Returns
+        -------
+        display : TableComparisonDisplay
+            With the numbers and what was drawn.
+
+        Raises
+        ------
+        ValueError
+            If the tables differ in their columns, or a column in its kind.
+        """
+        check_matplotlib(cls, "from_tables")
+        real, synthetic = check_pair(as_table(real), as_table(synthetic))
+        names = list(real.columns) if columns is None else list(columns)
+        unknown = [name for name in names if name not in real.columns]
+        if unknown or not names:
+            raise ValueError(
+                f"columns must be some of {list(real.columns)}, got {names}."
+            )
+        shares, beyond = {}, {}
+        for name in names:
+            shares[name], beyond[name] = share_rows(
+                real[name], synthetic[name], n_bins, max_levels
+            )
+        if columns is None and len(names) > MAX_PANELS:
+            gap = {name: -total_variation(table) for name, table in shares.items()}
+            kept = set(sorted(names, key=gap.get)[:MAX_PANELS])
+            names = [name for name in names if name in kept]
+        difference = None
+        if len(names) > 1:
+            difference = dependence_difference(real[names], synthetic[names])
+        display = cls(
+            {name: shares[name] for name in names},
+            pd.DataFrame(
+                [beyond[name] for name in names], names, ["real", "synthetic"]
+            ),
+            difference=difference,
+            n_columns=real.shape[1] if columns is None else None,
+        )
+        return display.plot(ax, kind=kind, n_cols=n_cols)
+
+    def plot(self, ax=None, *, kind="all", n_cols=4):
+        """Draw the comparison.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; its place is divided. None for a new figure.
+        kind : {"all", "columns", "dependence"}, default="all"
+            A panel for each column, or the heat map of the pairs, or both.
+        n_cols : int, default=4
+            Panels beside each other, at most.
+
+        Returns
+        -------
+        display : TableComparisonDisplay
+            With what was drawn.
+        """
+        check_matplotlib(self, "plot")
+        check_ax(ax)
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {KINDS}, got {kind!r}.")
+        if kind == "dependence" and self.difference is None:
+            raise ValueError('kind="dependence" needs at least two columns.')
+        has_map = kind != "columns" and self.difference is not None
+        n = len(self.shares)
+        n_rows, n_cols = grid_shape(n, n_cols)
+        width = max(2.7 * n_cols, 5.5) + 0.3
+        parts = {"columns": 2.3 * n_rows + 0.4} if kind != "dependence" else {}
+        if has_map:
+            parts["dependence"] = min(0.32 * n, 7.0) + 2.0
+            width = max(width, min(0.36 * n, 7.0) + 3.0) if len(parts) == 1 else width
+        heights = list(parts.values())
+        self.figure_, grid = open_grid(
+            ax, len(parts), 1, (width, sum(heights)), height_ratios=heights
+        )
+        self.real_artists_, self.synthetic_artists_ = {}, {}
+        self.missing_artists_ = {}
+        self.legend_ = self.image_ = self.dependence_ax_ = None
+        if "columns" in parts:
+            crowded = self.figure_.get_layout_engine() is None
+            gaps = {"hspace": 0.7, "wspace": 0.5} if crowded else {}
+            cells = grid[0].subgridspec(n_rows, n_cols, **gaps)
+            self.axes_ = add_panels(self.figure_, cells, n)
+            self._draw_columns(ax is None)
+        if has_map:
+            self.dependence_ax_ = self.figure_.add_subplot(grid[-1])
+            self._draw_dependence()
+            if kind == "dependence":
+                self.axes_ = np.array([[self.dependence_ax_]], dtype=object)
+        self.ax_ = self.axes_.flat[0]
+        return self
+
+    def _draw_columns(self, own_figure):
+        from matplotlib.patches import Patch
+
+        for panel, (name, shares) in zip(
+            self.axes_.flat, self.shares.items(), strict=False
+        ):
+            if isinstance(shares.index, pd.IntervalIndex):
+                self._draw_histogram(panel, name, shares)
+            else:
+                self._draw_levels(panel, name, shares)
+            beyond = self.beyond.loc[name].max()
+            set_name(panel, name, f" (ends: {beyond:.1%} beyond)" if beyond else "")
+        self.legend_ = self.axes_.flat[0].legend(
+            handles=[Patch(color=REAL, alpha=0.55), Patch(color=SYNTHETIC)],
+            labels=["real", "synthetic"],
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.12),
+            ncols=2,
+            borderaxespad=0.0,
+            frameon=False,
+        )
+        n = len(self.shares)
+        if own_figure and self.n_columns is not None and n < self.n_columns:
+            title = f"the {n} of {self.n_columns} columns that differ most"
+            self.figure_.suptitle(title, fontsize=NORMAL)
+
+    def _draw_histogram(self, ax, name, shares):
+        """Real values as an area, synthetic ones as a line, in the same bins."""
+        bins = shares.index[:-1]
+        is_date = bins.left.dtype.kind == "M"
+        edges = bins.left.append(bins.right[-1:])
+        if is_date:
+            from matplotlib.dates import date2num
+
+            edges = date2num(edges)
+            date_axis(ax.xaxis, edges)
+            ax.xaxis_date()
+        else:
+            edges = edges.to_numpy(dtype=float)
+            few_ticks(ax.xaxis)
+        heights = shares.to_numpy()
+        self.real_artists_[name] = ax.stairs(
+            heights[:-1, 0], edges, fill=True, color=REAL, alpha=0.55, lw=0
+        )
+        self.synthetic_artists_[name] = ax.stairs(
+            heights[:-1, 1], edges, color=SYNTHETIC, lw=1.6, baseline=None
+        )
+        few_ticks(ax.yaxis)
+        ax.set_ylabel("share of rows", fontsize=SMALL)
+        ax.set_ylim(0, 1.05 * heights.max())
+        if not heights[-1].any():
+            return
+        strip = ax.inset_axes([1.08, 0, 0.12, 1], sharey=ax)
+        self.missing_artists_[name] = draw_pair(strip, heights[-1])
+        strip.set_xticks([0.5], ["missing"])
+        strip.tick_params(labelleft=False, left=False, bottom=False, labelsize=SMALL)
+
+    def _draw_levels(self, ax, name, shares):
+        """Pairs of bars, the most frequent level above."""
+        if not shares.to_numpy()[-1].any():
+            shares = shares[:-1]
+        places = np.arange(len(shares))
+        self.real_artists_[name] = ax.barh(
+            places - 0.2, shares["real"], 0.4, color=REAL, alpha=0.55
+        )
+        self.synthetic_artists_[name] = ax.barh(
+            places + 0.2, shares["synthetic"], 0.4, color=SYNTHETIC
+        )
+        labels = [
+            "missing" if pd.isna(level) else elide(level) for level in shares.index
+        ]
+        ax.set_yticks(places, labels, parse_math=False)
+        ax.invert_yaxis()
+        few_ticks(ax.xaxis)
+        ax.set_xlabel("share of rows", fontsize=SMALL)
+
+    def _draw_dependence(self):
+        """Heat map of the pairs below the diagonal."""
+        from matplotlib.colors import LinearSegmentedColormap
+
+        ax, names = self.dependence_ax_, self.difference.columns
+        values = self.difference.to_numpy()[1:, :-1]
+        shown = np.ma.masked_array(values, np.triu(np.ones(values.shape, bool), 1))
+        # At least this far apart: chance should not look like a finding.
+        limit = max(0.2, float(np.abs(shown).max()))
+        cmap = LinearSegmentedColormap.from_list(
+            "real_synthetic", [REAL, "#f7f7f7", SYNTHETIC]
+        )
+        self.image_ = ax.imshow(shown, cmap=cmap, vmin=-limit, vmax=limit)
+        places, labels = np.arange(len(values)), [elide(name) for name in names]
+        ax.set_xticks(places, labels[:-1], rotation=90, parse_math=False)
+        ax.set_yticks(places, labels[1:], parse_math=False)
+        ax.tick_params(labelsize=SMALL, length=0)
+        ax.spines[:].set_visible(False)
+        if len(names) <= 10:
+            for i, j in np.argwhere(~np.ma.getmaskarray(shown)):
+                text = f"{values[i, j]:+.2f}"
+                ax.text(j, i, text, ha="center", va="center", fontsize=6, color="black")
+        bar = self.figure_.colorbar(self.image_, ax=ax, shrink=0.8)
+        bar.set_label("weaker in synthetic    stronger", fontsize=SMALL)
+        bar.ax.tick_params(labelsize=SMALL)
+        ax.set_title(
+            "dependence of pairs (Cramér's V), synthetic minus real", fontsize=NORMAL
+        )
+
+
+def draw_pair(ax, heights):
+    return ax.bar([0.2, 0.8], heights, 0.6, color=[(REAL, 0.55), (SYNTHETIC, 1.0)])
+
+
+def total_variation(shares):
+    return 0.5 * float((shares["real"] - shares["synthetic"]).abs().sum())
