@@ -3,9 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/synthesis.py [--table file.parquet] ...
 
 Each model is fitted with its defaults on 80 % of a table's rows and draws as many. The
-scores of _measures.py compare these with the rows fitted on (shape, trend, c2st) or use
-the other 20 % (tstr, trtr, dcr_excess). Rows of the output are means over the seeds,
-which choose the split too; c2st is best at .5, dcr_excess at 0, the others at 1.
+scores of sklearn_unsup.metrics compare these with the rows fitted on (shape, trend,
+c2st) or use the other 20 % (tstr, trtr, dcr_excess). Rows of the output are means over
+the seeds, which choose the split too; c2st is best at .5, dcr_excess at 0, the others
+at 1.
 """
 
 import argparse
@@ -15,17 +16,30 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from _measures import c2st_auc, dcr_excess, is_numeric, shape, trend, utility
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.model_selection import train_test_split
 
 import sklearn_unsup
+from sklearn_unsup.metrics import (
+    closest_record_scores,
+    shape_score,
+    trend_score,
+    two_sample_score,
+    utility_scores,
+)
 
 OURS = [n for n in ("VAETransformer", "GANSampler") if hasattr(sklearn_unsup, n)]
 MEASURES = "shape", "trend", "c2st", "tstr", "trtr", "dcr_excess", "fit_s", "sample_s"
 
 
 # ------------------------------------------------------------------------- the tables
+
+
+def is_numeric(column):
+    """Whether a column is a number or a date, and no class."""
+    dtype = column.dtype
+    is_number = pd.api.types.is_numeric_dtype(dtype) or dtype.kind == "M"
+    return is_number and not pd.api.types.is_bool_dtype(dtype)
 
 
 def diabetes():
@@ -166,13 +180,14 @@ def measure(model, table, target, seed):
     fitted = time.perf_counter()
     rows = model.sample(len(train))
     sampled = time.perf_counter()
+    utility = utility_scores(train, test, rows, target, random_state=seed)
     return (
-        shape(train, rows),
-        trend(train, rows),
-        c2st_auc(train, rows, seed),
-        utility(rows, test, target, seed),
-        utility(train, test, target, seed),
-        dcr_excess(train, test, rows, seed),
+        shape_score(train, rows),
+        trend_score(train, rows),
+        two_sample_score(train, rows, random_state=seed),
+        utility.tstr,
+        utility.trtr,
+        closest_record_scores(train, test, rows, random_state=seed).dcr_excess,
         fitted - start,
         sampled - fitted,
     )

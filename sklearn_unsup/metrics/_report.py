@@ -1,0 +1,182 @@
+"""All measures of a synthetic table beside those of two baselines."""
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_random_state
+
+from ._closest import closeness, share_of_copies
+from ._fidelity import mean_shape, mean_trend
+from ._frames import encode_tables
+from ._signs import find_signs
+from ._two_sample import N_FOLDS, held_out_auc
+from ._utility import find_target, score_learnt
+
+
+class SynthesisReport:
+    """What :func:`synthesis_report` returns.
+
+    Printed, it shows both of its attributes.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        See below.
+    warnings : list of str
+        See below.
+
+    Attributes
+    ----------
+    scores : DataFrame of shape (3, n_measures)
+        A row for the synthetic table and one for each baseline, a column for each
+        measure.
+    warnings : list of str
+        A sentence for each sign that something is wrong with the synthetic table. Each
+        begins with its kind: "Copies", "Near copies", "Dependence lost", "Collapsed
+        column" or "Impossible pairs".
+
+    See Also
+    --------
+    synthesis_report : Make a report.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_unsup.metrics import synthesis_report
+    >>> real = np.random.default_rng(0).normal(size=(100, 3))
+    >>> report = synthesis_report(real, real, random_state=0)
+    >>> report.scores.loc["synthetic", "shape"]
+    np.float64(1.0)
+    >>> report.warnings[0]
+    'Copies: 100 synthetic rows (100 %) repeat a row that is unique in ...'
+    """
+
+    def __init__(self, scores, warnings):
+        self.scores = scores
+        self.warnings = warnings
+
+    def __repr__(self):
+        table = self.scores.to_string(float_format="{:.3f}".format)
+        if not self.warnings:
+            return f"{table}\n\nNo warnings."
+        return "\n".join([table, "", "Warnings", *(f"- {w}" for w in self.warnings)])
+
+
+def synthesis_report(real, synthetic, *, holdout=None, target=None, random_state=None):
+    """Score a synthetic table by every measure, beside two baselines.
+
+    The baselines have as many rows as `synthetic` and are made from `real`:
+    "independent columns" draws each column by itself, which keeps every distribution
+    and no dependence; "bootstrap" draws whole rows, which keeps everything and is
+    nothing but copies. A good synthetic table is near the bootstrap in `shape`,
+    `trend` and `tstr`, near .5 in `two_sample`, where the bootstrap is below, and near
+    0 in `dcr_excess`, where the bootstrap is near 1.
+
+    Parameters
+    ----------
+    real : DataFrame or array-like of shape (n_rows, n_columns)
+        The real rows that the generator was fitted on.
+    synthetic : DataFrame or array-like of shape (n_synthetic_rows, n_columns)
+        The rows to judge.
+    holdout : DataFrame or array-like of shape (n_holdout_rows, n_columns), default=None
+        Real rows that the generator has not seen. Needed to recognise near copies, and
+        for `target`.
+    target : str or other column name, default=None
+        A column to predict from the others, see :func:`utility_scores`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the baselines, folds and classifiers.
+
+    Returns
+    -------
+    report : SynthesisReport
+        With a table, `scores`, and a list of sentences, `warnings`. The columns of
+        `scores` are
+
+        - `shape`: see :func:`shape_score`;
+        - `trend`: see :func:`trend_score`; left out if there is one column only;
+        - `two_sample`: see :func:`two_sample_score`; left out if a table has fewer than
+          five rows;
+        - `copies`: share of the rows that equal a row of `real`;
+        - with `holdout`, `dcr_excess`: see :func:`closest_record_scores`;
+        - with `target`, `tstr` and `trtr`: see :func:`utility_scores`.
+
+        The warnings are about rows that copy a row which is unique in `real`; closest
+        records that are in `real` too often; association between columns less than
+        half of the real one; a level, or missing values, that never occur, and a
+        number that is constant; and pairs of levels that never occur together in
+        `real`. Each is given only if rows of the same distribution would show it with a
+        probability below 0.0001.
+
+    Raises
+    ------
+    ValueError
+        If the tables differ in their columns or in the kind of a column, have no rows,
+        or hold infinite numbers; if `target` is given without `holdout`, is no column,
+        or does not vary in `holdout`.
+
+    See Also
+    --------
+    SynthesisReport : The result.
+
+    Examples
+    --------
+    >>> from sklearn_unsup.datasets import make_mixed_table
+    >>> from sklearn_unsup.metrics import synthesis_report
+    >>> real, _ = make_mixed_table(300, random_state=0)
+    >>> fresh, _ = make_mixed_table(300, random_state=1)
+    >>> report = synthesis_report(real, fresh, random_state=0)
+    >>> report.scores.columns.tolist()
+    ['shape', 'trend', 'two_sample', 'copies']
+    >>> report.warnings
+    []
+    """
+    tables = {"real": real, "synthetic": synthetic}
+    if holdout is not None:
+        tables["holdout"] = holdout
+    elif target is not None:
+        raise ValueError(
+            "a target needs rows that the generator has not seen to be predicted in: "
+            "pass them as holdout"
+        )
+    real, synthetic, *rest, columns = encode_tables(**tables)
+    holdout = rest[0] if rest else None
+    target = None if target is None else find_target(columns, target)
+    rng = check_random_state(random_state)
+    rows = rng.randint(len(real), size=(real.shape[1], len(synthetic)))
+    judged = {
+        "synthetic": synthetic,
+        "independent columns": np.take_along_axis(real, rows.T, axis=0),
+        "bootstrap": real[rng.randint(len(real), size=len(synthetic))],
+    }
+    seed = rng.randint(2**31)
+    scores, closest = {}, {}
+    for name, table in judged.items():
+        scores[name], closest[name] = score_table(
+            real, table, holdout, target, columns, seed
+        )
+    if target is not None:
+        trtr = score_learnt(real, holdout, columns, target, seed, "real", "holdout")
+        scores = {name: {**row, "trtr": trtr} for name, row in scores.items()}
+    return SynthesisReport(
+        pd.DataFrame.from_dict(scores, orient="index"),
+        find_signs(real, synthetic, columns, closest["synthetic"]),
+    )
+
+
+def score_table(real, table, holdout, target, columns, seed):
+    """Scores by name, and what `closeness` says, which is None without a holdout."""
+    row = {"shape": mean_shape(real, table, columns)}
+    if len(columns.names) > 1:
+        row["trend"] = mean_trend(real, table, columns)
+    if min(len(real), len(table)) >= N_FOLDS:
+        row["two_sample"] = held_out_auc(real, table, columns, seed)
+    row["copies"] = share_of_copies(real, table)
+    if holdout is None:
+        return row, None
+    rng = np.random.RandomState(seed)
+    closest = closeness(real, holdout, table, columns, rng)
+    row["dcr_excess"] = closest.dcr_excess
+    if target is not None:
+        row["tstr"] = score_learnt(
+            table, holdout, columns, target, seed, "synthetic", "holdout"
+        )
+    return row, closest
