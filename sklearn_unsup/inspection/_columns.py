@@ -55,9 +55,8 @@ def to_objects(column):
     return column.astype(object).where(column.notna(), None)
 
 
-def main_levels(shares, max_levels):
-    """The most frequent levels, in the order of `shares` (a Series by level)."""
+def main_positions(shares, max_levels):
+    """Positions of the most frequent levels, in order; one place is for the rest."""
     if len(shares) <= max_levels:
-        return list(shares.index)
-    kept = shares.to_numpy().argsort(kind="stable")[::-1][: max_levels - 1]
-    return [shares.index[i] for i in sorted(kept)]
+        return np.arange(len(shares))
+    return np.sort(np.argsort(-np.asarray(shares), kind="stable")[: max_levels - 1])

@@ -1,10 +1,12 @@
 """What the displays share: colours, places for panels, words for labels."""
 
+import os
+
 import numpy as np
 
-# Blue and vermilion of Okabe and Ito: apart for every kind of colour vision, and
-# visible on white and on black.
-REAL, SYNTHETIC = "#0072B2", "#D55E00"
+# Blue and vermilion, as Okabe and Ito chose them, the blue lighter: they are apart for
+# every kind of colour vision, also where one lies on the other, on white and on black.
+REAL, SYNTHETIC = "#4c9fd6", "#d55e00"
 OTHER, MISSING = "#8c8c8c", "#c6c6c6"
 # M. Petroff, "Accessible color sequences for data visualization", 2021; the greys last.
 LEVEL_COLORS = (
@@ -57,7 +59,7 @@ def open_grid(ax, n_rows, n_cols, size, **ratios):
     figure = ax.figure
     ax.set_axis_off()
     if figure.get_layout_engine() is None:  # nobody else keeps labels apart
-        ratios = {"hspace": 0.6, "wspace": 0.5, **ratios}
+        ratios = {"hspace": 0.8, "wspace": 0.6, **ratios}
     place = ax.get_subplotspec()
     if place is not None:
         return figure, place.subgridspec(n_rows, n_cols, **ratios)
@@ -89,6 +91,21 @@ def elide(text, width=18):
         return text
     tail = (width - 1) // 2
     return f"{text[: width - 1 - tail]}…{text[-tail:]}"
+
+
+def elide_all(texts, width=18):
+    """Each text in at most `width` characters, and different where texts differ.
+
+    Where shortening in the middle makes two texts equal, what all have in common at
+    their beginning is left out instead.
+    """
+    texts = [str(text) for text in texts]
+    short = [elide(text, width) for text in texts]
+    if len(set(short)) == len(set(texts)):
+        return short
+    n_common = max(0, len(os.path.commonprefix(texts)) - 3)
+    parts = [f"…{text[n_common:]}" for text in texts]
+    return [part if len(part) <= width else part[: width - 1] + "…" for part in parts]
 
 
 def set_name(ax, name, remark=""):

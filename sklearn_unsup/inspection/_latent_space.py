@@ -9,7 +9,7 @@ from ._columns import (
     as_table,
     kind_of,
     kind_of_target,
-    main_levels,
+    main_positions,
     to_floats,
     to_objects,
 )
@@ -23,6 +23,7 @@ from ._drawing import (
     check_matplotlib,
     date_axis,
     elide,
+    elide_all,
     few_ticks,
     open_grid,
 )
@@ -319,10 +320,13 @@ def group_levels(target):
     else:
         order = sorted(counts.index, key=lambda level: (str(type(level)), level))
     few = len(order) <= len(LEVEL_COLORS)
-    shown = main_levels(counts.reindex(order), len(order) if few else 9)
+    kept = main_positions([counts[level] for level in order], len(order) if few else 9)
+    shown = [order[i] for i in kept]
     groups = [
-        (elide(level, 24), color, (objects == level).to_numpy(dtype=bool))
-        for level, color in zip(shown, LEVEL_COLORS, strict=False)
+        (label, color, (objects == level).to_numpy(dtype=bool))
+        for label, color, level in zip(
+            elide_all(shown, 24), LEVEL_COLORS, shown, strict=False
+        )
     ]
     taken = np.zeros(len(objects), dtype=bool)
     for *_, rows in groups:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
-from ._columns import as_table, kind_of, main_levels, to_floats, to_objects
+from ._columns import as_table, kind_of, main_positions, to_floats, to_objects
 from ._drawing import (
     NORMAL,
     REAL,
@@ -13,7 +13,7 @@ from ._drawing import (
     check_ax,
     check_matplotlib,
     date_axis,
-    elide,
+    elide_all,
     few_ticks,
     grid_shape,
     open_grid,
@@ -233,7 +233,7 @@ def draw_numbers(ax, before, after):
     step = -(-max(len(x), 1) // MAX_POINTS)
     size = float(np.clip(2_000 / max(len(x), 1), 4, 20))
     points = ax.scatter(
-        x[::step], y[::step], s=size, color=REAL, alpha=0.5, linewidths=0
+        x[::step], y[::step], s=size, color=REAL, alpha=0.6, linewidths=0
     )
     if len(x):
         # The same limits on both axes: what shrinks is seen to shrink.
@@ -252,8 +252,8 @@ def draw_categories(ax, before, after):
     before, after = to_objects(before), to_objects(after)
     kept = (before == after) | (before.isna() & after.isna().to_numpy())
     counts = before.value_counts()
-    levels = main_levels(counts, MAX_LEVELS)
-    labels = [elide(level, 12) for level in levels]
+    levels = [counts.index[i] for i in main_positions(counts, MAX_LEVELS)]
+    labels = elide_all(levels, 12)
     codes = [code_levels(column, levels) for column in (before, after)]
     used = np.unique(np.concatenate(codes))
     names = np.array([*labels, "other", "missing"], dtype=object)[used]

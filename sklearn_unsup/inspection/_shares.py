@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ._columns import kind_of, main_levels, to_floats, to_objects
+from ._columns import kind_of, main_positions, to_floats, to_objects
 
 DAY = 86_400e6  # microseconds
 
@@ -82,12 +82,25 @@ def bin_edges(real, synthetic, n_bins, is_date):
         low, high = max(low, inner[0] - reach), min(high, inner[1] + reach)
     if low == high:
         return low + np.array([0.0, 1.0] if is_date else [-0.5, 0.5])
-    if np.all(np.mod(finite, 1) == 0):  # whole numbers or days: as many in each bin
-        low, high = np.floor(low), np.ceil(high)
-        step = np.ceil((high - low + 1) / n_bins)
-        n_bins = int(np.ceil((high - low + 1) / step))
-        return low - (0.0 if is_date else 0.5) + step * np.arange(n_bins + 1)
-    return np.linspace(low, high, n_bins + 1)
+    unit = grid_of(finite)
+    if unit is None:
+        return np.linspace(low, high, n_bins + 1)
+    low = finite[0] + unit * np.floor((low - finite[0]) / unit + 1e-6)
+    n_values = np.ceil((high - low) / unit - 1e-6) + 1
+    step = np.ceil(n_values / n_bins)  # as many of the possible values in each bin
+    edges = low + unit * step * np.arange(np.ceil(n_values / step) + 1)
+    return edges if is_date else edges - unit / 2
+
+
+def grid_of(values):
+    """Distance of neighbours if all values lie on a grid, such as whole numbers."""
+    distinct = np.unique(values)
+    if len(distinct) < 2:
+        return None
+    unit = np.diff(distinct).min()
+    places = (distinct - distinct[0]) / unit
+    regular = places[-1] < 1e7 and np.all(np.abs(places - np.round(places)) < 1e-3)
+    return unit if regular else None
 
 
 def share_levels(real, synthetic, max_levels):
@@ -101,11 +114,12 @@ def share_levels(real, synthetic, max_levels):
             )
         }
     )
-    shown = main_levels(shares.max(axis=1), max_levels)
-    shown = shares.loc[shown].sort_values("real", ascending=False, kind="stable")
-    rows = [shown]
-    if len(shown) < len(shares):
-        rest = shares.drop(index=shown.index)
+    shares = shares.sort_values("real", ascending=False, kind="stable")
+    # By position: True among the levels would be read as a mask.
+    kept = main_positions(shares.max(axis=1), max_levels)
+    rows = [shares.iloc[kept]]
+    if len(kept) < len(shares):
+        rest = shares.iloc[np.setdiff1d(np.arange(len(shares)), kept)]
         name = f"other ({len(rest)} levels)"
         rows.append(pd.DataFrame([rest.sum()], index=[name]))
     missing = [[column.isna().mean() for column in (real, synthetic)]]

@@ -14,7 +14,7 @@ from ._drawing import (
     check_ax,
     check_matplotlib,
     date_axis,
-    elide,
+    elide_all,
     few_ticks,
     grid_shape,
     open_grid,
@@ -187,11 +187,12 @@ class TableComparisonDisplay:
         has_map = kind != "columns" and self.difference is not None
         n = len(self.shares)
         n_rows, n_cols = grid_shape(n, n_cols)
-        width = max(2.7 * n_cols, 5.5) + 0.3
+        width = max(2.8 * n_cols, 5.5) + 0.3
         parts = {"columns": 2.3 * n_rows + 0.4} if kind != "dependence" else {}
         if has_map:
-            parts["dependence"] = min(0.32 * n, 7.0) + 2.0
-            width = max(width, min(0.36 * n, 7.0) + 3.0) if len(parts) == 1 else width
+            parts["dependence"] = min(0.3 * n, 6.0) + 1.6
+        if kind == "dependence":
+            width = min(0.5 * n, 9.0) + 2.5
         heights = list(parts.values())
         self.figure_, grid = open_grid(
             ax, len(parts), 1, (width, sum(heights)), height_ratios=heights
@@ -201,7 +202,7 @@ class TableComparisonDisplay:
         self.legend_ = self.image_ = self.dependence_ax_ = None
         if "columns" in parts:
             crowded = self.figure_.get_layout_engine() is None
-            gaps = {"hspace": 0.7, "wspace": 0.5} if crowded else {}
+            gaps = {"hspace": 1.0, "wspace": 0.7} if crowded else {}
             cells = grid[0].subgridspec(n_rows, n_cols, **gaps)
             self.axes_ = add_panels(self.figure_, cells, n)
             self._draw_columns(ax is None)
@@ -215,6 +216,7 @@ class TableComparisonDisplay:
 
     def _draw_columns(self, own_figure):
         from matplotlib.patches import Patch
+        from matplotlib.transforms import ScaledTranslation
 
         for panel, (name, shares) in zip(
             self.axes_.flat, self.shares.items(), strict=False
@@ -224,12 +226,17 @@ class TableComparisonDisplay:
             else:
                 self._draw_levels(panel, name, shares)
             beyond = self.beyond.loc[name].max()
-            set_name(panel, name, f" (ends: {beyond:.1%} beyond)" if beyond else "")
-        self.legend_ = self.axes_.flat[0].legend(
-            handles=[Patch(color=REAL, alpha=0.55), Patch(color=SYNTHETIC)],
+            set_name(panel, name)
+            if beyond:
+                panel.set_xlabel(f"ends hold {beyond:.1%} beyond", fontsize=SMALL)
+        first = self.axes_.flat[0]
+        above = ScaledTranslation(0, 22 / 72, self.figure_.dpi_scale_trans)
+        self.legend_ = first.legend(
+            handles=[Patch(color=REAL), Patch(color=SYNTHETIC)],
             labels=["real", "synthetic"],
             loc="lower left",
-            bbox_to_anchor=(0.0, 1.12),
+            bbox_to_anchor=(0.0, 1.0),
+            bbox_transform=first.transAxes + above,  # the title lies between
             ncols=2,
             borderaxespad=0.0,
             frameon=False,
@@ -255,35 +262,29 @@ class TableComparisonDisplay:
             few_ticks(ax.xaxis)
         heights = shares.to_numpy()
         self.real_artists_[name] = ax.stairs(
-            heights[:-1, 0], edges, fill=True, color=REAL, alpha=0.55, lw=0
+            heights[:-1, 0], edges, fill=True, color=REAL, lw=0
         )
         self.synthetic_artists_[name] = ax.stairs(
             heights[:-1, 1], edges, color=SYNTHETIC, lw=1.6, baseline=None
         )
         few_ticks(ax.yaxis)
         ax.set_ylabel("share of rows", fontsize=SMALL)
-        ax.set_ylim(0, 1.05 * heights.max())
-        if not heights[-1].any():
-            return
-        strip = ax.inset_axes([1.08, 0, 0.12, 1], sharey=ax)
-        self.missing_artists_[name] = draw_pair(strip, heights[-1])
-        strip.set_xticks([0.5], ["missing"])
-        strip.tick_params(labelleft=False, left=False, bottom=False, labelsize=SMALL)
+        ax.set_ylim(0, 1.05 * heights[:-1].max() or 1)
+        if heights[-1].any():
+            self.missing_artists_[name] = draw_missing(ax, heights[-1])
 
     def _draw_levels(self, ax, name, shares):
         """Pairs of bars, the most frequent level above."""
+        labels = label_levels(shares.index)
         if not shares.to_numpy()[-1].any():
-            shares = shares[:-1]
+            shares, labels = shares[:-1], labels[:-1]
         places = np.arange(len(shares))
         self.real_artists_[name] = ax.barh(
-            places - 0.2, shares["real"], 0.4, color=REAL, alpha=0.55
+            places - 0.2, shares["real"], 0.4, color=REAL
         )
         self.synthetic_artists_[name] = ax.barh(
             places + 0.2, shares["synthetic"], 0.4, color=SYNTHETIC
         )
-        labels = [
-            "missing" if pd.isna(level) else elide(level) for level in shares.index
-        ]
         ax.set_yticks(places, labels, parse_math=False)
         ax.invert_yaxis()
         few_ticks(ax.xaxis)
@@ -301,26 +302,47 @@ class TableComparisonDisplay:
         cmap = LinearSegmentedColormap.from_list(
             "real_synthetic", [REAL, "#f7f7f7", SYNTHETIC]
         )
-        self.image_ = ax.imshow(shown, cmap=cmap, vmin=-limit, vmax=limit)
-        places, labels = np.arange(len(values)), [elide(name) for name in names]
+        self.image_ = ax.imshow(
+            shown, cmap=cmap, vmin=-limit, vmax=limit, aspect="auto"
+        )
+        places, labels = np.arange(len(values)), elide_all(names)
         ax.set_xticks(places, labels[:-1], rotation=90, parse_math=False)
         ax.set_yticks(places, labels[1:], parse_math=False)
         ax.tick_params(labelsize=SMALL, length=0)
         ax.spines[:].set_visible(False)
-        if len(names) <= 10:
+        inches = ax.get_window_extent().width / self.figure_.dpi
+        if inches > 0.45 * len(values):
             for i, j in np.argwhere(~np.ma.getmaskarray(shown)):
-                text = f"{values[i, j]:+.2f}"
-                ax.text(j, i, text, ha="center", va="center", fontsize=6, color="black")
-        bar = self.figure_.colorbar(self.image_, ax=ax, shrink=0.8)
-        bar.set_label("weaker in synthetic    stronger", fontsize=SMALL)
+                value = values[i, j]
+                text = f"{value:+.2f}" if abs(value) >= 0.005 else "0"
+                ax.text(j, i, text, ha="center", va="center", fontsize=7, color="black")
+        bar = self.figure_.colorbar(self.image_, ax=ax)
+        bar.set_label("← weaker      stronger →", fontsize=SMALL)
         bar.ax.tick_params(labelsize=SMALL)
         ax.set_title(
             "dependence of pairs (Cramér's V), synthetic minus real", fontsize=NORMAL
         )
 
 
-def draw_pair(ax, heights):
-    return ax.bar([0.2, 0.8], heights, 0.6, color=[(REAL, 0.55), (SYNTHETIC, 1.0)])
+def label_levels(levels):
+    """Short labels; the last level stands for missing values."""
+    n_named = len(levels) - 1
+    if n_named and str(levels[n_named - 1]).startswith("other ("):
+        n_named -= 1
+    return [*elide_all(levels[:n_named], 15), *levels[n_named:-1], "missing"]
+
+
+def draw_missing(ax, heights):
+    """The two shares of missing values, beside a histogram, on a scale from 0 to 1."""
+    strip = ax.inset_axes([1.15, 0, 0.13, 1])
+    bars = strip.bar([0, 1], heights, 1, color=[REAL, SYNTHETIC])
+    strip.set(xlim=(-0.7, 1.7), ylim=(0, 1), yticks=[])
+    strip.set_xticks([0.5], ["missing"])
+    strip.tick_params(length=0, labelsize=SMALL)
+    for x, height in enumerate(heights):
+        y, side = (height + 0.03, "bottom") if height < 0.7 else (height - 0.03, "top")
+        strip.text(x, y, f"{height:.0%}", rotation=90, ha="center", va=side, fontsize=7)
+    return bars
 
 
 def total_variation(shares):
