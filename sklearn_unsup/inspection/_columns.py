@@ -32,9 +32,9 @@ def kind_of_target(target):
     """The same, but few whole numbers are labels of classes."""
     kind = kind_of(target)
     if kind == "number":
-        values = target.dropna().unique()
-        whole = np.all(np.mod(values.astype(float), 1) == 0)
-        if whole and len(values) <= FEW_LEVELS:
+        values = to_floats(target)
+        values = np.unique(values[~np.isnan(values)])
+        if len(values) <= FEW_LEVELS and np.array_equal(values, np.round(values)):
             return "category"
     return kind
 

@@ -1,6 +1,7 @@
 """What the displays share: colours, places for panels, words for labels."""
 
 import os
+from numbers import Integral
 
 import numpy as np
 
@@ -43,6 +44,13 @@ def check_ax(ax):
             f"ax must be one matplotlib Axes, or None for a new figure, got "
             f"{type(ax).__name__}. A display with several panels divides the place of "
             "that one."
+        )
+
+
+def check_count(name, value, at_least):
+    if not isinstance(value, Integral) or value < at_least:
+        raise ValueError(
+            f"{name} must be an int of at least {at_least}, got {value!r}."
         )
 
 
@@ -116,13 +124,15 @@ def set_name(ax, name, remark=""):
 
 def date_axis(axis, days):
     """Few and short labels for dates; `days` lie on the axis."""
-    from matplotlib.dates import AutoDateLocator, DateFormatter
+    from matplotlib.dates import AutoDateLocator, DateFormatter, YearLocator
 
     days = days[np.isfinite(days)]
     span = np.ptp(days) if len(days) else 0.0
-    formats = {1500: "%Y", 90: "%Y-%m", 2: "%m-%d", -1: "%d. %H:%M"}
+    formats = {900: "%Y", 90: "%Y-%m", 2: "%m-%d", -1: "%d. %H:%M"}
     found = next(text for limit, text in formats.items() if span > limit)
-    axis.set_major_locator(AutoDateLocator(minticks=2, maxticks=4))
+    few_years = YearLocator(max(1, round(span / 366 / 3)))
+    locator = few_years if found == "%Y" else AutoDateLocator(minticks=2, maxticks=4)
+    axis.set_major_locator(locator)
     axis.set_major_formatter(DateFormatter(found))
 
 

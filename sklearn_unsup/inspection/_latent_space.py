@@ -20,6 +20,7 @@ from ._drawing import (
     REAL,
     SMALL,
     check_ax,
+    check_count,
     check_matplotlib,
     date_axis,
     elide,
@@ -138,9 +139,8 @@ class LatentSpaceDisplay:
         check_is_fitted(estimator)
         X = X if hasattr(X, "shape") else np.asarray(X)
         check_consistent_length(X, y)
-        name = getattr(y, "name", None)
-        if y is not None:
-            y = pd.Series(np.asarray(y) if isinstance(y, list | tuple) else y)
+        y = None if y is None else as_column(y)
+        name = None if y is None else y.name
         if subsample is not None and X.shape[0] > subsample:
             order = check_random_state(random_state).permutation(X.shape[0])
             index = np.sort(order[:subsample])
@@ -182,12 +182,17 @@ class LatentSpaceDisplay:
         """
         check_matplotlib(self, "plot")
         check_ax(ax)
+        check_count("n_components", n_components, 1)
+        from matplotlib.cbook import normalize_kwargs
+        from matplotlib.collections import PathCollection
+
         codes = np.asarray(self.codes)
         n_shown = min(codes.shape[1], n_components)
-        colors, groups = self._colors(cmap)
+        given = normalize_kwargs(scatter_kwargs or {}, PathCollection)
+        own_colors = not {"c", "color"}.isdisjoint(given)
+        colors, groups = self._colors(cmap) if not own_colors else ({}, None)
         size = float(np.clip(12_000 / max(len(codes), 1), 8, 36))
-        style = {"s": size, "alpha": 0.8, "linewidths": 0, **colors}
-        style |= scatter_kwargs or {}
+        style = {"s": size, "alpha": 0.8, "linewidth": 0, **colors, **given}
         key_ax = self._open_panels(ax, n_shown)
         self.artists_ = []
         for i, j in np.argwhere(np.not_equal(self.axes_, None)):
@@ -199,7 +204,7 @@ class LatentSpaceDisplay:
             self._label(panel, i, j, n_shown)
         if n_shown == 1:
             self._draw_one(style, groups)
-        measured = self.target is not None and groups is None and n_shown > 1
+        measured = "cmap" in colors and n_shown > 1
         self._draw_key(key_ax, groups, measured, outside=ax is None)
         return self
 
@@ -306,6 +311,14 @@ class LatentSpaceDisplay:
             self.colorbar_.set_label(title or "target", parse_math=False)
             if kind_of(pd.Series(self.target)) == "date":
                 date_axis(self.colorbar_.ax.yaxis, self.artists_[0].get_array())
+
+
+def as_column(y):
+    if np.ndim(y) == 2 and np.shape(y)[1] == 1:
+        y = y.iloc[:, 0] if hasattr(y, "iloc") else np.asarray(y)[:, 0]
+    if np.ndim(y) != 1:
+        raise ValueError(f"y must be one column, got the shape {np.shape(y)}.")
+    return pd.Series(y)
 
 
 def group_levels(target):

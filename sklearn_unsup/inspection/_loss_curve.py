@@ -130,15 +130,18 @@ class LossCurveDisplay:
         """
         check_matplotlib(self, "plot")
         check_ax(ax)
+        from matplotlib.cbook import normalize_kwargs
+        from matplotlib.lines import Line2D
+
         self._open_panels(ax)
         scores = self.validation_scores
         first = "training" if self.critic_loss_curve is None else "generator"
-        self.lines_, self._line_kwargs = {}, line_kwargs or {}
-        self._draw_line(self.ax_, first, self.loss_curve, color=REAL)
+        self.lines_ = {}
+        own = normalize_kwargs(line_kwargs or {}, Line2D)
+        self._draw_line(self.ax_, first, self.loss_curve, {"color": REAL, **own})
         if self.critic_loss_curve is not None:
-            self._draw_line(
-                self.ax_, "critic", self.critic_loss_curve, color=SYNTHETIC, ls="--"
-            )
+            style = {"color": SYNTHETIC, "linestyle": "--", **own}
+            self._draw_line(self.ax_, "critic", self.critic_loss_curve, style)
         if self.equilibrium is not None:
             line = self.ax_.axhline(self.equilibrium, color="0.55", lw=1, zorder=0)
             line.set_label("critic cannot tell apart")
@@ -146,7 +149,7 @@ class LossCurveDisplay:
         if scores is not None:
             shown = scores if self.score_name else -np.asarray(scores)
             last = self.axes_.flat[-1]
-            self._draw_line(last, "validation", shown, color=SYNTHETIC)
+            self._draw_line(last, "validation", shown, {"color": SYNTHETIC, **own})
             best = int(np.nanargmax(scores)) + 1
             self.best_line_ = last.axvline(best, color="0.55", lw=1, ls=":", zorder=0)
             self.best_line_.set_label(f"best epoch: {best}")
@@ -175,12 +178,11 @@ class LossCurveDisplay:
         self.ax_, self.figure_ = panels[0], panels[0].figure
         self.axes_ = np.array(panels, dtype=object)[:, None]
 
-    def _draw_line(self, ax, name, values, **style):
+    def _draw_line(self, ax, name, values, style):
         epochs = np.arange(1, len(values) + 1)
-        # a line through one point would be invisible
-        style["marker"] = "o" if len(values) == 1 else None
-        style |= {"label": name, **self._line_kwargs}
-        [self.lines_[name]] = ax.plot(epochs, values, **style)
+        if len(values) == 1:  # a line through one point would be invisible
+            style = {"marker": "o", **style}
+        [self.lines_[name]] = ax.plot(epochs, values, **{"label": name, **style})
 
 
 def align_scores(estimator):

@@ -11,6 +11,7 @@ from ._drawing import (
     SMALL,
     add_panels,
     check_ax,
+    check_count,
     check_matplotlib,
     date_axis,
     elide_all,
@@ -162,6 +163,7 @@ class ReconstructionDisplay:
         """
         check_matplotlib(self, "plot")
         check_ax(ax)
+        check_count("n_images", n_images, 1)
         self.images_ = self.panels_ = None
         if self.image_shape is not None:
             self._draw_images(ax, n_images, cmap)
@@ -195,6 +197,7 @@ class ReconstructionDisplay:
             for j, image in enumerate(images):
                 panel = self.axes_[i, j]
                 panel.set(xticks=[], yticks=[])
+                panel.grid(False)
                 self.images_[i, j] = panel.imshow(
                     image, cmap=cmap, vmin=low, vmax=high, interpolation="nearest"
                 )
@@ -211,12 +214,18 @@ class ReconstructionDisplay:
         self.axes_ = add_panels(self.figure_, grid, len(names))
         self.panels_ = {}
         for panel, name in zip(self.axes_.flat, names, strict=False):
-            is_category = kind_of(before[name]) == "category"
-            draw = draw_categories if is_category else draw_numbers
-            self.panels_[name], remark = draw(panel, before[name], after[name])
-            panel.set_ylabel("after", fontsize=SMALL)
-            panel.set_xlabel("before", fontsize=SMALL)
+            pair = before[name], after[name]
+            measured = all(column.notna().any() for column in pair)
+            measured &= kind_of(before[name]) != "category"
+            draw = draw_numbers if measured else draw_categories
+            self.panels_[name], remark = draw(panel, *pair)
             set_name(panel, name, remark)
+            for side, column, axis in zip(
+                ("before", "after"), pair, (panel.xaxis, panel.yaxis), strict=True
+            ):
+                holes = column.isna().mean() if measured else 0
+                text = f"{side} ({holes:.1%} missing)" if holes else side
+                axis.set_label_text(text, fontsize=SMALL)
         if ax is None and columns is None and len(names) < before.shape[1]:
             title = f"first {len(names)} of {before.shape[1]} columns"
             self.figure_.suptitle(title, fontsize=NORMAL)
@@ -261,6 +270,7 @@ def draw_categories(ax, before, after):
     np.add.at(table, tuple(np.searchsorted(used, code) for code in codes[::-1]), 1)
     table /= np.maximum(table.sum(axis=0), 1)
     image = ax.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    ax.grid(False)
     places = np.arange(len(used))
     ax.set_xticks(places, names, rotation=90, parse_math=False)
     ax.set_yticks(places, names, parse_math=False)

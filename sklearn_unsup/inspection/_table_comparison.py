@@ -12,6 +12,7 @@ from ._drawing import (
     SYNTHETIC,
     add_panels,
     check_ax,
+    check_count,
     check_matplotlib,
     date_axis,
     elide_all,
@@ -132,6 +133,8 @@ class TableComparisonDisplay:
             If the tables differ in their columns, or a column in its kind.
         """
         check_matplotlib(cls, "from_tables")
+        check_count("n_bins", n_bins, 1)
+        check_count("max_levels", max_levels, 2)
         real, synthetic = check_pair(as_table(real), as_table(synthetic))
         names = list(real.columns) if columns is None else list(columns)
         unknown = [name for name in names if name not in real.columns]
@@ -180,6 +183,7 @@ class TableComparisonDisplay:
         """
         check_matplotlib(self, "plot")
         check_ax(ax)
+        check_count("n_cols", n_cols, 1)
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {KINDS}, got {kind!r}.")
         if kind == "dependence" and self.difference is None:
@@ -228,7 +232,9 @@ class TableComparisonDisplay:
             beyond = self.beyond.loc[name].max()
             set_name(panel, name)
             if beyond:
-                panel.set_xlabel(f"ends hold {beyond:.1%} beyond", fontsize=SMALL)
+                panel.set_xlabel(
+                    f"{beyond:.1%} beyond, in the end bins", fontsize=SMALL
+                )
         first = self.axes_.flat[0]
         above = ScaledTranslation(0, 22 / 72, self.figure_.dpi_scale_trans)
         self.legend_ = first.legend(
@@ -310,6 +316,8 @@ class TableComparisonDisplay:
         ax.set_yticks(places, labels[1:], parse_math=False)
         ax.tick_params(labelsize=SMALL, length=0)
         ax.spines[:].set_visible(False)
+        ax.grid(False)
+        ax.set_facecolor("none")
         inches = ax.get_window_extent().width / self.figure_.dpi
         if inches > 0.45 * len(values):
             for i, j in np.argwhere(~np.ma.getmaskarray(shown)):
@@ -336,6 +344,7 @@ def draw_missing(ax, heights):
     """The two shares of missing values, beside a histogram, on a scale from 0 to 1."""
     strip = ax.inset_axes([1.15, 0, 0.13, 1])
     bars = strip.bar([0, 1], heights, 1, color=[REAL, SYNTHETIC])
+    strip.grid(False)
     strip.set(xlim=(-0.7, 1.7), ylim=(0, 1), yticks=[])
     strip.set_xticks([0.5], ["missing"])
     strip.tick_params(length=0, labelsize=SMALL)
