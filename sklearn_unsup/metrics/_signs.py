@@ -7,14 +7,13 @@ it with a probability below `CHANCE`.
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from ._closest import row_ids
 
 CHANCE = 1e-4
 COPIES_FACTOR = 1.5  # times what chance gives: fewer copies say little of anyone
-NEAR_COPIES = 0.3  # dcr_excess, in which 1 means that every row is copied
+NEAR_COPIES = 0.4  # dcr_excess, in which 1 means that every row is copied
 KEPT = 0.5  # of the association between columns
 ROWS_FOR_ASSOCIATION = 100  # fewer synthetic rows are too noisy
 N_BINS = 5  # of a number, of equal frequency
@@ -131,7 +130,10 @@ def coarse_codes(real, synthetic, categorical):
 
 def associate(first, second):
     """Phi, corrected for what chance gives (Bergsma 2013), and the p-value of chi2."""
-    table = pd.crosstab(first, second).to_numpy()
+    shape = first.max() + 1, second.max() + 1
+    table = np.bincount(first * shape[1] + second, minlength=shape[0] * shape[1])
+    table = table.reshape(shape)
+    table = table[table.any(axis=1)][:, table.any(axis=0)]
     dof = (table.shape[0] - 1) * (table.shape[1] - 1)
     if dof == 0:
         return 0.0, 1.0

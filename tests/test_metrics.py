@@ -1,0 +1,816 @@
+"""The measures against scipy, brute force and tables made by hand."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from scipy.spatial.distance import cdist
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.metrics import r2_score, roc_auc_score
+
+from sklearn_unsup.datasets import make_mixed_table
+from sklearn_unsup.metrics import (
+    SynthesisReport,
+    closest_record_scores,
+    shape_score,
+    synthesis_report,
+    trend_score,
+    two_sample_score,
+    utility_scores,
+)
+from sklearn_unsup.metrics._closest import closeness
+from sklearn_unsup.metrics._frames import encode_tables
+from sklearn_unsup.metrics._signs import find_signs
+
+ALPHA = 1e-6  # chance that a correct measure would fail one comparison
+Z = stats.norm.isf(ALPHA / 2)
+
+
+def independent_columns(table, seed):
+    """Each column resampled by itself."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(len(table), size=(table.shape[1], len(table)))
+    return pd.DataFrame(
+        {k: table[k].iloc[row].array for k, row in zip(table, rows, strict=True)}
+    )
+
+
+def bootstrap(table, seed):
+    return table.sample(len(table), replace=True, random_state=seed)
+
+
+# ------------------------------------------------------------------------ shape
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 8])
+def test_shape_of_numbers_is_kolmogorov_smirnov(decimals):
+    rng = np.random.default_rng(decimals)
+    real = rng.normal(size=(80, 3)).round(decimals)
+    synthetic = rng.normal(0.3, 1.5, size=(130, 3)).round(decimals)
+    expected = [
+        1 - stats.ks_2samp(a, b).statistic
+        for a, b in zip(real.T, synthetic.T, strict=True)
+    ]
+    assert shape_score(real, synthetic) == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.parametrize("dtype", ["category", "string", object])
+def test_shape_of_categories_is_total_variation(dtype):
+    # frequencies .5 .25 .25 0 against .25 .25 0 .5
+    real = pd.DataFrame({"x": pd.Series(list("aabc"), dtype=dtype)})
+    synthetic = pd.DataFrame({"x": pd.Series(list("abdd"), dtype=dtype)})
+    assert shape_score(real, synthetic) == pytest.approx(0.5)
+
+
+def test_shape_of_flags_is_total_variation():
+    # as numbers the distance would be the same; False and missing would not be apart
+    real = pd.DataFrame({"x": pd.array([True, False, None, None], dtype="boolean")})
+    synthetic = pd.DataFrame({"x": pd.array([True, True, True, None], dtype="boolean")})
+    assert shape_score(real, synthetic) == pytest.approx(0.5)
+
+
+def test_a_missing_number_is_larger_than_all_others():
+    real = np.array([1.0, 2.0, 3.0, np.nan])[:, None]
+    assert shape_score(real, real) == 1.0
+    assert shape_score(real, np.array([1.0, 2.0, np.nan, np.nan])[:, None]) == 0.75
+    with_largest = np.where(np.isnan(real), 9.0, real)
+    assert shape_score(real, with_largest) == 0.75
+
+
+@pytest.mark.parametrize("zone", [None, "Asia/Tokyo"])
+def test_dates_and_durations_are_numbers(zone):
+    days = np.array([0.0, 3.0, 9.0, np.nan]), np.array([3.0, 4.0, 4.5, 9.0])
+    start = pd.Timestamp("2024-02-28", tz=zone)
+    numbers = [pd.DataFrame({"x": d}) for d in days]
+    durations = [pd.DataFrame({"x": pd.to_timedelta(d, unit="D")}) for d in days]
+    dates = [start + d for d in durations]
+    expected = shape_score(*numbers)
+    assert expected not in (0.0, 1.0)
+    assert shape_score(*durations) == expected
+    assert shape_score(*dates) == expected
+    assert shape_score(*(d.astype(object) for d in dates)) == expected
+
+
+def test_shape_is_the_mean_of_the_columns(mixed_table):
+    other = independent_columns(mixed_table, 0)
+    single = [shape_score(mixed_table[[k]], other[[k]]) for k in mixed_table]
+    assert len(set(single)) > 5
+    assert shape_score(mixed_table, other) == pytest.approx(np.mean(single))
+
+
+# ------------------------------------------------------------------------ trend
+
+
+def test_trend_of_numbers_compares_correlations():
+    rng = np.random.default_rng(0)
+    tables = []
+    for slope in (1.0, -0.5):
+        x, noise = rng.normal(size=(2, 60))
+        table = pd.DataFrame({"x": x, "y": slope * x + noise, "z": rng.normal(size=60)})
+        table.loc[rng.random(60) < 0.2, "x"] = np.nan
+        tables.append(table)
+    expected = []
+    for pair in combinations("xyz", 2):
+        first, second = (
+            stats.pearsonr(*table[list(pair)].dropna().to_numpy().T).statistic
+            for table in tables
+        )
+        expected.append(1 - abs(first - second) / 2)
+    assert trend_score(*tables) == pytest.approx(np.mean(expected))
+
+
+def test_trend_of_categories_compares_two_way_tables():
+    real = pd.DataFrame({"x": list("aabb"), "y": pd.Categorical(list("cdcd"))})
+    # the marginals are equal, and half of the rows would have to move
+    synthetic = pd.DataFrame({"x": list("aabb"), "y": pd.Categorical(list("ccdd"))})
+    assert shape_score(real, synthetic) == 1.0
+    assert trend_score(real, synthetic) == pytest.approx(0.5)
+    # a missing value is one more level
+    holes = real.assign(y=real["y"].where(real["y"] == "c"))
+    assert trend_score(real, holes) == pytest.approx(0.5)
+    assert trend_score(holes, holes) == 1.0
+
+
+def test_trend_of_mixed_pairs_cuts_numbers_over_the_real_range():
+    rng = np.random.default_rng(0)
+    tables = []
+    for shift, n in ((0.0, 200), (0.5, 300)):
+        kind = rng.integers(3, size=n)
+        number = kind * shift + rng.normal(size=n)
+        number[:20] = np.nan
+        tables.append(pd.DataFrame({"x": number, "kind": kind}).astype({"kind": str}))
+    edges = np.linspace(tables[0]["x"].min(), tables[0]["x"].max(), 11)
+    edges[[0, -1]] = -np.inf, np.inf  # what lies beyond belongs to the outer bins
+    assert tables[1]["x"].max() > tables[0]["x"].max()
+    shares = []
+    for table in tables:
+        bins = pd.cut(table["x"], edges, right=False).cat.codes  # -1 where missing
+        shares.append(pd.crosstab(bins, table["kind"], normalize=True).stack())
+    expected = 1 - shares[0].sub(shares[1], fill_value=0).abs().sum() / 2
+    assert expected < 0.9
+    assert trend_score(*tables) == pytest.approx(expected)
+    # the range is that of the first table
+    assert trend_score(*tables[::-1]) != pytest.approx(expected, abs=1e-3)
+
+
+def test_trend_of_undefined_correlations():
+    varied = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": [0.1, 0.1, 0.2]})
+    constant = varied.assign(y=0.1)
+    assert trend_score(varied, constant) == 0.0
+    assert trend_score(constant, varied) == 0.0
+    assert trend_score(constant, constant) == 1.0
+
+
+def test_trend_is_the_mean_over_all_pairs(mixed_table):
+    other = independent_columns(mixed_table, 0)
+    single = [
+        trend_score(mixed_table[list(pair)], other[list(pair)])
+        for pair in combinations(mixed_table, 2)
+    ]
+    assert trend_score(mixed_table, other) == pytest.approx(np.mean(single))
+
+
+# ------------------------------------------------------------------- two samples
+
+
+def test_two_samples_of_one_distribution():
+    n, m = 600, 400
+    real, synthetic = (make_mixed_table(k, random_state=k)[0] for k in (n, m))
+    score = two_sample_score(real, synthetic, random_state=0)
+    # standard deviation of the Mann-Whitney statistic; the folds share rows, so that
+    # their scores are not independent, for which the bound is twice as wide
+    assert abs(score - 0.5) < 2 * Z * np.sqrt((n + m + 1) / (12 * n * m))
+
+
+def test_two_samples_that_differ():
+    real, _ = make_mixed_table(300, random_state=0)
+    apart = real.assign(visits=real["visits"] + 1_000)
+    assert two_sample_score(real, apart, random_state=0) == 1.0
+    renamed = real.assign(plan=real["plan"].astype(str) + "!")
+    assert two_sample_score(real, renamed, random_state=0) > 0.98
+    no_holes = real.assign(height=real["height"].where(real["height"].isna(), 1.0))
+    holes = real.assign(
+        height=real["height"].where(real["height"].notna(), 1.0) * np.nan
+    )
+    assert two_sample_score(no_holes, holes, random_state=0) > 0.9
+    # equal columns, other dependence
+    loose = independent_columns(real, 0)
+    assert two_sample_score(real, loose, random_state=0) > 0.85
+
+
+def test_two_samples_that_are_copies():
+    real, _ = make_mixed_table(300, random_state=0)
+    assert two_sample_score(real, bootstrap(real, 0), random_state=0) < 0.35
+
+
+def test_two_sample_score_repeats_itself():
+    real, synthetic = np.random.default_rng(0).normal(size=(2, 100, 2))
+    scores = [two_sample_score(real, synthetic, random_state=s) for s in (0, 0, 1)]
+    assert scores[0] == scores[1] != scores[2]
+
+
+# ----------------------------------------------------------------------- utility
+
+
+def relation(n, seed, levels=2):
+    """Two numbers, a class that depends on the first, a number on both."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 2))
+    cuts = np.linspace(-1, 1, levels + 1)[1:-1]
+    label = cuts.searchsorted(x[:, 0] + 0.5 * rng.normal(size=n))
+    table = pd.DataFrame(x, columns=["a", "b"]).assign(label=label)
+    table["size"] = x @ [1.0, 2.0] + 0.5 * rng.normal(size=n)
+    return table.astype({"label": "category"})
+
+
+@pytest.mark.parametrize("levels", [2, 4])
+def test_utility_for_a_class(levels):
+    train, test = (relation(300, seed, levels) for seed in (0, 1))
+    scores = utility_scores(train, test, train, "label", random_state=0)
+    assert scores.tstr == scores.trtr
+    X, X_test = (t[["a", "b", "size"]].to_numpy() for t in (train, test))
+    model = HistGradientBoostingClassifier().fit(X, train["label"])
+    proba = model.predict_proba(X_test)
+    one_hot = test["label"].to_numpy()[:, None] == model.classes_
+    expected = np.mean(
+        [roc_auc_score(one_hot[:, k], proba[:, k]) for k in range(levels)]
+    )
+    assert scores.trtr == pytest.approx(expected, abs=1e-6)
+    # what the synthetic rows have wrong, the model has wrong
+    wrong = train.assign(
+        label=train["label"].cat.rename_categories(list(range(levels))[::-1])
+    )
+    assert utility_scores(train, test, wrong, "label", random_state=0).tstr < 0.4
+
+
+def test_utility_for_a_number():
+    train, test = (relation(300, seed) for seed in (0, 1))
+    train["label"], test["label"] = (
+        train["label"].astype(int),
+        test["label"].astype(int),
+    )
+    opposite = train.assign(size=-train["size"])
+    scores = utility_scores(train, test, opposite, "size", random_state=0)
+    X, X_test = (t[["a", "b", "label"]].to_numpy() for t in (train, test))
+    model = HistGradientBoostingRegressor().fit(X, train["size"])
+    assert scores.trtr == pytest.approx(r2_score(test["size"], model.predict(X_test)))
+    assert scores.trtr > 0.7
+    assert scores.tstr < -1
+
+
+def test_utility_leaves_out_rows_without_the_number():
+    train, test = (relation(200, seed) for seed in (0, 1))
+    holes = [
+        t.assign(size=t["size"].mask(np.arange(200) % 2 == 0)) for t in (train, test)
+    ]
+    halves = [t[1::2] for t in (train, test)]
+    with_holes, without = (
+        utility_scores(*tables, tables[0], "size", random_state=0)
+        for tables in (holes, halves)
+    )
+    assert with_holes.trtr == pytest.approx(without.trtr)
+
+
+def test_utility_where_levels_are_rare_or_lacking():
+    train, test = (relation(400, seed, 3) for seed in (0, 1))
+    # one level only: nothing to learn
+    single = train.assign(label=pd.Categorical([1] * 400, [0, 1, 2]))
+    assert utility_scores(train, test, single, "label").tstr == 0.5
+    # a level that is never drawn is never predicted, and counts .5
+    two = train[train["label"] != 2]
+    proba_of_two = utility_scores(train, test, two, "label", random_state=0).tstr
+    X, X_test = (t[["a", "b", "size"]].to_numpy() for t in (two, test))
+    model = HistGradientBoostingClassifier().fit(X, two["label"].astype(int))
+    proba = model.predict_proba(X_test)
+    areas = [roc_auc_score(test["label"] == k, proba[:, k]) for k in (0, 1)]
+    assert proba_of_two == pytest.approx(np.mean([*areas, 0.5]), abs=1e-6)
+    # a level that the real rows lack is no mistake
+    more = train.assign(label=train["label"].astype(str))
+    more.loc[more.index[:30], "label"] = "new"
+    train, test = (t.assign(label=t["label"].astype(str)) for t in (train, test))
+    assert utility_scores(train, test, more, "label", random_state=0).tstr > 0.7
+
+
+def test_utility_where_early_stopping_meets_a_single_row():
+    # more than 10,000 rows: boosting splits each level in two, which one row cannot be
+    train, test = (relation(10_100, seed)[["a", "label"]] for seed in (0, 1))
+    train = train.assign(label=train["label"].astype(str))
+    test = test.assign(label=test["label"].astype(str))
+    odd = train.copy()
+    odd.loc[0, "label"] = "odd"
+    scores = utility_scores(train, test, odd, "label", random_state=0)
+    assert scores.tstr == pytest.approx(scores.trtr, abs=0.02)
+
+
+# --------------------------------------------------------------- closest records
+
+
+def brute_force_excess(train, holdout, synthetic):
+    """One number x and one category k; distances by the definition, row by row."""
+    known = pd.concat([train, holdout])
+    present = np.sort(known["x"].dropna())
+
+    def features(table):
+        lower, upper = (
+            present.searchsorted(table["x"], side=s) for s in ("left", "right")
+        )
+        quantile = np.where(table["x"].isna(), 0.5, (lower + upper) / 2 / len(present))
+        levels = ["u", "v", "w", None]
+        one_hot = [table["k"].isna() if k is None else table["k"] == k for k in levels]
+        one_hot += [table["x"].isna(), table["x"].notna()]
+        return np.column_stack([quantile, *(np.array(c) / np.sqrt(2) for c in one_hot)])
+
+    distances = cdist(features(synthetic), features(known))
+    share = 0.0
+    for row in distances:
+        nearest = np.isclose(row, row.min(), rtol=0, atol=1e-7)
+        share += nearest[: len(train)].sum() / nearest.sum() / len(synthetic)
+    chance = len(train) / len(known)
+    return (share - chance) / (1 - chance)
+
+
+def test_closest_records_by_brute_force():
+    rng = np.random.default_rng(0)
+    tables = []
+    for n in (40, 17, 60):
+        # few distinct values, which all occur: ties, and no interpolation
+        x = pd.Series(rng.permutation(np.arange(n) % 7).astype(float))
+        k = pd.Series(rng.choice(["u", "v", "w", None], n), dtype=object)
+        tables.append(pd.DataFrame({"x": x.mask(rng.random(n) < 0.2), "k": k}))
+    excess = closest_record_scores(*tables).dcr_excess
+    assert excess == pytest.approx(brute_force_excess(*tables))
+    assert abs(excess) > 0.01
+
+
+def test_closest_records_of_copies_and_of_fresh_rows():
+    train, holdout, fresh = (
+        make_mixed_table(n, random_state=n)[0] for n in (800, 200, 500)
+    )
+    copied = closest_record_scores(train, holdout, bootstrap(train, 0))
+    assert copied.dcr_excess == pytest.approx(1.0)
+    assert (copied.copies, copied.holdout_copies) == (1.0, 0.0)
+    new = closest_record_scores(train, holdout, fresh)
+    assert abs(new.dcr_excess) < Z * new.dcr_excess_std
+    assert new.copies == 0.0
+    stolen = closest_record_scores(train, holdout, holdout)
+    assert stolen.dcr_excess == pytest.approx(-4.0)  # - chance / (1 - chance)
+
+
+def test_standard_deviation_of_the_excess():
+    rng = np.random.default_rng(0)
+    records, fresh = rng.normal(size=(100, 3)), rng.normal(size=(150, 3))
+    scores = []
+    for _ in range(400):
+        rows = rng.permutation(100)
+        scores.append(
+            closest_record_scores(records[rows[:70]], records[rows[70:]], fresh)
+        )
+    # it is a property of the records, and not of how they are split
+    stated = [s.dcr_excess_std for s in scores]
+    assert np.ptp(stated) < 1e-9
+    observed = np.array([s.dcr_excess for s in scores])
+    # error of a standard deviation of a nearly normal variable
+    assert abs(observed.std() / stated[0] - 1) < Z / np.sqrt(2 * len(scores))
+    assert abs(observed.mean()) < Z * stated[0] / np.sqrt(len(scores))
+
+
+def test_ties_say_nothing_of_copying():
+    # the same four rows everywhere, however the real ones are split
+    rows = pd.DataFrame({"x": list("aabb"), "y": list("cdcd")})
+    train, holdout = pd.concat([rows] * 30), pd.concat([rows] * 10)
+    scores = closest_record_scores(train, holdout, rows)
+    assert scores.dcr_excess == pytest.approx(0.0)
+    assert (scores.copies, scores.holdout_copies) == (1.0, 1.0)
+
+
+def test_exact_copies_by_hand():
+    train = pd.DataFrame({"x": [1.0, 2.0, np.nan, 4.0], "k": ["a", None, "a", "b"]})
+    holdout = pd.DataFrame({"x": [4.0, 4.0], "k": ["b", "a"]})
+    synthetic = pd.DataFrame(
+        {"x": [2.0, np.nan, 1.0, np.nan, 9.0], "k": [np.nan, "a", "b", "b", "a"]}
+    )
+    scores = closest_record_scores(train, holdout, synthetic)
+    assert scores.copies == pytest.approx(2 / 5)
+    assert scores.holdout_copies == pytest.approx(1 / 2)
+
+
+def test_many_queries_are_a_random_selection():
+    rng = np.random.default_rng(0)
+    train, holdout = rng.normal(size=(2, 20, 2))
+    # sorted: the first 5,000 rows are all copies
+    synthetic = np.concatenate(
+        [train[:1].repeat(6_000, 0), holdout[:1].repeat(6_000, 0)]
+    )
+    scores = closest_record_scores(train, holdout, synthetic, random_state=0)
+    assert abs(scores.dcr_excess) < Z / np.sqrt(5_000)
+    again = closest_record_scores(train, holdout, synthetic, random_state=0)
+    assert again == scores
+    assert closest_record_scores(train, holdout, synthetic, random_state=1) != scores
+
+
+# ------------------------------------------------------------------------ frames
+
+
+def test_arrays_frames_and_the_order_of_columns():
+    frame, _ = make_mixed_table(60, random_state=0)
+    other, _ = make_mixed_table(50, random_state=1)
+    expected = trend_score(frame, other)
+    assert trend_score(frame, other[frame.columns[::-1]]) == pytest.approx(expected)
+    assert trend_score(frame, other.to_numpy()) == pytest.approx(expected)
+    arrays = [t.to_numpy(dtype=object) for t in (frame, other)]
+    assert trend_score(*arrays) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "float32", object])
+def test_numbers_of_any_dtype(dtype):
+    real = pd.DataFrame({"x": [1, 2, 3, 4]})
+    synthetic = pd.DataFrame({"x": [1, 1, 3, 9]})
+    expected = shape_score(real, synthetic)
+    assert shape_score(real.astype(dtype), synthetic) == expected
+    assert shape_score(real, synthetic.astype(dtype)) == expected
+
+
+def test_columns_without_values():
+    real = pd.DataFrame({"x": [None, None, None], "y": [1.0, 2.0, 4.0]})
+    floats = real.assign(x=np.nan)
+    assert shape_score(real, floats) == 1.0
+    assert shape_score(real, real.assign(x=["a", "b", "c"])) == 0.5
+    assert shape_score(real, real.assign(x=[1.0, 2.0, 3.0])) == 0.5
+    assert trend_score(real, floats) == 1.0
+    assert closest_record_scores(real, floats, real).copies == 1.0
+    assert (
+        shape_score(pd.DataFrame({"x": pd.to_datetime(["2020"] * 3)}), real[["x"]]) == 0
+    )
+
+
+def test_inputs_and_global_generator_stay_as_they_were(mixed_table):
+    synthetic = independent_columns(mixed_table, 0)[mixed_table.columns[::-1]]
+    copies = mixed_table.copy(), synthetic.copy()
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    synthesis_report(mixed_table, synthetic, holdout=synthetic, random_state=0)
+    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
+    pd.testing.assert_frame_equal(mixed_table, copies[0])
+    pd.testing.assert_frame_equal(synthetic, copies[1])
+
+
+REAL = pd.DataFrame({"x": np.arange(6.0), "k": list("aabbcc")})
+TWO = {"real": REAL, "synthetic": REAL}
+THREE = {"train": REAL, "test": REAL, "synthetic": REAL}
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "message"),
+    [
+        (shape_score, {**TWO, "synthetic": REAL[["x"]]}, r"synthetic .*lacks \['k'\]"),
+        (
+            trend_score,
+            {**TWO, "synthetic": REAL.assign(z=1)},
+            r"does not have its \['z'\]",
+        ),
+        (
+            shape_score,
+            {**TWO, "synthetic": REAL[:0]},
+            r"synthetic must have at least one row",
+        ),
+        (
+            shape_score,
+            {**TWO, "real": REAL[[]]},
+            "real must have at least one row and one",
+        ),
+        (
+            shape_score,
+            {**TWO, "real": np.zeros(3)},
+            "real must be a DataFrame or an array",
+        ),
+        (
+            shape_score,
+            {**TWO, "synthetic": np.zeros((4, 3))},
+            "synthetic must have as many",
+        ),
+        (shape_score, {**TWO, "real": REAL[["x", "x"]]}, "more than one column .*'x'"),
+        (
+            shape_score,
+            {**TWO, "synthetic": REAL.assign(x="a")},
+            "'x' is a number in real",
+        ),
+        (
+            shape_score,
+            {**TWO, "synthetic": REAL.assign(x=pd.Timestamp("2020"))},
+            "'x' is a number in real, but synthetic has dtype datetime64",
+        ),
+        (
+            shape_score,
+            {**TWO, "synthetic": REAL.assign(x=np.inf)},
+            "'x' of synthetic .*infin",
+        ),
+        (trend_score, {"real": REAL[["x"]], "synthetic": REAL[["x"]]}, "two columns"),
+        (
+            two_sample_score,
+            {**TWO, "synthetic": REAL[:4]},
+            "synthetic .*at least 5 rows",
+        ),
+        (
+            utility_scores,
+            {**THREE, "target": "z"},
+            r"one of the columns \['x', 'k'\], got 'z'",
+        ),
+        (
+            utility_scores,
+            {**{k: t[["x"]] for k, t in THREE.items()}, "target": "x"},
+            "no column is left",
+        ),
+        (utility_scores, {**THREE, "test": REAL[:2], "target": "k"}, "vary in test"),
+        (utility_scores, {**THREE, "test": REAL[:1], "target": "x"}, "vary in test"),
+        (
+            utility_scores,
+            {**THREE, "synthetic": REAL.assign(x=np.nan), "target": "x"},
+            "synthetic must have at least two rows with the target 'x'",
+        ),
+        (
+            closest_record_scores,
+            {"train": REAL, "holdout": REAL[:0], "synthetic": REAL},
+            "holdout must have at least one row",
+        ),
+        (synthesis_report, {**TWO, "target": "k"}, "pass them as holdout"),
+        (synthesis_report, {**TWO, "holdout": REAL, "target": "z"}, "got 'z'"),
+        (
+            synthesis_report,
+            {**TWO, "holdout": REAL[:1], "target": "k"},
+            "vary in holdout",
+        ),
+        (synthesis_report, {**TWO, "holdout": REAL[["k"]]}, r"holdout .*lacks \['x'\]"),
+    ],
+)
+def test_errors(function, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        function(**arguments)
+
+
+# ------------------------------------------------------------------------ report
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """Real rows, others of the same distribution, and some held out."""
+    return [make_mixed_table(n, random_state=n)[0] for n in (300, 301, 150)]
+
+
+@pytest.fixture(scope="module")
+def full_report(tables):
+    real, fresh, holdout = tables
+    return synthesis_report(real, fresh, holdout=holdout, target="plan", random_state=0)
+
+
+def test_report_has_every_measure(tables, full_report):
+    real, fresh, holdout = tables
+    scores = full_report.scores
+    assert scores.index.tolist() == ["synthetic", "independent columns", "bootstrap"]
+    utility = utility_scores(real, holdout, fresh, "plan", random_state=0)
+    expected = {
+        "shape": shape_score(real, fresh),
+        "trend": trend_score(real, fresh),
+        "copies": 0.0,
+        "dcr_excess": closest_record_scores(real, holdout, fresh).dcr_excess,
+        "tstr": utility.tstr,
+        "trtr": utility.trtr,
+    }
+    order = ["shape", "trend", "two_sample", "copies", "dcr_excess", "tstr", "trtr"]
+    assert scores.columns.tolist() == order
+    for name, value in expected.items():
+        assert scores.loc["synthetic", name] == pytest.approx(value), name
+    assert scores["trtr"].nunique() == 1
+
+
+def test_report_of_the_baselines(full_report):
+    scores = full_report.scores
+    independent, copies = scores.loc["independent columns"], scores.loc["bootstrap"]
+    assert copies["copies"] == copies["dcr_excess"] == 1.0
+    assert copies["two_sample"] < 0.35
+    assert independent["two_sample"] > 0.9
+    assert independent["trend"] < copies["trend"] - 0.15
+    assert independent["tstr"] < 0.6 < copies["tstr"]
+    assert independent["copies"] == 0.0
+    # both are resampled: the distance of two samples bounds that of each column
+    bound = np.sqrt(np.log(2 / ALPHA) / (2 * 300))
+    assert min(independent["shape"], copies["shape"]) > 1 - 2 * bound
+
+
+def test_report_repeats_itself(tables):
+    small = [table[["visits"]][:80] for table in tables[:2]]
+    first, again, other = (synthesis_report(*small, random_state=s) for s in (0, 0, 1))
+    pd.testing.assert_frame_equal(first.scores, again.scores)
+    assert not first.scores.equals(other.scores)
+
+
+def test_report_leaves_out_what_cannot_be_computed():
+    rng = np.random.default_rng(0)
+    report = synthesis_report(rng.normal(size=(3, 1)), rng.normal(size=(9, 1)))
+    assert report.scores.columns.tolist() == ["shape", "copies"]
+    assert report.warnings == []
+
+
+def test_report_as_text(tables):
+    report = SynthesisReport(pd.DataFrame({"shape": [0.98765]}, ["synthetic"]), [])
+    assert repr(report) == "           shape\nsynthetic  0.988\n\nNo warnings."
+    report.warnings = ["Copies: some.", "Dependence lost: much."]
+    assert repr(report).endswith(
+        "\nWarnings\n- Copies: some.\n- Dependence lost: much."
+    )
+
+
+# ------------------------------------------------------------------------- signs
+
+
+def signs(real, synthetic, holdout=None):
+    """Warnings of a report without its scores, which take longer."""
+    if holdout is None:
+        real, synthetic, columns = encode_tables(real=real, synthetic=synthetic)
+        return find_signs(real, synthetic, columns)
+    real, holdout, synthetic, columns = encode_tables(
+        real=real, holdout=holdout, synthetic=synthetic
+    )
+    rng = np.random.RandomState(0)
+    closest = closeness(real, holdout, synthetic, columns, rng)
+    return find_signs(real, synthetic, columns, closest)
+
+
+def kinds(sentences):
+    return {sentence.partition(":")[0] for sentence in sentences}
+
+
+SIZES = [(300, range(6)), (1_000, range(2))]
+CASES = [(n, seed) for n, seeds in SIZES for seed in seeds]
+SLOW_CASES = [(300, seed) for seed in range(6, 40)] + [(5_000, 0), (5_000, 1)]
+SLOW_CASES = [pytest.param(*case, marks=pytest.mark.slow) for case in SLOW_CASES]
+
+
+@pytest.mark.parametrize(("n", "seed"), CASES + SLOW_CASES)
+def test_signs_of_baselines_and_of_fresh_rows(n, seed):
+    real, fresh = (make_mixed_table(n, random_state=s)[0] for s in (seed, 1_000 + seed))
+    holdout, _ = make_mixed_table(n // 4, random_state=2_000 + seed)
+    assert signs(real, fresh, holdout) == []
+    assert kinds(signs(real, bootstrap(real, seed), holdout)) == {
+        "Copies",
+        "Near copies",
+    }
+    loose = kinds(signs(real, independent_columns(real, seed), holdout))
+    assert "Dependence lost" in loose
+    assert not loose & {"Copies", "Near copies", "Collapsed column"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "seed"), [(300, 0), (300, 1), (1_000, 2)])
+def test_report_of_a_good_model(n, seed):
+    from sklearn_unsup import VAETransformer
+
+    real, _ = make_mixed_table(n, random_state=seed)
+    holdout, _ = make_mixed_table(n, random_state=1_000 + seed)
+    rows = VAETransformer(random_state=seed).fit(real).sample(n)
+    report = synthesis_report(
+        real, rows, holdout=holdout, target="plan", random_state=seed
+    )
+    assert report.warnings == []
+    scores = report.scores
+    assert (
+        scores["trend"]["synthetic"] - scores["trend"]["independent columns"]
+    ) > 0.15
+    assert 0.3 < scores["two_sample"]["synthetic"] < 0.7
+
+
+def test_some_copies_among_fresh_rows():
+    real, fresh = (make_mixed_table(500, random_state=s)[0] for s in (0, 1))
+    mixed = pd.concat([fresh[:450], real[:50]])
+    [sentence] = signs(real, mixed)
+    assert sentence.startswith("Copies: 50 synthetic rows (10 %)")
+    # one in a hundred may be the same person by accident
+    assert signs(real, pd.concat([fresh[:495], real[:5]])) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_where_equal_rows_are_common(seed):
+    """Fresh rows equal real ones, too; only those that are unique tell."""
+    rng = np.random.default_rng(seed)
+    real, fresh = rng.geometric(0.35, size=(2, 2_000, 4)).astype(str).astype(object)
+    copies = pd.DataFrame(real).sample(2_000, replace=True, random_state=seed)
+    assert closest_record_scores(real, fresh, fresh).holdout_copies > 0.5
+    assert "Copies" not in kinds(signs(real, fresh))
+    assert "Copies" in kinds(signs(real, copies))
+
+
+def test_near_copies():
+    real, holdout = (make_mixed_table(400, random_state=s)[0] for s in (0, 1))
+    rng = np.random.default_rng(0)
+    numbers = real.select_dtypes("float")
+    moved = numbers * (1 + 1e-3 * rng.normal(size=numbers.shape))
+    assert kinds(signs(real, real.assign(**moved), holdout)) == {"Near copies"}
+    assert signs(real, real.assign(**moved)) == []  # not to be seen without a holdout
+
+
+def test_lost_dependence_is_measured():
+    rng = np.random.default_rng(0)
+
+    def draw(n, n_shuffled):
+        x, noise = rng.normal(size=(2, n))
+        table = pd.DataFrame({"x": x, "y": x**2 + 0.1 * noise, "z": x > 0})
+        # y depends on x without being correlated with it, and not on z
+        for name in ("y", "z"):
+            values = table[name].to_numpy(copy=True)
+            rng.shuffle(values[:n_shuffled])
+            table[name] = values
+        return table
+
+    real = draw(1_000, 0)
+    assert signs(real, draw(1_000, 200)) == []
+    [sentence] = signs(real, draw(1_000, 800))
+    assert sentence.startswith("Dependence lost: 2 pairs of columns clearly depend")
+    # phi of a mixture with independent rows is their share less: 20 %, give or take
+    share = float(sentence.partition("keeps ")[2].partition(" %")[0])
+    assert 10 < share < 30
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_dependence_to_lose(seed):
+    rng = np.random.default_rng(seed)
+
+    def draw(n):
+        return pd.DataFrame(
+            {
+                "x": rng.normal(size=n),
+                "spike": rng.poisson(0.1, n),
+                "k": rng.choice(list("abcdefgh"), n),
+                "rare": rng.random(n) < 0.005,
+                "none": 1.0,
+            }
+        )
+
+    assert signs(draw(300), draw(300)) == []
+    assert signs(draw(50), draw(2_000)) == []
+    assert signs(draw(2_000), draw(5)) == []
+
+
+def test_collapsed_columns():
+    real, fresh = (make_mixed_table(1_000, random_state=s)[0] for s in (0, 1))
+    usual = fresh["plan"].where(fresh["plan"] != "pro", "basic")
+    [sentence] = signs(real, fresh.assign(plan=usual))
+    assert sentence.startswith("Collapsed column: 'plan' never has 'pro' (")
+    for value, message in [
+        (7.0, "'spend' is always 7 in the synthetic table."),
+        (np.nan, "'spend' is missing in every synthetic row."),
+    ]:
+        found = signs(real, fresh.assign(spend=value))
+        assert f"Collapsed column: {message}" in found
+    filled = fresh.assign(height=fresh["height"].fillna(170.0))
+    [sentence] = signs(real, filled)
+    assert sentence.startswith("Collapsed column: 'height' never has a missing value (")
+    [sentence] = signs(real, fresh.assign(region=fresh["region"].fillna("east")))
+    assert sentence.startswith("Collapsed column: 'region' never has a missing value (")
+    # all rows but two have the same value, which 1,000 rows may well all have
+    nearly = real.assign(spend=np.where(np.arange(1_000) < 2, 1.0, 0.0))
+    assert signs(nearly, fresh.assign(spend=0.0)) == []
+    # a constant stays one
+    assert signs(real.assign(spend=0.0), fresh.assign(spend=0.0)) == []
+
+
+def test_many_collapsed_columns_are_counted():
+    real = np.random.default_rng(0).normal(size=(50, 9))
+    found = signs(real, np.zeros((50, 9)))
+    assert found[-1] == "Collapsed column: the same of 4 more columns."
+    assert len(found) == 6
+
+
+def test_impossible_pairs():
+    rng = np.random.default_rng(0)
+
+    def draw(n, n_wrong):
+        sex = np.where(rng.random(n) < 0.5, "male", "female")
+        pregnant = (sex == "female") & (rng.random(n) < 0.4)
+        wrong = np.flatnonzero(sex == "male")[:n_wrong]
+        pregnant[wrong] = True
+        return pd.DataFrame({"sex": sex, "pregnant": pregnant})
+
+    real = draw(500, 0)
+    [sentence] = signs(real, draw(500, 20))
+    assert sentence == (
+        "Impossible pairs: 20 synthetic rows (4 %) have levels of 'sex' and 'pregnant' "
+        "that never occur together in the real table, such as 'sex' = 'male' with "
+        "'pregnant' = True (20 rows)."
+    )
+    # few enough that the real rows may have missed them
+    assert signs(real, draw(500, 5)) == []
+    # missing is a level as well
+    hole = real.assign(pregnant=real["pregnant"].where(real["sex"] == "female", None))
+    [sentence] = signs(hole, hole.assign(sex=hole["sex"].to_numpy()[::-1]))[-1:]
+    assert sentence.startswith("Impossible pairs")
+    assert "missing" in sentence
+
+
+def test_pairs_of_rare_levels_are_not_impossible():
+    # no real row has both, but independent columns would often give none, either
+    real = pd.DataFrame({"a": [1] * 20 + [0] * 480, "b": [0] * 480 + [1] * 20})
+    both = real.assign(b=real["b"].to_numpy()[::-1])
+    assert "Impossible pairs" not in kinds(signs(real.astype(str), both.astype(str)))
