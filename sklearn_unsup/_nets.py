@@ -14,6 +14,11 @@ from ._batches import DeviceBatches, warmup_cosine
 from ._optimizers import LeanAdamW
 from ._two_sample import energy_distance
 
+LOSSES = {
+    "train_loss": "training loss",
+    "train_critic_loss": "critic's loss",
+    "valid_loss": "loss of the held-out rows",
+}
 BATCH_EVENTS = "on_batch_begin", "on_batch_end", "on_grad_computed"
 
 
@@ -42,7 +47,8 @@ class KeepWeights(Callback):
     """Keep the weights to come back to, and stop when there is nothing to gain.
 
     With a validation loss these are the best ones, which training ends with. Without
-    one they are the latest ones of finite loss.
+    one they are those that the latest epoch of finite loss began with: what its last
+    step has made of them, only the next epoch shows.
 
     Parameters
     ----------
@@ -60,28 +66,27 @@ class KeepWeights(Callback):
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.best_, self.reference_, self.waited_ = math.inf, math.inf, 0
         self.kept_ = {name: t.clone() for name, t in net.weights().items()}
+        self.latest_ = {name: t.clone() for name, t in self.kept_.items()}
 
     def on_epoch_end(self, net, **kwargs):
         last = net.history[-1]
-        if not all(
-            math.isfinite(last[key])
-            for key in ("train_loss", "train_critic_loss", "valid_loss")
-            if key in last
-        ):
-            self._restore(net)
-            raise FloatingPointError(
-                f"The training loss became {last['train_loss']} in epoch "
-                f"{len(net.history)}: the steps are too long. The weights are back at "
-                f"those of the epoch before. Lower learning_rate_init (it is {net.lr}) "
-                "to a tenth, say, or look for extreme values in X."
-            )
+        for key, name in LOSSES.items():
+            if not math.isfinite(last.get(key, 0.0)):
+                self._restore(net)
+                raise FloatingPointError(
+                    f"The {name} became {last[key]} in epoch {len(net.history)}: the "
+                    "steps are too long. The weights are back at the last ones that "
+                    f"gave a finite loss. Lower learning_rate_init (it is {net.lr}) "
+                    "to a tenth, say, or look for extreme values in X."
+                )
         if "valid_loss" not in last:
-            self._keep(net)
+            self.kept_, self.latest_ = self.latest_, self.kept_
+            self._copy(net.weights(), self.latest_)
             return
         loss = last["valid_loss"]
         if loss < self.best_:
             self.best_ = loss
-            self._keep(net)
+            self._copy(net.weights(), self.kept_)
         if loss < self.reference_ - self.tol:
             self.reference_, self.waited_ = loss, 0
         else:
@@ -93,17 +98,16 @@ class KeepWeights(Callback):
     def on_train_end(self, net, X=None, y=None, **kwargs):
         if self.best_ < math.inf:
             self._restore(net)
-        del self.kept_
+        del self.kept_, self.latest_
 
-    @torch.no_grad()
-    def _keep(self, net):
-        for name, tensor in net.weights().items():
-            self.kept_[name].copy_(tensor)
-
-    @torch.no_grad()
     def _restore(self, net):
-        for name, tensor in net.weights().items():
-            tensor.copy_(self.kept_[name])
+        self._copy(self.kept_, net.weights())
+
+    @staticmethod
+    @torch.no_grad()
+    def _copy(source, target):
+        for name, tensor in target.items():
+            tensor.copy_(source[name])
 
 
 class TableNet(NeuralNet):
@@ -128,6 +132,9 @@ class TableNet(NeuralNet):
         See :class:`KeepWeights`; they matter if there is a `train_split`.
     progress_name : str
         Stands before the progress bar that `verbose` shows.
+    use_caching : bool
+        Of skorch's scoring callbacks. False: they get the :class:`Rows`, whose two
+        tensors of different widths cannot be stacked to one target.
     """
 
     loss_names: ClassVar = ("loss",)
@@ -148,6 +155,7 @@ class TableNet(NeuralNet):
         iterator_train=DeviceBatches,
         iterator_valid=DeviceBatches,
         train_split=None,
+        use_caching=False,
         verbose=0,
         **kwargs,
     ):
@@ -158,6 +166,7 @@ class TableNet(NeuralNet):
             iterator_train=iterator_train,
             iterator_valid=iterator_valid,
             train_split=train_split,
+            use_caching=use_caching,
             verbose=verbose,
             **kwargs,
         )
@@ -210,6 +219,13 @@ class TableNet(NeuralNet):
         self.stopped_early_, self.best_losses_ = False, {}
         self.first_step_ = self.step_
 
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        super().on_train_end(net, X, y, **kwargs)
+        # Ctrl-C amid an epoch leaves its weights, and a record without a loss.
+        losses = ["train_loss"] + ["valid_loss"] * (self.train_split is not None)
+        if self.history and not all(loss in self.history[-1] for loss in losses):
+            del self.history[-1]
+
     def weights(self):
         """All tensors of the modules by name, not copied."""
         return {
@@ -237,7 +253,11 @@ class TableNet(NeuralNet):
             n_rows += size
             n_batches += 1
             if self.heard_per_batch_:
+                self.history.record_batch(f"{prefix}_batch_size", size)
                 self.notify("on_batch_end", batch=batch, training=training, **step)
+        if not self.heard_per_batch_:  # Checkpoint wants to see one batch of each epoch
+            self.history.new_batch()
+            self.history.record_batch(f"{prefix}_batch_size", size)
         # The only read of the epoch: before it the device never waits for the host.
         means = (total / n_rows).reshape(-1).tolist()
         for name, mean in zip(self.loss_names, means, strict=False):
@@ -253,15 +273,17 @@ class TableNet(NeuralNet):
         if not self.own_schedule_:
             return
         n_steps = self.max_epochs * steps_per_epoch
-        if self.first_step_:
-            # A run that goes on from an earlier one needs no second warm-up.
+        if self.first_step_ == 0:
+            self.warmup_ = self.n_warmup_steps
+            if self.lr_floor < 1.0:  # in a stream more steps will follow
+                self.warmup_ = min(self.warmup_, n_steps // 4)
+            factor = warmup_cosine(self.step_, self.warmup_, n_steps, self.lr_floor)
+        else:
+            # A run that goes on from an earlier one needs no second warm-up, but ends
+            # one that a stream's first batches were too few for.
             done = self.step_ - self.first_step_
             factor = warmup_cosine(done, 0, n_steps, self.lr_floor)
-            if self.step_ < self.n_warmup_steps:
-                factor *= (self.step_ + 1) / self.n_warmup_steps
-        else:
-            n_warmup = min(self.n_warmup_steps, n_steps // 4)
-            factor = warmup_cosine(self.step_, n_warmup, n_steps, self.lr_floor)
+            factor *= min(1.0, (self.step_ + 1) / max(1, self.warmup_))
         for name in self._optimizers:
             for group in getattr(self, f"{name}_").param_groups:
                 group["lr"] = self.lr * factor * group.get("lr_scale", 1.0)
