@@ -299,6 +299,8 @@ def principal_axes(x: Tensor, n_components: int) -> tuple[Tensor, Tensor]:
     """Mean (width,) and the leading axes (n_components, width) of rows, as PCA's.
 
     Axes beyond the rank of the rows are zero: they carry nothing and train from there.
+    So are those of less than a millionth of the first one's variance, where a float32
+    covariance is rounding.
     """
     mean = x.mean(0)
     centred = x - mean
@@ -306,5 +308,5 @@ def principal_axes(x: Tensor, n_components: int) -> tuple[Tensor, Tensor]:
     values, vectors = torch.linalg.eigh(covariance.double())
     axes = vectors.flip(1).t()[:n_components].float()
     spread = values.flip(0)[:n_components]
-    axes[spread <= 1e-9 * spread[:1].clamp_min(1e-30)] = 0.0
+    axes[spread <= 1e-6 * spread[:1].clamp_min(1e-30)] = 0.0
     return mean, F.pad(axes, (0, 0, 0, max(0, n_components - len(axes))))
