@@ -235,8 +235,8 @@ def curved():
         for parameter in module.parameters():
             parameter.add_(0.5 * torch.randn_like(parameter))
         # wider than the true posteriors, so that draws cover these
-        module.encoder.output.weight[1] *= 0.1
-        module.encoder.output.bias[1] = 0.5
+        module.encoder.output.weight *= 0.2
+        module.encoder.output.bias.copy_(torch.tensor([0.0, 0.5]))
     return module.eval()
 
 
