@@ -130,10 +130,15 @@ def test_trend_of_categories_compares_two_way_tables():
     synthetic = pd.DataFrame({"x": list("aabb"), "y": pd.Categorical(list("ccdd"))})
     assert shape_score(real, synthetic) == 1.0
     assert trend_score(real, synthetic) == pytest.approx(0.5)
-    # a missing value is one more level
-    holes = real.assign(y=real["y"].where(real["y"] == "c"))
-    assert trend_score(real, holes) == pytest.approx(0.5)
-    assert trend_score(holes, holes) == 1.0
+
+
+@pytest.mark.parametrize("values", [["c", "d", "c", "d"], [0.0, 1.0, 0.0, 1.0]])
+def test_a_missing_value_is_a_level_of_a_two_way_table(values):
+    real = pd.DataFrame({"x": list("aabb"), "y": values})
+    for value in values[:2]:
+        holes = real.assign(y=real["y"].where(real["y"] != value))
+        assert trend_score(real, holes) == pytest.approx(0.5)
+        assert trend_score(holes, holes) == 1.0
 
 
 def test_trend_of_mixed_pairs_cuts_numbers_over_the_real_range():

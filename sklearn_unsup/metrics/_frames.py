@@ -93,7 +93,7 @@ def as_frame(key, table):
 
 
 def check_columns(frames, named):
-    """The frames with the columns of the first of those in `named`, in its order."""
+    """The frames, all with the columns of the first of those in `named`."""
     first = named[0] if named else next(iter(frames))
     expected = frames[first].columns
     checked = {}
@@ -113,7 +113,7 @@ def check_columns(frames, named):
                 f"{key} must have the same columns as {first}: it lacks {lacking}, and "
                 f"{first} does not have its {extra}"
             )
-        checked[key] = frame[list(expected)]
+        checked[key] = frame
     return checked
 
 
