@@ -1,0 +1,635 @@
+"""AutoencoderTransformer against PCA, closed forms and densities that are known."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits, load_iris
+from sklearn.decomposition import PCA
+from sklearn.mixture import BayesianGaussianMixture
+from sklearn.neighbors import KernelDensity
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback
+
+from sklearn_unsup import AutoencoderTransformer, _base
+from sklearn_unsup._autoencoder import explained_variance_ratios
+from sklearn_unsup._modules import ACTIVATIONS, LOG_SCALE_MIN
+from sklearn_unsup.datasets import make_mixed_table
+
+Z = stats.norm.isf(1e-5 / 2)  # bound of a correct draw's error, in standard errors
+IRIS = load_iris().data
+
+
+def quick(n_components=2, **parameters):
+    """A narrow autoencoder of few steps."""
+    defaults = {
+        "hidden_layer_sizes": (16,),
+        "max_iter": 5,
+        "latent_density": "normal",
+        "random_state": 0,
+    }
+    return AutoencoderTransformer(n_components, **{**defaults, **parameters})
+
+
+def untrained(n_components=2, **parameters):
+    """As it is before the first step that could be noticed."""
+    return quick(n_components, max_iter=1, learning_rate_init=1e-12, **parameters)
+
+
+def explained(model, X, train=None):
+    """Fraction of the variance of standardised columns that comes back."""
+    scaler = StandardScaler().fit(X if train is None else train)
+    rebuilt = model.inverse_transform(model.transform(X))
+    error = scaler.transform(X) - scaler.transform(rebuilt)
+    return 1 - np.square(error).sum() / np.square(scaler.transform(X)).sum()
+
+
+def encoded(model, X):
+    return tuple(torch.from_numpy(part) for part in model.codec_.encode(X))
+
+
+# ------------------------------------------------------------------- beside PCA
+
+
+@pytest.fixture(scope="module")
+def correlated():
+    """Rows in six columns of known covariance, and the same standardised."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 6)) @ rng.normal(size=(6, 6)) + 3
+    return X, StandardScaler().fit_transform(X)
+
+
+def test_a_linear_autoencoder_is_pca(correlated):
+    X, standard = correlated
+    model = quick(3, hidden_layer_sizes=(), max_iter=10).fit(X)
+    pca = PCA(3).fit(standard)
+    decoder = model.net_.module_.decoder.output.weight.detach().numpy()
+    basis = np.linalg.qr(decoder)[0]
+    cosines = np.linalg.svd(basis.T @ pca.components_.T)[1]
+    np.testing.assert_allclose(cosines, 1.0, atol=1e-4)
+    ratio = pca.explained_variance_ratio_.sum()
+    assert explained(model, X) == pytest.approx(ratio, abs=1e-3)
+    # the codes too, up to a change of basis
+    fit = np.linalg.lstsq(model.transform(X), pca.transform(standard), rcond=None)
+    assert fit[1].sum() < 1e-3 * np.square(pca.transform(standard)).sum()
+
+
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 8, 4)])
+def test_training_starts_at_pca(correlated, hidden):
+    X, standard = correlated
+    model = untrained(3, hidden_layer_sizes=hidden).fit(X)
+    expected = PCA(3).fit(standard)
+    codes = model.transform(X)
+    signs = np.sign((codes * expected.transform(standard)).sum(0))
+    np.testing.assert_allclose(codes * signs, expected.transform(standard), atol=1e-3)
+    assert explained(model, X) == pytest.approx(
+        expected.explained_variance_ratio_.sum(), abs=1e-4
+    )
+
+
+def test_training_leaves_pca_for_something_better():
+    """A bow, which one straight axis misses by an eighth of the variance."""
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(-1.3, 1.3, 400)
+    X = np.column_stack([np.sin(angle), np.cos(angle)])
+    X += 0.02 * rng.normal(size=X.shape)
+    model = quick(1, max_iter=30, learning_rate_init=1e-2, numeric_scaling=None).fit(X)
+    spread = np.square(X - X.mean(0)).sum()
+    left = np.square(X - model.inverse_transform(model.transform(X))).sum() / spread
+    straight = 1 - PCA(1).fit(X).explained_variance_ratio_.sum()
+    assert left < 0.2 * straight
+    assert straight > 0.1
+
+
+def test_the_loss_is_half_the_squared_error(correlated):
+    """In nats per row: what PCA leaves of the variance, times half the columns."""
+    X, standard = correlated
+    model = untrained(3).fit(X)
+    left = 1 - PCA(3).fit(standard).explained_variance_ratio_.sum()
+    assert model.loss_curve_[0] == pytest.approx(6 / 2 * left, rel=1e-3)
+
+
+def test_pixels_start_at_pca_too():
+    """Under cross-entropy by a tangent of the logit: near, not on it."""
+    X = load_digits().data[:400] / 16
+    model = untrained(8, loss="binary_crossentropy").fit(X)
+    spread = np.square(X - X.mean(0)).sum()
+    rebuilt = model.inverse_transform(model.transform(X))
+    ratio = PCA(8).fit(X).explained_variance_ratio_.sum()
+    assert 1 - np.square(X - rebuilt).sum() / spread > 0.8 * ratio
+    assert rebuilt.min() >= 0
+    assert rebuilt.max() <= 1
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X = load_digits().data / 16
+    return X[:1_200], X[1_200:]
+
+
+def held_out_share(model, train, test):
+    spread = np.square(test - train.mean(0)).sum()
+    rebuilt = model.inverse_transform(model.transform(test))
+    return 1 - np.square(test - rebuilt).sum() / spread
+
+
+def test_digits_without_dead_codes(digits):
+    """Better than PCA on rows held out, and each of 32 codes is put to use."""
+    train, test = digits
+    model = quick(32, hidden_layer_sizes=(64,), activation="relu", max_iter=10)
+    codes = model.fit(train).transform(test)
+    pca = PCA(32).fit(train)
+    share = held_out_share(model, train, test)
+    assert share > held_out_share(pca, train, test) + 0.002
+    spread = codes.std(0)
+    assert spread.min() > 0.05 * spread.max()
+    # to blank one loses something
+    for column in range(32):
+        blanked = codes.copy()
+        blanked[:, column] = codes[:, column].mean()
+        rebuilt = model.inverse_transform(blanked)
+        loss = np.square(test - rebuilt).sum() / np.square(test - train.mean(0)).sum()
+        assert 1 - loss < share - 1e-4
+
+
+@pytest.mark.slow
+def test_digits_at_the_defaults(digits):
+    train, test = digits
+    model = AutoencoderTransformer(32, random_state=0).fit(train)
+    assert held_out_share(PCA(32).fit(train), train, test) < 0.965
+    assert held_out_share(model, train, test) > 0.975
+
+
+# ------------------------------------------------------------------- parameters
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations(activation):
+    model = quick(activation=activation, hidden_layer_sizes=(8, 8), max_iter=15)
+    model.set_params(learning_rate_init=1e-2).fit(IRIS)
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    assert np.isfinite(model.score(IRIS))
+    share = PCA(2).fit(StandardScaler().fit_transform(IRIS))
+    best_linear = share.explained_variance_ratio_.sum()
+    if activation == "identity":  # however many layers, linear
+        assert explained(model, IRIS) < best_linear + 1e-3
+    else:
+        assert explained(model, IRIS) > best_linear - 0.005
+
+
+@pytest.mark.parametrize("scaling", ["standard", "minmax"])
+def test_auto_is_the_squared_error(scaling):
+    codes = [
+        quick(loss=loss, numeric_scaling=scaling).fit_transform(IRIS)
+        for loss in ("auto", "squared_error")
+    ]
+    np.testing.assert_array_equal(*codes)
+
+
+@pytest.mark.parametrize(
+    ("X", "scaling"),
+    [
+        (IRIS, "standard"),
+        (IRIS / 10, None),  # in [0, 1]: pixels, or scaled by the user
+        (IRIS / 10 - 0.5, "standard"),
+        ((IRIS > 3).astype(int), None),
+        (pd.DataFrame(IRIS / 10, columns=list("wxyz")).assign(a="b"), "standard"),
+    ],
+)
+def test_scaling_of_numbers(X, scaling):
+    assert untrained().fit(X).codec_.numeric_scaling == scaling
+
+
+def test_cross_entropy_is_the_likelihood_of_pixels():
+    X = np.random.default_rng(0).random((100, 5))
+    model = quick(loss="binary_crossentropy").fit(X)
+    p = model.inverse_transform(model.transform(X)).astype(float)
+    expected = (X * np.log(p) + (1 - X) * np.log(1 - p)).sum(1)
+    np.testing.assert_allclose(model.score_samples(X), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "X", "error", "message"),
+    [
+        (
+            {"loss": "binary_crossentropy"},
+            IRIS,
+            ValueError,
+            r"numbers in \[0, 1\] once encoded, got.*numeric_scaling='minmax'",
+        ),
+        ({"loss": "huber"}, IRIS, ValueError, "The 'loss' parameter"),
+        ({"n_components": 0.5}, IRIS, ValueError, "n_components=0.5.*ordered=True"),
+        ({"n_components": 1.0}, IRIS, ValueError, "The 'n_components' parameter"),
+        ({"noise": -0.1}, IRIS, ValueError, "The 'noise' parameter"),
+        ({"activation": "swish"}, IRIS, ValueError, "The 'activation' parameter"),
+        ({"latent_density": "flow"}, IRIS, ValueError, "The 'latent_density' param"),
+        ({"early_stopping": True}, IRIS[:1], ValueError, "leaves no rows to train on"),
+    ],
+)
+def test_errors(parameters, X, error, message):
+    with pytest.raises(error, match=message):
+        quick(**parameters).fit(X)
+
+
+def test_cross_entropy_takes_scaled_numbers():
+    model = quick(loss="binary_crossentropy", numeric_scaling="minmax").fit(IRIS)
+    rebuilt = model.inverse_transform(model.transform(IRIS))
+    assert (rebuilt >= IRIS.min(0) - 1e-6).all()
+    assert (rebuilt <= IRIS.max(0) + 1e-6).all()
+
+
+def test_denoising_shrinks_as_ridge_regression_does():
+    """To undo noise of variance s^2 in rows of covariance C: C (C + s^2 I)^-1."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2_000, 1)) + 0.7 * rng.normal(size=(2_000, 3))
+    standard = StandardScaler().fit_transform(X)
+    covariance = np.cov(standard.T, bias=True)
+    model = quick(
+        3,
+        hidden_layer_sizes=(),
+        noise=0.8,
+        max_iter=60,
+        batch_size=200,
+        learning_rate_init=1e-2,
+    ).fit(X)
+    module = model.net_.module_.eval()
+    with torch.no_grad():
+        maps = [module(row[None], torch.zeros(1, 0)) for row in torch.eye(3)]
+        origin = module(torch.zeros(1, 3), torch.zeros(1, 0))
+    learnt = (torch.cat(maps) - origin).numpy()
+    expected = covariance @ np.linalg.inv(covariance + 0.8**2 * np.eye(3))
+    np.testing.assert_allclose(learnt, expected, atol=0.05)
+    assert np.abs(expected - np.eye(3)).max() > 0.3
+
+
+def test_noise_is_for_training_only():
+    model = quick(noise=0.5, ordered=True).fit(IRIS)
+    np.testing.assert_array_equal(model.transform(IRIS), model.transform(IRIS))
+    model.net_.module_.train()  # as a callback may leave it
+    np.testing.assert_array_equal(model.transform(IRIS), model.transform(IRIS))
+
+
+def test_y_is_ignored():
+    y = load_iris().target
+    np.testing.assert_array_equal(
+        quick().fit_transform(IRIS, y), quick().fit_transform(IRIS)
+    )
+
+
+# ------------------------------------------------------------------- ordered
+
+
+@pytest.fixture(scope="module")
+def ordered(correlated):
+    X, _ = correlated
+    return quick(
+        6, hidden_layer_sizes=(), max_iter=60, ordered=True, batch_size=50
+    ).fit(X)
+
+
+def test_ordered_components_explain_what_pca_s_do(ordered, correlated):
+    pca = PCA(6).fit(correlated[1])
+    ratios = ordered.explained_variance_ratio_
+    assert ratios.shape == (6,)
+    np.testing.assert_allclose(ratios, pca.explained_variance_ratio_, atol=0.02)
+    assert (np.diff(ratios) < 0.01).all()
+
+
+def test_explained_variance_is_that_of_the_first_codes(ordered, correlated):
+    """The gain by each further code when the rest are zero, on the encoded table."""
+    X, standard = correlated
+    codes, shares = ordered.transform(X), []
+    for k in range(1, 7):
+        kept = np.where(np.arange(6) < k, codes, 0.0)
+        scaler = StandardScaler().fit(X)
+        error = standard - scaler.transform(ordered.inverse_transform(kept))
+        shares.append(1 - np.square(error).sum() / np.square(standard).sum())
+    np.testing.assert_allclose(
+        np.cumsum(ordered.explained_variance_ratio_), shares, atol=1e-3
+    )
+
+
+def test_each_first_part_is_a_code_of_its_own():
+    """What training without order does not give: there a part of the code is none."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3)) @ rng.normal(size=(3, 8))
+    X = np.tanh(X) + 0.1 * rng.normal(size=X.shape)
+    options = {"max_iter": 40, "learning_rate_init": 1e-2, "batch_size": 50}
+    model = quick(4, ordered=True, **options).fit(X)
+    assert (np.diff(model.explained_variance_ratio_) < 0).all()
+    first = PCA(1).fit(StandardScaler().fit_transform(X)).explained_variance_ratio_
+    assert model.explained_variance_ratio_[0] > first[0] - 0.01
+    without = quick(4, **options).fit(X)
+    assert without.explained_variance_ratio_ is None
+    rows = without._upload(X)[:][0]
+    parts = explained_variance_ratios(without.net_.module_, rows)
+    assert parts[0] < model.explained_variance_ratio_[0]
+
+
+@pytest.mark.parametrize("fraction", [0.4, 0.7, 0.9, 0.97])
+def test_a_fraction_of_the_variance_as_in_pca(correlated, fraction):
+    X, standard = correlated
+    model = quick(
+        fraction, hidden_layer_sizes=(), max_iter=40, batch_size=50, ordered=True
+    ).fit(X)
+    n = PCA(fraction).fit(standard).n_components_
+    assert model.n_components_ == n
+    ratios = model.explained_variance_ratio_
+    assert ratios.shape == (n,)
+    assert ratios.sum() >= fraction > ratios[:-1].sum()
+    codes = model.transform(X)
+    assert codes.shape == (300, n)
+    assert model.inverse_transform(codes).shape == X.shape
+    names = [f"autoencodertransformer{i}" for i in range(n)]
+    assert list(model.get_feature_names_out()) == names
+    assert model.sample(5).shape == (5, 6)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(X), codes)
+
+
+def test_components_beyond_the_fraction_are_zero(correlated):
+    """In score and inverse_transform alike."""
+    X, standard = correlated
+    model = quick(0.6, max_iter=10, ordered=True).fit(X)
+    n, size = model.n_components_, model.net_.module_.n_components
+    assert n < size == 6
+    codes = np.pad(model.transform(X), ((0, 0), (0, size - n)))
+    with torch.no_grad():
+        raw = model.net_.module_.decode(torch.from_numpy(codes)).numpy()
+    rebuilt = model.inverse_transform(model.transform(X))
+    rebuilt = StandardScaler().fit(X).transform(rebuilt)
+    inside = np.clip(raw, standard.min(0), standard.max(0))  # of the range of X
+    np.testing.assert_allclose(rebuilt, inside, atol=1e-2)
+
+
+def test_a_fraction_that_is_out_of_reach():
+    """All components are kept where all explain too little."""
+    X = np.random.default_rng(0).normal(size=(100, 80))
+    model = quick(0.999, max_iter=2, ordered=True).fit(X)
+    assert model.n_components_ == 64  # at most
+    assert len(model.explained_variance_ratio_) == 64
+    assert model.explained_variance_ratio_.sum() < 0.999
+
+
+def test_warm_starts_may_cut_elsewhere(correlated):
+    model = quick(0.9, max_iter=5, ordered=True, warm_start=True).fit(correlated[0])
+    n = model.n_components_
+    model.set_params(n_components=0.4).fit(correlated[0])
+    assert model.transform(correlated[0]).shape[1] == model.n_components_ < n
+
+
+# ------------------------------------------------------------------- scores
+
+
+def test_score_is_the_likelihood_of_residuals():
+    """Normal, with the standard deviations that they have in training."""
+    model = quick().fit(IRIS)
+    x = encoded(model, IRIS)[0].numpy()
+    codes = torch.from_numpy(model.transform(IRIS))
+    with torch.no_grad():
+        rebuilt = model.net_.module_.decode(codes).numpy()
+    scales = np.sqrt(np.square(x - rebuilt).mean(0))
+    np.testing.assert_allclose(
+        model.net_.module_.log_scale.exp().numpy(), scales, rtol=1e-3
+    )
+    expected = stats.norm(rebuilt, scales).logpdf(x).sum(1)
+    np.testing.assert_allclose(model.score_samples(IRIS), expected, atol=1e-3)
+    assert model.score(IRIS) == pytest.approx(expected.mean(), abs=1e-4)
+    assert model.score_samples(IRIS).dtype == np.float64
+
+
+def test_score_of_a_mixed_table():
+    """Category by category; a missing number counts by its mask alone."""
+    X, _ = make_mixed_table(300, random_state=0)
+    model = quick(3).fit(X)
+    layout, rows = model.codec_.layout_, encoded(model, X)
+    x_num, x_cat = (part.numpy() for part in rows)
+    with torch.no_grad():
+        raw = model.net_.module_.decode(torch.from_numpy(model.transform(X))).numpy()
+    present = np.ones_like(x_num)
+    for column, mask in enumerate(layout.masks):
+        if mask >= 0:
+            present[:, column] = x_cat[:, mask] == 0
+    assert 0 < present.mean() < 1
+    residuals = (x_num - raw[:, : layout.n_numeric]) * present
+    scales = np.sqrt(np.square(residuals).sum(0) / present.sum(0))
+    scales = np.maximum(scales, np.exp(LOG_SCALE_MIN))
+    expected = (stats.norm(0, scales).logpdf(residuals) * present).sum(1)
+    for column, block in enumerate(layout.category_slices):
+        logits = 30 * np.tanh(raw[:, layout.n_numeric :][:, block] / 30)
+        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        expected += np.log(p[np.arange(300), x_cat[:, column]])
+    np.testing.assert_allclose(model.score_samples(X), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("scaling", ["standard", "minmax", "quantile", None])
+def test_a_constant_column_weighs_nothing(scaling):
+    """A row off a column that was constant in training scored 6e6 elsewhere."""
+    X = np.column_stack([IRIS, np.full(150, 5.0)])
+    off = X.copy()
+    off[:, 4] = 7.0
+    model = quick(numeric_scaling=scaling).fit(X)
+    scores = model.score_samples(off)
+    np.testing.assert_allclose(scores, model.score_samples(X), atol=1e-4)
+    np.testing.assert_allclose(model.transform(off), model.transform(X), atol=1e-5)
+    assert (model.inverse_transform(model.transform(off))[:, 4] == 5.0).all()
+    assert (model.sample(20)[:, 4] == 5.0).all()
+    without = quick(numeric_scaling=scaling).fit(IRIS)
+    np.testing.assert_allclose(scores.mean(), without.score(IRIS), atol=2.0)
+
+
+def test_a_column_that_is_reproduced_exactly_has_a_bounded_weight():
+    """Two equal columns in one code: residuals of zero, a floor of 1 %."""
+    x = np.random.default_rng(0).normal(size=(200, 1))
+    model = untrained(1, hidden_layer_sizes=()).fit(np.hstack([x, x]))
+    log_scale = model.net_.module_.log_scale
+    torch.testing.assert_close(log_scale, torch.full((2,), LOG_SCALE_MIN))
+    best = -2 * (LOG_SCALE_MIN + 0.5 * np.log(2 * np.pi))
+    assert model.score_samples(np.hstack([x, x])).max() == pytest.approx(best, abs=1e-3)
+
+
+def test_unlike_rows_score_low(correlated):
+    X, _ = correlated
+    model = quick(3, max_iter=10).fit(X)
+    shuffled = np.random.default_rng(0).permuted(X, axis=0)
+    assert model.score(shuffled) < model.score(X) - 1
+
+
+def test_chunks_change_nothing(monkeypatch, mixed_table):
+    """Nor does the size of the chunks that residuals are measured in."""
+    whole = quick().fit(mixed_table)
+    codes, scores = whole.transform(mixed_table), whole.score_samples(mixed_table)
+    rebuilt = whole.inverse_transform(codes)
+    monkeypatch.setattr(_base, "CHUNK_ROWS", 7)
+    np.testing.assert_allclose(whole.transform(mixed_table), codes, atol=1e-5)
+    np.testing.assert_allclose(whole.score_samples(mixed_table), scores, atol=1e-3)
+    pd.testing.assert_frame_equal(whole.inverse_transform(codes), rebuilt)
+    parts = quick().fit(mixed_table)
+    torch.testing.assert_close(
+        parts.net_.module_.log_scale, whole.net_.module_.log_scale
+    )
+
+
+# ------------------------------------------------------------------- sampling
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    """Two clusters far apart, of a quarter and three quarters of the rows."""
+    rng = np.random.default_rng(0)
+    centres = np.array([[0.0, 0.0, 0.0], [30.0, 20.0, 10.0]])
+    label = np.arange(800) % 4 > 0
+    return centres[label.astype(int)] + rng.normal(size=(800, 3)), centres
+
+
+def nearest(rows, centres):
+    return KMeans(2, init=centres, n_init=1, max_iter=1).fit(rows).labels_
+
+
+DENSITIES = {
+    "mixture": "mixture",
+    "kernels": KernelDensity(bandwidth=0.1),
+    "bayes": BayesianGaussianMixture(n_components=4, random_state=0),
+}
+
+
+@pytest.mark.parametrize("density", DENSITIES.values(), ids=DENSITIES)
+def test_densities_draw_both_clusters(clusters, density):
+    X, centres = clusters
+    before = {} if isinstance(density, str) else dict(vars(density))
+    model = quick(2, latent_density=density, max_iter=10).fit(X)
+    rows = model.sample(2_000, random_state=0)
+    label = nearest(rows, centres)
+    # shares of the training, and hardly a row between the clusters
+    p, n = 0.75, 1 / (1 / 800 + 1 / 2_000)
+    assert abs(label.mean() - p) < Z * np.sqrt(p * (1 - p) / n)
+    assert (np.linalg.norm(rows - centres[label], axis=1) > 8).mean() < 0.01
+    # in random order, not one component after the other
+    changes = (np.diff(label) != 0).mean()
+    assert abs(changes - 2 * p * (1 - p)) < Z * np.sqrt(1 / 2_000) + 0.05
+    # two draws differ, whatever the estimator does under its own seed
+    assert not np.array_equal(model.sample(50), model.sample(50))
+    assert len(np.unique(rows, axis=0)) > 1_900
+    # the estimator given is a pattern: it is cloned
+    assert isinstance(density, str) or vars(density) == before
+
+
+def test_a_normal_density_does_not_see_clusters(clusters):
+    """Rows of one normal distribution fill the gap, so the tests above have power.
+
+    Without scaling, as calibration would carry values across it.
+    """
+    X, centres = clusters
+    model = quick(2, max_iter=10, numeric_scaling=None, hidden_layer_sizes=()).fit(X)
+    rows = model.sample(2_000, random_state=0)
+    distance = np.linalg.norm(rows - centres[nearest(rows, centres)], axis=1)
+    assert (distance > 8).mean() > 0.1
+
+
+def test_rows_of_a_normal_density_have_the_covariance(correlated):
+    """All components of a linear autoencoder: rows are as the table is."""
+    X, _ = correlated
+    model = quick(6, hidden_layer_sizes=(), max_iter=10).fit(X)
+    rows = model.sample(20_000, random_state=0)
+    scale = X.std(0)
+    error = (np.cov(rows.T) - np.cov(X.T)) / np.outer(scale, scale)
+    assert np.abs(error).max() < Z * np.sqrt(2 / 20_000) + 0.02
+    error = (rows.mean(0) - X.mean(0)) / scale
+    assert np.abs(error).max() < Z / np.sqrt(20_000) + 0.02
+
+
+def test_an_estimator_without_fit_or_sample_is_refused():
+    with pytest.raises((AttributeError, TypeError, ValueError)):
+        quick(latent_density=PCA(2)).fit(IRIS).sample(3)
+
+
+# ------------------------------------------------------------------- tables
+
+
+def test_the_most_likely_table(mixed_table):
+    """Codes come back as rows like those that they were made of."""
+    model = quick(12, max_iter=60, hidden_layer_sizes=(64,), batch_size=50)
+    model.set_params(learning_rate_init=5e-3).fit(mixed_table)
+    rebuilt = model.inverse_transform(model.transform(mixed_table))
+    assert rebuilt.dtypes.equals(mixed_table.dtypes)
+    for column in ("plan", "member"):
+        assert (rebuilt[column] == mixed_table[column]).mean() > 0.95
+    assert np.corrcoef(rebuilt["height"], mixed_table["height"])[0, 1] > 0.9
+    same = rebuilt["income"].isna() == mixed_table["income"].isna()
+    assert same.mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    "kind", ["numbers", "categories", "one category", "all missing", "constant"]
+)
+def test_tables_of_one_kind(kind):
+    X, _ = make_mixed_table(80, random_state=0)
+    X = {
+        "numbers": X[["weight", "visits", "spend"]],
+        "categories": X[["plan", "region", "active"]],
+        "one category": X[["plan"]],
+        "all missing": X.assign(weight=np.nan),
+        "constant": X[["weight"]].assign(weight=3.5),
+    }[kind]
+    for ordered in (False, True):
+        model = quick(2, ordered=ordered).fit(X)
+        rows = model.sample(30, random_state=0)
+        assert rows.dtypes.equals(X.dtypes)
+        assert np.isfinite(model.score_samples(X)).all()
+        assert np.isfinite(model.transform(X)).all()
+        pd.testing.assert_index_equal(
+            model.inverse_transform(model.transform(X)).columns, X.columns
+        )
+        if kind == "all missing":
+            assert rows["weight"].isna().all()
+        if kind == "constant":
+            assert (rows["weight"] == 3.5).all()
+
+
+def test_more_components_than_columns():
+    model = quick(10).fit(IRIS)
+    assert model.transform(IRIS).shape == (150, 10)
+    assert model.sample(20).shape == (20, 4)
+
+
+class Stop(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("n", [20, 150, 1_000])
+def test_few_rows_get_enough_steps(n):
+    """Some 2,500 gradient steps by default, however few rows an epoch has."""
+    X = np.random.default_rng(0).normal(size=(n, 3))
+    net = quick(max_iter="auto", callbacks=[Stop()]).fit(X).net_
+    steps = net.max_epochs * net.history[-1, "train_batch_count"]
+    assert 2_500 <= steps < 2_500 + net.history[-1, "train_batch_count"]
+
+
+def test_many_rows_are_seen_three_times():
+    """Where an epoch has more than 2,500 steps: here with batches of two rows."""
+    X = np.random.default_rng(0).normal(size=(6_000, 1))
+    options = {"max_iter": "auto", "batch_size": 2, "hidden_layer_sizes": ()}
+    assert quick(1, callbacks=[StopAtOnce()], **options).fit(X).net_.max_epochs == 3
+
+
+class StopAtOnce(Callback):
+    def on_batch_end(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+
+def test_streams_learn_and_draw(correlated):
+    X, standard = correlated
+    model = quick(3, learning_rate_init=5e-3, latent_density="mixture")
+    for _ in range(3):
+        for start in (0, 100, 200):
+            assert model.partial_fit(X[start : start + 100]) is model
+    best = PCA(3).fit(standard).explained_variance_ratio_.sum()
+    assert explained(model, X) > best - 0.02
+    assert len(model.loss_curve_) == model.n_iter_ == 9
+    rows = model.sample(500, random_state=0)
+    error = (rows.mean(0) - X.mean(0)) / X.std(0)
+    assert np.abs(error).max() < Z * np.sqrt(1 / 300 + 1 / 500)
