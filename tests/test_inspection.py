@@ -145,6 +145,17 @@ def test_no_panel_is_empty_and_none_covers_another(pyplot, draw):
         assert min(width, height) < 1  # pixel
 
 
+@pytest.mark.parametrize("draw", [draw_images, draw_reconstructions, draw_comparison])
+def test_no_grid_across_cells(pyplot, draw):
+    with pyplot.rc_context({"axes.grid": True}):
+        axes = draw().figure_.axes
+    with_images = [ax for ax in axes if ax.images]
+    assert with_images
+    for ax in with_images:
+        lines = [*ax.get_xgridlines(), *ax.get_ygridlines()]
+        assert not any(line.get_visible() for line in lines)
+
+
 @pytest.mark.parametrize("draw", DRAW)
 def test_ax_must_be_one_axes(pyplot, draw):
     with pytest.raises(TypeError, match="ax must be one matplotlib Axes.*ndarray"):
@@ -430,8 +441,9 @@ def test_pairs_of_components(pyplot):
         assert panel.get_xlabel() == (f"component {j}" if i == 2 else "")
         assert panel.get_ylabel() == (f"component {i + 1}" if j == 0 else "")
     assert next(drawn, None) is None
-    assert display.axes_[1, 0].get_xlim() == display.axes_[2, 0].get_xlim()
-    assert display.axes_[2, 0].get_ylim() == display.axes_[2, 1].get_ylim()
+    first, second, last = display.axes_[1, 0], display.axes_[2, 0], display.axes_[2, 1]
+    assert first.get_shared_x_axes().joined(first, second)
+    assert last.get_shared_y_axes().joined(last, second)
 
 
 def test_explained_variance_of_ordered_components(pyplot):
@@ -439,6 +451,11 @@ def test_explained_variance_of_ordered_components(pyplot):
     display = LatentSpaceDisplay.from_estimator(make_pipeline(model), X)
     ratios = model.explained_variance_ratio_
     assert display.ax_.get_xlabel() == f"component 0 ({ratios[0]:.1%} of variance)"
+    # of something else than the codes
+    model = identity(X)
+    model.explained_variance_ratio_ = [1.0]
+    display = LatentSpaceDisplay.from_estimator(model, X)
+    assert "variance" not in display.axes_[2, 0].get_xlabel()
     unordered = fit_tiny(AutoencoderTransformer)
     display = LatentSpaceDisplay.from_estimator(unordered, X)
     assert display.ax_.get_xlabel() == "component 0"
@@ -632,6 +649,9 @@ def test_reconstruction_of_numbers(pyplot):
     assert panel.get_xlabel() == "before (0.7% missing)"
     assert panel.get_ylabel() == "after"
     assert panel.get_xlim() == panel.get_ylim()
+    assert tuple(panel.lines[0].get_xydata().ravel()) == tuple(
+        np.repeat(panel.get_xlim(), 2)
+    )
     days = points(display.panels_["day"])
     np.testing.assert_array_equal(days[:, 0], 18262 + np.arange(150))
 
@@ -957,6 +977,14 @@ def test_codes_of_numbers():
     codes = code_column(spike, "number", 10)
     assert codes[0] == codes[50] == codes.max()
     assert (codes == codes.max()).sum() == 2
+
+
+def test_codes_of_infinite_numbers():
+    values = pd.Series([-np.inf] * 30 + list(range(40)) + [np.inf] * 30)
+    codes = code_column(values, "number", 10)
+    assert (codes[:30] == 0).all()
+    assert (codes[-30:] == codes.max()).all()
+    assert np.bincount(codes)[1:-1].max() <= 11  # of 100 rows in 10 bins
 
 
 def test_codes_of_levels():

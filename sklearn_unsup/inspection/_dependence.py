@@ -66,7 +66,7 @@ def code_column(column, kind, n_bins):
     else:
         values = to_floats(column)
         inner = np.linspace(0, 1, n_bins + 1)[1:-1]
-        # values that are there: of an interpolated edge a spike might fall on two sides
+        # values that are there: between infinite ones nothing can be interpolated
         edges = np.quantile(values[~missing], inner, method="inverted_cdf")
         codes = np.searchsorted(np.unique(edges), values, side="left")
     codes = np.where(missing, codes.max() + 1, codes)

@@ -9,7 +9,7 @@ DAY = 86_400e6  # microseconds
 
 
 def check_pair(real, synthetic):
-    """Both tables as they are compared, or an error that names the column."""
+    """Refuse tables that cannot be compared, with an error that names the column."""
     for name, table in (("real", real), ("synthetic", synthetic)):
         if len(table) == 0 or table.shape[1] == 0:
             raise ValueError(f"{name} is empty: its shape is {table.shape}.")
@@ -23,7 +23,6 @@ def check_pair(real, synthetic):
             "real and synthetic must have the same columns. "
             f"Missing in synthetic: {missing}; only in synthetic: {extra}."
         )
-    synthetic = synthetic[list(real.columns)]
     for name in real.columns:
         kinds = kind_of(real[name]), kind_of(synthetic[name])
         if kinds[0] not in ("category", kinds[1]) and synthetic[name].notna().any():
@@ -31,7 +30,6 @@ def check_pair(real, synthetic):
                 f"Column {name!r} holds values of dtype {real[name].dtype} in real and "
                 f"of dtype {synthetic[name].dtype} in synthetic: convert one of them."
             )
-    return real, synthetic
 
 
 def share_rows(real, synthetic, n_bins, max_levels):
@@ -105,6 +103,7 @@ def grid_of(values):
 
 def share_levels(real, synthetic, max_levels):
     counts = [column.value_counts() for column in (real, synthetic)]
+    # the most frequent ones of `real` first, those of `synthetic` alone last
     levels = counts[0].index.union(counts[1].index, sort=False)
     shares = pd.DataFrame(
         {
@@ -114,7 +113,6 @@ def share_levels(real, synthetic, max_levels):
             )
         }
     )
-    shares = shares.sort_values("real", ascending=False, kind="stable")
     # By position: True among the levels would be read as a mask.
     kept = main_positions(shares.max(axis=1), max_levels)
     rows = [shares.iloc[kept]]

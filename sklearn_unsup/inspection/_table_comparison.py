@@ -135,7 +135,8 @@ class TableComparisonDisplay:
         check_matplotlib(cls, "from_tables")
         check_count("n_bins", n_bins, 1)
         check_count("max_levels", max_levels, 2)
-        real, synthetic = check_pair(as_table(real), as_table(synthetic))
+        real, synthetic = as_table(real), as_table(synthetic)
+        check_pair(real, synthetic)
         names = list(real.columns) if columns is None else list(columns)
         unknown = [name for name in names if name not in real.columns]
         if unknown or not names:
