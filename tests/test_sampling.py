@@ -448,6 +448,21 @@ def test_the_gain_is_judged_on_rows_held_out():
     assert ratio.gain == pytest.approx(expected, abs=Z * error)
 
 
+class Memory(Odds):
+    """Knows the rows that it was fitted to, and nothing else."""
+
+    def predict_proba(self, X):
+        rows, label = self.seen_
+        known = dict(zip(map(tuple, rows), label, strict=True))
+        p = np.array([0.05 + 0.9 * known.get(tuple(row), 0.5) for row in X])
+        return np.column_stack([1 - p, p])
+
+
+def test_no_overfitting_flatters_the_gain():
+    ratio = ratio_of(Memory(), normal_table(1_000), [0.7, 0.0])
+    assert ratio.gain == pytest.approx(0.0, abs=1e-6)
+
+
 def test_weights_are_bounded():
     ratio = DensityRatio(Odds(), None)
     weights = ratio.weights(np.array([[-1e3], [0.0], [1e3]]))
@@ -802,6 +817,38 @@ def test_few_rows_pass_through_the_fixed_map():
         distances[n] = ecdf_distance(drawn[:, 0], real)
     assert distances[1_000] < 2.5e-3
     assert 5e-3 < distances[999] < dkw(999, 20_000) + 2 / 1_000
+
+
+def test_what_calibration_mends_is_not_worth_a_weight():
+    """Rows that are off by their marginals alone need no ratio."""
+    X = normal_table(2_000)
+    source = NormalSource(X, [0.7, -0.4])
+    source.codec_ = TableCodec("standard").fit(X)
+    sampler = TableSampler(None, "auto").fit(source, X, None, rng_of())
+    assert sampler.ratio is None
+    assert sampler.proposal_marginals is None
+    assert ratio_of("auto", X, [0.7, -0.4]) is not None
+
+
+@pytest.mark.parametrize("density_ratio", [None, LogisticRegression()])
+def test_conditions_keep_their_own_marginals(density_ratio):
+    """Many rows of one level have that level's mean, not the table's."""
+    rng = rng_of()
+    numbers = rng.normal(size=4_000)
+    level = rng.random(4_000) < expit(2 * numbers - 0.5)
+    X = pd.DataFrame({"a": numbers, "level": level})
+    source = NormalSource(X, [0.0])
+    source.codec_ = TableCodec("standard").fit(X)
+    assert source.codec_.categories_[0].levels_ == [False, True]
+    sampler = TableSampler(None, density_ratio).fit(source, X, None, rng)
+    given = np.ones(3_000, dtype=np.int64)
+    x_num, _ = sampler.sample(source, 3_000, {0: given}, rng)
+    grid = np.linspace(-8, 8, 4_001)
+    part = stats.norm.pdf(grid) * expit(grid)  # the law of the source
+    if density_ratio is None:
+        mean = (grid * part).sum() / part.sum()
+        assert x_num[:, 0].mean() == pytest.approx(mean, abs=2 * Z / np.sqrt(3_000))
+    assert x_num[:, 0].mean() > 0.25
 
 
 def test_numbers_without_scaling_are_not_calibrated():
