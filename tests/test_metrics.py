@@ -12,6 +12,7 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
 )
 from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.utils import Bunch
 
 from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.metrics import (
@@ -25,7 +26,7 @@ from sklearn_unsup.metrics import (
 )
 from sklearn_unsup.metrics._closest import closeness
 from sklearn_unsup.metrics._frames import encode_tables
-from sklearn_unsup.metrics._signs import find_signs
+from sklearn_unsup.metrics._signs import find_signs, near_copies
 
 ALPHA = 1e-6  # chance that a correct measure would fail one comparison
 Z = stats.norm.isf(ALPHA / 2)
@@ -612,6 +613,15 @@ def test_report_repeats_itself(tables):
     assert not first.scores.equals(other.scores)
 
 
+def test_report_warns(tables):
+    real, _, holdout = (table[["height", "weight", "plan"]] for table in tables)
+    copies = bootstrap(real, 0)
+    report = synthesis_report(real, copies, random_state=0)
+    assert kinds(report.warnings) == {"Copies"}
+    report = synthesis_report(real, copies, holdout=holdout, random_state=0)
+    assert kinds(report.warnings) == {"Copies", "Near copies"}
+
+
 def test_report_leaves_out_what_cannot_be_computed():
     rng = np.random.default_rng(0)
     report = synthesis_report(rng.normal(size=(3, 1)), rng.normal(size=(9, 1)))
@@ -704,7 +714,27 @@ def test_copies_where_equal_rows_are_common(seed):
     copies = pd.DataFrame(real).sample(2_000, replace=True, random_state=seed)
     assert closest_record_scores(real, fresh, fresh).holdout_copies > 0.5
     assert "Copies" not in kinds(signs(real, fresh))
-    assert "Copies" in kinds(signs(real, copies))
+    sentence = signs(real, copies)[0]
+    assert sentence.startswith("Copies")
+    # what is to be expected, against what happens
+    real, fresh = (pd.Series(map(tuple, rows)) for rows in (real, fresh))
+    unique = real[~real.duplicated(keep=False)]
+    expected = float(sentence.partition("about ")[2].partition(" %")[0]) / 100
+    observed = fresh.isin(unique).mean()
+    # pairs count twice, hence the larger of the two errors
+    assert abs(observed - expected) < Z * np.sqrt(3 * observed / 2_000)
+
+
+def test_few_more_copies_than_chance_gives():
+    """They are beyond chance in a large table, and still no copying to speak of."""
+    rng = np.random.default_rng(0)
+    real, fresh = rng.geometric(0.35, size=(2, 20_000, 5)).astype(str).astype(object)
+    _, place, counts = np.unique(
+        real.astype(str), axis=0, return_inverse=True, return_counts=True
+    )
+    unique = real[counts[place] == 1]
+    assert signs(real, np.concatenate([fresh[:-600], unique[:600]])) == []
+    assert signs(real, np.concatenate([fresh[:-2_000], unique[:2_000]])) != []
 
 
 def test_near_copies():
@@ -714,6 +744,15 @@ def test_near_copies():
     moved = numbers * (1 + 1e-3 * rng.normal(size=numbers.shape))
     assert kinds(signs(real, real.assign(**moved), holdout)) == {"Near copies"}
     assert signs(real, real.assign(**moved)) == []  # not to be seen without a holdout
+
+
+@pytest.mark.parametrize(
+    ("excess", "std", "expected"),
+    [(0.35, 0.01, 0), (0.5, 0.01, 1), (0.9, 0.4, 0), (0.9, 0.1, 1), (-0.9, 0.1, 0)],
+)
+def test_near_copies_are_many_and_beyond_chance(excess, std, expected):
+    closest = Bunch(dcr_excess=excess, dcr_excess_std=std)
+    assert len(near_copies(closest)) == expected
 
 
 def test_lost_dependence_is_measured():
@@ -736,6 +775,23 @@ def test_lost_dependence_is_measured():
     # phi of a mixture with independent rows is their share less: 20 %, give or take
     share = float(sentence.partition("keeps ")[2].partition(" %")[0])
     assert 10 < share < 30
+
+
+def test_chance_association_of_few_rows_is_no_dependence():
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=(2_000, 1)) + rng.normal(size=(2_000, 6))
+    # phi of 120 independent rows would be .37 if it was not corrected, of `real` .5
+    assert kinds(signs(real, rng.normal(size=(120, 6)))) == {"Dependence lost"}
+    for _ in range(5):  # of so few rows nothing can be said
+        fresh = rng.normal(size=(12, 1)) + rng.normal(size=(12, 6))
+        assert signs(real, fresh) == []
+
+
+def test_one_row_of_rare_levels_is_no_dependence():
+    rng = np.random.default_rng(0)
+    real, fresh = rng.integers(2, size=(2, 300, 2)).astype(str).astype(object)
+    real[0] = "odd"  # by chi-square, highly significant
+    assert signs(real, fresh) == []
 
 
 @pytest.mark.parametrize("seed", range(10))
