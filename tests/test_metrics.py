@@ -26,7 +26,7 @@ from sklearn_unsup.metrics import (
 )
 from sklearn_unsup.metrics._closest import closeness
 from sklearn_unsup.metrics._frames import encode_tables
-from sklearn_unsup.metrics._signs import find_signs, near_copies
+from sklearn_unsup.metrics._signs import chance_of_none, find_signs, near_copies
 
 ALPHA = 1e-6  # chance that a correct measure would fail one comparison
 Z = stats.norm.isf(ALPHA / 2)
@@ -814,6 +814,14 @@ def test_no_dependence_to_lose(seed):
     assert signs(draw(2_000), draw(5)) == []
 
 
+def test_chance_of_none_is_hypergeometric():
+    marked, drawn = np.meshgrid([0, 1, 5, 40, 93, 100], [0, 1, 7, 60, 100])
+    expected = stats.hypergeom.pmf(0, 100, marked, drawn)
+    np.testing.assert_allclose(
+        chance_of_none(100, marked, drawn), expected, rtol=1e-9, atol=1e-300
+    )
+
+
 def test_collapsed_columns():
     real, fresh = (make_mixed_table(1_000, random_state=s)[0] for s in (0, 1))
     usual = fresh["plan"].where(fresh["plan"] != "pro", "basic")
@@ -868,6 +876,21 @@ def test_impossible_pairs():
     [sentence] = signs(hole, hole.assign(sex=hole["sex"].to_numpy()[::-1]))[-1:]
     assert sentence.startswith("Impossible pairs")
     assert "missing" in sentence
+
+
+def test_columns_with_a_level_for_each_row():
+    """No table of all pairs of levels is made: it would have 10**10 cells."""
+    rng = np.random.default_rng(0)
+    n = 100_000
+    names = [f"id {k}" for k in range(2 * n)]
+    tables = [
+        pd.DataFrame({"a": ids, "b": ids[::-1], "k": rng.integers(2, size=n)})
+        for ids in (names[:n], names[n:])
+    ]
+    real, synthetic, columns = encode_tables(
+        **dict(zip(("real", "synthetic"), tables, strict=True))
+    )
+    assert find_signs(real, synthetic, columns) == []
 
 
 def test_pairs_of_rare_levels_are_not_impossible():

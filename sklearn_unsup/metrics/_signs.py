@@ -8,8 +8,10 @@ from itertools import combinations
 
 import numpy as np
 from scipy import stats
+from scipy.special import gammaln
 
 from ._closest import row_ids
+from ._frames import join_codes
 
 CHANCE = 1e-4
 COPIES_FACTOR = 1.5  # times what chance gives: fewer copies say little of anyone
@@ -125,7 +127,9 @@ def coarse_codes(real, synthetic, categorical):
     place[rare] = len(counts)  # one code for all rare levels
     if counts[rare].sum() < smallest and len(common):
         place[rare] = common[counts[common].argmin()]  # together they are still rare
-    return place[first], place[second]
+    # numbered without gaps: the two-way tables have a cell for each pair
+    codes = np.unique(place[np.concatenate([first, second])], return_inverse=True)[1]
+    return np.split(codes, [len(first)])
 
 
 def associate(first, second):
@@ -147,6 +151,16 @@ def associate(first, second):
 # ----------------------------------------------------------------------- columns
 
 
+def chance_of_none(n_rows, n_marked, n_drawn):
+    """Probability that of so many rows, drawn without replacement, none is marked."""
+    others = n_rows - np.asarray(n_marked, dtype=np.float64)
+    left = others - n_drawn
+    # Spelt out, as scipy's hypergeom takes a minute for 100,000 levels.
+    logarithm = gammaln(others + 1) - gammaln(np.maximum(left, 0) + 1)
+    logarithm += gammaln(n_rows - n_drawn + 1) - gammaln(n_rows + 1)
+    return np.where(left < 0, 0.0, np.exp(np.minimum(logarithm, 0.0)))
+
+
 def is_lost(real, synthetic):
     """Whether what some rows of `real` show is in no synthetic row, beyond chance.
 
@@ -156,7 +170,7 @@ def is_lost(real, synthetic):
     if synthetic.any():
         return False
     n, m = len(real), len(synthetic)
-    return stats.hypergeom.pmf(0, n + m, real.sum(), m) < CHANCE
+    return bool(chance_of_none(n + m, real.sum(), m) < CHANCE)
 
 
 def collapsed_columns(real, synthetic, columns):
@@ -184,11 +198,12 @@ def lost_values(real, synthetic, levels):
         if len(present[1]) and is_lost(*(x != present[1][0] for x in present)):
             return f"is always {present[1][0]:.6g} in the synthetic table"
     else:
-        lost += [
-            (repr(level), (real == code).mean())
-            for code, level in enumerate(levels)
-            if is_lost(real == code, synthetic == code)
-        ]
+        known = real[~missing[0]].astype(np.int64)
+        counts = np.bincount(known, minlength=len(levels))
+        counts[synthetic[~missing[1]].astype(np.int64)] = 0
+        chance = chance_of_none(len(real) + len(synthetic), counts, len(synthetic))
+        places = np.flatnonzero(chance < CHANCE)
+        lost += [(repr(levels[k]), counts[k] / len(real)) for k in places]
     if not lost:
         return ""
     shares = [f"{level} ({percent(share)} of the real rows)" for level, share in lost]
@@ -201,50 +216,53 @@ def lost_values(real, synthetic, levels):
 
 def impossible_pairs(real, synthetic, columns):
     """Levels of two columns that exclude each other in `real`, found together."""
+    rows = np.concatenate([real, synthetic])
+    # A missing value is a level as well.
+    codes = np.where(np.isnan(rows), -1, rows).astype(np.int64) + 1
     found = []
     for i, j in combinations(np.flatnonzero(columns.categorical), 2):
-        tables = count_pairs(real[:, [i, j]], synthetic[:, [i, j]], columns, (i, j))
-        never = exclude_each_other(tables[0])
-        n, m = len(real), len(synthetic)
-        # Rare is not impossible: too many for a pair that no real row has.
-        too_many = stats.hypergeom.pmf(0, n + m, tables[1], n) < CHANCE
-        counts = np.where(never & too_many, tables[1], 0)
-        if counts.any():
-            found.append((int(counts.sum()), describe_pairs(counts, m, columns, i, j)))
+        pairs, counts = excluded_pairs(*np.split(codes[:, [i, j]], [len(real)]))
+        if len(pairs):
+            names = columns.names[i], columns.names[j]
+            levels = columns.levels[i], columns.levels[j]
+            sentence = describe_pairs(pairs, counts, len(synthetic), names, levels)
+            found.append((counts.sum(), sentence))
     return [sentence for _, sentence in sorted(found, key=lambda item: -item[0])]
 
 
-def count_pairs(real, synthetic, columns, pair):
-    """Two-way tables of the levels; a missing value is the last one."""
-    shape = tuple(len(columns.levels[position]) + 1 for position in pair)
-    tables = []
-    for rows in (real, synthetic):
-        codes = np.where(np.isnan(rows), np.array(shape) - 1, rows).astype(np.int64)
-        cells = np.ravel_multi_index(tuple(codes.T), shape)
-        tables.append(np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape))
-    return tables
+def excluded_pairs(real, synthetic):
+    """Pairs of codes (n_pairs, 2) that `real` lacks beyond chance; synthetic counts.
+
+    Only pairs that some row has are looked at: there may be many levels.
+    """
+    n, m = len(real), len(synthetic)
+    ids = join_codes(*np.concatenate([real, synthetic]).T)
+    pairs, first, counts = np.unique(ids[n:], return_index=True, return_counts=True)
+    new = ~np.isin(pairs, ids[:n])
+    pairs, counts = synthetic[first[new]], counts[new]
+    first, second = (
+        np.bincount(real[:, k], minlength=synthetic[:, k].max() + 1)[pairs[:, k]]
+        for k in (0, 1)
+    )
+    # Independent columns would have shown the pair in the real table, ...
+    never = chance_of_none(n, first, second) < CHANCE
+    # ... and it is not merely rare: a real table does not miss so many rows.
+    too_many = chance_of_none(n + m, counts, n) < CHANCE
+    return pairs[never & too_many], counts[never & too_many]
 
 
-def exclude_each_other(table):
-    """Empty cells that would not be empty by chance if the columns were independent."""
-    n, rows, columns = table.sum(), table.sum(axis=1), table.sum(axis=0)
-    by_chance = stats.hypergeom.pmf(0, n, rows[:, None], columns[None, :])
-    return (table == 0) & (by_chance < CHANCE)
-
-
-def describe_pairs(counts, n_rows, columns, i, j):
-    place = np.unravel_index(counts.argmax(), counts.shape)
+def describe_pairs(pairs, counts, n_rows, names, levels):
     example = " with ".join(
-        f"{columns.names[position]!r} = {level_name(columns.levels[position], code)}"
-        for position, code in zip((i, j), place, strict=True)
+        f"{name!r} = {level_name(known, code)}"
+        for name, known, code in zip(names, levels, pairs[counts.argmax()], strict=True)
     )
     return (
         f"Impossible pairs: {counts.sum()} synthetic rows "
-        f"({percent(counts.sum() / n_rows)}) have levels of {columns.names[i]!r} and "
-        f"{columns.names[j]!r} that never occur together in the real table, such as "
-        f"{example} ({counts.max()} rows)."
+        f"({percent(counts.sum() / n_rows)}) have levels of {names[0]!r} and "
+        f"{names[1]!r} that never occur together in the real table, such as {example} "
+        f"({counts.max()} rows)."
     )
 
 
 def level_name(levels, code):
-    return repr(levels[code]) if code < len(levels) else "missing"
+    return repr(levels[code - 1]) if code else "missing"
