@@ -220,19 +220,22 @@ class AdversarialModel(nn.Module):
             1.0 - decay,
         )
 
-    def encoder_loss(self, x_num: Tensor, x_cat: Tensor, generator=None) -> Tensor:
+    def encoder_loss(
+        self, x_num: Tensor, x_cat: Tensor, generator=None, regression: float = 1.0
+    ) -> Tensor:
         """How far the encoder is from inverting the average, a scalar.
 
-        Half the squared error of the noise of generated rows, plus minus the log
-        probability of real rows from the noise that they are encoded as.
+        Half the squared error of the noise of generated rows, times `regression`, plus
+        minus the log probability of real rows from the noise that they are encoded as.
         """
         shape = len(x_num), self.n_components
         with torch.no_grad():
             noise = torch.randn(shape, generator=generator, device=x_num.device)
             fake = torch.cat(self.average(noise, generator), 1)
-        regression = 0.5 * (self.encoder(fake) - noise).square().sum(1)
+        errors = 0.5 * (self.encoder(fake) - noise).square().sum(1)
         codes = self.encode(x_num, x_cat)
-        return (regression - self.average.log_prob(codes, x_num, x_cat)).mean()
+        log_prob = self.average.log_prob(codes, x_num, x_cat)
+        return (regression * errors - log_prob).mean()
 
 
 class Critic(nn.Module):

@@ -175,8 +175,12 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _scaling(self, X):
         if self.numeric_scaling != "auto":
             return self.numeric_scaling
-        pixels = X.shape[1] >= self._pixel_columns and is_unit_interval(X)
-        return None if pixels else self._default_scaling
+        if X.shape[1] < self._pixel_columns:
+            return self._default_scaling
+        if is_unit_interval(X):
+            return None
+        greys = self._default_scaling == "quantile" and shares_one_scale(X)
+        return "minmax" if greys else self._default_scaling
 
     def _upload(self, X, rng=None):
         """Encoded rows on the device."""
@@ -519,18 +523,33 @@ def freed_memory(device):
 
 def is_unit_interval(X):
     """Whether a table is numbers in [0, 1] only: pixels, or scaled by the user."""
-    dtypes = X.dtypes if isinstance(X, pd.DataFrame) else [X.dtype]
-    if not all(np.dtype(d).kind in "fiu" for d in dtypes if isinstance(d, np.dtype)):
+    # Most tables say no in the first chunk.
+    return holds_plain_numbers(X) and not any(
+        ((part < 0) | (part > 1)).any() for part in float_chunks(X)
+    )
+
+
+def shares_one_scale(X):
+    """Whether most columns run from 0 or above to one same maximum, as greys do."""
+    if not holds_plain_numbers(X):
         return False
-    if not all(isinstance(dtype, np.dtype) for dtype in dtypes):
-        return False
-    step = 1_000
-    for start in range(0, len(X), step):  # most tables say no in the first chunk
-        part = np.asarray(X[start : start + step], dtype=np.float32)
-        part = part[~np.isnan(part)]
-        if part.size and not (part.min() >= 0 and part.max() <= 1):
+    highest = np.zeros(X.shape[1], np.float32)
+    for part in float_chunks(X):
+        if not (part >= 0).all():
             return False
-    return True
+        highest = np.maximum(highest, part.max(0))
+    return bool(highest.any() and np.mean(highest == highest.max()) > 0.5)
+
+
+def holds_plain_numbers(X):
+    dtypes = X.dtypes if isinstance(X, pd.DataFrame) else [X.dtype]
+    return all(isinstance(d, np.dtype) and d.kind in "fiu" for d in dtypes)
+
+
+def float_chunks(X):
+    step = 1_000
+    for start in range(0, len(X), step):
+        yield np.asarray(X[start : start + step], dtype=np.float32)
 
 
 def chunks_of(n_rows):

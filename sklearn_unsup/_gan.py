@@ -63,8 +63,9 @@ class GANSampler(BaseTableModel):
         for "wasserstein" 10. 0 is without.
     numeric_scaling : {"auto", "quantile", "standard", "minmax"} or None, \
             default="auto"
-        Encoding of numbers. "auto" is "quantile", which makes each column normal, but
-        None for a table of at least 32 columns, all of numbers in [0, 1].
+        Encoding of numbers. "auto" is "quantile", which makes each column normal. For
+        a table that looks like pixels, at least 32 columns of numbers only, it is None
+        if all are in [0, 1], and "minmax" if most run from 0 to one same maximum.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which columns are categories: by dtype (category, string, object, bool), by
         names, positions or a boolean mask; None for none.

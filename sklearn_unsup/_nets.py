@@ -187,7 +187,7 @@ class TableNet(NeuralNet):
             torch.manual_seed(self.seed)
             super().initialize()
         self.generator_ = torch.Generator(device).manual_seed(self.seed)
-        self.step_ = 0
+        self.step_, self.lr_factor_ = 0, 1.0
         return self
 
     def get_default_callbacks(self):
@@ -284,6 +284,7 @@ class TableNet(NeuralNet):
             done = self.step_ - self.first_step_
             factor = warmup_cosine(done, 0, n_steps, self.lr_floor)
             factor *= min(1.0, (self.step_ + 1) / max(1, self.warmup_))
+        self.lr_factor_ = factor
         for name in self._optimizers:
             for group in getattr(self, f"{name}_").param_groups:
                 group["lr"] = self.lr * factor * group.get("lr_scale", 1.0)
@@ -425,7 +426,10 @@ class GANNet(TableNet):
             critic.requires_grad_(True)
             self.last_loss_ = loss.detach()
         # The encoder shares no weights with the generator: one optimizer serves both.
-        model.encoder_loss(*rows, self.generator_).backward()
+        # Generated rows show it the way at first; in the end real ones are what counts.
+        model.encoder_loss(
+            *rows, self.generator_, regression=self.lr_factor_**4
+        ).backward()
         if self.heard_per_batch_:
             self.notify(
                 "on_grad_computed",

@@ -6,8 +6,9 @@ from scipy.special import ndtri
 Z_LIMIT = 10.0  # encoded quantiles of values outside the training range stop here
 ATOM_REPEATS = 3  # mean repetition from which a column is read as discrete
 # An interval without rows separates clusters if it is this wide, in units of the middle
-# nine tenths of the column, and if both sides have that many rows and that share.
-GAP_WIDTH, GAP_ROWS, GAP_SHARE = 0.08, 20, 0.02
+# nine tenths of the column, if both sides have that many rows and that share, and if it
+# is wider than the stretch that as many rows beside it cover.
+GAP_WIDTH, GAP_ROWS, GAP_SHARE = 0.04, 20, 0.02
 
 
 class Quantiles:
@@ -48,14 +49,20 @@ class Quantiles:
 
     def _gaps(self, n):
         """Positions of the last knots before the gaps between clusters."""
+        values, enough = self.values_, max(GAP_ROWS / n, GAP_SHARE)
+        gaps, before = [], 0.0
         if self.discrete_:
-            return np.array([], dtype=int)
-        inner = np.interp([0.05, 0.95], self.u_lower_, self.values_)
-        wide = np.diff(self.values_) > GAP_WIDTH * (inner[1] - inner[0])
-        enough, gaps, before = max(GAP_ROWS / n, GAP_SHARE), [], 0.0
-        for place in np.flatnonzero(wide):
-            share = self.u_upper_[place]
-            if share - before >= enough and 1 - share >= enough:
+            return np.array(gaps, dtype=int)
+        width = np.diff(values)
+        inner = np.interp([0.05, 0.95], self.u_lower_, values)
+        for place in np.flatnonzero(width > GAP_WIDTH * (inner[1] - inner[0])):
+            share, rest = self.u_upper_[place], 1.0 - self.u_lower_[place + 1]
+            if share - before < enough or rest < enough:
+                continue
+            # In a long tail rows are far apart everywhere.
+            left = values[place] - np.interp(share - enough, self.u_lower_, values)
+            beyond = np.interp(1.0 - rest + enough, self.u_upper_, values)
+            if width[place] > max(left, beyond - values[place + 1]):
                 gaps.append(place)
                 before = share
         return np.array(gaps, dtype=int)

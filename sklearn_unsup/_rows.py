@@ -94,12 +94,27 @@ class RowModel(nn.Module):
         if self.levels is not None:
             nn.init.normal_(self.levels.weight, std=1 / math.sqrt(self.width))
             nn.init.zeros_(self.levels.bias)
-        nn.init.normal_(self.normals, std=0.3 / math.sqrt(self.width))
+        nn.init.normal_(self.normals, std=0.1 / math.sqrt(self.width))
         # Spread the components over the bulk of N(0, 1), which every column has.
         self.normals_bias[..., N_NORMALS : 2 * N_NORMALS] = torch.linspace(
             -1.5, 1.5, N_NORMALS
         )
         self.normals_bias[..., 2 * N_NORMALS :] = -0.5
+
+    @torch.no_grad()
+    def start_at_frequencies(self, x_cat: Tensor):
+        """Begin with categories that are independent, each level as frequent as here.
+
+        Few rows allow few steps: they are spent on what the columns say of each other.
+        """
+        if self.levels is None:
+            return
+        shares = []
+        for column, size in enumerate(self.layout.cardinalities):
+            counts = torch.bincount(x_cat[:, column], minlength=size) + 0.5
+            shares.append(counts / counts.sum())
+        self.levels.bias.copy_(torch.cat(shares).log())
+        self.levels.weight.mul_(0.1)
 
     # ------------------------------------------------------------------ density
 

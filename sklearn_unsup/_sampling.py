@@ -273,15 +273,20 @@ def resample_distinct(weights, n, rng):
     """Indices drawn in proportion to weights, in random order, none of them twice.
 
     Where a row is due more than once its weight is cut: twins in a table are worse than
-    a slightly smaller weight. Needs at least n weights.
+    a slightly smaller weight. Needs at least n weights, all positive.
     """
-    share = np.asarray(weights, dtype=np.float64)
-    for _ in range(100):
-        share = np.minimum(share * (n / share.sum()), 1.0)
-        if share.sum() > n * (1 - 1e-9):
-            break
+    weights = np.asarray(weights, dtype=np.float64)
+    order = np.argsort(-weights, kind="stable")
+    heaviest = weights[order]
+    # Due once are the k heaviest; the others share what is left in proportion.
+    left = np.cumsum(heaviest[::-1])[::-1]
+    due_once = (n - np.arange(len(heaviest))) * heaviest > left
+    k = int(due_once.argmin()) if not due_once.all() else len(heaviest)
+    share = np.ones(len(weights))
+    if k < len(weights):
+        share[order[k:]] = (n - k) * heaviest[k:] / left[k]
     edges = np.cumsum(share)
-    points = np.minimum(rng.random() + np.arange(n), edges[-1] * (1 - 1e-12))
+    points = (rng.random() + np.arange(n)) / n * edges[-1]
     chosen = np.minimum(np.searchsorted(edges, points, side="right"), len(edges) - 1)
     return rng.permutation(chosen)
 

@@ -27,6 +27,8 @@ MAX_ROW_WEIGHTS = 2_000_000  # of the widest layer; past it rows are drawn from 
 N_WARMUP_STEPS = 200
 MIN_STEPS = 1_000  # of encoder and decoder
 MAX_GRAD_NORM = 10.0
+# Below so many rows the rows' model decays faster, up to MAX_DECAY times.
+DECAY_ROWS, MAX_DECAY = 10_000, 30.0
 
 
 class VAETransformer(BaseTableModel):
@@ -50,8 +52,8 @@ class VAETransformer(BaseTableModel):
         Of the hidden layers.
     loss : {"auto", "gaussian", "binary_crossentropy"}, default="auto"
         Likelihood of numbers given the code. "binary_crossentropy" needs encoded
-        numbers in [0, 1]; "auto" takes it for tables that look like pixels: at least
-        32 columns, all of numbers in [0, 1].
+        numbers in [0, 1]; "auto" takes it for tables that look like pixels, see
+        `numeric_scaling`.
     beta : float, default=0.5
         Weight of the KL term [2]_. Larger values give codes nearer to the normal
         prior, smaller ones codes that say more about their row.
@@ -63,8 +65,9 @@ class VAETransformer(BaseTableModel):
         is faster.
     numeric_scaling : {"auto", "quantile", "standard", "minmax"} or None, \
             default="auto"
-        Encoding of numbers. "auto" is "quantile", which makes each column normal, but
-        None for a table that looks like pixels.
+        Encoding of numbers. "auto" is "quantile", which makes each column normal. For
+        a table that looks like pixels, at least 32 columns of numbers only, it is None
+        if all are in [0, 1], and "minmax" if most run from 0 to one same maximum.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which columns are categories: by dtype (category, string, object, bool), by
         names, positions or a boolean mask; None for none.
@@ -87,7 +90,9 @@ class VAETransformer(BaseTableModel):
     learning_rate_init : float, default=2e-3
         Step size of AdamW after warm-up; it decays to zero along half a cosine.
     weight_decay : float, default=0.1
-        Decoupled weight decay of AdamW, on weights but not on biases and scales.
+        Decoupled weight decay of AdamW, on weights but not on biases and scales. Below
+        10,000 rows that of the autoregressive model grows as rows become fewer, up to
+        30 times.
     early_stopping : bool, default=False
         Hold out rows, stop when their loss no longer falls, and keep the best weights.
     validation_fraction : float, default=0.1
@@ -264,68 +269,65 @@ class VAETransformer(BaseTableModel):
 
     def _build_net(self, rows, rng):
         layout = self.codec_.layout_
-        bernoulli = self._bernoulli(rows.x_num)
-        return TableNet(
+        if self.loss == "binary_crossentropy":
+            self._check_unit_interval(rows.x_num)
+        net = TableNet(
             VariationalAutoencoder,
             NegativeELBO,
             module__layout=layout,
             module__n_components=int(self.n_components),
             module__hidden_layer_sizes=tuple(self.hidden_layer_sizes),
             module__activation=self.activation,
-            module__bernoulli=bernoulli,
-            module__row_width=self._row_width(layout, bernoulli),
+            module__bernoulli=self._bernoulli,
+            module__row_width=0 if self._draws_codes else row_width(layout),
             criterion__beta=float(self.beta),
             criterion__n_warmup_steps=N_WARMUP_STEPS,
             n_warmup_steps=N_WARMUP_STEPS,
             max_grad_norm=MAX_GRAD_NORM,
-            optimizer__param_groups=self._param_groups(len(rows), bernoulli),
+            optimizer__param_groups=self._param_groups(len(rows)),
             **self._net_options(len(rows), rng),
         ).initialize()
+        if net.module_.rows is not None:
+            net.module_.rows.start_at_frequencies(rows.x_cat)
+        return net
 
-    def _bernoulli(self, x_num):
+    @property
+    def _bernoulli(self):
+        """Whether numbers are read as probabilities."""
         if self.loss == "auto":
-            plain = self.codec_.numeric_scaling is None
-            return plain and self.numeric_scaling == "auto"
-        if self.loss == "gaussian":
-            return False
-        self._check_unit_interval(x_num)
-        return True
+            pixels = self.codec_.numeric_scaling in (None, "minmax")
+            return pixels and self.numeric_scaling == "auto"
+        return self.loss == "binary_crossentropy"
 
-    def _row_width(self, layout, bernoulli):
-        """Hidden units per column of the autoregressive model; 0 for none."""
-        return 0 if self._draws_codes(layout, bernoulli) else row_width(layout)
-
-    def _draws_codes(self, layout, bernoulli):
+    @property
+    def _draws_codes(self):
+        """Whether new rows come from codes, not from the autoregressive model."""
         if self.sampling == "auto":
-            return bernoulli or row_width(layout) == 0
+            return self._bernoulli or row_width(self.codec_.layout_) == 0
         return self.sampling == "latent"
 
     def _default_steps(self, n_rows):
-        layout = self.codec_.layout_
-        bernoulli = self.codec_.numeric_scaling is None
-        if self._draws_codes(layout, bernoulli):
-            return 3_000
-        return max(MIN_STEPS, self._row_steps(n_rows))
+        return 3_000 if self._draws_codes else max(MIN_STEPS, self._row_steps(n_rows))
 
     def _row_steps(self, n_rows):
         """Steps at the full rate after which the rows' model starts to overfit."""
         return round(10.5 * math.sqrt(n_rows))
 
-    def _param_groups(self, n_rows, bernoulli):
+    def _param_groups(self, n_rows):
         """No decay of biases and scales; a rate of its own for the rows' model.
 
         On a small table encoder and decoder need more steps than the rows' model can
         take. It takes as many shorter ones: what counts is their sum.
         """
         scale = 1.0
-        if self.max_iter == "auto" and not self._draws_codes(
-            self.codec_.layout_, bernoulli
-        ):
+        if self.max_iter == "auto" and not self._draws_codes:
             scale = self._row_steps(n_rows) / self._default_steps(n_rows)
         plain = {"weight_decay": 0.0}
+        # A normal prior on the weights counts like a fixed number of rows.
+        decay = self.weight_decay * np.clip(DECAY_ROWS / n_rows, 1.0, MAX_DECAY)
         return [
             ("rows.*bias", {**plain, "lr_scale": scale}),
-            ("rows.*", {"lr_scale": scale}),
+            ("rows.*", {"weight_decay": float(decay), "lr_scale": scale}),
             ("*bias", plain),
             ("log_scale", plain),
         ]
