@@ -3,7 +3,6 @@
 from ._autoencoder import AutoencoderTransformer
 from ._gan import GANSampler
 from ._vae import VAETransformer
-
-__version__ = "0.1.0"
+from ._version import __version__  # noqa: F401  (no name of the API page)
 
 __all__ = ["AutoencoderTransformer", "GANSampler", "VAETransformer"]

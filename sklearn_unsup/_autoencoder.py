@@ -7,18 +7,14 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch.nn import functional as F
 
-from ._base import (
-    DENSITY_PARAMETERS,
-    DENSITY_ROWS,
-    BaseTableModel,
-    Interval,
-    StrOptions,
-    chunks_of,
-)
+from ._base import BaseTableModel
+from ._batches import chunks_of
 from ._distributions import presence
 from ._modules import LOG_SCALE_MIN, Autoencoder, principal_axes
 from ._nets import TableNet
-from ._objectives import ReconstructionLoss
+from ._objectives import ReconstructionLoss, check_unit_interval
+from ._sampling import DENSITY_ROWS
+from ._sklearn import DENSITY_PARAMETERS, Interval, StrOptions
 
 VARIANCE_ROWS = 2_000  # that explained variances are measured on, at most
 
@@ -114,12 +110,12 @@ class AutoencoderTransformer(BaseTableModel):
     validation_scores_ : list of float or None
         Minus the loss of held-out rows after each epoch, nats per row; None without
         early stopping.
-    explained_variance_ratio_ : ndarray of shape (n_components_,) or None
+    explained_variance_ratio_ : ndarray of shape (`n_components_`,) or None
         With ``ordered=True``: what each component adds to the fraction of the
         variance of the encoded training table that the reconstruction explains.
     n_features_in_ : int
         Number of columns seen by `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if all are strings.
 
     See Also
@@ -254,7 +250,7 @@ class AutoencoderTransformer(BaseTableModel):
         layout = self.codec_.layout_
         bernoulli = self.loss == "binary_crossentropy"
         if bernoulli:
-            self._check_unit_interval(rows.x_num)
+            check_unit_interval(rows.x_num)
         net = TableNet(
             Autoencoder,
             ReconstructionLoss,

@@ -1,7 +1,8 @@
 """The shell that the three models share: tables in, tables out, one net between."""
 
 import numbers
-from contextlib import contextmanager
+import warnings
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pandas as pd
@@ -10,64 +11,43 @@ from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    _fit_context,
 )
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils._param_validation import Hidden, Interval, StrOptions
-from sklearn.utils.validation import (
-    _check_feature_names,
-    _check_n_features,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch.helper import predefined_split
 
-from ._batches import Rows, default_batch_size, steps_per_epoch
-from ._modules import ACTIVATIONS
-from ._sampling import Proposals, TableSampler
+from ._batches import (
+    CHUNK_ROWS,
+    Rows,
+    chunks_of,
+    default_batch_size,
+    stack_rows,
+    steps_per_epoch,
+)
+from ._devices import freed_memory, resolve_device
+from ._frames import (
+    explained_warm_start,
+    from_polars,
+    holds_objects,
+    resolve_scaling,
+    schema_of,
+    to_polars,
+)
+from ._sampling import DENSITY_ROWS, Proposals, TableSampler, merge_reservoir
+from ._sklearn import (
+    NET_PARAMETERS,
+    RATIO_PARAMETERS,
+    TABLE_PARAMETERS,
+    OtherVersion,
+    check_feature_names,
+    check_n_features,
+    fit_context,
+)
 from ._table import TableCodec
+from ._version import __version__
 
-CHUNK_ROWS = 16_384  # of a pass without gradients; bounds memory, changes no result
-DENSITY_ROWS = 20_000  # codes that the latent density is fitted to, at most
 MIN_EPOCHS = 3
-
-NET_PARAMETERS = {
-    "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
-    "hidden_layer_sizes": ["array-like"],
-    "activation": [StrOptions(set(ACTIVATIONS))],
-    "max_iter": [
-        Interval(numbers.Integral, 1, None, closed="left"),
-        StrOptions({"auto"}),
-    ],
-    "batch_size": [
-        Interval(numbers.Integral, 1, None, closed="left"),
-        StrOptions({"auto"}),
-    ],
-    "learning_rate_init": [Interval(numbers.Real, 0, None, closed="neither")],
-    "weight_decay": [Interval(numbers.Real, 0, None, closed="left")],
-    "early_stopping": ["boolean"],
-    "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
-    "n_iter_no_change": [Interval(numbers.Integral, 1, None, closed="left")],
-    "tol": [Interval(numbers.Real, 0, None, closed="left")],
-    "warm_start": ["boolean"],
-    "verbose": ["verbose"],
-    "random_state": ["random_state"],
-    "device": [str, Hidden(torch.device)],
-    "callbacks": [list, None],
-}
-TABLE_PARAMETERS = {
-    "numeric_scaling": [StrOptions({"auto", "quantile", "standard", "minmax"}), None],
-    "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
-    "handle_unknown": [StrOptions({"error", "ignore"})],
-}
-RATIO_PARAMETERS = {
-    "density_ratio": [StrOptions({"auto"}), None, Hidden(BaseEstimator)],
-}
-DENSITY_PARAMETERS = {
-    "latent_density": [StrOptions({"normal", "mixture"}), Hidden(BaseEstimator)],
-}
-
-fit_context = _fit_context(prefer_skip_nested_validation=True)
 
 
 class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -102,16 +82,19 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self : object
             The fitted estimator.
         """
-        X = self._check_table(X, reset=True)
         going_on = self.warm_start and hasattr(self, "net_")
-        rng = self._start_randomness(going_on)
-        if not going_on:
-            self._start(X, rng)
-        rows = self._upload(X, rng)
+        with explained_warm_start(going_on):
+            X = self._check_table(X, reset=not going_on)
+            rng = self._start_randomness(going_on)
+            if not going_on:
+                self._start(X, rng)
+            rows = self._upload(X, rng)
         train, valid = self._hold_out(rows, rng)
-        if not going_on:
+        if going_on:
+            self._renew_net(len(train))
+        else:
             self.net_ = self._build_net(train, rng)
-        with freed_memory(self.device_):
+        with freed_memory(self.device_), self._usable_after_errors(rows, rng):
             self._train(train, valid)
             self._finish(X, rows, rng)
         return self
@@ -144,13 +127,33 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         rows = self._upload(X, rng)
         if first:
             self.net_ = self._build_net(rows, rng)
-            self._reservoir, self._sampler, self._n_seen = None, None, 0
-        with freed_memory(self.device_):
+        with freed_memory(self.device_), self._usable_after_errors(rows, rng, first):
             self.net_.set_params(max_epochs=1, lr_floor=1.0)
-            self.net_.partial_fit(rows)
-            self._read_history()
+            try:
+                self.net_.partial_fit(rows)
+            finally:
+                self._read_history()
             self._finish_stream(rows, rng)
         return self
+
+    @contextmanager
+    def _usable_after_errors(self, rows, rng, anew=True):
+        """Let an error or Ctrl-C leave an estimator that can do all that others can.
+
+        Its weights are the last good ones. With `anew` what sampling needs is fitted
+        to their codes, as in a stream; else what was there before still fits.
+        """
+        if anew:
+            self._reservoir, self._sampler, self._n_seen = None, None, 0
+        try:
+            yield
+        except BaseException:
+            if anew:
+                self._reservoir, self._sampler, self._n_seen = None, None, 0
+                with suppress(Exception), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # the error says more
+                    self._finish_stream(rows, rng)
+            raise
 
     def _start_randomness(self, going_on):
         """The generator of this fit; those of streams and samples go on from it."""
@@ -165,22 +168,15 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return rng
 
     def _start(self, X, rng):
+        vars(self).pop("net_", None)  # of another table: no half of it must stay
         self.device_ = resolve_device(self.device)
         self.codec_ = TableCodec(
-            numeric_scaling=self._scaling(X),
+            numeric_scaling=resolve_scaling(
+                X, self.numeric_scaling, self._default_scaling, self._pixel_columns
+            ),
             categorical_features=self.categorical_features,
             handle_unknown=self.handle_unknown,
         ).fit(X)
-
-    def _scaling(self, X):
-        if self.numeric_scaling != "auto":
-            return self.numeric_scaling
-        if X.shape[1] < self._pixel_columns:
-            return self._default_scaling
-        if is_unit_interval(X):
-            return None
-        greys = self._default_scaling == "quantile" and shares_one_scale(X)
-        return "minmax" if greys else self._default_scaling
 
     def _upload(self, X, rng=None):
         """Encoded rows on the device."""
@@ -240,6 +236,29 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             "seed": int(rng.integers(2**31)),
         }
 
+    def _renew_net(self, n_rows):
+        """Hand what may change between two warm fits on to the net that is kept."""
+        net = self.net_
+        options = {
+            "lr": self.learning_rate_init,
+            "batch_size": self._batch_size(n_rows),
+            "callbacks": self.callbacks,
+            "optimizer__param_groups": self._param_groups(n_rows),
+            **{f"{name}__weight_decay": self.weight_decay for name in net._optimizers},
+            "n_iter_no_change": self.n_iter_no_change,
+            "tol": self.tol,
+            "verbose": int(bool(self.verbose)),
+        }
+        for name, value in options.items():
+            # `set_params` would begin anew, and set the weight decay of all groups.
+            setattr(net, name, value)
+        net.initialize_callbacks()
+        net.renew_optimizers()
+
+    def _param_groups(self, n_rows):
+        """Parameters of the optimizer by patterns of the names of weights."""
+        return []
+
     def _train(self, train, valid):
         split = None if valid is None else predefined_split(valid)
         self.net_.set_params(
@@ -250,7 +269,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         finally:
             # It holds the rows that were held out; a fitted object holds none.
             self.net_.train_split = None
-        self._read_history()
+            self._read_history()
 
     def _read_history(self):
         history = self.net_.history
@@ -299,8 +318,18 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _ready_sampler(self):
         if self._sampler is None:
-            self._sampler = TableSampler(self._sampling_options()["density"], None)
-            self._sampler.fit(self, None, self._reservoir, self._stream_rng)
+            density = self._sampling_options()["density"]
+            if density is not None and self._reservoir is None:
+                raise NotFittedError(
+                    f"This {type(self).__name__} cannot sample: an error ended its "
+                    "`fit` before codes were kept for latent_density. Call `fit` again."
+                )
+            sampler = TableSampler(density, None)
+            try:
+                sampler.fit(self, None, self._reservoir, self._stream_rng)
+            except BaseException:
+                self._sampler = None
+                raise
         return self._sampler
 
     # ------------------------------------------------------------------ verbs
@@ -345,7 +374,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 "transform returned."
             )
         modes = [self._mode(chunk) for chunk in self._code_chunks(codes)]
-        return self.codec_.decode(*stack_rows(modes))
+        return to_polars(self.codec_.decode(*stack_rows(modes)), self._polars_schema)
 
     def sample(self, n_samples=1, *, conditions=None, random_state=None):
         """Draw new rows.
@@ -378,17 +407,16 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             raise ValueError(
                 f"n_samples must be an int of at least 1, got {n_samples!r}."
             )
-        if random_state is None:
-            rng = self._sample_rng
-        else:
-            rng = np.random.default_rng(
-                check_random_state(random_state).randint(2**31 - 1)
-            )
+        rng = self._sample_rng
+        if random_state is not None:
+            seed = check_random_state(random_state).randint(2**31 - 1)
+            rng = np.random.default_rng(seed)
         codes, fixed = self.codec_.encode_conditions(conditions or {}, n_samples)
         with freed_memory(self.device_):
             sampler = self._ready_sampler()
             x_num, x_cat = sampler.sample(self, int(n_samples), codes, rng)
-        return self.codec_.decode(x_num, x_cat, random_state=rng, fixed=fixed)
+        table = self.codec_.decode(x_num, x_cat, random_state=rng, fixed=fixed)
+        return to_polars(table, self._polars_schema)
 
     def score(self, X, y=None):
         """Mean of :meth:`score_samples` over the rows, in nats per row.
@@ -431,9 +459,12 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     # ------------------------------------------------------------------ helpers
 
     def _check_table(self, X, reset):
+        if reset:
+            self._polars_schema = schema_of(X)
+        X = from_polars(X)
         if isinstance(X, pd.DataFrame):
-            _check_feature_names(self, X, reset=reset)
-            _check_n_features(self, X, reset=reset)
+            check_feature_names(self, X, reset=reset)
+            check_n_features(self, X, reset=reset)
             if X.shape[0] == 0 or X.shape[1] == 0:
                 raise ValueError(
                     f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} "
@@ -448,14 +479,6 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             dtype=None,
             ensure_all_finite=False if holds_objects(X) else "allow-nan",
         )
-
-    def _check_unit_interval(self, x_num):
-        if x_num.numel() and (x_num.min() < 0 or x_num.max() > 1):
-            raise ValueError(
-                "loss='binary_crossentropy' needs numbers in [0, 1] once encoded, got "
-                f"{x_num.min():.3g} to {x_num.max():.3g}: pass "
-                "numeric_scaling='minmax', or another loss."
-            )
 
     def _code_chunks(self, codes):
         codes = torch.from_numpy(codes)
@@ -475,7 +498,17 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _n_features_out(self):
         return self.net_.module_.n_components
 
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "net_")
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_package_version": __version__}
+
     def __setstate__(self, state):
+        state = dict(state)
+        written_by = state.pop("_package_version", "unknown")
+        if written_by != __version__:
+            warnings.warn(OtherVersion(type(self).__name__, written_by), stacklevel=2)
         super().__setstate__(state)
         if hasattr(self, "net_"):  # loaded without the GPU that it was fitted on
             self.device_ = str(self.net_.device)
@@ -488,95 +521,3 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         tags.non_deterministic = False
         tags.transformer_tags.preserves_dtype = []  # codes are float32
         return tags
-
-
-def resolve_device(device):
-    """The torch device, as a string, that a `device` parameter means here.
-
-    Raises
-    ------
-    ValueError
-        If it is no device, or not one of this machine.
-    """
-    if str(device) == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device={device!r} cannot be used here ({error}). Pass 'auto', 'cpu', or "
-            "'cuda' on a machine with a GPU and a CUDA build of torch."
-        ) from error
-    return str(resolved)
-
-
-@contextmanager
-def freed_memory(device):
-    """Give cached memory of a GPU back once the work in the block is done."""
-    try:
-        yield
-    finally:
-        if str(device).startswith("cuda"):
-            torch.cuda.empty_cache()
-
-
-def is_unit_interval(X):
-    """Whether a table is numbers in [0, 1] only: pixels, or scaled by the user."""
-    # Most tables say no in the first chunk.
-    return holds_plain_numbers(X) and not any(
-        ((part < 0) | (part > 1)).any() for part in float_chunks(X)
-    )
-
-
-def shares_one_scale(X):
-    """Whether most columns run from 0 or above to one same maximum, as greys do."""
-    if not holds_plain_numbers(X):
-        return False
-    highest = np.zeros(X.shape[1], np.float32)
-    for part in float_chunks(X):
-        if not (part >= 0).all():
-            return False
-        highest = np.maximum(highest, part.max(0))
-    return bool(highest.any() and np.mean(highest == highest.max()) > 0.5)
-
-
-def holds_plain_numbers(X):
-    dtypes = X.dtypes if isinstance(X, pd.DataFrame) else [X.dtype]
-    return all(isinstance(d, np.dtype) and d.kind in "fiu" for d in dtypes)
-
-
-def float_chunks(X):
-    step = 1_000
-    for start in range(0, len(X), step):
-        yield np.asarray(X[start : start + step], dtype=np.float32)
-
-
-def chunks_of(n_rows):
-    """Slices that cover `n_rows`."""
-    return [slice(i, i + CHUNK_ROWS) for i in range(0, n_rows, CHUNK_ROWS)]
-
-
-def stack_rows(parts):
-    """Chunks of `x_num` and `x_cat` on a device to two arrays."""
-    return tuple(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
-
-
-def holds_objects(X):
-    """Whether an array-like has cells that are no plain numbers."""
-    return np.asarray(X).dtype.kind in "OUS" if not hasattr(X, "tocsr") else False
-
-
-def merge_reservoir(kept, n_before, codes, n_new, rng):
-    """At most DENSITY_ROWS codes, each row of the stream with an equal chance.
-
-    `kept` stands for `n_before` rows (None for none), `codes` for `n_new`.
-    """
-    if kept is None:
-        return codes
-    size = min(DENSITY_ROWS, len(kept) + len(codes))
-    from_new = min(len(codes), rng.hypergeometric(n_new, n_before, size))
-    from_old = min(len(kept), size - from_new)
-    old = kept[rng.permutation(len(kept))[:from_old]]
-    new = codes[rng.permutation(len(codes))[:from_new]]
-    return np.concatenate([old, new])

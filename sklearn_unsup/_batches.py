@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 # Rows gathered at once: large enough that the gather costs nothing per batch, small
 # enough that no second copy of the table ever exists.
 GATHERED_ROWS = 16_384
+CHUNK_ROWS = 16_384  # of a pass without gradients; bounds memory, changes no result
 
 Batch = tuple[Tensor, Tensor]
 
@@ -129,3 +130,13 @@ def steps_per_epoch(n_rows: int, batch_size: int) -> int:
     """Gradient steps of one shuffled pass."""
     rows = range(n_rows)
     return len(DeviceBatches(rows, min(batch_size, n_rows), generator=True))
+
+
+def chunks_of(n_rows: int) -> list[slice]:
+    """Slices that cover `n_rows`."""
+    return [slice(i, i + CHUNK_ROWS) for i in range(0, n_rows, CHUNK_ROWS)]
+
+
+def stack_rows(parts) -> tuple:
+    """Chunks of `x_num` and `x_cat` on a device to two arrays."""
+    return tuple(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))

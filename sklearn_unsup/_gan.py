@@ -9,10 +9,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from ._adversarial import AdversarialModel, Critic
-from ._base import BaseTableModel, Interval, StrOptions
+from ._base import BaseTableModel
 from ._nets import GANNet
 from ._objectives import MinimaxLoss, RelativisticLoss, WassersteinLoss
 from ._sampling import RowProposals
+from ._sklearn import Interval, StrOptions
 from ._two_sample import coverage, energy_distance
 
 LOSSES = {
@@ -129,7 +130,7 @@ class GANSampler(BaseTableModel):
         None without early stopping.
     n_features_in_ : int
         Number of columns seen by `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if all are strings.
 
     See Also

@@ -1,113 +1,23 @@
 """The training engine: skorch nets whose rows lie on the device."""
 
 import math
+from itertools import chain
 from typing import ClassVar
 
+import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, LRScheduler
+from skorch.utils import get_map_location
 from torch.nn.utils import clip_grad_norm_
-from tqdm.auto import tqdm
 
 from ._adversarial import Critic, average_decay
 from ._batches import DeviceBatches, warmup_cosine
+from ._callbacks import KeepWeights, Progress
 from ._optimizers import LeanAdamW
 from ._two_sample import energy_distance
 
-LOSSES = {
-    "train_loss": "training loss",
-    "train_critic_loss": "critic's loss",
-    "valid_loss": "loss of the held-out rows",
-}
 BATCH_EVENTS = "on_batch_begin", "on_batch_end", "on_grad_computed"
-
-
-class StopTraining(KeyboardInterrupt):
-    """Ends skorch's loop from inside, by the only way it offers."""
-
-
-class Progress(Callback):
-    """One bar over the epochs, with the latest losses behind it."""
-
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
-        self.bar_ = tqdm(total=net.max_epochs, unit="epoch", desc=net.progress_name)
-
-    def on_epoch_end(self, net, **kwargs):
-        last = net.history[-1]
-        shown = {key: last[key] for key in ("train_loss", "valid_loss") if key in last}
-        self.bar_.set_postfix(shown, refresh=False)
-        self.bar_.update()
-
-    def on_train_end(self, net, X=None, y=None, **kwargs):
-        self.bar_.close()
-        del self.bar_
-
-
-class KeepWeights(Callback):
-    """Keep the weights to come back to, and stop when there is nothing to gain.
-
-    With a validation loss these are the best ones, which training ends with. Without
-    one they are those that the latest epoch of finite loss began with: what its last
-    step has made of them, only the next epoch shows.
-
-    Parameters
-    ----------
-    n_iter_no_change : int
-        Epochs without gain after which training stops.
-    tol : float
-        Gain in nats per row that counts. Absolute: a relative one would take a flat
-        negative loss for a gain.
-    """
-
-    def __init__(self, n_iter_no_change=10, tol=1e-4):
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
-        self.best_, self.reference_, self.waited_ = math.inf, math.inf, 0
-        self.kept_ = {name: t.clone() for name, t in net.weights().items()}
-        self.latest_ = {name: t.clone() for name, t in self.kept_.items()}
-
-    def on_epoch_end(self, net, **kwargs):
-        last = net.history[-1]
-        for key, name in LOSSES.items():
-            if not math.isfinite(last.get(key, 0.0)):
-                self._restore(net)
-                raise FloatingPointError(
-                    f"The {name} became {last[key]} in epoch {len(net.history)}: the "
-                    "steps are too long. The weights are back at the last ones that "
-                    f"gave a finite loss. Lower learning_rate_init (it is {net.lr}) "
-                    "to a tenth, say, or look for extreme values in X."
-                )
-        if "valid_loss" not in last:
-            self.kept_, self.latest_ = self.latest_, self.kept_
-            self._copy(net.weights(), self.latest_)
-            return
-        loss = last["valid_loss"]
-        if loss < self.best_:
-            self.best_ = loss
-            self._copy(net.weights(), self.kept_)
-        if loss < self.reference_ - self.tol:
-            self.reference_, self.waited_ = loss, 0
-        else:
-            self.waited_ += 1
-        if self.waited_ >= self.n_iter_no_change:
-            net.stopped_early_ = True
-            raise StopTraining
-
-    def on_train_end(self, net, X=None, y=None, **kwargs):
-        if self.best_ < math.inf:
-            self._restore(net)
-        del self.kept_, self.latest_
-
-    def _restore(self, net):
-        self._copy(self.kept_, net.weights())
-
-    @staticmethod
-    @torch.no_grad()
-    def _copy(source, target):
-        for name, tensor in target.items():
-            tensor.copy_(source[name])
 
 
 class TableNet(NeuralNet):
@@ -129,7 +39,7 @@ class TableNet(NeuralNet):
     max_grad_norm : float or None
         Gradients of a larger norm are scaled down to it.
     n_iter_no_change, tol : int, float
-        See :class:`KeepWeights`; they matter if there is a `train_split`.
+        See `KeepWeights`; they matter if there is a `train_split`.
     progress_name : str
         Stands before the progress bar that `verbose` shows.
     use_caching : bool
@@ -219,12 +129,18 @@ class TableNet(NeuralNet):
         self.stopped_early_, self.best_losses_ = False, {}
         self.first_step_ = self.step_
 
-    def on_train_end(self, net, X=None, y=None, **kwargs):
-        super().on_train_end(net, X, y, **kwargs)
-        # Ctrl-C amid an epoch leaves its weights, and a record without a loss.
-        losses = ["train_loss"] + ["valid_loss"] * (self.train_split is not None)
-        if self.history and not all(loss in self.history[-1] for loss in losses):
-            del self.history[-1]
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        try:
+            return super().partial_fit(X, y, classes, **fit_params)
+        finally:
+            # Skorch tells callbacks of the end unless an error brought it.
+            for _, callback in self.callbacks_:
+                if isinstance(callback, KeepWeights | Progress):
+                    callback.clean_up(self)
+            # Amid an epoch that leaves its weights, and a record without a loss.
+            losses = ["train_loss"] + ["valid_loss"] * (self.train_split is not None)
+            if self.history and not all(loss in self.history[-1] for loss in losses):
+                del self.history[-1]
 
     def weights(self):
         """All tensors of the modules by name, not copied."""
@@ -233,6 +149,32 @@ class TableNet(NeuralNet):
             for module in self._modules
             for name, tensor in getattr(self, f"{module}_").state_dict().items()
         }
+
+    def present_loss(self, rows):
+        """Loss of a batch of `rows` under the present weights, nan if they are spoilt.
+
+        Two reads of the device, once a run.
+        """
+        tensors = (getattr(self, f"{module}_").parameters() for module in self._modules)
+        finite = [t.isfinite().all() for t in chain.from_iterable(tensors)]
+        if not torch.stack(finite).all().item():
+            return math.nan
+        batch = rows[: self.batch_size]
+        return self.validation_step(batch)["loss"].item()
+
+    def forget_moments(self):
+        """Let the optimizers begin anew, with the weights as they are."""
+        for name in self._optimizers:
+            getattr(self, f"{name}_").state.clear()
+
+    def renew_optimizers(self):
+        """Optimizers with the parameters that the net has now, and the old moments."""
+        names = [f"{name}_" for name in self._optimizers]
+        moments = {name: getattr(self, name).state_dict()["state"] for name in names}
+        self.initialize_optimizer()
+        for name, state in moments.items():
+            optimizer = getattr(self, name)
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
     # ------------------------------------------------------------------ one epoch
 
@@ -328,22 +270,41 @@ class TableNet(NeuralNet):
     # ------------------------------------------------------------------ saving
 
     def __getstate__(self):
-        state = super().__getstate__()
-        generator = state.pop("generator_", None)
-        if generator is not None:
-            state["generator_state_"] = generator.get_state()
+        """Plain values and arrays: no torch object, and no pickle within the pickle."""
+        state = vars(self).copy()
+        # `last_loss_` of a game is a tensor too; the next step gives another one.
+        for name in ("virtual_params_", "last_loss_"):
+            state.pop(name, None)
+        if not getattr(self, "initialized_", False):
+            return state
+        parts = [*self._modules, *self._criteria, *self._optimizers]
+        state["parts_"] = {
+            name: to_arrays(state.pop(f"{name}_").state_dict()) for name in parts
+        }
+        state["generator_state_"] = to_arrays(state.pop("generator_").get_state())
         return state
 
     def __setstate__(self, state):
-        saved = state.pop("generator_state_", None)
+        state = dict(state)
+        parts, drawn = state.pop("parts_", None), state.pop("generator_state_", None)
         written_on = torch.device(state["device"]).type
-        super().__setstate__(state)
-        if saved is None:
+        here = get_map_location(state["device"])  # the CPU if its GPU is missing
+        state["device"] = self._check_device(state["device"], here)
+        vars(self).update(state, virtual_params_={})
+        if parts is None:
             return
         device = torch.device(self.device)
+        self.initialized_ = False  # a net that is tells of every part made anew
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            self._initialize_module()
+            self._initialize_criterion()
+            self._initialize_optimizer()
+        self.initialized_ = True
+        for name, arrays in parts.items():
+            getattr(self, f"{name}_").load_state_dict(to_tensors(arrays))
         self.generator_ = torch.Generator(device).manual_seed(self.seed)
         if device.type == written_on:
-            self.generator_.set_state(saved)
+            self.generator_.set_state(to_tensors(drawn))
 
 
 class GANNet(TableNet):
@@ -405,13 +366,17 @@ class GANNet(TableNet):
         self.critic_optimizer_ = self.critic_optimizer(*args, **kwargs)
         return self
 
+    def forget_moments(self):
+        super().forget_moments()
+        vars(self).pop("last_loss_", None)
+
     def train_step(self, batch, **fit_params):
         rows, _ = batch
         model, critic = self.module_, self.critic_
         if not model.training:
             self._set_training(True)
         real = table_blocks(model, rows)
-        plays = self.step_ % self.n_critic_steps == 0
+        plays = self.step_ % self.n_critic_steps == 0 or not hasattr(self, "last_loss_")
         with torch.set_grad_enabled(plays):
             fake = model.generator(self._noise(len(rows[0])), self.generator_)
         critic_loss = self._train_critic(real, tuple(part.detach() for part in fake))
@@ -479,3 +444,21 @@ class GANNet(TableNet):
 def table_blocks(model, rows):
     """Numbers and one-hot blocks of encoded rows."""
     return model.table(*rows).split([model.layout.n_numeric, model.layout.n_one_hot], 1)
+
+
+def to_arrays(state):
+    """A state of dicts, lists and tensors with arrays in the place of tensors."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().cpu().numpy()
+    if isinstance(state, dict):
+        return {key: to_arrays(value) for key, value in state.items()}
+    return [to_arrays(item) for item in state] if isinstance(state, list) else state
+
+
+def to_tensors(state):
+    """Inverse of `to_arrays`; the tensors are copies on the CPU."""
+    if isinstance(state, np.ndarray):
+        return torch.tensor(state)
+    if isinstance(state, dict):
+        return {key: to_tensors(value) for key, value in state.items()}
+    return [to_tensors(item) for item in state] if isinstance(state, list) else state

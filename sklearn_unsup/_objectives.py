@@ -73,6 +73,12 @@ class NegativeELBO(nn.Module):
         self.beta, self.n_warmup_steps = beta, n_warmup_steps
         self.steps_done = 0
 
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.steps_done)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.steps_done = int(state)
+
     def forward(
         self,
         output: tuple[TableDistribution, Tensor, Tensor, Tensor | None],
@@ -214,3 +220,13 @@ class WassersteinLoss(AdversarialLoss):
         squares = squared_gradients(critic(*between), between)
         norms = (squares + 1e-12).sqrt()
         return loss, self.gradient_penalty * (norms - 1.0).square().mean()
+
+
+def check_unit_interval(x_num: Tensor) -> None:
+    """Refuse numbers that are no probabilities."""
+    if x_num.numel() and (x_num.min() < 0 or x_num.max() > 1):
+        raise ValueError(
+            "loss='binary_crossentropy' needs numbers in [0, 1] once encoded, got "
+            f"{x_num.min():.3g} to {x_num.max():.3g}: pass "
+            "numeric_scaling='minmax', or another loss."
+        )

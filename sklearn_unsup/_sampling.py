@@ -17,6 +17,7 @@ from sklearn.mixture import GaussianMixture
 POOL_FACTOR = 4  # rows drawn for one that is kept under a density ratio
 MAX_POOL = 200_000  # proposals for one combination of conditions
 MIN_POOL = 2_000
+DENSITY_ROWS = 20_000  # codes that the latent density is fitted to, at most
 RATIO_ROWS = 30_000  # real rows that a density ratio is fitted to, at most
 CALIBRATION_ROWS = 20_000  # generated rows behind the fixed map of the marginals
 MIN_RANKED = 1_000  # rows from which a request's own ranks calibrate it
@@ -435,3 +436,18 @@ def random_ranks(values, rng):
     ranks = np.empty(len(values))
     ranks[order] = (np.arange(len(values)) + rng.random()) / max(1, len(values))
     return ranks
+
+
+def merge_reservoir(kept, n_before, codes, n_new, rng):
+    """At most DENSITY_ROWS codes, each row of the stream with an equal chance.
+
+    `kept` stands for `n_before` rows (None for none), `codes` for `n_new`.
+    """
+    if kept is None:
+        return codes
+    size = min(DENSITY_ROWS, len(kept) + len(codes))
+    from_new = min(len(codes), rng.hypergeometric(n_new, n_before, size))
+    from_old = min(len(kept), size - from_new)
+    old = kept[rng.permutation(len(kept))[:from_old]]
+    new = codes[rng.permutation(len(codes))[:from_new]]
+    return np.concatenate([old, new])

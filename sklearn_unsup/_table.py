@@ -10,8 +10,10 @@ from ._columns import (
     NumericColumn,
     factorize,
     holds,
+    key_of,
 )
 from ._layout import TableLayout
+from ._plain import array_of, dtype_of, index_of, plain_array, plain_dtype, plain_index
 
 
 class TableCodec(BaseEstimator):
@@ -314,6 +316,58 @@ class TableCodec(BaseEstimator):
             if codec.encoded_:
                 codes[places[codec.position_]] = found[inverse]
         return codes, fixed
+
+    # ------------------------------------------------------------------ saving
+
+    def __getstate__(self):
+        """Plain values and numpy arrays where they say it all."""
+        state = dict(super().__getstate__())
+        if "columns_codec_" in state:
+            for name in LAID_OUT:
+                del state[name]
+            state["columns_"] = plain_index(self.columns_)
+            state["columns_codec_"] = [column_state(c) for c in self.columns_codec_]
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "columns_codec_" in state:
+            self.columns_ = index_of(self.columns_)
+            self.columns_codec_ = [column_of_state(s) for s in self.columns_codec_]
+            self._lay_out()
+
+
+# What `_lay_out` makes of the columns.
+LAID_OUT = (
+    *("numbers_", "categories_", "mask_of_"),
+    *("empty_", "layout_", "matrix_categorical_"),
+)
+
+
+def column_state(codec) -> dict:
+    """What a column learnt, in plain parts."""
+    state = dict(vars(codec))
+    if isinstance(codec, CategoricalColumn):
+        for name in ("levels_", "index_"):  # follow from the values
+            del state[name]
+        return {**state, "values_": plain_array(codec.values_)}
+    if not pd.api.types.is_object_dtype(codec.dtype_):
+        state["gap_"] = None  # of its dtype, which no file of plain parts could hold
+    return {**state, "dtype_": plain_dtype(codec.dtype_)}
+
+
+def column_of_state(state) -> CategoricalColumn | NumericColumn:
+    """Inverse of `column_state`."""
+    if "values_" not in state:
+        codec = NumericColumn.__new__(NumericColumn)
+        vars(codec).update(state, dtype_=dtype_of(state["dtype_"]))
+        return codec
+    codec = CategoricalColumn.__new__(CategoricalColumn)
+    vars(codec).update(state, values_=array_of(state["values_"]))
+    codes, levels = factorize(codec.name, pd.Series(codec.values_))
+    codec.levels_ = [levels[code] for code in codes]
+    codec.index_ = {key_of(level): i for i, level in enumerate(codec.levels_)}
+    return codec
 
 
 def as_frame(X) -> pd.DataFrame:

@@ -9,17 +9,13 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import (
-    CHUNK_ROWS,
-    DENSITY_PARAMETERS,
-    BaseTableModel,
-    Interval,
-    StrOptions,
-)
+from ._base import BaseTableModel
+from ._batches import CHUNK_ROWS
 from ._modules import VariationalAutoencoder, draw_codes
 from ._nets import TableNet
-from ._objectives import NegativeELBO, importance_bound
+from ._objectives import NegativeELBO, check_unit_interval, importance_bound
 from ._sampling import Proposals, RowProposals
+from ._sklearn import DENSITY_PARAMETERS, Interval, StrOptions
 
 ACTIVE_VARIANCE = 0.01  # of a component's posterior mean over rows (Burda et al. 2016)
 ROW_WIDTHS = (64, 48, 32, 24, 16)  # hidden units per column, as many as are affordable
@@ -134,7 +130,7 @@ class VAETransformer(BaseTableModel):
         early stopping.
     n_features_in_ : int
         Number of columns seen by `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if all are strings.
 
     See Also
@@ -243,8 +239,8 @@ class VAETransformer(BaseTableModel):
             Rows with the columns that `fit` saw.
         n_draws : int, default=8
             Posterior draws. With one it is an estimate of the bound itself, with more
-            the importance-weighted bound [4]_, which tightens towards the
-            log-likelihood. The draws are fixed quasi-random points, the same for
+            the importance-weighted bound (Burda et al. 2016), which tightens towards
+            the log-likelihood. The draws are fixed quasi-random points, the same for
             every row: a row has the same score in any company.
 
         Returns
@@ -270,7 +266,7 @@ class VAETransformer(BaseTableModel):
     def _build_net(self, rows, rng):
         layout = self.codec_.layout_
         if self.loss == "binary_crossentropy":
-            self._check_unit_interval(rows.x_num)
+            check_unit_interval(rows.x_num)
         net = TableNet(
             VariationalAutoencoder,
             NegativeELBO,

@@ -14,6 +14,7 @@ import pytest
 PACKAGE = "sklearn_unsup"
 SOURCE = Path(__file__).parents[1] / PACKAGE
 
+CONTRACT = {"_layout", "_version"}
 TABLES = ["_layout", "_quantiles", "_columns", "_table"]
 TENSORS = [
     "_distributions",
@@ -24,10 +25,11 @@ TENSORS = [
     "_two_sample",
     "_batches",
     "_optimizers",
+    "_devices",
 ]
-SHELL = ["_sampling", "_base"]
+SHELL = ["_sampling", "_sklearn", "_base"]
 PUBLIC = {"_autoencoder", "_vae", "_gan"}
-BELOW_PUBLIC = {*TABLES, *TENSORS, "_nets", *SHELL}
+BELOW_PUBLIC = {*CONTRACT, *TABLES, "_frames", *TENSORS, "_nets", *SHELL}
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,20 @@ def rooms():
     table_libraries = {"numpy", "pandas", "scipy", "sklearn"}
     table = {
         # nothing computed: names and the version
-        "__init__": Room(set(), PUBLIC),
+        "__init__": Room(set(), {"_version", *PUBLIC}),
         # floor 0, contract
-        "_layout": Room(set(), set()),
+        **{name: Room(set(), set()) for name in CONTRACT},
         # floor 1, tables
         "_quantiles": Room({"numpy", "scipy"}, set()),
         "_columns": Room(table_libraries, {"_layout", "_quantiles"}),
-        "_table": Room(table_libraries, set(TABLES[:-1])),
+        "_plain": Room({"numpy", "pandas"}, set()),
+        "_table": Room(table_libraries, {"_plain", *TABLES[:-1]}),
+        "_frames": Room({"numpy", "pandas"}, set(), frozenset({"polars"})),
         # floor 2, training
-        "_nets": Room({"numpy", "skorch", "torch", "tqdm"}, {"_layout", *TENSORS}),
+        "_callbacks": Room({"skorch", "torch", "tqdm"}, set()),
+        "_nets": Room(
+            {"numpy", "skorch", "torch"}, {"_layout", "_callbacks", *TENSORS}
+        ),
         # side rooms: see the package from outside, as a user does
         "datasets": Room(table_libraries, set()),
         "pipeline": Room(table_libraries, set()),
@@ -70,7 +77,7 @@ def rooms():
     # floor 3, shell
     heavy = {"joblib", "numpy", "pandas", "scipy", "sklearn", "skorch", "threadpoolctl"}
     for i, name in enumerate(SHELL):
-        below = {*TABLES, *TENSORS, "_nets", *SHELL[:i]}
+        below = {*CONTRACT, *TABLES, "_frames", *TENSORS, "_nets", *SHELL[:i]}
         table[name] = Room({*heavy, "torch"}, below)
     # floor 4, public: not each other
     for name in PUBLIC:
@@ -80,7 +87,7 @@ def rooms():
 
 ROOMS = rooms()
 # What scikit-learn calls private may change: then one file changes with it.
-PRIVATE_SKLEARN = {"_base"}
+PRIVATE_SKLEARN = {"_sklearn"}
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,7 @@ def find_violations(room_name, source, package=PACKAGE):
         private += [name for name in item.names if name.startswith("_")]
         is_foreign = item.library in ("sklearn", "imblearn", "skorch", "torch")
         if private and is_foreign and room_name not in PRIVATE_SKLEARN:
-            yield f"{where} is private to {item.library}: take it from _base"
+            yield f"{where} is private to {item.library}: take it from _sklearn"
 
 
 def source_files():
@@ -210,7 +217,7 @@ def test_the_table_is_enforced(room, source, message):
     ("room", "source"),
     [
         ("_modules", "from ._distributions import x\nimport torch.nn as nn"),
-        ("_base", "from sklearn.utils._param_validation import Interval"),
+        ("_sklearn", "from sklearn.utils._param_validation import Interval"),
         ("over_sampling", "def f():\n    from sklearn_unsup import VAETransformer"),
         ("inspection", "class D:\n    def plot(self):\n        import matplotlib"),
         ("metrics", "from ._shape import x\nfrom . import _trend\nimport math"),

@@ -65,7 +65,7 @@ class Script(nn.Module):
 
     def forward(self, time, rows):
         number = round(time[0].item())
-        if not self.training:
+        if not self.training and self.judged is not None:
             return torch.tensor(self.judged[number - 1])
         return -time.mean() if self.trained is None else 0 * time.mean() + math.nan
 
@@ -199,7 +199,7 @@ def reads(monkeypatch):
 @pytest.mark.parametrize("model", [AutoencoderTransformer, VAETransformer, GANSampler])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_device_is_read_once_per_epoch(model, held_out, reads):
-    """Every further read would make it wait for the host."""
+    """Every further read would make it wait for the host; the last look has two."""
     fitted = model(2, hidden_layer_sizes=(8,), max_iter=1, random_state=0).fit(X)
     net, rows = fitted.net_, fitted._upload(X)
     split = predefined_split(Rows(*rows[:40][0])) if held_out else None
@@ -207,7 +207,7 @@ def test_the_device_is_read_once_per_epoch(model, held_out, reads):
     reads.clear()
     net.partial_fit(rows)
     assert net.history[-1, "train_batch_count"] >= 5
-    assert reads == ["tolist"] * 3 * (1 + held_out)
+    assert reads == ["tolist"] * 3 + (["tolist"] * 3 if held_out else ["item"] * 2)
 
 
 # ------------------------------------------------------------------- callbacks
@@ -532,7 +532,8 @@ def test_a_loss_that_is_not_finite_stops_training(value):
         model.fit(X)
     # what the third epoch ended with was spoilt, though finite in one of the cases
     for name, tensor in model.net_.weights().items():
-        torch.testing.assert_close(tensor, breaker.weights_[1][name])
+        if not name.endswith("log_scale"):  # measured after training
+            torch.testing.assert_close(tensor, breaker.weights_[1][name])
     assert np.isfinite(model.transform(X)).all()
 
 

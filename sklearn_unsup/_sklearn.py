@@ -1,0 +1,93 @@
+"""What scikit-learn calls private, in one place: a new release changes this file.
+
+Most of it is the table by which `fit` checks the parameters of an estimator.
+"""
+
+import numbers
+
+import sklearn
+import torch
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.utils._param_validation import Hidden, Interval, StrOptions
+from sklearn.utils.validation import (
+    _check_feature_names as check_feature_names,
+)
+from sklearn.utils.validation import (
+    _check_n_features as check_n_features,
+)
+
+from ._modules import ACTIVATIONS
+from ._version import __version__
+
+__all__ = [
+    "DENSITY_PARAMETERS",
+    "NET_PARAMETERS",
+    "RATIO_PARAMETERS",
+    "TABLE_PARAMETERS",
+    "Interval",
+    "OtherVersion",
+    "StrOptions",
+    "check_feature_names",
+    "check_n_features",
+    "fit_context",
+]
+
+NET_PARAMETERS = {
+    "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
+    "hidden_layer_sizes": ["array-like"],
+    "activation": [StrOptions(set(ACTIVATIONS))],
+    "max_iter": [
+        Interval(numbers.Integral, 1, None, closed="left"),
+        StrOptions({"auto"}),
+    ],
+    "batch_size": [
+        Interval(numbers.Integral, 1, None, closed="left"),
+        StrOptions({"auto"}),
+    ],
+    "learning_rate_init": [Interval(numbers.Real, 0, None, closed="neither")],
+    "weight_decay": [Interval(numbers.Real, 0, None, closed="left")],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [Interval(numbers.Integral, 1, None, closed="left")],
+    "tol": [Interval(numbers.Real, 0, None, closed="left")],
+    "warm_start": ["boolean"],
+    "verbose": ["verbose"],
+    "random_state": ["random_state"],
+    "device": [str, Hidden(torch.device)],
+    "callbacks": [list, None],
+}
+TABLE_PARAMETERS = {
+    "numeric_scaling": [StrOptions({"auto", "quantile", "standard", "minmax"}), None],
+    "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
+    "handle_unknown": [StrOptions({"error", "ignore"})],
+}
+RATIO_PARAMETERS = {
+    "density_ratio": [StrOptions({"auto"}), None, Hidden(BaseEstimator)],
+}
+DENSITY_PARAMETERS = {
+    "latent_density": [StrOptions({"normal", "mixture"}), Hidden(BaseEstimator)],
+}
+
+fit_context = _fit_context(prefer_skip_nested_validation=True)
+
+
+class OtherVersion(InconsistentVersionWarning):
+    """A model was saved by another version of this package."""
+
+    def __init__(self, name, written_by):
+        super().__init__(
+            estimator_name=name,
+            current_sklearn_version=sklearn.__version__,
+            original_sklearn_version="unknown",
+        )
+        self.args = name, written_by
+
+    def __str__(self):
+        name, written_by = self.args
+        return (
+            f"This {name} was saved by sklearn_unsup {written_by} and is loaded by "
+            f"{__version__}: it may fail, or give other results. Install "
+            f"sklearn-unsup=={written_by} to use it as it was, or fit it again and "
+            "save it with this version."
+        )
