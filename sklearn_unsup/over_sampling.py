@@ -59,7 +59,7 @@ class GenerativeOverSampler(BaseOverSampler):
         Number of rows drawn for each class.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of X, if it is a DataFrame whose names are all strings.
 
     See Also

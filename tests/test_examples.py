@@ -15,6 +15,7 @@ import sklearn_unsup
 
 ROOT = Path(__file__).parents[1]
 GUIDE = sorted((ROOT / "docs" / "guide").glob("*.rst"))
+PAGES = [*GUIDE, ROOT / "docs" / "install.rst", ROOT / "docs" / "tour.rst"]
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 SIDE_ROOMS = ("datasets", "pipeline", "over_sampling", "metrics", "inspection")
 
@@ -93,8 +94,9 @@ def test_readme_commands_and_links():
 # ------------------------------------------------------------------------ docs
 
 
-@pytest.mark.parametrize("page", GUIDE, ids=lambda page: page.stem)
-def test_guide_examples(page):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_guide_examples(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # for pages that save something
     result = doctest.testfile(
         str(page), module_relative=False, optionflags=doctest.ELLIPSIS
     )
@@ -111,11 +113,36 @@ def test_guide_names_real_parameters():
         own = [method for name, method in methods if not name.startswith("_")]
         for function in [item, *own] if inspect.isclass(item) else [item]:
             known |= set(inspect.signature(function).parameters)
-    for page in [*GUIDE, ROOT / "docs" / "index.rst", ROOT / "README.md"]:
+    for page in [*PAGES, ROOT / "docs" / "index.rst", ROOT / "README.md"]:
         text = page.read_text(encoding="utf-8")
         text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
         assigned = re.findall(r"`(\w+)=[^`]*`", text)
         assert set(assigned) <= known, page.name
+
+
+def test_every_page_is_in_the_contents():
+    """The build would say so, too, but the build is no part of the tests."""
+    listed = re.findall(r"^   ([\w/]+)$", read("docs", "index.rst"), re.MULTILINE)
+    pages = [page.relative_to(ROOT / "docs") for page in (ROOT / "docs").glob("*.*")]
+    pages += [page.relative_to(ROOT / "docs") for page in GUIDE]
+    pages = {
+        page.with_suffix("").as_posix()
+        for page in pages
+        if page.suffix in (".rst", ".md") and page.stem != "index"
+    }
+    assert pages | {"auto_examples/index"} == set(listed)
+
+
+def test_pictures_of_the_pages():
+    """Each is shown somewhere, says what it shows, and is small."""
+    folder, shown = ROOT / "docs", set()
+    for page in [*PAGES, folder / "index.rst"]:
+        text = page.read_text(encoding="utf-8")
+        names = re.findall(r"^ *\.\. (?:image|figure):: (.+)$", text, re.MULTILINE)
+        assert len(re.findall(r"^ +:alt: \S", text, re.M)) == len(names), page.name
+        shown |= {(page.parent / name).resolve() for name in names}
+    assert shown == {path.resolve() for path in (folder / "pictures").glob("*.png")}
+    assert max(path.stat().st_size for path in shown) < 100_000
 
 
 def documented_in_api():
