@@ -43,7 +43,7 @@ class AutoencoderTransformer(BaseTableModel):
         How numbers are compared; categories always by cross-entropy.
         "binary_crossentropy" needs encoded numbers in [0, 1]. "auto" is
         "squared_error".
-    noise : float, default=0.05
+    noise : float, default=0.0
         Denoising: standard deviation of the noise added to encoded numbers while
         training, and probability that a category is hidden.
     ordered : bool, default=False
@@ -165,7 +165,7 @@ class AutoencoderTransformer(BaseTableModel):
         hidden_layer_sizes=(512, 256),
         activation="silu",
         loss="auto",
-        noise=0.05,
+        noise=0.0,
         ordered=False,
         numeric_scaling="auto",
         categorical_features="from_dtype",
