@@ -43,9 +43,10 @@ class AutoencoderTransformer(BaseTableModel):
         How numbers are compared; categories always by cross-entropy.
         "binary_crossentropy" needs encoded numbers in [0, 1]. "auto" is
         "squared_error".
-    noise : float, default=0.0
+    noise : float, default=0.05
         Denoising: standard deviation of the noise added to encoded numbers while
-        training, and probability that a category is hidden.
+        training, and probability that a category is hidden. A little of it, like the
+        default, keeps small codes from learning rows by heart.
     ordered : bool, default=False
         Order the components by importance with nested dropout [2]_: the first k of
         them are then a good code of size k, for every k.
@@ -165,7 +166,7 @@ class AutoencoderTransformer(BaseTableModel):
         hidden_layer_sizes=(512, 256),
         activation="silu",
         loss="auto",
-        noise=0.0,
+        noise=0.05,
         ordered=False,
         numeric_scaling="auto",
         categorical_features="from_dtype",
