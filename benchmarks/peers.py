@@ -1,0 +1,312 @@
+"""Other packages beside ours on the same rows: seconds, memory and what they are worth.
+
+    OMP_NUM_THREADS=1 python benchmarks/peers.py [--table file.parquet] [--repeats 3]
+
+A peer that is not installed is left out: none is a dependency of this package, and each
+is used as its documentation shows, with its defaults. Every fit has a process of its
+own, on one thread. Generators learn 80 % of a table and draw as many rows; scores are
+those of `sklearn_unsup.metrics` (c2st is best at .5, dcr_excess at 0). Reducers take
+the bundled digits to 16 numbers; explained variance, of held-out rows, only where there
+is a way back, and 1-NN accuracy. Memory is the peak above that of the imported
+libraries and the data.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+
+N_COMPONENTS = 16
+MIB = 2**20
+
+# ----------------------------------------------------------------------- generators
+# Each takes (table, seed) and returns a function of the number of rows.
+
+
+def objects(table):
+    """Levels as plain strings, as CTGAN asks for them, and the names of the columns."""
+    discrete = [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]
+    return table.astype(dict.fromkeys(discrete, str)), discrete
+
+
+def ctgan(table, seed):
+    from ctgan import CTGAN as Model
+
+    return _fit_ctgan(Model, table, seed)
+
+
+def tvae(table, seed):
+    from ctgan import TVAE as Model
+
+    return _fit_ctgan(Model, table, seed)
+
+
+def _fit_ctgan(model_class, table, seed):
+    model = model_class(epochs=300)
+    model.set_random_state(seed)
+    model.fit(*objects(table))
+    return model.sample
+
+
+def our_vae(table, seed):
+    from sklearn_unsup import VAETransformer
+
+    return VAETransformer(random_state=seed).fit(table).sample
+
+
+def our_gan(table, seed):
+    from sklearn_unsup import GANSampler
+
+    return GANSampler(random_state=seed).fit(table).sample
+
+
+GENERATORS = {  # name: (module that must be there, function)
+    "VAETransformer": ("sklearn_unsup", our_vae),
+    "GANSampler": ("sklearn_unsup", our_gan),
+    "TVAE (ctgan)": ("ctgan", tvae),
+    "CTGAN (ctgan)": ("ctgan", ctgan),
+}
+
+# ------------------------------------------------------------------------- reducers
+# Each takes (X, seed) and returns a function to codes and one back, or None.
+
+
+def our_autoencoder(X, seed):
+    from sklearn_unsup import AutoencoderTransformer
+
+    model = AutoencoderTransformer(N_COMPONENTS, random_state=seed).fit(X)
+    return model.transform, model.inverse_transform
+
+
+def our_vae_codes(X, seed):
+    from sklearn_unsup import VAETransformer
+
+    model = VAETransformer(N_COMPONENTS, random_state=seed).fit(X)
+    return model.transform, model.inverse_transform
+
+
+def pca(X, seed):
+    from sklearn.decomposition import PCA
+
+    model = PCA(N_COMPONENTS, random_state=seed).fit(X)
+    return model.transform, model.inverse_transform
+
+
+def mlp_regressor(X, seed):
+    """X to X through a narrow layer, whose activations are read off by hand."""
+    from sklearn.neural_network import MLPRegressor
+
+    mlp = MLPRegressor((N_COMPONENTS,), activation="relu", random_state=seed).fit(X, X)
+
+    def codes(X):
+        return np.maximum(X @ mlp.coefs_[0] + mlp.intercepts_[0], 0)
+
+    return codes, lambda Z: Z @ mlp.coefs_[1] + mlp.intercepts_[1]
+
+
+def umap(X, seed):
+    from umap import UMAP
+
+    return UMAP(n_components=N_COMPONENTS, random_state=seed).fit(X).transform, None
+
+
+def pyod_autoencoder(X, seed):
+    """Scores rows; the codes have no method and are read off its network."""
+    import torch
+    from pyod.models.auto_encoder import AutoEncoder
+
+    form = {"hidden_neuron_list": [64, N_COMPONENTS], "verbose": 0}
+    model = AutoEncoder(random_state=seed, **form).fit(X)
+
+    def through(part, rows):
+        with torch.inference_mode():
+            return part(torch.as_tensor(np.asarray(rows), dtype=torch.float32)).numpy()
+
+    def codes(X):
+        model.model.eval()
+        return through(model.model.encoder, (X - model.X_mean) / (model.X_std + 1e-8))
+
+    def back(Z):
+        return through(model.model.decoder, Z) * (model.X_std + 1e-8) + model.X_mean
+
+    return codes, back
+
+
+REDUCERS = {
+    "AutoencoderTransformer": ("sklearn_unsup", our_autoencoder),
+    "VAETransformer": ("sklearn_unsup", our_vae_codes),
+    "PCA (scikit-learn)": ("sklearn", pca),
+    "MLPRegressor (scikit-learn)": ("sklearn", mlp_regressor),
+    "AutoEncoder (pyod)": ("pyod", pyod_autoencoder),
+    "UMAP (umap-learn)": ("umap", umap),
+}
+
+# ---------------------------------------------------------------------- measurement
+
+
+class PeakMemory:
+    """MiB above what the process held at the start, looked up every 20 ms."""
+
+    def __enter__(self):
+        self.process, self.running = psutil.Process(), True
+        self.start = self.peak = self.process.memory_info().rss
+        self.thread = threading.Thread(target=self._watch)
+        self.thread.start()
+        return self
+
+    def _watch(self):
+        while self.running:
+            self.peak = max(self.peak, self.process.memory_info().rss)
+            time.sleep(0.02)
+
+    def __exit__(self, *error):
+        self.running = False
+        self.thread.join()
+        self.mib = (self.peak - self.start) / MIB
+
+
+def load_table(path):
+    """The table and its target."""
+    if path is None:
+        from sklearn_unsup.datasets import make_mixed_table
+
+        # The others refuse missing numbers and dates, or read them as categories.
+        table, _ = make_mixed_table(5_000, missing_rate=0, random_state=0)
+        return table.drop(columns="joined").astype({"active": "category"}), "plan"
+    table = pd.read_parquet(path).dropna().reset_index(drop=True)
+    return table, table.columns[-1]
+
+
+def measure_generator(name, path, seed):
+    from sklearn.model_selection import train_test_split
+
+    from sklearn_unsup.metrics import (
+        closest_record_scores,
+        shape_score,
+        trend_score,
+        two_sample_score,
+        utility_scores,
+    )
+
+    table, target = load_table(path)
+    classes = None if pd.api.types.is_numeric_dtype(table[target]) else table[target]
+    train, test = (
+        part.reset_index(drop=True)
+        for part in train_test_split(
+            table, test_size=0.2, random_state=seed, stratify=classes
+        )
+    )
+    module, fit = GENERATORS[name]
+    __import__(module)
+    start = time.perf_counter()
+    with PeakMemory() as memory:
+        sample = fit(train, seed)
+        fitted = time.perf_counter()
+        rows = sample(len(train))
+    sampled = time.perf_counter()
+    rows = rows.astype(train.dtypes)
+    utility = utility_scores(train, test, rows, target, random_state=seed)
+    return {
+        "fit s": fitted - start,
+        "sample s": sampled - fitted,
+        "MiB": memory.mib,
+        "shape": shape_score(train, rows),
+        "trend": trend_score(train, rows),
+        "c2st": two_sample_score(train, rows, random_state=seed),
+        "tstr": utility.tstr,
+        "trtr": utility.trtr,
+        "dcr_excess": closest_record_scores(train, test, rows).dcr_excess,
+    }
+
+
+def measure_reducer(name, path, seed):
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+    from sklearn.neighbors import KNeighborsClassifier
+
+    X, y = load_digits(return_X_y=True)
+    X = (X / 16).astype(np.float32)
+    train, test, y_train, y_test = train_test_split(
+        X, y, test_size=0.2, random_state=seed, stratify=y
+    )
+    module, fit = REDUCERS[name]
+    __import__(module)
+    start = time.perf_counter()
+    with PeakMemory() as memory:
+        encode, back = fit(train, seed)
+    fitted = time.perf_counter()
+    variance = np.nan
+    if back is not None:
+        left = np.square(test - back(encode(test))).sum()
+        variance = 1 - left / np.square(test - train.mean(0)).sum()
+    nearest = KNeighborsClassifier(1).fit(encode(train), y_train)
+    return {
+        "fit s": fitted - start,
+        "MiB": memory.mib,
+        "expl.var": variance,
+        "1-NN": nearest.score(encode(test), y_test),
+    }
+
+
+MEASURES = {
+    "generators": (GENERATORS, measure_generator),
+    "reducers": (REDUCERS, measure_reducer),
+}
+
+
+def in_own_process(args, kind, name, seed):
+    command = [sys.executable, "-W", "ignore", __file__, "--one", kind, name, str(seed)]
+    if args.table:
+        command += ["--table", args.table]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{name} failed:\n{done.stderr[-2_000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--table", help="parquet file; default: a generated table")
+    parser.add_argument("--repeats", type=int, default=3, help="seeds; default: 3")
+    parser.add_argument("--kinds", nargs="+", default=list(MEASURES), choices=MEASURES)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        import torch
+
+        torch.set_num_threads(1)
+        warnings.simplefilter("ignore")
+        kind, name, seed = args.one
+        print(json.dumps(MEASURES[kind][1](name, args.table, int(seed))))
+        return
+    for kind in args.kinds:
+        peers = MEASURES[kind][0]
+        title = Path(args.table).stem if args.table and kind == "generators" else ""
+        print(f"\n{kind} {title}: medians of {args.repeats} seeds")
+        header = None
+        for name, (module, _) in peers.items():
+            if find_spec(module) is None:
+                print(f"{name:28} not installed")
+                continue
+            # One after another: what shares two cores measures the others.
+            runs = [
+                in_own_process(args, kind, name, seed) for seed in range(args.repeats)
+            ]
+            if header is None:
+                header = list(runs[0])
+                print(f"{'':28}" + "".join(f"{column:>11}" for column in header))
+            medians = np.median([[run[c] for c in header] for run in runs], axis=0)
+            print(f"{name:28}" + "".join(f"{m:11.3f}" for m in medians), flush=True)
+
+
+if __name__ == "__main__":
+    main()
