@@ -23,6 +23,8 @@ extensions = [
 exclude_patterns = ["_build", "_templates", "notes"]
 templates_path = ["_templates"]
 default_role = "literal"
+smartquotes_action = "D"  # dashes; quotes belong to values such as "auto"
+toc_object_entries_show_parents = "hide"
 
 autosummary_generate = True
 numpydoc_show_class_members = False  # the template lists them
@@ -62,6 +64,7 @@ html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_sidebars = {"**": ["all-pages.html"]}
 html_theme_options = {
+    "logo": {"text": project},
     "navbar_center": [],  # the side bar has all pages
     "navigation_with_keys": False,
     "footer_start": ["copyright"],

@@ -144,8 +144,10 @@ class GANSampler(BaseTableModel):
        GAN", NeurIPS 2024.
     .. [2] L. Mescheder, A. Geiger and S. Nowozin, "Which training methods for GANs do
        actually converge?", ICML 2018.
-    .. [3] I. Goodfellow et al., "Generative adversarial nets", NeurIPS 2014.
-    .. [4] I. Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS 2017.
+    .. [3] I. Goodfellow et al., "Generative adversarial nets", NeurIPS
+       2014.
+    .. [4] I. Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS
+       2017.
     .. [5] M. Naeem et al., "Reliable fidelity and diversity metrics for generative
        models", ICML 2020.
 

@@ -140,7 +140,8 @@ class VAETransformer(BaseTableModel):
 
     References
     ----------
-    .. [1] D. Kingma and M. Welling, "Auto-encoding variational Bayes", ICLR 2014.
+    .. [1] D. Kingma and M. Welling, "Auto-encoding variational Bayes", ICLR
+       2014.
     .. [2] I. Higgins et al., "beta-VAE: learning basic visual concepts with a
        constrained variational framework", ICLR 2017.
     .. [3] P. Ghosh et al., "From variational to deterministic autoencoders", ICLR
