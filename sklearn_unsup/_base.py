@@ -459,9 +459,9 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     # ------------------------------------------------------------------ helpers
 
     def _check_table(self, X, reset):
+        X, schema = from_polars(X), schema_of(X)
         if reset:
-            self._polars_schema = schema_of(X)
-        X = from_polars(X)
+            self._polars_schema = schema
         if isinstance(X, pd.DataFrame):
             check_feature_names(self, X, reset=reset)
             check_n_features(self, X, reset=reset)

@@ -88,12 +88,14 @@ def to_polars(table, schema: bytes | None):
         missing = column.isna().to_numpy()
         kind = dtype.base_type().__name__
         if kind in ("String", "Categorical", "Enum"):
-            values = polars.Series(name, column.mask(missing, None).tolist(), str)
-            columns.append(values.cast(dtype))
-            continue
-        values = plain_values(column, missing, kind, dtype)
-        gaps = polars.Series(missing)
-        columns.append(polars.Series(name, values).cast(dtype).set(gaps, None))
+            levels = column.astype(object).mask(missing, None).tolist()
+            values = polars.Series(name, levels, polars.String)
+        elif kind == "Null":
+            values = polars.Series(name, [None] * len(column))
+        else:
+            values = polars.Series(name, plain_values(column, missing, kind, dtype))
+            values = values.set(polars.Series(missing), None)
+        columns.append(values.cast(dtype))
     return polars.DataFrame(columns)
 
 
@@ -103,8 +105,6 @@ def plain_values(column, missing, kind, dtype):
         unit = "D" if kind == "Date" else dtype.time_unit
         ticks = column.to_numpy().astype(f"{column.dtype.kind}8[{unit}]")
         return np.where(missing, 0, ticks.view(np.int64))
-    if kind == "Null":
-        return np.zeros(len(column))
     if isinstance(column.dtype, np.dtype):
         return column.to_numpy()
     return column.to_numpy(dtype=column.dtype.numpy_dtype, na_value=0)

@@ -1,0 +1,496 @@
+"""The shell: fits that fail, warm starts, tables at the door, a newcomer's errors."""
+
+import copy
+import math
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+import torch
+from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from skorch.callbacks import Callback
+
+from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
+from sklearn_unsup._sampling import TableSampler
+from sklearn_unsup.datasets import make_mixed_table
+
+X = load_iris().data
+MODELS = {
+    "autoencoder": (AutoencoderTransformer, {}),
+    "vae": (VAETransformer, {}),
+    "vae-latent": (VAETransformer, {"sampling": "latent", "density_ratio": None}),
+    "gan": (GANSampler, {"critic_hidden_layer_sizes": (16,), "density_ratio": None}),
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture(params=MODELS)
+def make(request):
+    """Makes one of the models, of few steps and narrow layers."""
+    model, own = MODELS[request.param]
+
+    def quick(**parameters):
+        defaults = {
+            "n_components": 3,
+            "hidden_layer_sizes": (16,),
+            "max_iter": 4,
+            "batch_size": 50,
+            "random_state": 0,
+        }
+        return model(**{**defaults, **own, **parameters})
+
+    return quick
+
+
+@pytest.fixture(scope="module")
+def table():
+    return make_mixed_table(200, random_state=0)[0]
+
+
+def autoencoder(**parameters):
+    return MODELS["autoencoder"][0](
+        **{
+            **{"n_components": 2, "hidden_layer_sizes": (8,), "max_iter": 3},
+            **{"random_state": 0, **parameters},
+        }
+    )
+
+
+def copies_of_weights(model):
+    return {name: tensor.clone() for name, tensor in model.net_.weights().items()}
+
+
+def assert_same_weights(first, second):
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+# ------------------------------------------------------------------- fits that fail
+
+
+class Spoil(Callback):
+    """Makes all weights NaN at the end of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            for parameter in net.module_.parameters():
+                parameter.data.fill_(math.nan)
+
+
+class Fail(Callback):
+    """Raises in the middle of an epoch."""
+
+    def __init__(self, error, epoch=3):
+        self.error, self.epoch = error, epoch
+
+    def on_batch_end(self, net, training=None, **kwargs):
+        if len(net.history) == self.epoch:
+            raise self.error
+
+
+def assert_usable(model, n_iter):
+    assert model.n_iter_ == len(model.loss_curve_) == n_iter
+    codes = model.transform(X)
+    assert np.isfinite(codes).all()
+    assert model.inverse_transform(codes).shape == X.shape
+    assert np.isfinite(model.score(X))
+    rows = model.sample(30)
+    assert rows.shape == (30, 4)
+    assert (rows.min(0) >= X.min(0)).all()
+    assert (rows.max(0) <= X.max(0)).all()
+    other = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(other.sample(5), model.sample(5))
+
+
+def test_a_bad_loss_leaves_a_usable_model(make):
+    model = make(callbacks=[Spoil(2)], early_stopping=False)
+    with pytest.raises(FloatingPointError, match="became nan in epoch 3"):
+        model.fit(X)
+    assert_usable(model, n_iter=3)
+    assert np.isnan(model.loss_curve_[-1])
+    assert np.isfinite(model.loss_curve_[:-1]).all()
+    # the moments of the spoilt steps do not spoil the next ones
+    model.set_params(warm_start=True, callbacks=None).fit(X)
+    assert_usable(model, n_iter=7)
+    assert np.isfinite(model.loss_curve_[-4:]).all()
+
+
+def test_an_error_of_a_callback_leaves_a_usable_model(make):
+    """The epoch that it broke off does not count."""
+    model = make(callbacks=[Fail(RuntimeError("disk full"))])
+    with pytest.raises(RuntimeError, match="disk full"):
+        model.fit(X)
+    assert_usable(model, n_iter=2)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_ctrl_c_after_training_leaves_a_usable_model(make, error, monkeypatch):
+    """While density, ratio and marginals are fitted, which may take as long."""
+    real = TableSampler.fit
+
+    def interrupted(self, *args):
+        monkeypatch.setattr(TableSampler, "fit", real)
+        raise error
+
+    monkeypatch.setattr(TableSampler, "fit", interrupted)
+    model = make()
+    with pytest.raises(error):
+        model.fit(X)
+    assert_usable(model, n_iter=4)
+
+
+def test_samples_after_an_error_are_those_of_the_kept_weights():
+    """Not those of a density that was fitted to the codes of another fit."""
+    model = autoencoder(max_iter=20).fit(X)
+    far = X + 100.0
+    model.set_params(callbacks=[Spoil(2)])
+    with pytest.raises(FloatingPointError):
+        model.fit(far)
+    assert model.sample(50).min() > 99
+
+
+def test_a_failed_fit_without_codes_says_so(monkeypatch):
+    def fail(self, *args):
+        raise MemoryError
+
+    model = autoencoder()
+    monkeypatch.setattr(AutoencoderTransformer, "_some_codes", fail)
+    with pytest.raises(MemoryError):
+        model.fit(X)
+    assert model.transform(X).shape == (150, 2)
+    with pytest.raises(NotFittedError, match="cannot sample.*Call `fit` again"):
+        model.sample(2)
+
+
+def test_a_fit_that_fails_before_training_leaves_no_half_of_a_model():
+    model = autoencoder(early_stopping=True, validation_fraction=0.9)
+    with pytest.raises(ValueError, match="leaves no rows to train on"):
+        model.fit(X[:1])
+    for verb in (model.transform, model.score_samples):
+        with pytest.raises(NotFittedError):
+            verb(X)
+    # nor of the one before, whose net does not fit the new codec
+    model = autoencoder().fit(X)
+    with pytest.raises(ValueError, match="leaves no rows"):
+        model.set_params(early_stopping=True, validation_fraction=0.9).fit(X[:1, :2])
+    with pytest.raises(NotFittedError):
+        model.transform(X[:, :2])
+    assert model.set_params(early_stopping=False).partial_fit(X).sample().shape == (
+        1,
+        4,
+    )
+
+
+def test_a_stream_goes_on_after_a_bad_batch(make):
+    model = make(callbacks=[Spoil(1)])
+    with pytest.raises(FloatingPointError, match="with the last step"):
+        model.partial_fit(X)
+    assert_usable(model, n_iter=1)
+    model = make(callbacks=[Spoil(2)]).partial_fit(X)
+    before = copies_of_weights(model)
+    with pytest.raises(FloatingPointError):
+        model.partial_fit(X)
+    assert_same_weights(copies_of_weights(model), before)
+    assert_usable(model, n_iter=2)
+    model.partial_fit(X)
+    assert_usable(model, n_iter=3)
+
+
+@pytest.mark.parametrize("verb", ["fit", "partial_fit"])
+def test_a_last_step_that_spoils_the_weights(make, verb):
+    """No further epoch shows it; the weights are those of the start."""
+    model = make(max_iter=1, learning_rate_init=1e20, batch_size=150)
+    # a critic steps before the generator, whose loss shows it
+    when = "in epoch 1" if isinstance(model, GANSampler) else "with the last step"
+    message = rf"became (nan|inf) {when}.*Lower learning_rate_init.*1e\+20"
+    with pytest.raises(FloatingPointError, match=message):
+        getattr(model, verb)(X)
+    assert all(t.isfinite().all() for t in model.net_.weights().values())
+    assert_usable(model, n_iter=1)
+
+
+def test_the_progress_bar_is_closed_after_a_bad_loss(capsys):
+    model = autoencoder(verbose=1, callbacks=[Spoil(1)])
+    with pytest.raises(FloatingPointError):
+        model.fit(X)
+    assert capsys.readouterr().err.endswith("\n")
+    assert not any(hasattr(c, "bar_") for _, c in model.net_.callbacks_)
+
+
+# ------------------------------------------------------------------- warm starts
+
+
+def test_a_warm_fit_goes_on_from_weights_and_moments():
+    """As if the net had been trained on by hand."""
+    model = autoencoder(warm_start=True).fit(X)
+    by_hand = copy.deepcopy(model)
+    by_hand.net_.set_params(lr_floor=0.0).partial_fit(by_hand._upload(X))
+    model.fit(X)
+    hidden = {k: t for k, t in copies_of_weights(model).items() if "log_scale" not in k}
+    expected = copies_of_weights(by_hand)
+    for name, tensor in hidden.items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+class Count(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        self.n_epochs_ = getattr(self, "n_epochs_", 0) + 1
+
+
+def test_changed_parameters_reach_a_warm_fit(make, capsys):
+    model = make(warm_start=True, weight_decay=0.5).fit(X)
+    old, new = model.net_, Count()
+    model.set_params(
+        max_iter=2,
+        learning_rate_init=1e-12,
+        weight_decay=0.01,
+        batch_size=30,
+        callbacks=[new],
+        verbose=1,
+    )
+    before = copies_of_weights(model)
+    capsys.readouterr()
+    model.fit(X)
+    assert model.net_ is old
+    assert model.n_iter_ == 6
+    assert model.net_.history[-1, "train_batch_count"] == 5
+    assert new.n_epochs_ == 2
+    assert "2/2" in capsys.readouterr().err
+    after = copies_of_weights(model)
+    for name, tensor in before.items():
+        # measured after training; a running average, which still follows
+        if not name.endswith("log_scale") and "average" not in name:
+            torch.testing.assert_close(after[name], tensor, rtol=0, atol=1e-8)
+    fresh = make(weight_decay=0.01).fit(X).net_
+    for name in fresh._optimizers:
+        decays = [
+            [group["weight_decay"] for group in getattr(net, f"{name}_").param_groups]
+            for net in (model.net_, fresh)
+        ]
+        assert decays[0] == decays[1]
+
+
+def test_changed_patience_reaches_a_warm_fit(make):
+    model = make(warm_start=True, early_stopping=True).fit(X)
+    model.set_params(tol=1e9, n_iter_no_change=2, max_iter=50).fit(X)
+    # the first epoch gains, as all is less than infinity; two more do not
+    assert model.n_iter_ == 4 + 3
+
+
+def test_a_warm_fit_needs_the_same_table(table):
+    model = autoencoder(warm_start=True).fit(table)
+    codes = model.transform(table)
+    gold = table.assign(
+        plan=table["plan"].astype(object).where(table.index > 3, "gold")
+    )
+    holes = table.assign(visits=table["visits"].astype(float).where(table.index > 3))
+    for other, message in [
+        (table.drop(columns="plan"), "feature names.*plan"),
+        (table.rename(columns={"plan": "tariff"}), "feature names.*tariff"),
+        (gold, "'plan' has values that were not there.*gold"),
+        (holes, "'visits' has missing values"),
+    ]:
+        with pytest.raises(ValueError, match=rf"(?s){message}.*warm_start=False"):
+            model.fit(other)
+        np.testing.assert_array_equal(model.transform(table), codes)
+    with pytest.raises(ValueError, match="warm_start=False"):
+        autoencoder(warm_start=True).fit(X).fit(X[:, :3])
+    assert model.set_params(warm_start=False).fit(gold).transform(gold).shape == (
+        200,
+        2,
+    )
+
+
+# ------------------------------------------------------------------- polars
+
+
+def polars_table(n=150, holes=0.0):
+    """A column of each dtype that a polars frame may bring, and their names."""
+    polars = pytest.importorskip("polars", reason="needs the extra test")
+    rng = np.random.default_rng(0)
+    days = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 90, n), "D")
+    moments = polars.Series(days.to_pydatetime().tolist())
+    columns = {
+        "i8": polars.Series(rng.integers(-5, 5, n), dtype=polars.Int8),
+        "u32": polars.Series(rng.integers(0, 5, n), dtype=polars.UInt32),
+        "i64": polars.Series(rng.integers(0, 500, n)),
+        "f32": polars.Series(rng.normal(size=n), dtype=polars.Float32),
+        "f64": polars.Series(rng.normal(size=n).round(2)),
+        "decimal": polars.Series(rng.integers(0, 900, n) / 100).cast(
+            polars.Decimal(8, 2)
+        ),
+        "bool": polars.Series(rng.random(n) < 0.4),
+        "string": polars.Series(rng.choice(["a", "b", "ç"], n)),
+        "category": polars.Series(rng.choice(["x", "y"], n), dtype=polars.Categorical),
+        "enum": polars.Series(
+            rng.choice(["lo", "hi"], n), dtype=polars.Enum(["lo", "hi", "never"])
+        ),
+        "date": moments.cast(polars.Date),
+        "ms": moments.cast(polars.Datetime("ms")),
+        "zone": moments.dt.replace_time_zone("Europe/Berlin"),
+        "duration": polars.Series(rng.integers(0, 99, n)).cast(polars.Duration("ms")),
+        "time": polars.Series(rng.integers(0, 24, n) * 3600 * 10**9).cast(polars.Time),
+    }
+    frame = polars.DataFrame(columns)
+    if holes:
+        kept = polars.Series(rng.random(n) > holes)
+        frame = frame.with_columns(
+            polars.when(kept).then(polars.col(name)).alias(name) for name in columns
+        )
+        frame = frame.with_columns(nothing=polars.lit(None))
+    return polars, frame
+
+
+@pytest.mark.parametrize("holes", [0.0, 0.2])
+def test_polars_tables_come_back(holes):
+    polars, frame = polars_table(holes=holes)
+    model = autoencoder(numeric_scaling="quantile").fit(frame)
+    assert model.feature_names_in_.tolist() == frame.columns
+    rows = model.sample(200)
+    assert rows.schema == frame.schema
+    for name in frame.columns:
+        kept = frame[name].drop_nulls()
+        if name != "nothing":
+            drawn = rows[name].drop_nulls()
+            assert kept.min() <= drawn.min()
+            assert drawn.max() <= kept.max()
+        assert (rows[name].null_count() > 0) == (frame[name].null_count() > 0)
+    codes = model.transform(frame)
+    assert model.inverse_transform(codes).schema == frame.schema
+    # each way of the door is exact
+    table = model._check_table(frame, reset=False)
+    decoded = model.codec_.decode(*model.codec_.encode(table))
+    from sklearn_unsup._frames import to_polars
+
+    assert to_polars(decoded, model._polars_schema).equals(frame, null_equal=True)
+
+
+def test_polars_tables_are_read_as_pandas_ones(make, table):
+    """The same codes, scores and rows: one door, and nothing behind it knows."""
+    polars = pytest.importorskip("polars", reason="needs the extra test")
+    frame = polars.from_pandas(table)
+    # pandas' categories have an order of their own, which codes do not depend on
+    one, other = make().fit(table), make().fit(frame)
+    np.testing.assert_array_equal(one.transform(table), other.transform(frame))
+    np.testing.assert_array_equal(one.transform(frame), other.transform(table))
+    if hasattr(one, "score_samples"):
+        np.testing.assert_array_equal(
+            one.score_samples(table), other.score_samples(frame)
+        )
+    assert one.score(table) == other.score(frame)
+    wanted = {"plan": "pro", "active": polars.Series([True, False] * 10)}
+    rows = other.sample(20, conditions=wanted)
+    assert (rows["plan"] == "pro").all()
+    assert rows["active"].to_list() == [True, False] * 10
+    pd.testing.assert_frame_equal(
+        one.sample(20, random_state=0), other.sample(20, random_state=0).to_pandas(),
+        check_dtype=False, check_categorical=False,
+    )  # fmt: skip
+    assert isinstance(one.sample(2), pd.DataFrame)
+    other.partial_fit(frame)
+    assert isinstance(other.sample(2), polars.DataFrame)
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_output_containers(make, container):
+    library = pytest.importorskip(container)
+    model = make().set_output(transform=container)
+    prefix = type(model).__name__.lower()
+    for rows in (X, library.DataFrame({f"x{i}": X[:, i] for i in range(4)})):
+        codes = model.fit(rows).transform(rows)
+        assert isinstance(codes, library.DataFrame)
+        assert list(codes.columns) == [f"{prefix}{i}" for i in range(3)]
+        np.testing.assert_array_equal(
+            codes.to_numpy(), model.set_output(transform="default").transform(rows)
+        )
+        model.set_output(transform=container)
+
+
+def test_polars_in_a_search():
+    polars, frame = polars_table()
+    search = GridSearchCV(
+        make_pipeline(autoencoder(), LogisticRegression()),
+        {"autoencodertransformer__n_components": [1, 2]},
+        cv=2,
+        error_score="raise",
+    ).fit(frame.drop("bool"), frame["bool"].to_numpy())
+    assert search.best_estimator_[0].sample(3).columns == frame.drop("bool").columns
+
+
+def test_polars_tables_that_cannot_be_read():
+    polars, frame = polars_table()
+    with pytest.raises(TypeError, match=r"LazyFrame: pass X\.collect\(\)"):
+        autoencoder().fit(frame.lazy())
+    lists = frame.with_columns(tags=polars.Series([[1, 2]] * len(frame)))
+    with pytest.raises(TypeError, match=r"column 'tags' has the polars dtype List"):
+        autoencoder().fit(lists)
+    with pytest.raises(ValueError, match="minimum of 1 is required"):
+        autoencoder().fit(frame.clear())
+    with pytest.raises(ValueError, match="feature names"):
+        autoencoder().fit(frame).transform(frame.drop("time"))
+
+
+# ------------------------------------------------------------------- fitting in
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_html(make, fitted):
+    """A diagram without a link that leads nowhere."""
+    model = make()
+    if fitted:
+        model.fit(X)
+    html = sklearn.utils.estimator_html_repr(model)
+    assert type(model).__name__ in html
+    assert (">Fitted<" in html) == fitted
+    assert (">Not fitted<" in html) != fitted
+    assert "href=" not in html
+    assert type(model).__name__ in sklearn.utils.estimator_html_repr(
+        make_pipeline(model)
+    )
+
+
+def test_metadata_routing_does_not_get_in_the_way(make):
+    y = load_iris().target
+    with sklearn.config_context(enable_metadata_routing=True):
+        search = GridSearchCV(
+            make_pipeline(make(), LogisticRegression()),
+            {f"{type(make()).__name__.lower()}__n_components": [1, 2]},
+            cv=2,
+            error_score="raise",
+        ).fit(X, y)
+        assert search.predict(X).shape == (150,)
+        assert make().partial_fit(X).sample(2).shape == (2, 4)
+        assert make().fit_transform(X).shape == (150, 3)
+
+
+@pytest.mark.slow
+def test_what_an_import_does_not_do():
+    """Neither it nor a fit needs polars; scikit-learn finds what it found before."""
+    code = (
+        "import sys, numpy as np;"
+        "from sklearn.utils.discovery import all_estimators;"
+        "before = all_estimators();"
+        "import sklearn_unsup, sklearn_unsup.pipeline, sklearn_unsup.metrics;"
+        "assert all_estimators() == before;"
+        "X = np.random.default_rng(0).normal(size=(20, 2));"
+        "model = sklearn_unsup.AutoencoderTransformer(1, max_iter=1).fit(X);"
+        "model.sample(2);"
+        "assert 'polars' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+# ------------------------------------------------------------------- first errors
