@@ -41,6 +41,7 @@ from ._sklearn import (
     TABLE_PARAMETERS,
     OtherVersion,
     check_feature_names,
+    check_lists,
     check_n_features,
     fit_context,
 )
@@ -82,6 +83,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self : object
             The fitted estimator.
         """
+        check_lists(self)
         going_on = self.warm_start and hasattr(self, "net_")
         with explained_warm_start(going_on):
             X = self._check_table(X, reset=not going_on)
@@ -118,6 +120,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self : object
             The fitted estimator, ready to transform and sample.
         """
+        check_lists(self)
         first = not hasattr(self, "net_")
         X = self._check_table(X, reset=first)
         if first:
@@ -411,7 +414,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if random_state is not None:
             seed = check_random_state(random_state).randint(2**31 - 1)
             rng = np.random.default_rng(seed)
-        codes, fixed = self.codec_.encode_conditions(conditions or {}, n_samples)
+        codes, fixed = self.codec_.encode_conditions(conditions, n_samples)
         with freed_memory(self.device_):
             sampler = self._ready_sampler()
             x_num, x_cat = sampler.sample(self, int(n_samples), codes, rng)

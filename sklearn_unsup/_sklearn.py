@@ -16,6 +16,7 @@ from sklearn.utils.validation import (
 from sklearn.utils.validation import (
     _check_n_features as check_n_features,
 )
+from skorch.callbacks import Callback
 
 from ._modules import ACTIVATIONS
 from ._version import __version__
@@ -29,6 +30,7 @@ __all__ = [
     "OtherVersion",
     "StrOptions",
     "check_feature_names",
+    "check_lists",
     "check_n_features",
     "fit_context",
 ]
@@ -70,6 +72,32 @@ DENSITY_PARAMETERS = {
 }
 
 fit_context = _fit_context(prefer_skip_nested_validation=True)
+
+
+def check_lists(estimator):
+    """Check what is inside the lists among the parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a width that is no int of at least 1, or what is no callback of skorch.
+    """
+    parameters = estimator.get_params(deep=False)
+    for name in ("hidden_layer_sizes", "critic_hidden_layer_sizes"):
+        sizes = parameters.get(name, ())
+        if not all(isinstance(n, numbers.Integral) and n > 0 for n in sizes):
+            raise ValueError(
+                f"{name} must hold ints of at least 1, such as (256, 128), got "
+                f"{sizes!r}."
+            )
+    for item in parameters["callbacks"] or []:
+        callback = item[1] if isinstance(item, tuple | list) else item
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise TypeError(
+                "callbacks must hold callbacks of skorch (instances, classes, or pairs "
+                f"of a name and one of them), got {item!r}."
+            )
 
 
 class OtherVersion(InconsistentVersionWarning):

@@ -192,8 +192,10 @@ class TableCodec(BaseEstimator):
 
     def _column(self, frame, position):
         """By name, so that the order of a frame's columns does not matter."""
-        if self.array_dtype_ is None and self.columns_.is_unique:
-            return frame[self.columns_[position]]
+        name = self.columns_[position]
+        by_name = self.array_dtype_ is None and self.columns_.is_unique
+        if by_name and name in frame.columns:  # an array may come after a frame
+            return frame[name]
         return frame.iloc[:, position]
 
     def _places(self) -> dict:
@@ -294,6 +296,13 @@ class TableCodec(BaseEstimator):
         ValueError
             For an unknown column or level; the message lists the known ones.
         """
+        if conditions is None:
+            return {}, {}
+        if not isinstance(conditions, dict):
+            raise TypeError(
+                "conditions must be a dict of columns and their values, such as "
+                f"{{'sex': 'Female'}}, or None, got {conditions!r}."
+            )
         by_name = {
             c.name: c for c in self.columns_codec_ if isinstance(c, CategoricalColumn)
         }
@@ -301,9 +310,15 @@ class TableCodec(BaseEstimator):
         for name, value in conditions.items():
             if name not in by_name:
                 known = ", ".join(map(repr, by_name)) or "none"
+                advice = ""
+                if name in self.columns_:
+                    advice = (
+                        " Name it in categorical_features before `fit`, or draw more "
+                        "rows and select among them."
+                    )
                 raise ValueError(
                     f"conditions: {name!r} is no categorical column. The categorical "
-                    f"columns are: {known}."
+                    f"columns are: {known}.{advice}"
                 )
             codec = by_name[name]
             values = spread(name, value, n_samples)

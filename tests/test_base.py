@@ -494,3 +494,123 @@ def test_what_an_import_does_not_do():
 
 
 # ------------------------------------------------------------------- first errors
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        (
+            {"hidden_layer_sizes": (8, 0)},
+            ValueError,
+            r"hidden_layer_sizes must.*\(8, 0",
+        ),
+        (
+            {"hidden_layer_sizes": (8.5,)},
+            ValueError,
+            "hidden_layer_sizes must hold ints",
+        ),
+        (
+            {"hidden_layer_sizes": ["8"]},
+            ValueError,
+            "hidden_layer_sizes must hold ints",
+        ),
+        (
+            {"hidden_layer_sizes": 8},
+            ValueError,
+            "'hidden_layer_sizes' parameter.*Got 8",
+        ),
+        ({"callbacks": [3]}, TypeError, "callbacks must hold callbacks.*got 3"),
+        ({"callbacks": [("a", int)]}, TypeError, "callbacks must hold.*'a'"),
+        ({"activation": "rlu"}, ValueError, "'activation' parameter.*Got 'rlu'"),
+        ({"device": "gpu"}, ValueError, "device='gpu' cannot.*Pass 'auto', 'cpu'"),
+        (
+            {"early_stopping": True, "validation_fraction": 0.999},
+            ValueError,
+            "early_stopping with validation_fraction=0.999 leaves no rows.*X has 150",
+        ),
+        (
+            {"categorical_features": ["town"]},
+            ValueError,
+            "categorical_features names 'town'.*The columns are",
+        ),
+    ],
+)
+def test_parameters_that_cannot_be_used(make, parameters, error, message):
+    for verb in ("fit", "partial_fit"):
+        if "early_stopping" in parameters and verb == "partial_fit":
+            continue
+        model = make(**parameters)
+        with pytest.raises(error, match=message):
+            getattr(model, verb)(X)
+        with pytest.raises(NotFittedError):
+            model.transform(X)
+
+
+def test_widths_of_a_critic_are_checked():
+    with pytest.raises(ValueError, match=r"critic_hidden_layer_sizes must.*\(-1,\)"):
+        GANSampler(critic_hidden_layer_sizes=(-1,)).fit(X)
+
+
+@pytest.fixture(scope="module")
+def fitted(table):
+    return autoencoder().fit(table)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"plan": "gold"}, ValueError, "'plan'.*'gold'.*handle_unknown='ignore'"),
+        ({"visits": np.nan}, ValueError, "'visits' has missing.*handle_unknown='ign"),
+        ({"height": np.inf}, ValueError, "'height' contains infinity: replace"),
+        ({"height": "tall"}, ValueError, "'height' has dtype .*cannot be read as num"),
+        ({"joined": "2024"}, ValueError, "'joined' has dtype .*when fitted. Convert"),
+    ],
+)
+def test_rows_that_cannot_be_read(fitted, table, change, error, message):
+    for verb in (fitted.transform, fitted.score_samples, fitted.partial_fit):
+        with pytest.raises(error, match=message):
+            verb(table.assign(**change))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"n_samples": 0}, ValueError, "n_samples must be an int of at least 1, got 0"),
+        ({"n_samples": 2.0}, ValueError, "n_samples must be an int.*got 2.0"),
+        ({"conditions": ["plan"]}, TypeError, r"conditions must be a dict.*\['plan'\]"),
+        ({"conditions": {"town": 1}}, ValueError, "'town'.*columns are: 'plan', 'reg"),
+        (
+            {"conditions": {"height": 180}},
+            ValueError,
+            "'height' is no categorical column.*Name it in categorical_features",
+        ),
+        ({"conditions": {"plan": "gold"}}, ValueError, "'gold'.*levels are .*'pro'"),
+        (
+            {"n_samples": 2, "conditions": {"plan": ["pro"]}},
+            ValueError,
+            "'plan' has 1 values for 2 rows. Pass one value, or one per row",
+        ),
+    ],
+)
+def test_requests_that_cannot_be_met(fitted, arguments, error, message):
+    with pytest.raises(error, match=message):
+        fitted.sample(**arguments)
+
+
+def test_codes_that_are_none(fitted):
+    for codes, message in [
+        (np.zeros((2, 3)), "codes have 3 columns.*n_components=2: pass what transform"),
+        ([[0.0, np.nan]], "codes contains NaN"),
+        ([0.0, 0.0], "Expected 2D array"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            fitted.inverse_transform(codes)
+
+
+def test_an_array_after_a_frame(table):
+    """By position, with scikit-learn's warning."""
+    numbers = table[["height", "weight", "visits"]]
+    model = autoencoder().fit(numbers)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        codes = model.transform(numbers.to_numpy())
+    np.testing.assert_allclose(codes, model.transform(numbers), rtol=1e-6)
