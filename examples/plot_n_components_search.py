@@ -68,5 +68,6 @@ scores = results.pivot_table(
 gain = scores["AutoencoderTransformer"] - scores["PCA"]
 print(gain.round(3).to_string())
 
-assert gain[2] > 0.02 and gain[4] > 0.0
+assert gain[2] > 0.01
+assert gain[4] > 0.01
 assert np.abs(gain[[8, 16]]).max() < 0.03
