@@ -169,7 +169,6 @@ def components():
         single = AutoencoderTransformer(k, random_state=0).fit(X_train)
         for name, model in zip(curves, (single, ordered, pca), strict=True):
             curves[name].append(keeps(model, X_train, X_test, k))
-    print(curves)
     figure, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
     styles = {"color": (VERMILION, BLUE, GREY), "marker": "so^", "ls": ("--", "-", ":")}
     for i, (name, curve) in enumerate(curves.items()):
