@@ -236,13 +236,8 @@ def games():
     """The three games on the moons."""
     table = two_moons()
     draws = {"real rows": table}
-    settings = {
-        "relativistic": {},
-        "minimax": {},
-        "wasserstein": {"n_critic_steps": 5, "learning_rate_init": 5e-4},
-    }
-    for loss, options in settings.items():
-        gan = GANSampler(loss=loss, random_state=0, **options).fit(table)
+    for loss in ("relativistic", "minimax", "wasserstein"):
+        gan = GANSampler(loss=loss, random_state=0).fit(table)
         title = f'loss="{loss}", coverage_ {gan.coverage_:.2f}'
         draws[title] = gan.sample(2_000, random_state=0)
     scatter(draws, "gan_loss")

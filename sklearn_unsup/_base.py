@@ -30,6 +30,7 @@ from ._frames import (
     explained_warm_start,
     from_polars,
     holds_objects,
+    refuse_empty,
     resolve_scaling,
     schema_of,
     to_polars,
@@ -217,6 +218,9 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _default_batch_size(self, n_rows):
         return default_batch_size(n_rows)
 
+    def _step_size(self):
+        return self.learning_rate_init
+
     def _n_epochs(self, n_rows):
         if self.max_iter != "auto":
             return self.max_iter
@@ -229,7 +233,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             "device": self.device_,
             "batch_size": self._batch_size(n_rows),
             "max_epochs": self._n_epochs(n_rows),
-            "lr": self.learning_rate_init,
+            "lr": self._step_size(),
             "optimizer__weight_decay": self.weight_decay,
             "n_iter_no_change": self.n_iter_no_change,
             "tol": self.tol,
@@ -243,7 +247,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Hand what may change between two warm fits on to the net that is kept."""
         net = self.net_
         options = {
-            "lr": self.learning_rate_init,
+            "lr": self._step_size(),
             "batch_size": self._batch_size(n_rows),
             "callbacks": self.callbacks,
             "optimizer__param_groups": self._param_groups(n_rows),
@@ -468,12 +472,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if isinstance(X, pd.DataFrame):
             check_feature_names(self, X, reset=reset)
             check_n_features(self, X, reset=reset)
-            if X.shape[0] == 0 or X.shape[1] == 0:
-                raise ValueError(
-                    f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} "
-                    f"feature(s) while a minimum of 1 is required by "
-                    f"{type(self).__name__}."
-                )
+            refuse_empty(X, type(self).__name__)
             return X
         return validate_data(
             self,

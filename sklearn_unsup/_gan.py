@@ -21,7 +21,13 @@ LOSSES = {
     "minimax": MinimaxLoss,
     "wasserstein": WassersteinLoss,
 }
-DEFAULT_PENALTY = {"relativistic": 1.0, "minimax": 1.0, "wasserstein": 10.0}
+# What "auto" means: weight of the gradient penalty, critic steps, step size. A
+# Wasserstein critic must be nearly optimal before the generator may move.
+AUTO = {
+    "relativistic": (1.0, 1, 2e-3),
+    "minimax": (1.0, 1, 2e-3),
+    "wasserstein": (10.0, 5, 5e-4),
+}
 SCORED_ROWS = 5_000  # that an energy distance is taken of, at most
 COVERED_ROWS = 2_000  # that coverage is measured on, at most
 MIN_COVERED_ROWS = 50
@@ -56,8 +62,8 @@ class GANSampler(BaseTableModel):
         Objective of the game. "relativistic" compares pairs of a real and a generated
         row [1]_, "minimax" is the first one, non-saturating [3]_, "wasserstein" needs
         several critic steps [4]_.
-    n_critic_steps : int, default=1
-        Steps of the critic for one of the generator.
+    n_critic_steps : int or "auto", default="auto"
+        Steps of the critic for one of the generator. "auto" is 1, for "wasserstein" 5.
     gradient_penalty : float or "auto", default="auto"
         Weight of the penalty on the critic's gradient: towards zero at real and
         generated rows, for "wasserstein" towards norm one between them. "auto" is 1,
@@ -80,9 +86,9 @@ class GANSampler(BaseTableModel):
         Epochs. "auto" sets gradient steps, from 1,500 for a small table to 5,000.
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about an eighth of the rows, from 32 to 256.
-    learning_rate_init : float, default=2e-3
+    learning_rate_init : float or "auto", default="auto"
         Step size of AdamW for both nets after warm-up; it decays to zero along half
-        a cosine.
+        a cosine. "auto" is 2e-3, for "wasserstein" 5e-4.
     weight_decay : float, default=0.0
         Decoupled weight decay of AdamW.
     early_stopping : bool, default=False
@@ -168,7 +174,14 @@ class GANSampler(BaseTableModel):
         **BaseTableModel._parameter_constraints,
         "critic_hidden_layer_sizes": ["array-like"],
         "loss": [StrOptions(set(LOSSES))],
-        "n_critic_steps": [Interval(numbers.Integral, 1, None, closed="left")],
+        "n_critic_steps": [
+            Interval(numbers.Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
+        "learning_rate_init": [
+            Interval(numbers.Real, 0, None, closed="neither"),
+            StrOptions({"auto"}),
+        ],
         "gradient_penalty": [
             Interval(numbers.Real, 0, None, closed="left"),
             StrOptions({"auto"}),
@@ -186,7 +199,7 @@ class GANSampler(BaseTableModel):
         activation="silu",
         critic_hidden_layer_sizes=(256, 256),
         loss="relativistic",
-        n_critic_steps=1,
+        n_critic_steps="auto",
         gradient_penalty="auto",
         numeric_scaling="auto",
         categorical_features="from_dtype",
@@ -194,7 +207,7 @@ class GANSampler(BaseTableModel):
         density_ratio="auto",
         max_iter="auto",
         batch_size="auto",
-        learning_rate_init=2e-3,
+        learning_rate_init="auto",
         weight_decay=0.0,
         early_stopping=False,
         validation_fraction=0.1,
@@ -275,9 +288,6 @@ class GANSampler(BaseTableModel):
                 "hidden_layer_sizes=() leaves the generator without a state: pass at "
                 "least one width, such as (128,)."
             )
-        penalty = self.gradient_penalty
-        if penalty == "auto":
-            penalty = DEFAULT_PENALTY[self.loss]
         options = self._net_options(len(rows), rng)
         optimizer = {
             "weight_decay": options.pop("optimizer__weight_decay"),
@@ -296,11 +306,19 @@ class GANSampler(BaseTableModel):
             critic__layout=layout,
             critic__hidden_layer_sizes=tuple(self.critic_hidden_layer_sizes),
             critic__hats=self.codec_.numeric_scaling == "quantile",
-            criterion__gradient_penalty=float(penalty),
-            n_critic_steps=int(self.n_critic_steps),
+            criterion__gradient_penalty=float(self._resolved("gradient_penalty", 0)),
+            n_critic_steps=int(self._resolved("n_critic_steps", 1)),
             n_warmup_steps=N_WARMUP_STEPS,
             **options,
         ).initialize()
+
+    def _resolved(self, parameter, place):
+        """A parameter, or what its "auto" means for the loss."""
+        value = getattr(self, parameter)
+        return AUTO[self.loss][place] if value == "auto" else value
+
+    def _step_size(self):
+        return self._resolved("learning_rate_init", 2)
 
     def _default_batch_size(self, n_rows):
         return int(np.clip(2 ** round(np.log2(n_rows / 8)), 32, 256))

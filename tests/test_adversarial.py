@@ -362,8 +362,11 @@ def test_encoder_loss_is_its_formula(layout):
         codes = model.encoder(torch.cat(parts, 1).float())
         torch.testing.assert_close(model.encode(x_num, x_cat), codes)
         regression = 0.5 * (model.encoder(fake) - noise).square().sum(1)
-        expected = regression - model.average.log_prob(codes, x_num, x_cat)
-    torch.testing.assert_close(loss.detach(), expected.mean())
+        log_prob = model.average.log_prob(codes, x_num, x_cat)
+    torch.testing.assert_close(loss.detach(), (regression - log_prob).mean())
+    weighted = model.encoder_loss(x_num, x_cat, generator(5), regression=0.25)
+    expected = (0.25 * regression - log_prob).mean()
+    torch.testing.assert_close(weighted.detach(), expected)
 
 
 def test_only_the_encoder_learns_from_its_loss():

@@ -454,6 +454,21 @@ def test_weight_of_the_penalty(loss, given, expected):
     assert model.net_.criterion_.gradient_penalty == expected
 
 
+@pytest.mark.parametrize(
+    ("loss", "given", "expected"),
+    [
+        ("relativistic", {}, (1, 2e-3)),
+        ("minimax", {}, (1, 2e-3)),
+        ("wasserstein", {}, (5, 5e-4)),
+        ("wasserstein", {"n_critic_steps": 2, "learning_rate_init": 0.1}, (2, 0.1)),
+    ],
+)
+def test_steps_of_each_loss(loss, given, expected):
+    model = GANSampler(loss=loss, max_iter=1, random_state=0, **given)
+    ignored(model.fit, corners(60)[0])
+    assert (model.net_.n_critic_steps, model.net_.lr) == expected
+
+
 def test_steps_and_batches_fit_the_table():
     """Batches of an eighth of the rows, 1,500 to 5,000 steps, whole epochs."""
     for n, size, steps in [(40, 32, 1_510), (4_000, 256, 2_500), (10**6, 256, 5_000)]:
@@ -658,8 +673,8 @@ def test_the_encoder_leaves_no_trace_in_the_game(monkeypatch):
     played = make_net().partial_fit(make_rows())
     loss = AdversarialModel.encoder_loss
 
-    def silent(self, *args):
-        return 0.0 * loss(self, *args)
+    def silent(self, *args, **options):
+        return 0.0 * loss(self, *args, **options)
 
     monkeypatch.setattr(AdversarialModel, "encoder_loss", silent)
     alone = make_net().partial_fit(make_rows())
