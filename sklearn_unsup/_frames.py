@@ -158,6 +158,15 @@ def float_chunks(X):
         yield np.asarray(X[start : start + step], dtype=np.float32)
 
 
+def refuse_empty(X: pd.DataFrame, name: str) -> None:
+    """Raise scikit-learn's error for a frame without rows or columns."""
+    if 0 in X.shape:
+        raise ValueError(
+            f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} feature(s) "
+            f"while a minimum of 1 is required by {name}."
+        )
+
+
 def holds_objects(X) -> bool:
     """Whether an array-like has cells that are no plain numbers."""
     return np.asarray(X).dtype.kind in "OUS" if not hasattr(X, "tocsr") else False
