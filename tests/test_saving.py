@@ -150,6 +150,13 @@ def test_what_is_learnt_while_training_is_saved(table):
     assert other.net_.lr_factor_ == fitted.net_.lr_factor_
 
 
+def test_loading_leaves_the_global_generators_alone(model, table):
+    data = pickle.dumps(quick(model).fit(table))
+    before = torch.get_rng_state()
+    pickle.loads(data)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_table_codec_comes_back(mixed_table):
     """Columns of every kind encode and decode as before, and names stay names."""
     odd = {
@@ -189,11 +196,12 @@ def test_a_table_codec_comes_back(mixed_table):
 # ------------------------------------------------------------------- skops
 
 
-@pytest.mark.parametrize("columns", ["mixed", "numbers"])
-def test_skops(model, table, columns, tmp_path):
-    """With the types that the guide lists, and without training rows."""
+@pytest.mark.parametrize("columns", ["mixed", "numbers", "holes"])
+def test_skops(model, table, mixed_table, columns, tmp_path):
+    """With the types that the guide lists, and no bytes that only pickle can read."""
     io = pytest.importorskip("skops.io", reason="needs the extra test")
-    table = table if columns == "mixed" else table[["height", "visits", "joined"]]
+    numbers = table[["height", "visits", "joined"]]
+    table = {"mixed": table, "numbers": numbers, "holes": mixed_table}[columns]
     ratio = {} if model is VAETransformer else {"density_ratio": None}
     fitted = quick(model, **ratio).fit(table)
     path = tmp_path / "model.skops"
