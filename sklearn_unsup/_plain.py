@@ -57,8 +57,9 @@ def array_of(plain):
         dtype = pd.CategoricalDtype(categories, plain["ordered"])
         return pd.Categorical.from_codes(values, dtype=dtype)
     if kind == "string":
-        missing = pd.NA if plain["nullable"] else np.nan
-        return pd.array(values, dtype=pd.StringDtype(plain["storage"], missing))
+        # The only kind that pandas 2 knows is nullable.
+        missing = {} if plain["nullable"] else {"na_value": np.nan}
+        return pd.array(values, dtype=pd.StringDtype(plain["storage"], **missing))
     if kind == "masked":
         return MASKED[values.dtype.kind](values, plain["gaps"])
     series = pd.Series(values, dtype=values.dtype)
