@@ -406,6 +406,15 @@ class MarginalMap:
             return np.zeros(self.n_knots, np.float32)
         return np.quantile(values, self.levels_).astype(np.float32)
 
+    def _places(self, values, knots, rng):
+        """Quantiles of values among the kept knots; of an atom's any one of its own."""
+        place = np.interp(values, knots, self.levels_)
+        first, last = (np.searchsorted(knots, values, s) for s in ("left", "right"))
+        atom = last - first > 1
+        drawn = first[atom] + rng.random(atom.sum()) * (last - first)[atom]
+        place[atom] = drawn / self.n_knots
+        return place
+
     def apply(self, x_num, x_cat, rng, *, ranked):
         """Calibrated copy of `x_num`: by the rows' own ranks, or by the kept map."""
         out = x_num.copy()
@@ -420,7 +429,7 @@ class MarginalMap:
                 if ranked:
                     place = random_ranks(part, rng)
                 else:
-                    place = np.interp(part, knots[cluster], self.levels_)
+                    place = self._places(part, knots[cluster], rng)
                 u[inside] = low + (high - low) * place
             out[present, column] = self.codec.encoded_quantile(column, u)
         return out
