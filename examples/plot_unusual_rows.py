@@ -49,7 +49,11 @@ for name, model in models.items():
     areas[name] = roc_auc_score(is_odd, unusual)
     RocCurveDisplay.from_predictions(is_odd, unusual, name=name, ax=ax)
     print(f"{name:23} {areas[name]:.3f}")
+ax.set(xlabel="share of the usual rows flagged", ylabel="share of the odd rows found")
 plt.show()
 
+# %%
+# A forest splits one column at a time and finds few. PCA sees how columns go together,
+# if only in straight lines, and finds most; the two autoencoders find more.
 assert areas["AutoencoderTransformer"] > areas["IsolationForest"] + 0.1
-assert areas["VAETransformer"] > areas["IsolationForest"] + 0.1
+assert areas["VAETransformer"] > areas["PCA"] > areas["IsolationForest"] + 0.1
