@@ -291,18 +291,25 @@ class AutoencoderTransformer(BaseTableModel):
         """Residual scales, and explained variances where components are ordered."""
         module = self.net_.module_.eval()
         index = torch.from_numpy(rng.permutation(len(rows))).to(self.device_)
-        self.n_components_ = module.n_components
-        if not module.bernoulli:
-            set_residual_scales(module, rows[index[:DENSITY_ROWS]][0])
-        self.explained_variance_ratio_ = None
+        ratios = None
         if self.ordered:
             ratios = explained_variance_ratios(module, rows[index[:VARIANCE_ROWS]][0])
-            if not isinstance(self.n_components, numbers.Integral):
-                enough = np.cumsum(ratios) >= self.n_components
-                self.n_components_ = int(enough.argmax()) + 1 if enough.any() else -1
-                if self.n_components_ < 0:
-                    self.n_components_ = len(ratios)
+        if not self._n_seen:  # later batches of a stream get codes of the same size
+            self.n_components_ = self._n_kept(module, ratios)
+        self.explained_variance_ratio_ = None
+        if ratios is not None:
             self.explained_variance_ratio_ = ratios[: self.n_components_]
+        if not module.bernoulli:
+            set_residual_scales(
+                module, rows[index[:DENSITY_ROWS]][0], self.n_components_, self._n_seen
+            )
+
+    def _n_kept(self, module, ratios):
+        """Components that explain the fraction that `n_components` asks for, or all."""
+        if isinstance(self.n_components, numbers.Integral):
+            return module.n_components
+        enough = np.cumsum(ratios) >= self.n_components
+        return int(enough.argmax()) + 1 if enough.any() else len(ratios)
 
 
 @torch.no_grad()
@@ -322,19 +329,25 @@ def start_at_pca(module, rows, bernoulli):
 
 
 @torch.no_grad()
-def set_residual_scales(module, rows):
-    """Log standard deviation of each number's residual over the rows."""
+def set_residual_scales(module, rows, n_kept, n_before):
+    """Log standard deviation of each number's residual over the rows.
+
+    Residuals are of codes cut to their first `n_kept` numbers. The present scales count
+    as those of `n_before` rows.
+    """
     x_num, x_cat = rows
-    total, count = torch.zeros_like(module.log_scale), 0.0
+    total = n_before * torch.exp(2 * module.log_scale)
+    count = torch.full_like(total, n_before)
     for part in chunks_of(len(x_num)):
         chunk = x_num[part], x_cat[part]
-        location = module.decode(module.encode(*chunk))[:, : x_num.shape[1]]
-        squares = (location - chunk[0]).square()
+        codes = module.encode(*chunk)
+        codes[:, n_kept:] = 0.0
+        squares = (module.decode(codes)[:, : x_num.shape[1]] - chunk[0]).square()
         present = presence(module.layout, chunk[1])
         present = torch.ones_like(squares) if present is None else present
         total += (squares * present).sum(0)
-        count = count + present.sum(0)
-    variance = total / torch.clamp(torch.as_tensor(count), min=1)
+        count += present.sum(0)
+    variance = torch.where(count > 0, total / count.clamp_min(1), 1.0)
     module.log_scale.copy_(0.5 * variance.clamp_min(1e-12).log())
     module.log_scale.clamp_(min=LOG_SCALE_MIN)
 

@@ -85,6 +85,11 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             The fitted estimator.
         """
         check_lists(self)
+        with freed_memory():
+            self._learn(X)
+        return self
+
+    def _learn(self, X):
         going_on = self.warm_start and hasattr(self, "net_")
         with explained_warm_start(going_on):
             X = self._check_table(X, reset=not going_on)
@@ -97,10 +102,9 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self._renew_net(len(train))
         else:
             self.net_ = self._build_net(train, rng)
-        with freed_memory(self.device_), self._usable_after_errors(rows, rng):
+        with self._usable_after_errors(rows, rng):
             self._train(train, valid)
             self._finish(X, rows, rng)
-        return self
 
     @fit_context
     def partial_fit(self, X, y=None):
@@ -122,6 +126,11 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             The fitted estimator, ready to transform and sample.
         """
         check_lists(self)
+        with freed_memory():
+            self._learn_more(X)
+        return self
+
+    def _learn_more(self, X):
         first = not hasattr(self, "net_")
         X = self._check_table(X, reset=first)
         if first:
@@ -131,14 +140,18 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         rows = self._upload(X, rng)
         if first:
             self.net_ = self._build_net(rows, rng)
-        with freed_memory(self.device_), self._usable_after_errors(rows, rng, first):
+        else:  # batches and weight decay follow the rows seen so far
+            n_rows = self._n_seen + len(rows)
+            self.net_.batch_size = self._batch_size(n_rows)
+            self.net_.optimizer__param_groups = self._param_groups(n_rows)
+            self.net_.renew_optimizers()
+        with self._usable_after_errors(rows, rng, first):
             self.net_.set_params(max_epochs=1, lr_floor=1.0)
             try:
                 self.net_.partial_fit(rows)
             finally:
                 self._read_history()
             self._finish_stream(rows, rng)
-        return self
 
     @contextmanager
     def _usable_after_errors(self, rows, rng, anew=True):
@@ -168,7 +181,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             seed = check_random_state(state).randint(2**31 - 1)
         rng = np.random.default_rng(seed)
         if not going_on:
-            self._stream_rng, self._sample_rng = rng.spawn(2)
+            self._stream_rng, self._sample_rng, self._density_rng = rng.spawn(3)
         return rng
 
     def _start(self, X, rng):
@@ -306,6 +319,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self._measure(rows, rng)
         if self._sampling_options()["density"] is None:
             self._sampler = None
+            self._n_seen += len(rows)
             return
         if self._reservoir is None and self._sampler is not None:
             # After a `fit`, which keeps no codes, its density stands for its rows.
@@ -321,7 +335,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _some_codes(self, rows, rng):
         index = torch.from_numpy(rng.permutation(len(rows))[:DENSITY_ROWS])
-        return self._codes_for_density(rows, index.to(self.device_))
+        return self._codes_for_density(rows, index.to(self.device_), rng)
 
     def _ready_sampler(self):
         if self._sampler is None:
@@ -333,7 +347,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 )
             sampler = TableSampler(density, None)
             try:
-                sampler.fit(self, None, self._reservoir, self._stream_rng)
+                sampler.fit(self, None, self._reservoir, self._density_rng)
             except BaseException:
                 self._sampler = None
                 raise
@@ -419,7 +433,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             seed = check_random_state(random_state).randint(2**31 - 1)
             rng = np.random.default_rng(seed)
         codes, fixed = self.codec_.encode_conditions(conditions, n_samples)
-        with freed_memory(self.device_):
+        with freed_memory():
             sampler = self._ready_sampler()
             x_num, x_cat = sampler.sample(self, int(n_samples), codes, rng)
         table = self.codec_.decode(x_num, x_cat, random_state=rng, fixed=fixed)
@@ -483,11 +497,12 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         )
 
     def _code_chunks(self, codes):
-        codes = torch.from_numpy(codes)
+        # A frame's own array may be read-only, which torch warns of.
+        codes = torch.from_numpy(np.require(codes, requirements="W"))
         for part in chunks_of(len(codes)):
             yield codes[part].to(self.device_)
 
-    def _codes_for_density(self, rows, index):
+    def _codes_for_density(self, rows, index, rng):
         """Codes of the indexed rows that the latent density is fitted to, an array."""
         parts = [self._encode_rows(rows[part][0]) for part in index.split(CHUNK_ROWS)]
         return torch.cat(parts).cpu().numpy()

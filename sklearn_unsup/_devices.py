@@ -27,10 +27,10 @@ def resolve_device(device):
 
 
 @contextmanager
-def freed_memory(device):
-    """Give cached memory of a GPU back once the work in the block is done."""
+def freed_memory():
+    """Give cached memory of GPUs back once the work in the block is done."""
     try:
         yield
     finally:
-        if str(device).startswith("cuda"):
+        if torch.cuda.is_initialized():
             torch.cuda.empty_cache()

@@ -363,5 +363,5 @@ class GANSampler(BaseTableModel):
                 "Train longer (max_iter), raise gradient_penalty, or lower "
                 "learning_rate_init.",
                 ConvergenceWarning,
-                stacklevel=6,
+                stacklevel=7,
             )

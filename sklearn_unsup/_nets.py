@@ -92,12 +92,12 @@ class TableNet(NeuralNet):
 
     def initialize(self):
         device = torch.device(self.device)
-        forked = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=forked):
-            torch.manual_seed(self.seed)
+        # Modules are made on the CPU and moved then: no other generator is concerned.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)
             super().initialize()
         self.generator_ = torch.Generator(device).manual_seed(self.seed)
-        self.step_, self.lr_factor_ = 0, 1.0
+        self.step_, self.lr_factor_, self.warmup_ = 0, 1.0, 0
         return self
 
     def get_default_callbacks(self):

@@ -25,6 +25,16 @@ CHUNK_ROWS = 16_384  # of a pass through a net
 MAX_CATEGORIES = 255  # of HistGradientBoosting's native categories
 
 
+def kish_size(weights):
+    """Rows of equal weight that would tell as much."""
+    return weights.sum() ** 2 / np.square(weights).sum()
+
+
+def distinct_size(weights):
+    """Rows that can be drawn before one of them is due twice."""
+    return weights.sum() / weights.max()
+
+
 class LatentDensity:
     """A density of codes, fitted after training (Ghosh et al. 2020).
 
@@ -91,6 +101,9 @@ class Proposals:
     rng : numpy.random.Generator
     """
 
+    # A row is drawn anew from its code each time: a code may come twice.
+    effective_size = staticmethod(kish_size)
+
     def __init__(self, source, n, given, rng):
         self.source, self.given = source, given
         self.codes = source._draw_codes(n, rng)
@@ -130,6 +143,8 @@ class RowProposals:
         Codes that columns of `x_cat` must have.
     rng : numpy.random.Generator
     """
+
+    effective_size = staticmethod(distinct_size)
 
     def __init__(self, rows, n, given, rng):
         device = next(rows.parameters()).device
@@ -230,8 +245,8 @@ class TableSampler:
 def draw_given(source, n, given, rng):
     """`n` rows whose categories are as given, by weighting proposals.
 
-    The pool grows until its effective size (Kish) is that of the request, or until it
-    has MAX_POOL proposals: a rare level costs time, never a failure.
+    The pool grows until its effective size is that of the request, or until it has
+    MAX_POOL proposals: a rare level costs time, never a failure.
     """
     if not given:
         return source._propose(n, {}, rng).draw(np.arange(n), rng)
@@ -240,7 +255,7 @@ def draw_given(source, n, given, rng):
         pools.append(source._propose(size, given, rng))
         log_weights = np.concatenate([pool.log_weights for pool in pools])
         weights = np.exp(log_weights - log_weights.max())
-        effective = weights.sum() ** 2 / np.square(weights).sum()
+        effective = pools[0].effective_size(weights)
         room = MAX_POOL - len(weights)
         if effective >= n or room <= 0:
             break
@@ -315,8 +330,8 @@ class DensityRatio:
         real = codec.to_matrix(*codec.encode(part))
         fake = codec.to_matrix(*draw(2 * len(real), {}, rng))
         cut_real, cut_fake = (3 * len(real)) // 4, (3 * len(fake)) // 4
-        if len(real) - cut_real < 20:  # nothing to judge on
-            return None
+        if isinstance(density_ratio, str) and len(real) - cut_real < 20:
+            return None  # nothing to judge on
         classifier = cls._classifier(density_ratio, codec, len(real), rng)
         rows = np.concatenate([real[:cut_real], fake[:cut_fake]])
         label = np.repeat([1, 0], [cut_real, cut_fake])
@@ -384,8 +399,9 @@ class MarginalMap:
         self.codec, self.n_knots = codec, n_knots
 
     def fit(self, x_num, x_cat):
-        """Keep quantiles of generated numbers."""
-        self.levels_ = (np.arange(self.n_knots) + 0.5) / self.n_knots
+        """Keep quantiles of generated numbers, the extremes among them."""
+        inner = (np.arange(self.n_knots) + 0.5) / self.n_knots
+        self.levels_ = np.concatenate([[0.0], inner, [1.0]])
         self.clusters_ = []
         for column in range(x_num.shape[1]):
             values = x_num[self._present(column, x_cat), column]
@@ -403,7 +419,7 @@ class MarginalMap:
 
     def _knots(self, values):
         if not len(values):
-            return np.zeros(self.n_knots, np.float32)
+            return np.zeros(len(self.levels_), np.float32)
         return np.quantile(values, self.levels_).astype(np.float32)
 
     def _places(self, values, knots, rng):
@@ -411,7 +427,8 @@ class MarginalMap:
         place = np.interp(values, knots, self.levels_)
         first, last = (np.searchsorted(knots, values, s) for s in ("left", "right"))
         atom = last - first > 1
-        drawn = first[atom] + rng.random(atom.sum()) * (last - first)[atom]
+        low, high = np.maximum(first - 1, 0), np.minimum(last - 1, self.n_knots)
+        drawn = low[atom] + rng.random(atom.sum()) * (high - low)[atom]
         place[atom] = drawn / self.n_knots
         return place
 
@@ -429,7 +446,12 @@ class MarginalMap:
                 if ranked:
                     place = random_ranks(part, rng)
                 else:
-                    place = self._places(part, knots[cluster], rng)
+                    # Only the outermost extremes are the column's own: at the end
+                    # of another cluster begins its gap.
+                    place = self._places(part, knots[cluster], rng).clip(
+                        self.levels_[1] if cluster else 0.0,
+                        self.levels_[-2] if cluster < len(borders) else 1.0,
+                    )
                 u[inside] = low + (high - low) * place
             out[present, column] = self.codec.encoded_quantile(column, u)
         return out

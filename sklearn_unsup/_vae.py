@@ -57,8 +57,8 @@ class VAETransformer(BaseTableModel):
         Where new rows come from. "autoregressive": columns one after another, each
         from its distribution given those before, which needs no code and makes no
         approximation; "latent": codes from `latent_density`, decoded. "auto" is
-        "autoregressive" but for pixels and very wide tables. With "latent" fitting
-        is faster.
+        "autoregressive" but for pixels, very wide tables and numbers that are scaled
+        neither by "quantile" nor by "standard". With "latent" fitting is faster.
     numeric_scaling : {"auto", "quantile", "standard", "minmax"} or None, \
             default="auto"
         Encoding of numbers. "auto" is "quantile", which makes each column normal. For
@@ -300,8 +300,14 @@ class VAETransformer(BaseTableModel):
     def _draws_codes(self):
         """Whether new rows come from codes, not from the autoregressive model."""
         if self.sampling == "auto":
-            return self._bernoulli or row_width(self.codec_.layout_) == 0
+            return not self._rows_fit or row_width(self.codec_.layout_) == 0
         return self.sampling == "latent"
+
+    @property
+    def _rows_fit(self):
+        """Whether numbers have the scale that the autoregressive model expects."""
+        standard = self.codec_.numeric_scaling in ("quantile", "standard")
+        return standard or self.codec_.layout_.n_numeric == 0
 
     def _default_steps(self, n_rows):
         return 3_000 if self._draws_codes else max(MIN_STEPS, self._row_steps(n_rows))
@@ -350,10 +356,10 @@ class VAETransformer(BaseTableModel):
         return {"density": self.latent_density, "density_ratio": density_ratio}
 
     @torch.no_grad()
-    def _codes_for_density(self, rows, index):
+    def _codes_for_density(self, rows, index, rng):
         """Posterior draws, which fill the space that the means leave thin."""
         module = self.net_.module_.eval()
-        noise = torch.Generator(index.device).manual_seed(self.net_.seed)
+        noise = torch.Generator(index.device).manual_seed(int(rng.integers(2**63)))
         parts = []
         for part in index.split(CHUNK_ROWS):
             mean, log_var = module.posterior(*rows[part][0])
@@ -372,7 +378,7 @@ class VAETransformer(BaseTableModel):
                 f"their rows. Lower beta (it is {self.beta}), train longer (max_iter), "
                 "or expect no dependence between the columns.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
 

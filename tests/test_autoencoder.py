@@ -633,3 +633,46 @@ def test_streams_learn_and_draw(correlated):
     rows = model.sample(500, random_state=0)
     error = (rows.mean(0) - X.mean(0)) / X.std(0)
     assert np.abs(error).max() < Z * np.sqrt(1 / 300 + 1 / 500)
+
+
+# ---------------------------------------------------- cut codes, and streams of them
+
+
+def residuals(model, X):
+    """Standard deviation of each encoded number about what its own code gives."""
+    z = model.codec_.encode(X)[0]
+    rebuilt = model.codec_.encode(model.inverse_transform(model.transform(X)))[0]
+    return np.sqrt(np.square(z - rebuilt).mean(0))
+
+
+def test_scales_are_those_of_the_code_that_is_kept(correlated):
+    X, _ = correlated
+    model = quick(0.6, ordered=True, max_iter=20).fit(X)
+    assert model.n_components_ < model.net_.module_.n_components
+    scales = model.net_.module_.log_scale.exp().numpy()
+    np.testing.assert_allclose(scales, residuals(model, X), rtol=0.02)
+
+
+def test_a_stream_keeps_the_size_of_its_first_code():
+    """However much of the variance later batches give to the first components."""
+    rng = np.random.default_rng(0)
+    model = quick(0.9, ordered=True)
+    for rank in (1, 4, 2):
+        axes = rng.normal(size=(rank, 4)) if rank < 4 else np.eye(4)
+        batch = rng.normal(size=(100, len(axes))) @ axes
+        model.partial_fit(batch + 0.01 * rng.normal(size=batch.shape))
+        width = model.transform(batch).shape[1]
+        assert width == model.n_components_
+        assert model.sample(5).shape == (5, 4)
+        if rank == 1:
+            first = width
+    assert width == first
+
+
+def test_one_more_row_hardly_moves_the_scales_of_a_stream():
+    model = quick(2, noise=0.0)
+    for _ in range(3):
+        model.partial_fit(IRIS)
+    before = model.score(IRIS)
+    model.partial_fit(IRIS[:1])
+    assert abs(model.score(IRIS) - before) < 0.5

@@ -22,6 +22,7 @@ from sklearn_unsup._sampling import (
     MarginalMap,
     Proposals,
     TableSampler,
+    distinct_size,
     draw_given,
     native_categories,
     random_ranks,
@@ -368,6 +369,8 @@ class NormalSource:
 
 
 class NormalRows:
+    effective_size = staticmethod(distinct_size)
+
     def __init__(self, source, n, given, rng):
         layout = source.codec_.layout_
         self.x_num = rng.normal(source.shift, size=(n, layout.n_numeric)).astype("f4")
@@ -644,6 +647,32 @@ def test_a_map_of_calibrated_rows_leaves_their_atoms(scaling):
     bound = dkw(20_000 * 0.7, 3_000 * 0.7) + 2 / 1_000
     for column in X:
         assert ecdf_distance(after[column].dropna(), X[column].dropna()) < bound
+
+
+def test_the_fixed_map_reaches_the_extremes():
+    """The largest of 20,000 rows are as rare among a few hundred, and as different."""
+    rng = rng_of()
+    X = rng.lognormal(size=(20_000, 1))
+    codec = TableCodec().fit(X)
+    rows, none = codec.encode(X)
+    marginals = MarginalMap(codec).fit(rows, none)
+    largest = np.argsort(X[:, 0])[-20:]
+    out = marginals.apply(rows[largest], none[largest], rng, ranked=False)
+    assert len(np.unique(out)) == 20
+    assert codec.decode(out, none[largest]).max() == X.max()
+
+
+def test_a_classifier_is_never_dropped():
+    """Only "auto" steps aside on few rows."""
+    X = rng_of().normal(size=(60, 1))
+    codec = TableCodec().fit(X)
+
+    def draw(n, given, rng):
+        return rng.normal(1.0, size=(n, 1)).astype("f4"), np.zeros((n, 0), np.int64)
+
+    classifier = LogisticRegression()
+    assert DensityRatio.fitted(classifier, codec, X, draw, rng_of()) is not None
+    assert DensityRatio.fitted("auto", codec, X, draw, rng_of()) is None
 
 
 @pytest.mark.parametrize("ranked", [True, False])

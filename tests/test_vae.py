@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 from scipy.special import logsumexp
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
@@ -535,6 +535,55 @@ def test_streams_can_be_sampled(sampling):
         rows = model.sample(2_000, random_state=0)
         distance = ks_distance(rows[column], lambda x, c=column: truth.cdf(c, x))
         assert distance < KOLMOGOROV / np.sqrt(effective(300, 2_000)) + 0.01
+
+
+def test_streams_outgrow_their_first_batch():
+    """Batches and decay follow the rows seen so far, as those of a fit would."""
+    X, _ = make_mixed_table(2_100, missing_rate=0, random_state=0)
+    X = X[["height", "weight", "visits"]]
+    model = VAETransformer(4, random_state=0).partial_fit(X[:100])
+    assert model.net_.batch_size == 16
+    first = [group["weight_decay"] for group in model.net_.optimizer_.param_groups]
+    model.partial_fit(X[100:])
+    fitted = VAETransformer(4, max_iter=1, random_state=0).fit(X)
+    assert model.net_.batch_size == fitted.net_.batch_size
+    groups = model.net_.optimizer_.param_groups
+    later = [group["weight_decay"] for group in groups]
+    expected = [g["weight_decay"] for g in fitted.net_.optimizer_.param_groups]
+    assert later == expected
+    assert max(later) < max(first)
+
+
+def test_looking_at_a_stream_does_not_change_it():
+    X, _ = make_mixed_table(400, random_state=0)
+    codes = []
+    for looked in (False, True):
+        model = VAETransformer(4, random_state=0).partial_fit(X[:200])
+        if looked:
+            model.sample(5)
+        codes.append(model.partial_fit(X[200:]).transform(X))
+    np.testing.assert_array_equal(*codes)
+
+
+def test_plain_numbers_are_drawn_from_codes():
+    """The autoregressive model is one of standard numbers."""
+    X = load_iris().data + 20
+    model = VAETransformer(2, numeric_scaling=None, max_iter=90, random_state=0).fit(X)
+    rows = model.sample(2_000, random_state=0)
+    spread = X.std(0)
+    assert (np.abs(rows.mean(0) - X.mean(0)) < 0.5 * spread).all()
+    assert model.net_.module_.rows is None
+    with pytest.raises(ValueError, match="sampling='autoregressive' needs numbers"):
+        model.set_params(sampling="autoregressive").fit(X)
+
+
+def test_rows_under_a_condition_are_no_twins():
+    X, _ = make_mixed_table(2_000, missing_rate=0, random_state=0)
+    X = X[["height", "weight", "plan", "region", "active"]]
+    model = VAETransformer(4, max_iter=3, random_state=0).fit(X)
+    rows = model.sample(2_000, conditions={"active": True}, random_state=0)
+    twins = X.duplicated().mean()
+    assert rows.duplicated().mean() < twins + 0.01
 
 
 @pytest.mark.parametrize(
