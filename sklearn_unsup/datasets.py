@@ -56,8 +56,8 @@ class _SpikedLaw:
         second_moment = (1 - self.p_zero) * _second_moment(self.law)
         return np.sqrt(second_moment - self.mean() ** 2)
 
-    def rvs(self, random_state):
-        values = self.law.rvs(random_state=random_state)
+    def rvs(self, size, random_state):
+        values = self.law.rvs(size=size, random_state=random_state)
         return np.where(random_state.random(values.shape) < self.p_zero, 0.0, values)
 
 
@@ -344,13 +344,15 @@ def make_mixed_table(n_samples=1000, *, missing_rate=0.1, random_state=None):
     weight_z = HEIGHT_WEIGHT_CORRELATION * height_z
     weight_z += np.sqrt(1 - HEIGHT_WEIGHT_CORRELATION**2) * noise
     laws = _numeric_laws(segment, plan)
-    days = laws["joined"].rvs(random_state=rng)
+    # with a size: of one row scipy would return a scalar
+    days = laws["joined"].rvs(size=n_samples, random_state=rng)
+    visits = laws["visits"].rvs(size=n_samples, random_state=rng)
     table = pd.DataFrame(
         {
             "height": HEIGHT_MEAN[segment] + HEIGHT_SD[segment] * height_z,
             "weight": WEIGHT_MEAN[segment] + WEIGHT_SD[segment] * weight_z,
-            "visits": laws["visits"].rvs(random_state=rng).astype(np.int64),
-            "spend": laws["spend"].rvs(random_state=rng),
+            "visits": visits.astype(np.int64),
+            "spend": laws["spend"].rvs(size=n_samples, random_state=rng),
             "joined": ORIGIN + pd.to_timedelta(days, unit="D"),
             "plan": pd.Categorical.from_codes(plan, PLANS),
             "region": pd.Series(REGIONS).take(region).reset_index(drop=True),

@@ -171,6 +171,13 @@ def test_nothing_missing_at_rate_zero():
     assert truth.probabilities("region").index.notna().all()
 
 
+def test_a_table_of_one_row():
+    table, _ = make_mixed_table(1, random_state=0)
+    assert table.shape == (1, 8)
+    larger, _ = make_mixed_table(2, random_state=0)
+    pd.testing.assert_series_equal(table.dtypes, larger.dtypes)
+
+
 @pytest.mark.parametrize(
     "make_seed",
     [lambda: 7, lambda: np.random.RandomState(7), lambda: np.random.default_rng(7)],
