@@ -14,6 +14,7 @@ from sklearn.ensemble import (
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.utils import Bunch
 
+from sklearn_unsup import VAETransformer
 from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.metrics import (
     SynthesisReport,
@@ -27,6 +28,7 @@ from sklearn_unsup.metrics import (
 from sklearn_unsup.metrics._closest import closeness
 from sklearn_unsup.metrics._frames import encode_tables
 from sklearn_unsup.metrics._signs import chance_of_none, find_signs, near_copies
+from sklearn_unsup.metrics._two_sample import fill_sparse_columns
 
 ALPHA = 1e-6  # chance that a correct measure would fail one comparison
 Z = stats.norm.isf(ALPHA / 2)
@@ -472,11 +474,26 @@ THREE = {"train": REAL, "test": REAL, "synthetic": REAL}
 @pytest.mark.parametrize(
     ("function", "arguments", "message"),
     [
-        (shape_score, {**TWO, "synthetic": REAL[["x"]]}, r"synthetic .*lacks \['k'\]"),
+        (
+            shape_score,
+            {**TWO, "synthetic": REAL[["x"]]},
+            r"synthetic .* real: it lacks \['k'\]$",
+        ),
+        (
+            shape_score,
+            {**TWO, "synthetic": REAL[["x"]].assign(z=1)},
+            r"lacks \['k'\], and real does not have its \['z'\]$",
+        ),
+        (
+            synthesis_report,
+            {**TWO, "synthetic": VAETransformer()},
+            r"synthetic must .*, got VAETransformer: pass rows, such as est.*\.sample",
+        ),
+        (shape_score, {**TWO, "real": "table"}, "real must be .* an array, got str$"),
         (
             trend_score,
             {**TWO, "synthetic": REAL.assign(z=1)},
-            r"does not have its \['z'\]",
+            r"as real: real does not have its \['z'\]$",
         ),
         (
             shape_score,
@@ -627,6 +644,36 @@ def test_report_leaves_out_what_cannot_be_computed():
     report = synthesis_report(rng.normal(size=(3, 1)), rng.normal(size=(9, 1)))
     assert report.scores.columns.tolist() == ["shape", "copies"]
     assert report.warnings == []
+
+
+@pytest.mark.parametrize("n_values", [0, 1])
+@pytest.mark.parametrize("target", ["plan", "weight"])
+def test_report_of_a_column_without_values(tables, n_values, target):
+    """It changes no prediction, also where it has a value outside of one fold only."""
+    kept = ["weight", "plan", "active"]
+    real, fresh, holdout = (table[kept] for table in tables)
+    empty = [table.assign(z=np.nan) for table in (real, fresh, holdout)]
+    empty[0].loc[: n_values - 1, "z"] = 1.0
+    assert two_sample_score(*empty[:2], random_state=0) == two_sample_score(
+        real, fresh, random_state=0
+    )
+    with_z, without = (
+        utility_scores(train, test, rows, target, random_state=0)
+        for train, rows, test in (empty, (real, fresh, holdout))
+    )
+    assert with_z == without
+    report = synthesis_report(
+        *empty[:2], holdout=empty[2], target=target, random_state=0
+    )
+    assert report.scores.notna().all(axis=None)
+
+
+def test_columns_that_boosting_could_use_are_not_filled():
+    X = np.full((60, 2), np.nan)
+    X[:19, 0] = X[:20, 1] = 1.0
+    filled = fill_sparse_columns(X)
+    assert not np.isnan(filled[:, 0]).any()
+    np.testing.assert_array_equal(filled[:, 1], X[:, 1])
 
 
 def test_report_as_text(tables):

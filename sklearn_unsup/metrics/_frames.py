@@ -75,6 +75,13 @@ def encode_tables(**tables):
 
 def as_frame(key, table):
     if not isinstance(table, pd.DataFrame):
+        given = type(table).__name__
+        if hasattr(table, "fit") or np.ndim(table) == 0:
+            hint = ": pass rows, such as estimator.sample(1000)"
+            raise ValueError(
+                f"{key} must be a DataFrame or an array, got {given}"
+                f"{hint if hasattr(table, 'fit') else ''}"
+            )
         table = np.asarray(table)
         if table.ndim != 2:
             raise ValueError(
@@ -109,9 +116,10 @@ def check_columns(frames, named):
         lacking = [name for name in expected if name not in frame.columns]
         extra = [name for name in frame.columns if name not in expected]
         if lacking or extra:
+            parts = [f"it lacks {lacking}"] if lacking else []
+            parts += [f"{first} does not have its {extra}"] if extra else []
             raise ValueError(
-                f"{key} must have the same columns as {first}: it lacks {lacking}, and "
-                f"{first} does not have its {extra}"
+                f"{key} must have the same columns as {first}: {', and '.join(parts)}"
             )
         checked[key] = frame
     return checked

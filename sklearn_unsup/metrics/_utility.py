@@ -9,7 +9,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.utils import Bunch, check_random_state
 
 from ._frames import encode_tables
-from ._two_sample import boosting_params
+from ._two_sample import boosting_params, fill_sparse_columns
 
 
 def utility_scores(train, test, synthetic, target, *, random_state=None):
@@ -127,10 +127,11 @@ def score_learnt(train, test, columns, position, seed, train_name, test_name):
         raise ValueError(
             f"the target {name!r} must vary in {test_name}, which it does not"
         )
+    X, X_test = train[:, others], test[:, others]
     if columns.categorical[position]:
-        return class_auc(train[:, others], y, test[:, others], y_test, params)
-    model = HistGradientBoostingRegressor(**params).fit(train[:, others], y)
-    return float(r2_score(y_test, model.predict(test[:, others])))
+        return class_auc(X, y, X_test, y_test, params)
+    model = HistGradientBoostingRegressor(**params).fit(fill_sparse_columns(X), y)
+    return float(r2_score(y_test, model.predict(X_test)))
 
 
 def class_auc(X, y, X_test, y_test, params):
@@ -139,7 +140,8 @@ def class_auc(X, y, X_test, y_test, params):
     learnt = np.isin(y, levels[counts >= 2])
     if (counts >= 2).sum() < 2:
         return 0.5
-    model = HistGradientBoostingClassifier(**params).fit(X[learnt], y[learnt])
+    model = HistGradientBoostingClassifier(**params)
+    model.fit(fill_sparse_columns(X[learnt]), y[learnt])
     wanted = np.unique(y_test)
     proba = np.zeros((len(y_test), len(wanted)))
     known = np.isin(model.classes_, wanted)
