@@ -1,10 +1,12 @@
 """Class balancing with generated rows, by imbalanced-learn's sampler contract."""
 
+from numbers import Integral
+
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
@@ -118,8 +120,10 @@ class GenerativeOverSampler(BaseOverSampler):
         Raises
         ------
         ValueError
-            If `y` holds numbers to be predicted instead of classes, or X is sparse.
+            If `y` holds numbers to be predicted instead of classes, or has missing
+            values, or X is sparse.
         """
+        check_consistent_length(X, y)
         _check_classes(y)
         return super().fit_resample(X, y)
 
@@ -162,7 +166,8 @@ class GenerativeOverSampler(BaseOverSampler):
         while target in table.columns:
             target += "_"
         fit_seed, draw_seed = self._draw_seeds()
-        self.generator_ = self._make_generator(table, target, fit_seed)
+        names = X.columns if isinstance(X, pd.DataFrame) else range(X.shape[1])
+        self.generator_ = self._make_generator(list(names), target, fit_seed)
         # the categories are those with rows: no other class can be asked for
         self.generator_.fit(table.assign(**{target: pd.Categorical(y)}))
         drawn = self.generator_.sample(
@@ -176,13 +181,21 @@ class GenerativeOverSampler(BaseOverSampler):
             return None, None
         return check_random_state(self.random_state).randint(2**31 - 1, size=2).tolist()
 
-    def _make_generator(self, table, target, seed):
-        """Return an unfitted clone, seeded, to which `target` is categorical."""
+    def _make_generator(self, names, target, seed):
+        """Return an unfitted clone, seeded, to which `target` is categorical.
+
+        `names` are those of the columns of X, as they were given.
+        """
         generator = self.generator
         if generator is None:
             from sklearn_unsup import VAETransformer
 
             generator = VAETransformer()
+        if isinstance(generator, type):
+            raise TypeError(
+                f"generator must be an instance, got the class {generator.__name__}: "
+                f"pass {generator.__name__}()"
+            )
         if not (hasattr(generator, "fit") and hasattr(generator, "sample")):
             raise TypeError(
                 "generator must have `fit` and `sample(n_samples, conditions=...)`, "
@@ -194,7 +207,7 @@ class GenerativeOverSampler(BaseOverSampler):
             generator.set_params(random_state=seed)
         listed = params.get("categorical_features", "from_dtype")
         if not isinstance(listed, str):
-            listed = _add_last_column(listed, target, table.shape[1])
+            listed = _add_last_column(listed, names, target)
             generator.set_params(categorical_features=listed)
         return generator
 
@@ -207,6 +220,13 @@ class GenerativeOverSampler(BaseOverSampler):
 
 
 def _check_classes(y):
+    if y is not None and not sparse.issparse(y):
+        missing = pd.isna(np.asarray(y, dtype=object))
+        if missing.any():
+            raise ValueError(
+                f"y has missing values, {missing.sum()} of {missing.size}: leave these "
+                "rows out, or make a missing value a class of its own"
+            )
     if type_of_target(y, input_name="y").startswith("continuous"):
         raise ValueError(
             "Unknown label type: y must hold classes, but it holds continuous numbers, "
@@ -230,11 +250,26 @@ def _as_frame(X):
     return frame
 
 
-def _add_last_column(listed, name, position):
-    """The categorical columns `listed` by name, position or mask, and one more."""
+def _add_last_column(listed, names, target):
+    """The categorical columns `listed` by name, position or mask, and one more.
+
+    What is not a string becomes a position in X, whose columns are `names`: the
+    generator has one column more, and strings in place of other names.
+    """
     listed = [] if listed is None else list(listed)
     if listed and isinstance(listed[0], bool | np.bool_):
         return [*listed, True]
-    if listed and isinstance(listed[0], str):
-        return [*listed, name]
-    return [*listed, position]
+    if listed and all(isinstance(name, str) for name in [*listed, *names]):
+        return [*listed, target]
+    n, positions = len(names), []
+    for item in listed:
+        found = [i for i, name in enumerate(names) if name == item]
+        if not found and isinstance(item, Integral) and -n <= item < n:
+            found = [int(item) % n]
+        if not found:
+            raise ValueError(
+                f"categorical_features of the generator names {item!r}, which is no "
+                f"column of X. The columns are {', '.join(map(repr, names[:20]))}"
+            )
+        positions += found
+    return [*positions, n]

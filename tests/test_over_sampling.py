@@ -204,12 +204,32 @@ def test_object_array():
         ("from_dtype", "from_dtype"),
         (None, [2]),
         ([0], [0, 2]),
+        ([-1], [1, 2]),  # the last column of X, not the class
+        (np.array([-2]), [0, 2]),
         (["b"], ["b", "class"]),
         (np.array([True, False]), [True, False, True]),
     ],
 )
 def test_listed_categories_gain_the_class(listed, expected):
     X = pd.DataFrame({"a": np.arange(25.0), "b": np.arange(25)})
+    y = np.r_[np.zeros(20, int), np.ones(5, int)]
+    sampler = make_sampler(generator=Jitter(categorical_features=listed))
+    sampler.fit_resample(X, y)
+    assert sampler.generator_.categorical_features == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "listed", "expected"),
+    [
+        ([2020, 2021], [2021], [1, 2]),
+        ([1, 0], [0], [1, 2]),  # a label goes before a position, as in the estimators
+        ([2020, 2021], [-1], [1, 2]),
+        ([("a", 1), ("b", 2)], [("b", 2)], [1, 2]),
+    ],
+)
+def test_listed_labels_that_are_no_strings(names, listed, expected):
+    X = pd.DataFrame(np.arange(50.0).reshape(25, 2))
+    X.columns = pd.Index(names, tupleize_cols=False)
     y = np.r_[np.zeros(20, int), np.ones(5, int)]
     sampler = make_sampler(generator=Jitter(categorical_features=listed))
     sampler.fit_resample(X, y)
@@ -271,6 +291,42 @@ ERRORS = {
         (np.zeros((20, 1)), np.arange(20) > 15),
         TypeError,
         "generator must have `fit` and `sample.*got LogisticRegression",
+    ),
+    "a class as generator": (
+        {"generator": Jitter},
+        (np.zeros((20, 1)), np.arange(20) > 15),
+        TypeError,
+        r"must be an instance, got the class Jitter: pass Jitter\(\)",
+    ),
+    "y with holes among strings": (
+        {},
+        (np.zeros((20, 1)), pd.Series(["a"] * 12 + ["b"] * 6 + [np.nan] * 2)),
+        ValueError,
+        "y has missing values, 2 of 20",
+    ),
+    "y with holes in an array": (
+        {},
+        (np.zeros((20, 1)), np.array(["a"] * 12 + ["b"] * 7 + [None], object)),
+        ValueError,
+        "y has missing values, 1 of 20",
+    ),
+    "y that is too short": (
+        {},
+        (np.zeros((20, 1)), np.linspace(0, 1, 19)),
+        ValueError,
+        "inconsistent numbers of samples",
+    ),
+    "position of the class": (
+        {"generator": Jitter(categorical_features=[1])},
+        (np.zeros((20, 1)), np.arange(20) > 15),
+        ValueError,
+        "names 1, which is no column of X. The columns are 0$",
+    ),
+    "position before the first": (
+        {"generator": Jitter(categorical_features=[-2])},
+        (np.zeros((20, 1)), np.arange(20) > 15),
+        ValueError,
+        "names -2, which is no column of X",
     ),
     "unknown class": (
         {"sampling_strategy": {"no such class": 9}},
