@@ -247,6 +247,23 @@ def test_without_matplotlib(monkeypatch, draw):
             "makes 6 pixels",
         ),
         (
+            lambda: ReconstructionDisplay.from_estimator(
+                identity(FRAME), FRAME, image_shape=(1, 2)
+            ),
+            ValueError,
+            "image_shape needs numeric columns only, but column 'b' has dtype",
+        ),
+        (
+            lambda: ReconstructionDisplay(FRAME, FRAME, image_shape=(1, 2)).plot(),
+            ValueError,
+            "image_shape needs numeric columns only",
+        ),
+        (
+            lambda: LatentSpaceDisplay.from_estimator(identity(FRAME), FRAME, "b"),
+            TypeError,
+            r"""got the string 'b': to colour by a column pass X\["b"\]""",
+        ),
+        (
             lambda: ReconstructionDisplay(X, X, image_shape=(4,)).plot(),
             ValueError,
             r"image_shape must be \(height, width\), or",
@@ -284,15 +301,23 @@ FRAME = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": list("xyx")})
             FRAME,
             FRAME[["a"]],
             {},
-            r"Missing in synthetic: \['b'\]; only in synth.*\[\]",
+            r"same columns; missing in synthetic: \['b'\]\.$",
         ),
         (
             FRAME[["a"]],
             FRAME,
             {},
-            r"Missing in synthetic: \[\]; only in synth.*\['b'\]",
+            r"same columns; only in synthetic: \['b'\]\.$",
         ),
-        (X, X[:, :3], {}, r"Missing in synthetic: \[3\]"),
+        (
+            FRAME,
+            FRAME.rename(columns={"b": "c"}),
+            {},
+            r"missing in synthetic: \['b'\], only in synthetic: \['c'\]",
+        ),
+        (FRAME, PCA(), {}, r"got PCA: pass rows, such as estimator.sample\(1000\)"),
+        (FRAME, FRAME, {"columns": "c"}, r"some of \['a', 'b'\], got \['c'\]"),
+        (X, X[:, :3], {}, r"missing in synthetic: \[3\]"),
         (FRAME, FRAME[:0], {}, r"synthetic is empty: its shape is \(0, 2\)"),
         (FRAME, FRAME.assign(a="1"), {}, "Column 'a' holds values of dtype float64 in"),
         (FRAME[["a", "a"]], FRAME[["a"]], {}, "real has several columns .* 'a'"),
@@ -666,6 +691,25 @@ def test_reconstruction_of_categories(pyplot):
     assert display.ax_.get_title() == "k: 70% kept"
     for labels in (display.ax_.get_xticklabels(), display.ax_.get_yticklabels()):
         assert [label.get_text() for label in labels] == ["a", "b", "missing"]
+
+
+@pytest.mark.parametrize("index", [[4, 1, 7, 0], list("aabb")])
+@pytest.mark.parametrize("keeps_index", [False, True])
+def test_rows_of_reconstructions_go_by_position(pyplot, index, keeps_index):
+    before = pd.DataFrame(
+        {"k": ["a", "b", None, "a"], "x": [1.0, 2.0, 3.0, np.nan]}, index
+    )
+    inverse = None if keeps_index else lambda rows: rows.reset_index(drop=True)
+    display = ReconstructionDisplay.from_estimator(identity(before, inverse), before)
+    assert display.ax_.get_title() == "k: 100% kept"
+    assert display.axes_[0, 1].get_title() == "x: r = 1.00"
+
+
+def test_a_single_column_by_its_name(pyplot):
+    display = ReconstructionDisplay(FRAME, FRAME).plot(columns="b")
+    assert list(display.panels_) == ["b"]
+    display = TableComparisonDisplay.from_tables(FRAME, FRAME, columns="b")
+    assert list(display.shares) == ["b"]
 
 
 def test_reconstruction_of_many_levels(pyplot):

@@ -11,6 +11,11 @@ def as_table(X, columns=None):
     """DataFrame of a frame, array or sparse matrix; the same object for a frame."""
     if isinstance(X, pd.DataFrame):
         return X
+    if hasattr(X, "fit"):
+        raise ValueError(
+            f"Expected a table with rows and columns, got {type(X).__name__}: pass "
+            "rows, such as estimator.sample(1000)."
+        )
     X = X.toarray() if hasattr(X, "toarray") else np.asarray(X)
     if X.ndim != 2:
         raise ValueError(

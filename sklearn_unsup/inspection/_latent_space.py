@@ -138,6 +138,11 @@ class LatentSpaceDisplay:
             )
         check_is_fitted(estimator)
         X = X if hasattr(X, "shape") else np.asarray(X)
+        if isinstance(y, str):
+            raise TypeError(
+                f"y must hold a value for each row, got the string {y!r}: to colour by "
+                f'a column pass X["{y}"].'
+            )
         check_consistent_length(X, y)
         y = None if y is None else as_column(y)
         name = None if y is None else y.name

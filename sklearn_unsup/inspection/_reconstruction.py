@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from pandas.api import types
 from sklearn.utils.validation import check_is_fitted
 
 from ._columns import as_table, kind_of, main_positions, to_floats, to_objects
@@ -104,7 +105,7 @@ class ReconstructionDisplay:
             channels.
         n_images : int, default=10
             Show the first so many rows as images.
-        columns : list or None, default=None
+        columns : str, list or None, default=None
             Names of the columns to show, of an array their positions. None for all, or
             for the first 20 of a wide table.
         ax : matplotlib Axes, default=None
@@ -132,7 +133,7 @@ class ReconstructionDisplay:
         check_is_fitted(estimator)
         X = X if hasattr(X, "shape") else np.asarray(X)
         if image_shape is not None:
-            check_image_shape(image_shape, X.shape[1])
+            check_image_shape(image_shape, X)
             X = X[:n_images]
         display = cls(
             X,
@@ -150,7 +151,7 @@ class ReconstructionDisplay:
             Where to draw; its place is divided. None for a new figure.
         n_images : int, default=10
             Show the first so many rows as images.
-        columns : list or None, default=None
+        columns : str, list or None, default=None
             Names of the columns to show, of an array their positions. None for all, or
             for the first 20 of a wide table.
         cmap : str or Colormap, default="gray"
@@ -174,7 +175,7 @@ class ReconstructionDisplay:
 
     def _draw_images(self, ax, n_images, cmap):
         rows = [as_table(X) for X in (self.original, self.reconstruction)]
-        check_image_shape(self.image_shape, rows[0].shape[1])
+        check_image_shape(self.image_shape, rows[0])
         before, after = (
             table[:n_images].to_numpy(dtype=float).reshape(-1, *self.image_shape)
             for table in rows
@@ -206,6 +207,8 @@ class ReconstructionDisplay:
     def _draw_columns(self, ax, columns):
         before = as_table(self.original)
         after = as_table(self.reconstruction, columns=before.columns)
+        # rows belong together by position, whatever their labels
+        after = after.set_axis(before.index)
         names = check_columns(before, columns)
         n_rows, n_cols = grid_shape(len(names), 4)
         self.figure_, grid = open_grid(
@@ -259,7 +262,7 @@ def draw_numbers(ax, before, after):
 def draw_categories(ax, before, after):
     """Shares of each level's rows by their level after, one column per level."""
     before, after = to_objects(before), to_objects(after)
-    kept = (before == after) | (before.isna() & after.isna().to_numpy())
+    kept = (before == after) | (before.isna() & after.isna())
     counts = before.value_counts()
     levels = [counts.index[i] for i in main_positions(counts, MAX_LEVELS)]
     labels = elide_all(levels, 12)
@@ -290,24 +293,31 @@ def code_levels(column, levels):
     return codes
 
 
-def check_image_shape(image_shape, n_features):
+def check_image_shape(image_shape, X):
     shape = tuple(image_shape)
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (3, 4)):
         raise ValueError(
             "image_shape must be (height, width), or (height, width, channels) with 3 "
             f"or 4 channels, got {image_shape!r}."
         )
-    if np.prod(shape) != n_features:
+    if np.prod(shape) != X.shape[1]:
         raise ValueError(
             f"image_shape={image_shape!r} makes {np.prod(shape)} pixels of a row, but "
-            f"X has {n_features} columns."
+            f"X has {X.shape[1]} columns."
         )
+    for name, column in as_table(X).infer_objects().items():
+        if not types.is_numeric_dtype(column.dtype):
+            raise ValueError(
+                f"image_shape needs numeric columns only, but column {name!r} has "
+                f"dtype {column.dtype}."
+            )
 
 
 def check_columns(table, columns):
     """Names of the columns to show."""
     if columns is None:
         return list(table.columns[:MAX_PANELS])
+    columns = [columns] if isinstance(columns, str) else columns
     unknown = [name for name in columns if name not in table.columns]
     if unknown or len(columns) == 0:
         raise ValueError(

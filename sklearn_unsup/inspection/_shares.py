@@ -19,9 +19,10 @@ def check_pair(real, synthetic):
     missing = [name for name in real.columns if name not in synthetic.columns]
     extra = [name for name in synthetic.columns if name not in real.columns]
     if missing or extra:
+        parts = [f"missing in synthetic: {missing}"] if missing else []
+        parts += [f"only in synthetic: {extra}"] if extra else []
         raise ValueError(
-            "real and synthetic must have the same columns. "
-            f"Missing in synthetic: {missing}; only in synthetic: {extra}."
+            f"real and synthetic must have the same columns; {', '.join(parts)}."
         )
     for name in real.columns:
         kinds = kind_of(real[name]), kind_of(synthetic[name])

@@ -107,7 +107,7 @@ class TableComparisonDisplay:
         ----------
         real, synthetic : DataFrame or array-like of shape (n_rows, n_columns)
             Tables with the same columns; their numbers of rows may differ.
-        columns : list or None, default=None
+        columns : str, list or None, default=None
             Names of the columns to compare, of arrays their positions. None for all, or
             for the 20 of a wide table that differ most (total variation).
         n_bins : int, default=30
@@ -137,6 +137,7 @@ class TableComparisonDisplay:
         check_count("max_levels", max_levels, 2)
         real, synthetic = as_table(real), as_table(synthetic)
         check_pair(real, synthetic)
+        columns = [columns] if isinstance(columns, str) else columns
         names = list(real.columns) if columns is None else list(columns)
         unknown = [name for name in names if name not in real.columns]
         if unknown or not names:
