@@ -268,6 +268,12 @@ class VAETransformer(BaseTableModel):
         layout = self.codec_.layout_
         if self.loss == "binary_crossentropy":
             check_unit_interval(rows.x_num)
+        if self.sampling == "autoregressive" and not self._rows_fit:
+            raise ValueError(
+                "sampling='autoregressive' needs numbers of mean 0 and variance 1, got "
+                f"numeric_scaling={self.codec_.numeric_scaling!r}: pass 'quantile' or "
+                "'standard', or sampling='latent'."
+            )
         net = TableNet(
             VariationalAutoencoder,
             NegativeELBO,
