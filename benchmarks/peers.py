@@ -7,8 +7,9 @@ is used as its documentation shows, with its defaults. Every fit has a process o
 own, on one thread. Generators learn 80 % of a table and draw as many rows; scores are
 those of `sklearn_unsup.metrics` (c2st is best at .5, dcr_excess at 0). Reducers take
 the bundled digits to 16 numbers; explained variance, of held-out rows, only where there
-is a way back, and 1-NN accuracy. Memory is the peak above that of the imported
-libraries and the data.
+is a way back, and 1-NN accuracy. PyOD divides by the standard deviation of pixels that
+are constant in training: one stray grey then outweighs all the others. Memory is the
+peak above that of the imported libraries and the data.
 """
 
 import argparse
@@ -105,7 +106,7 @@ def mlp_regressor(X, seed):
     """X to X through a narrow layer, whose activations are read off by hand."""
     from sklearn.neural_network import MLPRegressor
 
-    mlp = MLPRegressor((N_COMPONENTS,), activation="relu", random_state=seed).fit(X, X)
+    mlp = MLPRegressor(hidden_layer_sizes=(N_COMPONENTS,), random_state=seed).fit(X, X)
 
     def codes(X):
         return np.maximum(X @ mlp.coefs_[0] + mlp.intercepts_[0], 0)
@@ -141,12 +142,42 @@ def pyod_autoencoder(X, seed):
     return codes, back
 
 
+def pythae_autoencoder(X, seed):
+    """Tensors only; it writes checkpoints to a folder, asked or not."""
+    import logging
+    import tempfile
+
+    import torch
+    from pythae.models import AE, AEConfig
+    from pythae.pipelines import TrainingPipeline
+    from pythae.trainers import BaseTrainerConfig
+
+    torch.manual_seed(seed)
+    logging.disable(logging.INFO)
+    model = AE(AEConfig(input_dim=(X.shape[1],), latent_dim=N_COMPONENTS))
+    with tempfile.TemporaryDirectory() as folder:
+        config = BaseTrainerConfig(output_dir=folder, seed=seed, no_cuda=True)
+        TrainingPipeline(model, config)(X)
+    model.eval()
+
+    @torch.inference_mode()
+    def codes(X):
+        return model.embed(torch.as_tensor(X)).numpy()
+
+    @torch.inference_mode()
+    def back(Z):
+        return model.decoder(torch.as_tensor(Z))["reconstruction"].numpy()
+
+    return codes, back
+
+
 REDUCERS = {
     "AutoencoderTransformer": ("sklearn_unsup", our_autoencoder),
     "VAETransformer": ("sklearn_unsup", our_vae_codes),
     "PCA (scikit-learn)": ("sklearn", pca),
     "MLPRegressor (scikit-learn)": ("sklearn", mlp_regressor),
     "AutoEncoder (pyod)": ("pyod", pyod_autoencoder),
+    "AE (pythae)": ("pythae", pythae_autoencoder),
     "UMAP (umap-learn)": ("umap", umap),
 }
 
@@ -247,7 +278,7 @@ def measure_reducer(name, path, seed):
     variance = np.nan
     if back is not None:
         left = np.square(test - back(encode(test))).sum()
-        variance = 1 - left / np.square(test - train.mean(0)).sum()
+        variance = float(1 - left / np.square(test - train.mean(0)).sum())
     nearest = KNeighborsClassifier(1).fit(encode(train), y_train)
     return {
         "fit s": fitted - start,
