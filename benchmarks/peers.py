@@ -1,6 +1,7 @@
 """Other packages beside ours on the same rows: seconds, memory and what they are worth.
 
     OMP_NUM_THREADS=1 python benchmarks/peers.py [--table file.parquet] [--repeats 3]
+    python benchmarks/peers.py --only VAETransformer "VAE (pyod)" --kinds reducers
 
 A peer that is not installed is left out: none is a dependency of this package, and each
 is used as its documentation shows, with its defaults. Every fit has a process of its
@@ -14,9 +15,6 @@ peak above that of the imported libraries and the data.
 
 import argparse
 import json
-import subprocess
-import sys
-import threading
 import time
 import warnings
 from importlib.util import find_spec
@@ -24,10 +22,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
+from _memory import PeakMemory, in_own_process
 
 N_COMPONENTS = 16
-MIB = 2**20
 
 # ----------------------------------------------------------------------- generators
 # Each takes (table, seed) and returns a function of the number of rows.
@@ -122,19 +119,32 @@ def umap(X, seed):
 
 def pyod_autoencoder(X, seed):
     """Scores rows; the codes have no method and are read off its network."""
-    import torch
     from pyod.models.auto_encoder import AutoEncoder
 
     form = {"hidden_neuron_list": [64, N_COMPONENTS], "verbose": 0}
     model = AutoEncoder(random_state=seed, **form).fit(X)
+    return _ways_of_pyod(model, model.model.encoder)
+
+
+def pyod_vae(X, seed):
+    """The same; by default, a capacity of 0, the divergence is left out of its loss."""
+    from pyod.models.vae import VAE
+
+    model = VAE(latent_dim=N_COMPONENTS, random_state=seed, verbose=0).fit(X)
+    return _ways_of_pyod(model, lambda rows: model.model.encode(rows)[0])
+
+
+def _ways_of_pyod(model, encoder):
+    import torch
+
+    model.model.eval()
 
     def through(part, rows):
         with torch.inference_mode():
             return part(torch.as_tensor(np.asarray(rows), dtype=torch.float32)).numpy()
 
     def codes(X):
-        model.model.eval()
-        return through(model.model.encoder, (X - model.X_mean) / (model.X_std + 1e-8))
+        return through(encoder, (X - model.X_mean) / (model.X_std + 1e-8))
 
     def back(Z):
         return through(model.model.decoder, Z) * (model.X_std + 1e-8) + model.X_mean
@@ -177,32 +187,12 @@ REDUCERS = {
     "PCA (scikit-learn)": ("sklearn", pca),
     "MLPRegressor (scikit-learn)": ("sklearn", mlp_regressor),
     "AutoEncoder (pyod)": ("pyod", pyod_autoencoder),
+    "VAE (pyod)": ("pyod", pyod_vae),
     "AE (pythae)": ("pythae", pythae_autoencoder),
     "UMAP (umap-learn)": ("umap", umap),
 }
 
 # ---------------------------------------------------------------------- measurement
-
-
-class PeakMemory:
-    """MiB above what the process held at the start, looked up every 20 ms."""
-
-    def __enter__(self):
-        self.process, self.running = psutil.Process(), True
-        self.start = self.peak = self.process.memory_info().rss
-        self.thread = threading.Thread(target=self._watch)
-        self.thread.start()
-        return self
-
-    def _watch(self):
-        while self.running:
-            self.peak = max(self.peak, self.process.memory_info().rss)
-            time.sleep(0.02)
-
-    def __exit__(self, *error):
-        self.running = False
-        self.thread.join()
-        self.mib = (self.peak - self.start) / MIB
 
 
 def load_table(path):
@@ -294,14 +284,9 @@ MEASURES = {
 }
 
 
-def in_own_process(args, kind, name, seed):
-    command = [sys.executable, "-W", "ignore", __file__, "--one", kind, name, str(seed)]
-    if args.table:
-        command += ["--table", args.table]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{name} failed:\n{done.stderr[-2_000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+def run(args, kind, name, seed):
+    table = ["--table", args.table] if args.table else []
+    return in_own_process(__file__, "--one", kind, name, seed, *table)
 
 
 def main():
@@ -309,6 +294,15 @@ def main():
     parser.add_argument("--table", help="parquet file; default: a generated table")
     parser.add_argument("--repeats", type=int, default=3, help="seeds; default: 3")
     parser.add_argument("--kinds", nargs="+", default=list(MEASURES), choices=MEASURES)
+    names = dict.fromkeys([*GENERATORS, *REDUCERS])
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=names,
+        choices=names,
+        metavar="NAME",
+        help=f"of {', '.join(names)}",
+    )
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -320,7 +314,9 @@ def main():
         print(json.dumps(MEASURES[kind][1](name, args.table, int(seed))))
         return
     for kind in args.kinds:
-        peers = MEASURES[kind][0]
+        peers = {k: peer for k, peer in MEASURES[kind][0].items() if k in args.only}
+        if not peers:
+            continue
         title = Path(args.table).stem if args.table and kind == "generators" else ""
         print(f"\n{kind} {title}: medians of {args.repeats} seeds")
         header = None
@@ -328,14 +324,11 @@ def main():
             if find_spec(module) is None:
                 print(f"{name:28} not installed")
                 continue
-            # One after another: what shares two cores measures the others.
-            runs = [
-                in_own_process(args, kind, name, seed) for seed in range(args.repeats)
-            ]
+            runs = [run(args, kind, name, seed) for seed in range(args.repeats)]
             if header is None:
                 header = list(runs[0])
                 print(f"{'':28}" + "".join(f"{column:>11}" for column in header))
-            medians = np.median([[run[c] for c in header] for run in runs], axis=0)
+            medians = np.median([[r[c] for c in header] for r in runs], axis=0)
             print(f"{name:28}" + "".join(f"{m:11.3f}" for m in medians), flush=True)
 
 
