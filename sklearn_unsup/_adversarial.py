@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._distributions import gumbel, presence, softcap
+from ._distributions import one_hot_block, presence, softcap
 from ._layout import TableLayout
 from ._modules import ResidualMLP, TableInput
+from ._noise import gumbel, normal
 from ._rows import N_HATS, number_features
 
 TEMPERATURE = 0.5  # of the relaxed categories that gradients flow through
@@ -85,7 +86,7 @@ class Generator(nn.Module):
         blocks = torch.cat(blocks, 1) if blocks else state[:, :0]
         if self.numbers is None:
             return state[:, :0], blocks
-        x_num = self.numbers(F.silu(state))
+        x_num = self.numbers(F.silu(state)).float()
         there = [
             blocks[:, self.layout.offsets[mask]] if mask >= 0 else None
             for mask in self.layout.masks
@@ -132,7 +133,7 @@ class Generator(nn.Module):
         def true(column, logits):
             codes = x_cat[:, column]
             total.append(-F.cross_entropy(logits, codes, reduction="none"))
-            return F.one_hot(codes, logits.shape[1]).float()
+            return one_hot_block(codes, logits.shape[1])
 
         numbers, _ = self.walk(noise, true)
         present = presence(self.layout, x_cat)
@@ -151,7 +152,7 @@ class Generator(nn.Module):
         rows follow the conditional distribution (likelihood weighting).
         """
         device = generator.device
-        noise = torch.randn(n, self.n_components, generator=generator, device=device)
+        noise = normal((n, self.n_components), generator, device)
         log_weights, codes = torch.zeros(n, device=device), []
 
         def draw(column, logits):
@@ -160,7 +161,7 @@ class Generator(nn.Module):
                 log_weights.add_(logits.log_softmax(1)[:, given[column]])
             else:
                 codes.append((logits + gumbel(logits, generator)).argmax(1))
-            return F.one_hot(codes[-1], logits.shape[1]).float()
+            return one_hot_block(codes[-1], logits.shape[1])
 
         x_num, _ = self.walk(noise, draw)
         return x_num, self._stack(codes, noise), log_weights
@@ -173,7 +174,7 @@ class Generator(nn.Module):
 
 def hard_block(scores: Tensor) -> Tensor:
     """One-hot of the highest score, shape (n, cardinality), without gradient."""
-    return F.one_hot(scores.argmax(1), scores.shape[1]).float()
+    return one_hot_block(scores.argmax(1), scores.shape[1])
 
 
 class AdversarialModel(nn.Module):
@@ -212,13 +213,13 @@ class AdversarialModel(nn.Module):
         return self.encoder(self.table(x_num, x_cat))
 
     @torch.no_grad()
-    def follow(self, decay: float):
+    def follow(self, decay: float | Tensor):
         """Move the average towards the generator."""
-        torch._foreach_lerp_(
-            list(self.average.parameters()),
-            list(self.generator.parameters()),
-            1.0 - decay,
-        )
+        average = list(self.average.parameters())
+        weight = 1.0 - decay
+        if isinstance(weight, Tensor):
+            weight = [weight] * len(average)
+        torch._foreach_lerp_(average, list(self.generator.parameters()), weight)
 
     def encoder_loss(
         self, x_num: Tensor, x_cat: Tensor, generator=None, regression: float = 1.0
@@ -230,7 +231,7 @@ class AdversarialModel(nn.Module):
         """
         shape = len(x_num), self.n_components
         with torch.no_grad():
-            noise = torch.randn(shape, generator=generator, device=x_num.device)
+            noise = normal(shape, generator, x_num.device)
             fake = torch.cat(self.average(noise, generator), 1)
         errors = 0.5 * (self.encoder(fake) - noise).square().sum(1)
         codes = self.encode(x_num, x_cat)
@@ -273,7 +274,7 @@ class Critic(nn.Module):
     def forward(self, x_num: Tensor, blocks: Tensor) -> Tensor:
         """Scores (n,) of numbers and one-hot blocks."""
         numbers = number_features(x_num).flatten(1) if self.hats else x_num
-        return self.scores(torch.cat([numbers, blocks], 1))[:, 0]
+        return self.scores(torch.cat([numbers, blocks], 1))[:, 0].float()
 
 
 def average_decay(step: int, decay: float) -> float:

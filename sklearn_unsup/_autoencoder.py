@@ -230,7 +230,7 @@ class AutoencoderTransformer(BaseTableModel):
         rows = self._upload(self._check_table(X, reset=False))
         scores = []
         for part in chunks_of(len(rows)):
-            chunk = rows[part][0]
+            chunk = rows.take(part)
             distribution = self._distribution(self._encode_rows(chunk))
             scores.append(distribution.log_prob(*chunk))
         return torch.cat(scores).cpu().numpy().astype(np.float64)
@@ -290,10 +290,10 @@ class AutoencoderTransformer(BaseTableModel):
     def _measure(self, rows, rng):
         """Residual scales, and explained variances where components are ordered."""
         module = self.net_.module_.eval()
-        index = torch.from_numpy(rng.permutation(len(rows))).to(self.device_)
+        index = torch.from_numpy(rng.permutation(len(rows)))
         ratios = None
         if self.ordered:
-            ratios = explained_variance_ratios(module, rows[index[:VARIANCE_ROWS]][0])
+            ratios = explained_variance_ratios(module, rows.take(index[:VARIANCE_ROWS]))
         if not self._n_seen:  # later batches of a stream get codes of the same size
             self.n_components_ = self._n_kept(module, ratios)
         self.explained_variance_ratio_ = None
@@ -301,7 +301,10 @@ class AutoencoderTransformer(BaseTableModel):
             self.explained_variance_ratio_ = ratios[: self.n_components_]
         if not module.bernoulli:
             set_residual_scales(
-                module, rows[index[:DENSITY_ROWS]][0], self.n_components_, self._n_seen
+                module,
+                rows.take(index[:DENSITY_ROWS]),
+                self.n_components_,
+                self._n_seen,
             )
 
     def _n_kept(self, module, ratios):
@@ -316,7 +319,7 @@ class AutoencoderTransformer(BaseTableModel):
 def start_at_pca(module, rows, bernoulli):
     """Make the linear paths the principal axes of (a part of) the encoded rows."""
     step = max(1, len(rows) // DENSITY_ROWS)
-    x = module.table(rows.x_num[::step], rows.x_cat[::step])
+    x = module.table(*rows.take(slice(None, None, step)))
     mean, axes = principal_axes(x, module.n_components)
     module.encoder.start_at(axes, -axes @ mean)
     if bernoulli:

@@ -19,9 +19,10 @@ from skorch.helper import predefined_split
 
 from ._batches import (
     CHUNK_ROWS,
-    Rows,
+    Atoms,
     chunks_of,
     default_batch_size,
+    place_rows,
     stack_rows,
     steps_per_epoch,
 )
@@ -196,18 +197,17 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ).fit(X)
 
     def _upload(self, X, rng=None):
-        """Encoded rows on the device."""
-        x_num, x_cat = self.codec_.encode(X, random_state=rng)
-
-        def redraw():
-            return torch.from_numpy(self.codec_.encode(X, rng)[0]).to(self.device_)
-
-        random_points = rng is not None and self.codec_.numeric_scaling == "quantile"
-        return Rows(
-            torch.from_numpy(x_num).to(self.device_),
-            torch.from_numpy(x_cat).to(self.device_),
-            redraw if random_points else None,
-        )
+        """Encoded rows for the device; with `rng` at random points of their atoms."""
+        x_num, x_cat = map(torch.from_numpy, self.codec_.encode(X))
+        atoms = None
+        if rng is not None:
+            atoms = Atoms(self.codec_.atoms(), self.codec_.layout_.masks)
+        if atoms:
+            noise = torch.Generator().manual_seed(int(rng.integers(2**63)))
+            for part in chunks_of(len(x_num)):
+                atoms.redraw(x_num[part], x_cat[part], noise)
+            atoms.to(self.device_)
+        return place_rows(x_num, x_cat, self.device_, atoms)
 
     def _hold_out(self, rows, rng):
         """Rows to train on and, for early stopping, rows to judge on."""
@@ -221,8 +221,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"leaves no rows to train on: X has {n}. Pass more rows or "
                 "early_stopping=False."
             )
-        order = torch.from_numpy(rng.permutation(n)).to(self.device_)
-        return rows.split(order, n - n_valid)
+        return rows.split(torch.from_numpy(rng.permutation(n)), n - n_valid)
 
     def _batch_size(self, n_rows):
         size = self.batch_size
@@ -335,7 +334,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _some_codes(self, rows, rng):
         index = torch.from_numpy(rng.permutation(len(rows))[:DENSITY_ROWS])
-        return self._codes_for_density(rows, index.to(self.device_), rng)
+        return self._codes_for_density(rows, index, rng)
 
     def _ready_sampler(self):
         if self._sampler is None:
@@ -370,7 +369,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         rows = self._upload(self._check_table(X, reset=False))
-        chunks = [self._encode_rows(rows[part][0]) for part in chunks_of(len(rows))]
+        chunks = [self._encode_rows(rows.take(part)) for part in chunks_of(len(rows))]
         return torch.cat(chunks).cpu().numpy()
 
     def inverse_transform(self, X):
@@ -504,7 +503,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _codes_for_density(self, rows, index, rng):
         """Codes of the indexed rows that the latent density is fitted to, an array."""
-        parts = [self._encode_rows(rows[part][0]) for part in index.split(CHUNK_ROWS)]
+        parts = [self._encode_rows(rows.take(part)) for part in index.split(CHUNK_ROWS)]
         return torch.cat(parts).cpu().numpy()
 
     @torch.no_grad()

@@ -1,11 +1,15 @@
 """Rows that lie on the device once, shuffled slices of them, and schedules."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
+
+from ._devices import may_lie_on
 
 # Rows gathered at once: large enough that the gather costs nothing per batch, small
 # enough that no second copy of the table ever exists.
@@ -15,42 +19,138 @@ CHUNK_ROWS = 16_384  # of a pass without gradients; bounds memory, changes no re
 Batch = tuple[Tensor, Tensor]
 
 
+class Atoms:
+    """Intervals of normal quantiles, each of which stands for one value of a column.
+
+    An atom is encoded as any point of its interval. A net that meets always the same
+    points learns them by heart: :meth:`redraw` gives each row another one.
+
+    Parameters
+    ----------
+    intervals : list of array-like of shape (4, n_atoms)
+        For each numeric column: least and greatest encoded value, and the quantiles
+        in (0, 1) that they are of, in order; none for a column without atoms.
+    masks : tuple of int
+        Of the layout: where a number is missing nothing is drawn.
+    """
+
+    def __init__(self, intervals, masks: tuple[int, ...]):
+        self.columns = [i for i, part in enumerate(intervals) if len(part[0])]
+        self.masks = [masks[column] for column in self.columns]
+        self.tables = []
+        if not self.columns:
+            return
+        parts = [
+            torch.as_tensor(intervals[column], dtype=torch.float64)
+            for column in self.columns
+        ]
+        low, high, u_low, u_high = (
+            pad_sequence([part[i] for part in parts], True, math.inf) for i in range(4)
+        )
+        # In the upper half quantiles are counted from above: float32 is fine near 0.
+        upper = u_low + u_high > 1
+        start, stop = (torch.where(upper, 1 - u, u) for u in (u_low, u_high))
+        sign = 1 - 2 * upper.double()
+        self.tables = [t.float() for t in (low, high, start, stop - start, sign)]
+
+    def __bool__(self) -> bool:
+        return bool(self.columns)
+
+    def to(self, device) -> "Atoms":
+        self.tables = [table.to(device) for table in self.tables]
+        return self
+
+    def redraw(self, x_num: Tensor, x_cat: Tensor, generator, places=None) -> Tensor:
+        """Give every atom among the numbers a new point of its interval, in place.
+
+        `places` says which rows these are of as many as the generator draws for: the
+        number of them all, and their positions.
+        """
+        n_rows, places = (len(x_num), slice(None)) if places is None else places
+        shape = n_rows, len(self.columns)
+        uniform = torch.rand(shape, generator=generator, device=x_num.device)[places]
+        low, high, start, width, sign = self.tables
+        # Tables have a row for each column, and so do the numbers here.
+        values = x_num[:, self.columns].t().contiguous()
+        place = torch.searchsorted(high, values).clamp_max_(high.shape[1] - 1)
+        low, high, start, width, sign = (
+            table.gather(1, place) for table in (low, high, start, width, sign)
+        )
+        z = sign * torch.special.ndtri(start + width * uniform.t())
+        inside = (values >= low) & (values <= high)
+        z = torch.where(inside, z.clamp(low, high), values)
+        for number, mask in enumerate(self.masks):
+            if mask >= 0:
+                z[number] = torch.where(x_cat[:, mask] == 0, z[number], values[number])
+        x_num[:, self.columns] = z.t()
+        return x_num
+
+
 class Rows(Dataset):
-    """An encoded table on a device.
+    """An encoded table, and the device that its batches are wanted on.
+
+    It lies there as a whole, or in the host's memory if it does not fit.
 
     Parameters
     ----------
     x_num : Tensor of shape (n, n_numeric), float32
     x_cat : Tensor of shape (n, n_categorical), int64
-    redraw : callable or None
-        Called before every shuffled pass; returns another draw of `x_num`. Atoms are
-        encoded at random points, and a net that meets always the same ones learns
-        them by heart.
+    device : device or None, default=None
+        None where the tensors are.
+    atoms : Atoms or None, default=None
+        On the device; redrawn in every shuffled pass.
     """
 
-    def __init__(
-        self,
-        x_num: Tensor,
-        x_cat: Tensor,
-        redraw: Callable[[], Tensor] | None = None,
-    ):
-        self.x_num, self.x_cat, self.redraw = x_num, x_cat, redraw
+    def __init__(self, x_num: Tensor, x_cat: Tensor, device=None, atoms=None):
+        self.x_num, self.x_cat, self.atoms = x_num, x_cat, atoms
+        self.device = x_num.device if device is None else torch.device(device)
 
     def __len__(self) -> int:
         return len(self.x_num)
 
     def __getitem__(self, index) -> tuple[Batch, Batch]:
-        rows = self.x_num[index], self.x_cat[index]
+        rows = self.take(index)
         return rows, rows
 
-    def split(self, order: Tensor, n_first: int) -> tuple["Rows", "Rows"]:
-        """Two parts of the rows in a given order, the first with `n_first` of them."""
-        first, second = order[:n_first], order[n_first:]
-        redraw = self.redraw and (lambda: self.redraw()[first])
-        return (
-            Rows(self.x_num[first], self.x_cat[first], redraw),
-            Rows(self.x_num[second], self.x_cat[second]),
+    def take(self, index) -> Batch:
+        """`x_num` and `x_cat` of rows on the device; of a slice a view, if it can."""
+        if isinstance(index, slice):
+            parts = self.x_num[index], self.x_cat[index]
+        else:
+            index = index.to(self.x_num.device)
+            parts = (t.index_select(0, index) for t in (self.x_num, self.x_cat))
+        x_num, x_cat = (
+            # Pinned, the copy runs while the device still works on the batch before.
+            (part.pin_memory() if self._streams else part).to(
+                self.device, non_blocking=True
+            )
+            for part in parts
         )
+        return x_num, x_cat
+
+    @property
+    def _streams(self) -> bool:
+        return self.device.type == "cuda" and not self.x_num.is_cuda
+
+    def split(self, order: Tensor, n_first: int) -> tuple["Rows", "Rows"]:
+        """Two parts of the rows in a given order, the first with `n_first` of them.
+
+        Rows of the second are judged by the same numbers in every pass.
+        """
+        order = order.to(self.x_num.device)
+        first, second = order[:n_first], order[n_first:]
+        return (
+            Rows(self.x_num[first], self.x_cat[first], self.device, self.atoms),
+            Rows(self.x_num[second], self.x_cat[second], self.device),
+        )
+
+
+def place_rows(x_num: Tensor, x_cat: Tensor, device, atoms=None) -> Rows:
+    """Rows on a device, or for it in the host's memory if they leave it no room."""
+    size = x_num.numel() * x_num.itemsize + x_cat.numel() * x_cat.itemsize
+    if may_lie_on(device, size):
+        x_num, x_cat = x_num.to(device), x_cat.to(device)
+    return Rows(x_num, x_cat, device, atoms)
 
 
 class DeviceBatches:
@@ -65,12 +165,18 @@ class DeviceBatches:
     ----------
     rows : Rows
     batch_size : int
-    generator : torch.Generator or None
+    generator : BatchGenerator, torch.Generator or None
         Source of the order; None keeps the order of the rows.
+    rank, n_processes : int
+        Each of several processes that have the same rows and generator gets its part
+        of every batch. The generator, a :class:`BatchGenerator`, is told which.
     """
 
-    def __init__(self, rows: Rows, batch_size: int, generator=None):
+    def __init__(
+        self, rows: Rows, batch_size: int, generator=None, rank=0, n_processes=1
+    ):
         self.rows, self.batch_size, self.generator = rows, batch_size, generator
+        self.rank, self.n_processes = rank, n_processes
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.rows), self.batch_size)
@@ -79,32 +185,55 @@ class DeviceBatches:
         return full + (rest > 0)
 
     def __iter__(self) -> Iterator[tuple[Batch, Batch]]:
-        for batch in self._slices():
-            yield batch, batch
-
-    def _slices(self) -> Iterator[Batch]:
-        x_num, x_cat = self.rows.x_num, self.rows.x_cat
-        size, left = self.batch_size, len(self)
-        order = None
-        if self.generator is not None:
-            # Drawn on the generator's device, the rows' own.
-            order = torch.randperm(
-                len(x_num), generator=self.generator, device=x_num.device
+        if self.generator is None:
+            batches = (
+                self.rows.take(slice(start, start + self.batch_size))
+                for start in range(0, len(self.rows), self.batch_size)
             )
-            if self.rows.redraw is not None:
-                x_num = self.rows.redraw()
-        step = max(1, GATHERED_ROWS // size) * size
-        for start in range(0, len(x_num), step):
-            part = slice(start, start + step)
-            if order is None:
-                gathered = x_num[part], x_cat[part]
+        else:
+            batches = self._shuffled()
+        try:
+            for batch in batches:
+                yield batch, batch
+        finally:
+            if self.n_processes > 1:
+                self.generator.share = None
+
+    def _shuffled(self) -> Iterator[Batch]:
+        generator, size = self.generator, self.batch_size
+        device = generator.device
+        order = torch.randperm(len(self.rows), generator=generator, device=device)
+        order = order[: len(self) * size]
+        for group in order.split(max(1, GATHERED_ROWS // size) * size):
+            lengths = [len(batch) for batch in group.split(size)]
+            shares = [self._share(length) for length in lengths]
+            if self.n_processes > 1:
+                starts = accumulate(lengths, initial=0)
+                places = torch.cat(
+                    [
+                        torch.arange(start + share.start, start + share.stop)
+                        for start, share in zip(starts, shares, strict=False)
+                    ]
+                ).to(device)
             else:
-                gathered = (t.index_select(0, order[part]) for t in (x_num, x_cat))
-            for batch in zip(*(t.split(size) for t in gathered), strict=True):
-                if left == 0:
-                    return
-                left -= 1
-                yield batch
+                places = slice(None)
+            x_num, x_cat = self.rows.take(group[places])
+            if self.rows.atoms:
+                self.rows.atoms.redraw(x_num, x_cat, generator, (len(group), places))
+            edges = accumulate((s.stop - s.start for s in shares), initial=0)
+            for (start, stop), length, share in zip(
+                pairwise(edges), lengths, shares, strict=True
+            ):
+                if self.n_processes > 1:
+                    generator.share = length, share
+                yield x_num[start:stop], x_cat[start:stop]
+
+    def _share(self, length: int) -> slice:
+        """Rows of a batch that are this process's: as even as can be."""
+        start, stop = (
+            length * rank // self.n_processes for rank in (self.rank, self.rank + 1)
+        )
+        return slice(start, stop)
 
 
 def warmup_cosine(step: int, n_warmup: int, n_steps: int | None, floor: float) -> float:

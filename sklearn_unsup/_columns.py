@@ -167,6 +167,12 @@ class NumericColumn:
             z = (x - self.center_) / self.scale_
         return np.clip(z, -FLOAT32_MAX, FLOAT32_MAX)
 
+    def atoms(self) -> np.ndarray:
+        """Encoded intervals that stand for one value each, shape (4, n_atoms)."""
+        if self.scaling != "quantile":
+            return np.empty((4, 0))
+        return self.quantiles_.atoms()
+
     def to_numbers(self, z: np.ndarray) -> np.ndarray:
         """Float64 values of encoded ones: in the range, at the resolution.
 

@@ -1,12 +1,14 @@
 """What a decoder's output means: a distribution for each column of an encoded table."""
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ._layout import TableLayout
+from ._noise import gumbel, normal
 
 LOG_TWO_PI = math.log(2 * math.pi)
 LOGIT_CAP = 30.0  # exp of it and sums of exps of it are finite in float32
@@ -24,10 +26,25 @@ def block_indicator(layout: TableLayout, device=None) -> Tensor:
     return F.one_hot(blocks, max(layout.n_categorical, 1)).float()
 
 
-def one_hot(x_cat: Tensor, offsets: Tensor, n_one_hot: int) -> Tensor:
+@lru_cache(maxsize=256)
+def indices(values: tuple[int, ...], device: torch.device) -> Tensor:
+    """Fixed ints on a device, copied once: at each copy a GPU would wait for us."""
+    return torch.tensor(values, dtype=torch.int64, device=device)
+
+
+def one_hot(x_cat: Tensor, layout: TableLayout) -> Tensor:
     """Codes (n, n_categorical) to 0/1 blocks side by side (n, n_one_hot), float32."""
-    flat = torch.zeros(len(x_cat), n_one_hot, device=x_cat.device)
-    return flat.scatter_(1, x_cat + offsets, 1.0)
+    flat = torch.zeros(len(x_cat), layout.n_one_hot, device=x_cat.device)
+    return flat.scatter_(1, x_cat + indices(layout.offsets, x_cat.device), 1.0)
+
+
+def one_hot_block(codes: Tensor, size: int) -> Tensor:
+    """0/1 block (n, size) of the codes (n,) of one column, float32.
+
+    Unlike torch's own it checks nothing, which would mean a read of the device.
+    """
+    flat = torch.zeros(len(codes), size, device=codes.device)
+    return flat.scatter_(1, codes[:, None], 1.0)
 
 
 def softcap(logits: Tensor) -> Tensor:
@@ -65,6 +82,7 @@ class TableDistribution:
         log_scale: Tensor | None,
         indicator: Tensor,
     ):
+        raw = raw.float()  # of a network in a lower precision
         self.layout = layout
         self.location = raw[:, : layout.n_numeric]
         self.log_scale = log_scale
@@ -130,9 +148,7 @@ class TableDistribution:
         if self.log_scale is None:
             numbers = self._probability()
         else:
-            noise = torch.randn(
-                self.location.shape, generator=generator, device=self.location.device
-            )
+            noise = normal(self.location.shape, generator, self.location.device)
             numbers = self.location + noise * torch.exp(self.log_scale)
         if self.logits is None:
             return numbers, self._choose(None)
@@ -148,21 +164,17 @@ class TableDistribution:
         return torch.stack([scores[:, block].argmax(1) for block in slices], 1)
 
 
-def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard Gumbel noise: the argmax of logits plus it is a draw of the softmax."""
-    noise = torch.empty_like(like).exponential_(generator=generator)
-    return -noise.clamp_min_(1e-30).log_()
-
-
 def categorical_log_prob(
     logits: Tensor, x_cat: Tensor, layout: TableLayout, indicator: Tensor
 ) -> Tensor:
     """Summed log-probability of the codes, shape (n,), from capped logits.
 
-    One product with the block indicator replaces a softmax per column.
+    One product with the block indicator replaces a softmax per column. Sums of
+    probabilities need float32, whatever precision the network has.
     """
-    offsets = torch.tensor(layout.offsets, device=x_cat.device)
-    normalisers = (logits.exp() @ indicator).log().sum(1)
+    offsets = indices(layout.offsets, x_cat.device)
+    with torch.autocast(logits.device.type, enabled=False):
+        normalisers = (logits.exp() @ indicator).log().sum(1)
     return logits.gather(1, x_cat + offsets).sum(1) - normalisers
 
 
@@ -170,8 +182,9 @@ def presence(layout: TableLayout, x_cat: Tensor) -> Tensor | None:
     """1 where a number is there, 0 where its mask says missing; None without masks."""
     if max(layout.masks, default=-1) < 0:
         return None
-    present = torch.ones(len(x_cat), layout.n_numeric, device=x_cat.device)
-    for number, mask in enumerate(layout.masks):
-        if mask >= 0:
-            present[:, number] = (x_cat[:, mask] == 0).float()
-    return present
+    masked = tuple(max(mask, 0) for mask in layout.masks)
+    present = x_cat.index_select(1, indices(masked, x_cat.device)) == 0
+    if min(layout.masks) < 0:
+        never = tuple(mask < 0 for mask in layout.masks)
+        present = present | indices(never, x_cat.device).bool()
+    return present.float()

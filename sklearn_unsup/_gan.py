@@ -277,7 +277,7 @@ class GANSampler(BaseTableModel):
 
     def _table_on_device(self, X):
         rows = self._upload(X)
-        return self.net_.module_.table(rows.x_num, rows.x_cat)
+        return self.net_.module_.table(*rows.take(slice(None)))
 
     # ------------------------------------------------------------------ the net
 
@@ -348,7 +348,7 @@ class GANSampler(BaseTableModel):
         if len(rows) < MIN_COVERED_ROWS:
             return
         index = torch.from_numpy(rng.permutation(len(rows))[:COVERED_ROWS])
-        real = rows[index.to(self.device_)][0]
+        real = rows.take(index)
         generated = self._propose(len(index), {}, rng)
         module = self.net_.module_
         x_num, x_cat = (

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from ._distributions import TableDistribution, block_indicator, one_hot
 from ._layout import TableLayout
+from ._noise import normal, uniform
 from ._rows import RowModel
 
 ACTIVATIONS = {
@@ -44,13 +45,11 @@ class TableInput(nn.Module):
     def __init__(self, layout: TableLayout):
         super().__init__()
         self.layout = layout
-        offsets = torch.tensor(layout.offsets, dtype=torch.int64)
-        self.register_buffer("offsets", offsets, persistent=False)
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         if not self.layout.n_categorical:
             return x_num
-        blocks = one_hot(x_cat, self.offsets, self.layout.n_one_hot)
+        blocks = one_hot(x_cat, self.layout)
         return torch.cat([x_num, blocks], 1) if self.layout.n_numeric else blocks
 
 
@@ -207,18 +206,18 @@ class Autoencoder(TableModule):
     def _corrupt(self, x: Tensor, generator) -> Tensor:
         n_numeric, n_categorical = self.layout.n_numeric, self.layout.n_categorical
         numbers = x[:, :n_numeric]
-        noise = torch.randn(numbers.shape, generator=generator, device=x.device)
+        noise = normal(numbers.shape, generator, x.device)
         numbers = numbers + self.noise * noise
         if not n_categorical:
             return numbers
-        kept = torch.rand(len(x), n_categorical, generator=generator, device=x.device)
+        kept = uniform((len(x), n_categorical), generator, x.device)
         kept = (kept >= self.noise).float() @ self.indicator.t()
         return torch.cat([numbers, x[:, n_numeric:] * kept], 1)
 
     def _kept(self, codes: Tensor, generator) -> Tensor:
         """0/1 of the codes' shape: 1 for the first k of each row, k uniform."""
         n, size = codes.shape
-        draw = torch.rand(n, 1, generator=generator, device=codes.device)
+        draw = uniform((n, 1), generator, codes.device)
         full = draw < self.FULL_SHARE
         k = (draw - self.FULL_SHARE) / (1 - self.FULL_SHARE) * size
         index = torch.arange(size, device=codes.device)
@@ -263,7 +262,7 @@ class VariationalAutoencoder(TableModule):
 
     def posterior(self, x_num: Tensor, x_cat: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the codes, each (n, n_components)."""
-        mean, log_var = self.encoder(self.table(x_num, x_cat)).chunk(2, 1)
+        mean, log_var = self.encoder(self.table(x_num, x_cat)).float().chunk(2, 1)
         return mean, log_var.clamp(LOG_VAR_MIN, LOG_VAR_MAX)
 
     def encode(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
@@ -291,7 +290,7 @@ class VariationalAutoencoder(TableModule):
 
 def draw_codes(mean: Tensor, log_var: Tensor, generator) -> Tensor:
     """One reparametrised draw of every row's posterior, shape (n, n_components)."""
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+    noise = normal(mean.shape, generator, mean.device)
     return mean + noise * torch.exp(0.5 * log_var)
 
 

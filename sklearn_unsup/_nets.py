@@ -1,6 +1,8 @@
 """The training engine: skorch nets whose rows lie on the device."""
 
 import math
+import os
+from contextlib import contextmanager
 from itertools import chain
 from typing import ClassVar
 
@@ -8,12 +10,14 @@ import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, LRScheduler
-from skorch.utils import get_map_location
 from torch.nn.utils import clip_grad_norm_
 
 from ._adversarial import Critic, average_decay
 from ._batches import DeviceBatches, warmup_cosine
 from ._callbacks import KeepWeights, Progress
+from ._capture import MIN_STEPS, CapturedSteps
+from ._devices import tensor_cores, usable_device
+from ._noise import BatchGenerator, normal
 from ._optimizers import LeanAdamW
 from ._two_sample import energy_distance
 
@@ -23,9 +27,11 @@ BATCH_EVENTS = "on_batch_begin", "on_batch_end", "on_grad_computed"
 class TableNet(NeuralNet):
     """A skorch net for :class:`~sklearn_unsup._batches.Rows`.
 
-    Differs from its parent in four things: batches are slices of tensors that lie on
+    Differs from its parent in these things: batches are slices of tensors that lie on
     the device, the loss is read once per epoch, callbacks are called per batch only if
-    one of them listens, and all randomness comes from `seed`.
+    one of them listens, all randomness comes from `seed` and the number of the epoch,
+    steps on a GPU are recorded and replayed, and a history that `LoadInitState` brings
+    back counts as epochs done.
 
     Parameters
     ----------
@@ -40,6 +46,10 @@ class TableNet(NeuralNet):
         Gradients of a larger norm are scaled down to it.
     n_iter_no_change, tol : int, float
         See `KeepWeights`; they matter if there is a `train_split`.
+    mixed_precision : bool
+        Run the networks, not the losses, in bfloat16 where torch finds it safe.
+    captures : bool
+        On a GPU, record the steps as CUDA graphs if nobody listens per batch.
     progress_name : str
         Stands before the progress bar that `verbose` shows.
     use_caching : bool
@@ -48,6 +58,8 @@ class TableNet(NeuralNet):
     """
 
     loss_names: ClassVar = ("loss",)
+    # Processes that share the fit and steps as graphs: while training only.
+    peers_, captured_ = None, None
 
     def __init__(
         self,
@@ -60,6 +72,8 @@ class TableNet(NeuralNet):
         max_grad_norm=None,
         n_iter_no_change=10,
         tol=1e-4,
+        mixed_precision=False,
+        captures=True,
         progress_name="",
         optimizer=LeanAdamW,
         iterator_train=DeviceBatches,
@@ -86,6 +100,8 @@ class TableNet(NeuralNet):
         self.max_grad_norm = max_grad_norm
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.mixed_precision = mixed_precision
+        self.captures = captures
         self.progress_name = progress_name
 
     # ------------------------------------------------------------------ set-up
@@ -96,7 +112,7 @@ class TableNet(NeuralNet):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
             super().initialize()
-        self.generator_ = torch.Generator(device).manual_seed(self.seed)
+        self.generator_ = BatchGenerator(device)
         self.step_, self.lr_factor_, self.warmup_ = 0, 1.0, 0
         return self
 
@@ -107,15 +123,21 @@ class TableNet(NeuralNet):
         """After the user's callbacks, so that these see the epoch that ends the fit."""
         super().initialize_callbacks()
         own = [("keep_weights", KeepWeights(self.n_iter_no_change, self.tol))]
-        if self.verbose:
+        if self.verbose and (self.peers_ is None or self.peers_.rank == 0):
             own.insert(0, ("progress", Progress()))
         self.callbacks_ += own
         return self
 
     def get_iterator(self, dataset, training=False):
-        generator = self.generator_ if training else None
-        iterator = self.iterator_train if training else self.iterator_valid
-        return iterator(dataset, min(self.batch_size, len(dataset)), generator)
+        size = min(self.batch_size, len(dataset))
+        if not training:
+            return self.iterator_valid(dataset, size)
+        if self.peers_ is None:
+            return self.iterator_train(dataset, size, self.generator_)
+        size = min(self.batch_size * self.peers_.n_processes, len(dataset))
+        return self.iterator_train(
+            dataset, size, self.generator_, self.peers_.rank, self.peers_.n_processes
+        )
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         super().on_train_begin(net, X, y, **kwargs)
@@ -127,7 +149,7 @@ class TableNet(NeuralNet):
             for event in BATCH_EVENTS
         )
         self.stopped_early_, self.best_losses_ = False, {}
-        self.first_step_ = self.step_
+        self.first_step_, self.epochs_before_ = self.step_, len(self.history)
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
         try:
@@ -141,6 +163,45 @@ class TableNet(NeuralNet):
             losses = ["train_loss"] + ["valid_loss"] * (self.train_split is not None)
             if self.history and not all(loss in self.history[-1] for loss in losses):
                 del self.history[-1]
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        n_epochs = self.max_epochs if epochs is None else epochs
+        per_epoch = len(self.get_iterator(X, training=True))
+        if self.epochs_before_ == 0 and self.history:
+            # A callback has brought back an earlier run, which this one goes on with.
+            self.step_ = len(self.history) * per_epoch
+            n_epochs = max(0, n_epochs - len(self.history))
+        with tensor_cores(self.device), self._captured(n_epochs * per_epoch):
+            return super().fit_loop(X, y, n_epochs, **fit_params)
+
+    @contextmanager
+    def _captured(self, n_steps):
+        """Let steps become graphs, where they can."""
+        device = torch.device(self.device)
+        optimizers = [getattr(self, f"{name}_") for name in self._optimizers]
+        alone = self.peers_ is None and not self.heard_per_batch_
+        if not (
+            self.captures
+            and alone
+            and n_steps >= MIN_STEPS
+            and CapturedSteps.suit(device, optimizers)
+        ):
+            yield
+            return
+
+        def learn(batch, form, **numbers):
+            return self.learn((batch, batch), form, **numbers)["loss"].detach()
+
+        # Recording needs a stream that is not the default one; the rest follows it.
+        with own_stream(device):
+            self.captured_ = CapturedSteps(
+                learn, self.batch_size, self.generator_, optimizers
+            )
+            try:
+                yield
+            finally:
+                self.capture_error_ = self.captured_.error
+                del self.captured_
 
     def weights(self):
         """All tensors of the modules by name, not copied."""
@@ -182,6 +243,10 @@ class TableNet(NeuralNet):
         if iterator is None:
             return
         total, n_rows, n_batches = None, 0, 0
+        if training:
+            # Not a state that goes on: a run that is taken up again, or a loaded net,
+            # then meets the numbers that it would have met.
+            self.generator_.manual_seed(seed_of(self.seed, len(self.history)))
         for batch in iterator:
             if self.heard_per_batch_:
                 self.notify("on_batch_begin", batch=batch, training=training)
@@ -201,7 +266,7 @@ class TableNet(NeuralNet):
             self.history.new_batch()
             self.history.record_batch(f"{prefix}_batch_size", size)
         # The only read of the epoch: before it the device never waits for the host.
-        means = (total / n_rows).reshape(-1).tolist()
+        means = self._mean(total, n_rows, training).reshape(-1).tolist()
         for name, mean in zip(self.loss_names, means, strict=False):
             self.history.record(f"{prefix}_{name}", mean)
         loss = means[0]
@@ -231,30 +296,65 @@ class TableNet(NeuralNet):
             for group in getattr(self, f"{name}_").param_groups:
                 group["lr"] = self.lr * factor * group.get("lr_scale", 1.0)
 
+    def _mean(self, total, n_rows, training):
+        """Mean loss of the rows; of a pass that processes shared, of all their rows."""
+        if self.peers_ is None or not training:
+            return total / n_rows
+        losses = total.reshape(-1).double()
+        sums = self.peers_.total(torch.cat([losses, losses.new_tensor([n_rows])]))
+        return sums[:-1] / sums[-1]
+
     def train_step(self, batch, **fit_params):
-        self.optimizer_.zero_grad()
-        step = self.train_step_single(batch, **fit_params)
-        if self.heard_per_batch_:
-            self.notify(
-                "on_grad_computed",
-                named_parameters=list(self.get_all_learnable_params()),
-                batch=batch,
-                training=True,
-            )
-        if self.max_grad_norm is not None:
-            clip_grad_norm_(self.module_.parameters(), self.max_grad_norm)
-        self.optimizer_.step()
+        if not self.module_.training:
+            self._set_training(True)
+        form, numbers = self.step_form()
+        if self.captured_ is None:
+            step = self.learn(batch, form, **numbers)
+        else:
+            step = {"loss": self.captured_(batch[0], form, numbers)}
         self.step_ += 1
         return step
 
-    def train_step_single(self, batch, **fit_params):
+    def step_form(self):
+        """What Python decides about the next step, and numbers that it depends on."""
+        return None, {}
+
+    def learn(self, batch, form):
+        """One step on a batch, without any read of the device."""
+        self.optimizer_.zero_grad()
         rows, target = batch
-        if not self.module_.training:
-            self._set_training(True)
-        output = self.module_(*rows, generator=self.generator_)
+        with self._autocast():
+            output = self.module_(*rows, generator=self.generator_)
         loss = self.criterion_(output, target)
         loss.backward()
+        self._update(self.module_, self.optimizer_, batch)
         return {"loss": loss, "y_pred": output}
+
+    def _autocast(self):
+        device = self.generator_.device.type
+        # The cache would keep casts of one step for the next.
+        return torch.autocast(
+            device, torch.bfloat16, self.mixed_precision, cache_enabled=False
+        )
+
+    def _update(self, module, optimizer, batch=None):
+        """Let an optimizer step, on the gradients of the whole batch."""
+        parameters = [p for p in module.parameters() if p.grad is not None]
+        if self.peers_ is not None:
+            n_rows, part = self.generator_.share
+            weight = (part.stop - part.start) / n_rows
+            self.peers_.add_up([p.grad for p in parameters], weight)
+        if batch is not None:
+            if self.heard_per_batch_:
+                self.notify(
+                    "on_grad_computed",
+                    named_parameters=list(self.get_all_learnable_params()),
+                    batch=batch,
+                    training=True,
+                )
+            if self.max_grad_norm is not None:
+                clip_grad_norm_(parameters, self.max_grad_norm)
+        optimizer.step()
 
     def validation_step(self, batch, **fit_params):
         rows, target = batch
@@ -269,11 +369,21 @@ class TableNet(NeuralNet):
 
     # ------------------------------------------------------------------ saving
 
+    def save_params(self, *args, **files):
+        """Like the parent's; a file is replaced once its new content is complete."""
+        written = {}
+        for name, file in files.items():
+            if name.startswith("f_") and isinstance(file, str | os.PathLike):
+                written[name] = f"{os.fspath(file)}.part"
+        super().save_params(*args, **{**files, **written})
+        for name, file in written.items():
+            os.replace(file, files[name])
+
     def __getstate__(self):
         """Plain values and arrays: no torch object, and no pickle within the pickle."""
         state = vars(self).copy()
         # `last_loss_` of a game is a tensor too; the next step gives another one.
-        for name in ("virtual_params_", "last_loss_"):
+        for name in ("virtual_params_", "last_loss_", "generator_", "peers_"):
             state.pop(name, None)
         if not getattr(self, "initialized_", False):
             return state
@@ -281,15 +391,12 @@ class TableNet(NeuralNet):
         state["parts_"] = {
             name: to_arrays(state.pop(f"{name}_").state_dict()) for name in parts
         }
-        state["generator_state_"] = to_arrays(state.pop("generator_").get_state())
         return state
 
     def __setstate__(self, state):
         state = dict(state)
-        parts, drawn = state.pop("parts_", None), state.pop("generator_state_", None)
-        written_on = torch.device(state["device"]).type
-        here = get_map_location(state["device"])  # the CPU if its GPU is missing
-        state["device"] = self._check_device(state["device"], here)
+        parts = state.pop("parts_", None)
+        state["device"] = usable_device(state["device"])
         vars(self).update(state, virtual_params_={})
         if parts is None:
             return
@@ -302,9 +409,7 @@ class TableNet(NeuralNet):
         self.initialized_ = True
         for name, arrays in parts.items():
             getattr(self, f"{name}_").load_state_dict(to_tensors(arrays))
-        self.generator_ = torch.Generator(device).manual_seed(self.seed)
-        if device.type == written_on:
-            self.generator_.set_state(to_tensors(drawn))
+        self.generator_ = BatchGenerator(device)
 
 
 class GANNet(TableNet):
@@ -368,63 +473,74 @@ class GANNet(TableNet):
 
     def forget_moments(self):
         super().forget_moments()
-        vars(self).pop("last_loss_", None)
+        self.played_ = False
 
-    def train_step(self, batch, **fit_params):
-        rows, _ = batch
-        model, critic = self.module_, self.critic_
-        if not model.training:
-            self._set_training(True)
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._forget_loss()
+
+    def _forget_loss(self):
+        """Of the generator, which steps without a move of it report again."""
+        self.last_loss_, self.played_ = torch.zeros((), device=self.device), False
+
+    def initialize(self):
+        super().initialize()
+        self._forget_loss()
+        return self
+
+    def step_form(self):
+        plays = self.step_ % self.n_critic_steps == 0 or not self.played_
+        self.played_ = True
+        # Generated rows show the encoder the way; in the end real ones are what counts.
+        regression = self.lr_factor_**4
+        decay = average_decay(self.step_, self.decay)
+        return plays, {"regression": regression, "decay": decay}
+
+    def learn(self, batch, form, regression, decay):
+        rows, plays = batch[0], form
+        model = self.module_
         real = table_blocks(model, rows)
-        plays = self.step_ % self.n_critic_steps == 0 or not hasattr(self, "last_loss_")
-        with torch.set_grad_enabled(plays):
+        with torch.set_grad_enabled(plays), self._autocast():
             fake = model.generator(self._noise(len(rows[0])), self.generator_)
         critic_loss = self._train_critic(real, tuple(part.detach() for part in fake))
         self.optimizer_.zero_grad()
         if plays:
-            # The critic judges, and learns nothing from it.
-            critic.requires_grad_(False)
-            with torch.no_grad():
-                real_scores = critic(*real)
-            loss = self.criterion_.generator_loss(real_scores, critic(*fake))
+            loss = self._generator_loss(real, fake)
             loss.backward()
-            critic.requires_grad_(True)
-            self.last_loss_ = loss.detach()
+            self.last_loss_.copy_(loss.detach())
         # The encoder shares no weights with the generator: one optimizer serves both.
-        # Generated rows show it the way at first; in the end real ones are what counts.
-        model.encoder_loss(
-            *rows, self.generator_, regression=self.lr_factor_**4
-        ).backward()
-        if self.heard_per_batch_:
-            self.notify(
-                "on_grad_computed",
-                named_parameters=list(self.get_all_learnable_params()),
-                batch=batch,
-                training=True,
-            )
-        if self.max_grad_norm is not None:
-            clip_grad_norm_(model.parameters(), self.max_grad_norm)
-        self.optimizer_.step()
-        model.follow(average_decay(self.step_, self.decay))
-        self.step_ += 1
+        with self._autocast():
+            loss = model.encoder_loss(*rows, self.generator_, regression=regression)
+        loss.backward()
+        self._update(model, self.optimizer_, batch)
+        model.follow(decay)
         return {"loss": torch.stack([self.last_loss_, critic_loss]), "y_pred": fake}
+
+    def _generator_loss(self, real, fake):
+        """Of generated rows, by a critic that judges and learns nothing from it."""
+        self.critic_.requires_grad_(False)
+        try:
+            with self._autocast():
+                with torch.no_grad():
+                    real_scores = self.critic_(*real)
+                fake_scores = self.critic_(*fake)
+        finally:
+            self.critic_.requires_grad_(True)
+        return self.criterion_.generator_loss(real_scores.float(), fake_scores.float())
 
     def _train_critic(self, real, fake):
         self.critic_optimizer_.zero_grad()
-        loss, penalty = self.criterion_.critic_step(
-            self.critic_, real, fake, self.generator_
-        )
+        with self._autocast():
+            loss, penalty = self.criterion_.critic_step(
+                self.critic_, real, fake, self.generator_
+            )
         (loss + penalty).backward()
-        self.critic_optimizer_.step()
+        self._update(self.critic_, self.critic_optimizer_)
         return loss.detach()
 
     def _noise(self, n):
-        return torch.randn(
-            n,
-            self.module_.n_components,
-            generator=self.generator_,
-            device=self.generator_.device,
-        )
+        shape = n, self.module_.n_components
+        return normal(shape, self.generator_, self.generator_.device)
 
     def validation_step(self, batch, **fit_params):
         rows, _ = batch
@@ -439,6 +555,21 @@ class GANNet(TableNet):
             )
             loss = energy_distance(generated, real)
         return {"loss": loss, "y_pred": generated}
+
+
+@contextmanager
+def own_stream(device):
+    """A CUDA stream for the work in the block, in order with what is around it."""
+    around, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    stream.wait_stream(around)
+    with torch.cuda.stream(stream):
+        yield
+    around.wait_stream(stream)
+
+
+def seed_of(seed, epoch):
+    """Seed of the numbers drawn in one epoch, unrelated to those of other epochs."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
 def table_blocks(model, rows):

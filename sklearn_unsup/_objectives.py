@@ -16,6 +16,7 @@ from ._distributions import (
     softcap,
 )
 from ._layout import TableLayout
+from ._noise import uniform
 
 Batch = tuple[Tensor, Tensor]
 
@@ -35,6 +36,7 @@ class ReconstructionLoss(nn.Module):
 
     def forward(self, raw: Tensor, rows: Batch) -> Tensor:
         x_num, x_cat = rows
+        raw = raw.float()  # of a network in a lower precision
         if not self.layout.n_categorical:  # no slice, whose gradient is a copy
             return self._numeric(raw, x_num, None) / len(raw)
         location, logits = raw.split([self.layout.n_numeric, self.layout.n_one_hot], 1)
@@ -71,13 +73,7 @@ class NegativeELBO(nn.Module):
     def __init__(self, beta: float, n_warmup_steps: int = 0):
         super().__init__()
         self.beta, self.n_warmup_steps = beta, n_warmup_steps
-        self.steps_done = 0
-
-    def get_extra_state(self) -> Tensor:
-        return torch.tensor(self.steps_done)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        self.steps_done = int(state)
+        self.register_buffer("steps_done", torch.zeros(()))
 
     def forward(
         self,
@@ -86,9 +82,9 @@ class NegativeELBO(nn.Module):
     ) -> Tensor:
         distribution, mean, log_var, row_log_prob = output
         weight = self.beta
-        if self.training:
+        if self.training and self.n_warmup_steps:
             self.steps_done += 1
-            weight *= min(1.0, self.steps_done / max(1, self.n_warmup_steps))
+            weight = weight * (self.steps_done / self.n_warmup_steps).clamp(max=1.0)
         kl = gaussian_kl(mean, log_var).sum(1)
         loss = weight * kl - distribution.log_prob(*rows)
         return (loss if row_log_prob is None else loss - row_log_prob).mean()
@@ -212,7 +208,7 @@ class WassersteinLoss(AdversarialLoss):
         if not self.gradient_penalty:
             return loss, torch.zeros_like(loss)
         device = real[0].device
-        place = torch.rand(len(real[0]), 1, generator=generator, device=device)
+        place = uniform((len(real[0]), 1), generator, device)
         between = tuple(
             torch.lerp(one, other, place).detach().requires_grad_()
             for one, other in zip(real, fake, strict=True)

@@ -33,6 +33,20 @@ class LeanAdamW(torch.optim.AdamW):
 
     def __init__(self, params, lr: float = 1e-3, **kwargs):
         super().__init__(params, lr, fused=True, **kwargs)
+        self.rates, self.reads_rates = None, False
+
+    def publish_rates(self):
+        """Write the step sizes to where steps look for them while `reads_rates`.
+
+        A recorded step cannot see a number of Python, only a tensor.
+        """
+        if self.rates is None:
+            self.rates = [
+                torch.zeros((), device=group["params"][0].device)
+                for group in self.param_groups
+            ]
+        for group, rate in zip(self.param_groups, self.rates, strict=True):
+            rate.fill_(group["lr"])
 
     def zero_grad(self, set_to_none: bool = True):
         """Drop the gradients; `set_to_none` is for the parent's signature."""
@@ -43,15 +57,16 @@ class LeanAdamW(torch.optim.AdamW):
     def step(self):
         """Update every group that has gradients."""
         with torch.no_grad():
-            for group in self.param_groups:
+            for number, group in enumerate(self.param_groups):
                 learning = [p for p in group["params"] if p.grad is not None]
                 if learning:
-                    self._update(group, learning)
+                    rate = self.rates[number] if self.reads_rates else group["lr"]
+                    self._update(group, learning, rate)
 
     # The parent wraps a step that does not say so in a profiler's record.
     step.hooked = True
 
-    def _update(self, group, parameters):
+    def _update(self, group, parameters, rate):
         states = [self.state[p] or self._first_state(group, p) for p in parameters]
         # After loading, each state has a counter of its own: all are alike.
         count = states[0]["step"]
@@ -64,7 +79,7 @@ class LeanAdamW(torch.optim.AdamW):
             [state["exp_avg_sq"] for state in states],
             [],
             [count] * len(parameters),
-            lr=group["lr"],
+            lr=rate,
             beta1=beta1,
             beta2=beta2,
             weight_decay=group["weight_decay"],

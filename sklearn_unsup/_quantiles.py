@@ -102,19 +102,33 @@ class Quantiles:
 
     def _at(self, place, rng):
         """A point of the intervals of the knots at `place`."""
-        u_lower, u_upper = self.u_lower_, self.u_upper_
-        middle = ndtri(0.5 * (u_lower + u_upper))
+        middle = ndtri(0.5 * (self.u_lower_ + self.u_upper_))
         if rng is None:
             return middle[place]
-        # Rounded to float32 a point must not cross into the next interval.
-        inner_lower = np.nextafter(ndtri(u_lower).astype(np.float32), np.inf)
-        inner_upper = np.nextafter(ndtri(u_upper).astype(np.float32), -np.inf)
-        narrow = inner_lower > inner_upper
-        inner_lower[narrow] = inner_upper[narrow] = middle[narrow]
+        lower, upper = self._float_intervals()
+        narrow = lower > upper
+        lower[narrow] = upper[narrow] = middle[narrow]
         u = rng.random(len(place))
-        u *= (u_upper - u_lower)[place]
-        u += u_lower[place]
-        return np.clip(ndtri(u, out=u), inner_lower[place], inner_upper[place])
+        u *= (self.u_upper_ - self.u_lower_)[place]
+        u += self.u_lower_[place]
+        return np.clip(ndtri(u, out=u), lower[place], upper[place])
+
+    def _float_intervals(self):
+        """Encoded intervals of the knots; as float32 no point is in the next one."""
+        lower, upper = ndtri(self.u_lower_), ndtri(self.u_upper_)
+        return (
+            np.nextafter(lower.astype(np.float32), np.float32(np.inf)),
+            np.nextafter(upper.astype(np.float32), np.float32(-np.inf)),
+        )
+
+    def atoms(self) -> np.ndarray:
+        """Intervals of values that have one, in order, shape (4, n_atoms).
+
+        Least and greatest encoded value, and the quantiles of the two.
+        """
+        lower, upper = self._float_intervals()
+        wide = lower < upper
+        return np.stack([lower, upper, self.u_lower_, self.u_upper_])[:, wide]
 
     def _between(self, x):
         z = np.interp(x, *self._map())

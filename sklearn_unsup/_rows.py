@@ -10,11 +10,12 @@ from ._distributions import (
     LOG_TWO_PI,
     block_indicator,
     categorical_log_prob,
-    gumbel,
+    one_hot_block,
     presence,
     softcap,
 )
 from ._layout import TableLayout
+from ._noise import gumbel, normal, random_bytes
 
 N_HATS = 16  # intervals of the piecewise linear features of a number
 N_NORMALS = 8  # of the mixture that a number's conditional distribution is
@@ -128,13 +129,14 @@ class RowModel(nn.Module):
         )
         total = 0.0
         if layout.n_numeric:
-            outputs = torch.baddbmm(self.normals_bias, of_numbers, self.normals)
+            outputs = torch.baddbmm(self.normals_bias, of_numbers, self.normals).float()
             each = mixture_log_prob(x_num.t(), *self._normals(outputs)).t()
             present = presence(layout, x_cat)
             total = (each if present is None else each * present).sum(1)
         if layout.n_categorical:
             parts = zip(of_categories.unbind(0), *self._levels(), strict=True)
-            logits = softcap(torch.cat([F.linear(*part) for part in parts], 1))
+            logits = torch.cat([F.linear(*part) for part in parts], 1)
+            logits = softcap(logits.float())
             total = total + categorical_log_prob(logits, x_cat, layout, self.indicator)
         return total
 
@@ -160,7 +162,7 @@ class RowModel(nn.Module):
     def _category_features(self, column: int, codes: Tensor) -> Tensor:
         if str(column) in self.embeddings:
             return self.embeddings[str(column)](codes)
-        return F.one_hot(codes, self.layout.cardinalities[column]).float()
+        return one_hot_block(codes, self.layout.cardinalities[column])
 
     def _hidden(self, features: Tensor, generator) -> Tensor:
         """Hidden units of every column's network, shape (n_columns, n, width)."""
@@ -235,12 +237,11 @@ class RowModel(nn.Module):
 def byte_dropout(x: Tensor, generator) -> Tensor:
     """Dropout at a rate of DROPPED_BYTES / 256, a random byte for each element.
 
-    Uniform floats would cost a small net as much as its matrix products do. The
-    generator is the given one, where torch's own dropout uses the global one.
+    Uniform floats would cost a small net as much as its matrix products do. Rows lie
+    along the second dimension. The generator is the given one, where torch's own
+    dropout uses the global one.
     """
-    words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device)
-    words.random_(-(2**63), None, generator=generator)
-    kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= DROPPED_BYTES
+    kept = random_bytes(x.shape, generator, x.device, dim=1) >= DROPPED_BYTES
     return x * kept.to(x.dtype).mul_(256 / (256 - DROPPED_BYTES))
 
 
@@ -270,7 +271,7 @@ def sample_mixture(
 ) -> Tensor:
     """One draw per row of a mixture of normals, shape (n,)."""
     chosen = (log_weights + gumbel(log_weights, generator)).argmax(1, keepdim=True)
-    noise = torch.randn(len(means), 1, generator=generator, device=means.device)
+    noise = normal((len(means), 1), generator, means.device)
     scales = log_scales.gather(1, chosen).exp()
     # Beyond the normal quantiles that a table of millions of rows has nothing is coded.
     return (means.gather(1, chosen) + noise * scales)[:, 0].clamp(-6.0, 6.0)

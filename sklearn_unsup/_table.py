@@ -284,6 +284,16 @@ class TableCodec(BaseEstimator):
             return np.zeros(0), np.zeros(0)
         return self.numbers_[column].gaps()
 
+    def atoms(self) -> list:
+        """Of each column of `x_num` the intervals that stand for one value each.
+
+        Arrays of shape (4, n_atoms): least and greatest encoded value, and the
+        quantiles in (0, 1) that they are of.
+        """
+        if self.empty_:
+            return [np.empty((4, 0))]
+        return [column.atoms() for column in self.numbers_]
+
     # ------------------------------------------------------------------ conditions
 
     def encode_conditions(self, conditions, n_samples: int) -> tuple[dict, dict]:

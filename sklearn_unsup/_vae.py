@@ -257,7 +257,7 @@ class VAETransformer(BaseTableModel):
         points = normal_points(n_draws, module.n_components).to(self.device_)
         step = max(1, CHUNK_ROWS // n_draws)
         scores = [
-            importance_bound(module, *rows[start : start + step][0], points)
+            importance_bound(module, *rows.take(slice(start, start + step)), points)
             for start in range(0, len(rows), step)
         ]
         return torch.cat(scores).cpu().numpy().astype(np.float64)
@@ -365,20 +365,24 @@ class VAETransformer(BaseTableModel):
     def _codes_for_density(self, rows, index, rng):
         """Posterior draws, which fill the space that the means leave thin."""
         module = self.net_.module_.eval()
-        noise = torch.Generator(index.device).manual_seed(int(rng.integers(2**63)))
+        noise = torch.Generator(self.device_).manual_seed(int(rng.integers(2**63)))
         parts = []
         for part in index.split(CHUNK_ROWS):
-            mean, log_var = module.posterior(*rows[part][0])
+            mean, log_var = module.posterior(*rows.take(part))
             parts.append(draw_codes(mean, log_var, noise))
         return torch.cat(parts).cpu().numpy()
 
     def _measure(self, rows, rng):
-        """Which components carry something, and a warning if none does."""
+        """Which components carry something, and a warning if none does.
+
+        Of a stream that has hardly begun none need do so.
+        """
         index = torch.from_numpy(rng.permutation(len(rows))[:CHUNK_ROWS])
-        means = self._encode_rows(rows[index.to(self.device_)][0])
+        means = self._encode_rows(rows.take(index))
         variances = means.var(0, correction=0).cpu().numpy()
         self.active_components_ = variances > ACTIVE_VARIANCE
-        if not self.active_components_.any() and len(rows) > 1:
+        begins = self.net_.lr_floor == 1.0 and self.net_.step_ < N_WARMUP_STEPS
+        if not (self.active_components_.any() or begins or len(rows) == 1):
             warnings.warn(
                 "All components have collapsed to the prior: codes say nothing about "
                 f"their rows. Lower beta (it is {self.beta}), train longer (max_iter), "

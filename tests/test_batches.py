@@ -2,24 +2,31 @@
 
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from scipy import stats
+from scipy.special import ndtr, ndtri
 
 from sklearn_unsup._batches import (
     GATHERED_ROWS,
+    Atoms,
     DeviceBatches,
     Rows,
     default_batch_size,
     steps_per_epoch,
     warmup_cosine,
 )
+from sklearn_unsup._noise import BatchGenerator
+from sklearn_unsup._table import TableCodec
 
 
-def make_rows(n, redraw=None, device="cpu"):
+def make_rows(n, device="cpu"):
     """Row i has the number i and the codes 2 i and 2 i + 1."""
     index = torch.arange(n, device=device)
     x_cat = torch.stack([2 * index, 2 * index + 1], 1)
-    return Rows(index[:, None].float(), x_cat, redraw)
+    return Rows(index[:, None].float(), x_cat)
 
 
 def generator(seed=0, device="cpu"):
@@ -57,16 +64,79 @@ def test_split_keeps_rows_together():
     assert first.x_cat.tolist() == [[6, 7], [0, 1], [8, 9]]
     assert second.x_num[:, 0].tolist() == [1, 2]
     assert second.x_cat.tolist() == [[2, 3], [4, 5]]
-    assert first.redraw is None
 
 
-def test_split_redraws_the_first_part_only():
-    """Rows held out are judged by the same draw in every epoch."""
-    order = torch.tensor([3, 0, 4, 1, 2])
-    drawn = 10.0 * torch.arange(5)[:, None]
-    first, second = make_rows(5, lambda: drawn).split(order, 3)
-    assert first.redraw()[:, 0].tolist() == [30, 0, 40]
-    assert second.redraw is None
+# ------------------------------------------------------------------- atoms
+
+# Two columns: one of three atoms (the middle one the widest, the last far in the upper
+# tail), one without any, and one of a single atom whose rows may be missing.
+EDGES = np.array([1e-6, 0.2, 0.999_999, 1 - 1e-8])
+SPIKE = 0.3, 0.9
+
+
+def make_atoms():
+    first = np.stack([ndtri(EDGES[:-1]), ndtri(EDGES[1:]), EDGES[:-1], EDGES[1:]])
+    last = np.array([[ndtri(SPIKE[0])], [ndtri(SPIKE[1])], [SPIKE[0]], [SPIKE[1]]])
+    return Atoms([first, np.empty((4, 0)), last], (-1, -1, 0))
+
+
+def atom_rows(n, value):
+    """Rows whose first number is `value`; the last one is missing in every other row"""
+    x_num = torch.tensor([[value, 0.25, 0.5]]).repeat(n, 1)
+    x_cat = (torch.arange(n) % 2)[:, None]
+    x_num[1::2, 2] = 0.0
+    return x_num, x_cat
+
+
+@pytest.mark.parametrize("atom", [0, 1, 2])
+def test_an_atom_becomes_a_normal_number_within_its_interval(atom):
+    """By Kolmogorov's test of the quantiles, which are uniform there."""
+    low, high = EDGES[atom : atom + 2]
+    middle = float(ndtri(0.5 * (low + high)))
+    x_num, x_cat = make_atoms().redraw(*atom_rows(4_000, middle), generator()), None
+    u = ndtr(x_num[:, 0].double().numpy())
+    place = (u - low) / (high - low)
+    assert -1e-3 < place.min() < 0.01 < 0.99 < place.max() < 1 + 1e-3
+    if atom < 2:  # in the tail float32 has steps
+        assert stats.kstest(place, "uniform").pvalue > 1e-4
+    assert x_cat is None
+
+
+def test_nothing_else_is_drawn():
+    """Not numbers outside the atoms, not missing ones, not columns without atoms."""
+    before, x_cat = atom_rows(100, 7.0)
+    after = make_atoms().redraw(before.clone(), x_cat, generator())
+    assert torch.equal(after[:, :2], before[:, :2])
+    assert torch.equal(after[1::2], before[1::2])
+    assert (after[::2, 2] != before[::2, 2]).all()
+
+
+def test_tables_without_atoms_say_so():
+    assert make_atoms()
+    assert not Atoms([np.empty((4, 0))] * 2, (-1, -1))
+    assert not Atoms([], ())
+
+
+def test_encoded_atoms_decode_to_what_they_were():
+    """Whatever point of the interval is drawn: the codec and the atoms agree."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(
+        {
+            "spiky": np.where(rng.random(3_000) < 0.6, 0.0, rng.gamma(1, 9, 3_000)),
+            "counts": rng.poisson(2, 3_000),
+            "holes": pd.array(rng.integers(0, 4, 3_000), dtype="Int64"),
+        }
+    )
+    X.loc[::7, "holes"] = pd.NA
+    codec = TableCodec().fit(X)
+    x_num, x_cat = map(torch.from_numpy, codec.encode(X))
+    atoms = Atoms(codec.atoms(), codec.layout_.masks)
+    drawn = atoms.redraw(x_num.clone(), x_cat, generator())
+    moved = (drawn != x_num).float().mean(0)
+    assert 0.55 < moved[0] < 0.65
+    assert moved[1] > 0.99
+    assert 0.84 < moved[2] < 6 / 7 + 0.001
+    pd.testing.assert_frame_equal(codec.decode(drawn.numpy(), x_cat.numpy()), X)
 
 
 # ------------------------------------------------------------------- slices
@@ -170,22 +240,49 @@ def test_tables_of_one_kind(empty):
         assert shapes == [((5, widths[0]), (5, widths[1]))] * 2
 
 
-def test_numbers_are_drawn_anew_for_each_shuffled_pass():
-    """Another point within each atom per pass, still beside the row's own codes."""
-    passes = []
+def test_atoms_are_drawn_anew_for_each_shuffled_pass():
+    """Another point within each atom per pass; rows in order stay as they are."""
+    x_num, x_cat = atom_rows(40, 0.0)
+    x_num[:, 1] = torch.arange(40)
+    rows = Rows(x_num, x_cat, atoms=make_atoms())
+    [(first, _)] = [rows for rows, _ in DeviceBatches(rows, 40)]
+    assert torch.equal(first, x_num)
+    batches, passes = DeviceBatches(rows, 8, generator()), []
+    for _ in range(2):
+        drawn = torch.cat([rows[0] for rows, _ in batches])
+        drawn = drawn[drawn[:, 1].argsort()]
+        assert torch.equal(drawn[:, 1], x_num[:, 1])
+        passes.append(drawn)
+    assert torch.equal(rows.x_num, x_num)
+    assert (passes[0][:, 0] != passes[1][:, 0]).all()
 
-    def redraw():
-        passes.append(None)
-        return torch.arange(20)[:, None] + 100.0 * len(passes)
 
-    rows = make_rows(20, redraw)
-    assert flat(DeviceBatches(rows, 8)) == list(range(20))
-    assert not passes
-    batches = DeviceBatches(rows, 8, generator())
-    for number in (1, 2):
-        for (x_num, x_cat), _ in batches:
-            assert torch.equal(x_num[:, 0] - 100 * number, x_cat[:, 0] / 2)
-        assert len(passes) == number
+# ------------------------------------------------------------------- processes
+
+
+@pytest.mark.parametrize(("n", "size"), [(40, 8), (37, 8), (23, 10), (9, 30), (5, 5)])
+@pytest.mark.parametrize("n_processes", [2, 3])
+def test_processes_share_every_batch(n, size, n_processes):
+    """Batch by batch their rows are those of one process, with the same atoms."""
+    x_num, x_cat = atom_rows(n, 0.0)
+    x_num[:, 1] = torch.arange(n)
+    rows = Rows(x_num, x_cat, atoms=make_atoms())
+    alone = [rows[0] for rows, _ in DeviceBatches(rows, size, generator())]
+    shared = []
+    for rank in range(n_processes):
+        noise = BatchGenerator().manual_seed(0)
+        parts = []
+        for batch, _ in DeviceBatches(rows, size, noise, rank, n_processes):
+            n_rows, part = noise.share
+            assert n_rows == len(alone[len(parts)])
+            assert len(batch[0]) == part.stop - part.start
+            parts.append(batch[0])
+        assert noise.share is None
+        shared.append(parts)
+    for whole, *parts in zip(alone, *shared, strict=True):
+        assert torch.equal(whole, torch.cat(parts))
+        sizes = [len(part) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
 
 
 def test_each_device_has_its_order(device):

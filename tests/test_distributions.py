@@ -216,7 +216,7 @@ def test_mean_is_the_expectation_over_all_rows():
         [rows.category_log_probs(j).exp().gather(1, codes[:, j : j + 1])[:, 0]
          for j in range(3)]
     ).prod(0)  # fmt: skip
-    hot = one_hot(codes, torch.tensor(MIXED.offsets), MIXED.n_one_hot)
+    hot = one_hot(codes, MIXED)
     mean = distribution.mean()[0]
     assert mean.shape == (MIXED.width,)
     torch.testing.assert_close(mean[2:], p @ hot)
@@ -308,7 +308,7 @@ def test_gumbel_noise():
 
 def test_one_hot_blocks_lie_side_by_side(layout):
     _, x_cat = rows_of(layout, 30)
-    hot = one_hot(x_cat, torch.tensor(layout.offsets), layout.n_one_hot)
+    hot = one_hot(x_cat, layout)
     assert hot.shape == (30, layout.n_one_hot)
     for column, block in enumerate(layout.category_slices):
         assert torch.equal(hot[:, block].argmax(1), x_cat[:, column])

@@ -17,15 +17,17 @@ SOURCE = Path(__file__).parents[1] / PACKAGE
 CONTRACT = {"_layout", "_version"}
 TABLES = ["_layout", "_quantiles", "_columns", "_table"]
 TENSORS = [
+    "_noise",
     "_distributions",
     "_rows",
     "_modules",
     "_adversarial",
     "_objectives",
     "_two_sample",
+    "_devices",
     "_batches",
     "_optimizers",
-    "_devices",
+    "_capture",
 ]
 SHELL = ["_sampling", "_sklearn", "_base"]
 PUBLIC = {"_autoencoder", "_vae", "_gan"}
@@ -57,6 +59,7 @@ def rooms():
         "_frames": Room({"numpy", "pandas"}, set(), frozenset({"polars"})),
         # floor 2, training
         "_callbacks": Room({"skorch", "torch", "tqdm"}, set()),
+        "_parallel": Room({"torch"}, set(), frozenset({"accelerate"})),
         "_nets": Room(
             {"numpy", "skorch", "torch"}, {"_layout", "_callbacks", *TENSORS}
         ),

@@ -1,0 +1,59 @@
+"""Processes that share a fit, by way of Hugging Face Accelerate."""
+
+import torch
+from torch import Tensor
+
+
+class Peers:
+    """The processes that were launched together, each with the same table.
+
+    Parameters
+    ----------
+    device : str
+        "cpu", or "cuda" for one GPU per process, which Accelerate picks.
+
+    Attributes
+    ----------
+    n_processes, rank : int
+        How many there are, and which one this is.
+    device : str
+        Of this process.
+
+    Raises
+    ------
+    ImportError
+        If accelerate is not installed.
+    """
+
+    def __init__(self, device: str):
+        try:
+            from accelerate import Accelerator
+        except ImportError as error:
+            raise ImportError(
+                "data_parallel=True needs accelerate: install sklearn-unsup[accelerate]"
+            ) from error
+        on_cpu = torch.device(device).type == "cpu"
+        self.accelerator = Accelerator(cpu=on_cpu)
+        self.n_processes = self.accelerator.num_processes
+        self.rank = self.accelerator.process_index
+        self.device = "cpu" if on_cpu else str(self.accelerator.device)
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """Sum of the processes' tensors."""
+        return self.accelerator.reduce(tensor, "sum")
+
+    def add_up(self, tensors: list[Tensor], weight: float) -> None:
+        """Replace tensors by the sum over the processes of `weight` times theirs.
+
+        All in one message: small ones would cost a round trip each.
+        """
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).mul_(weight)
+        parts = self.total(flat).split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def same(self, number: int) -> int:
+        """The number of the first process, below 2**63."""
+        from accelerate.utils import broadcast
+
+        return int(broadcast(torch.tensor([number], device=self.device))[0])
