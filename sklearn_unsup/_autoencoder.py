@@ -89,6 +89,14 @@ class AutoencoderTransformer(BaseTableModel):
         Of skorch: called as in any of its nets.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1" and so on; "auto" is CUDA where there is one.
+    data_parallel : bool, default=False
+        Share every training step among the processes that `accelerate launch` started,
+        each with the same table: a batch has `batch_size` rows from each of them. All
+        end with the same model. Needs the extra `accelerate`; in a single process it
+        changes nothing.
+    mixed_precision : bool, default=False
+        Run the networks in bfloat16 where that is safe, which is faster on GPUs and
+        less exact.
     verbose : int or bool, default=0
         Show a progress bar over the epochs.
     random_state : int, RandomState instance or None, default=None
@@ -184,6 +192,8 @@ class AutoencoderTransformer(BaseTableModel):
         warm_start=False,
         callbacks=None,
         device="auto",
+        data_parallel=False,
+        mixed_precision=False,
         verbose=0,
         random_state=None,
     ):
@@ -209,6 +219,8 @@ class AutoencoderTransformer(BaseTableModel):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device
+        self.data_parallel = data_parallel
+        self.mixed_precision = mixed_precision
         self.verbose = verbose
         self.random_state = random_state
 

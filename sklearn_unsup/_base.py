@@ -36,6 +36,7 @@ from ._frames import (
     schema_of,
     to_polars,
 )
+from ._parallel import Peers
 from ._sampling import DENSITY_ROWS, Proposals, TableSampler, merge_reservoir
 from ._sklearn import (
     NET_PARAMETERS,
@@ -94,9 +95,10 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         going_on = self.warm_start and hasattr(self, "net_")
         with explained_warm_start(going_on):
             X = self._check_table(X, reset=not going_on)
-            rng = self._start_randomness(going_on)
+            peers = self._find_peers(X)
+            rng = self._start_randomness(going_on, peers)
             if not going_on:
-                self._start(X, rng)
+                self._start(X, peers)
             rows = self._upload(X, rng)
         train, valid = self._hold_out(rows, rng)
         if going_on:
@@ -104,7 +106,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         else:
             self.net_ = self._build_net(train, rng)
         with self._usable_after_errors(rows, rng):
-            self._train(train, valid)
+            self._train(train, valid, peers)
             self._finish(X, rows, rng)
 
     @fit_context
@@ -134,9 +136,10 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _learn_more(self, X):
         first = not hasattr(self, "net_")
         X = self._check_table(X, reset=first)
+        peers = self._find_peers(X)
         if first:
-            rng = self._start_randomness(going_on=False)
-            self._start(X, rng)
+            self._start_randomness(False, peers)
+            self._start(X, peers)
         rng = self._stream_rng
         rows = self._upload(X, rng)
         if first:
@@ -148,10 +151,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self.net_.renew_optimizers()
         with self._usable_after_errors(rows, rng, first):
             self.net_.set_params(max_epochs=1, lr_floor=1.0)
-            try:
-                self.net_.partial_fit(rows)
-            finally:
-                self._read_history()
+            self._run(rows, peers)
             self._finish_stream(rows, rng)
 
     @contextmanager
@@ -173,21 +173,43 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     self._finish_stream(rows, rng)
             raise
 
-    def _start_randomness(self, going_on):
+    def _find_peers(self, X):
+        """The processes that this fit is shared with, or None."""
+        if not self.data_parallel:
+            return None
+        peers = Peers(resolve_device(self.device))
+        if peers.n_processes == 1:
+            return None
+        if not peers.agree(len(X)):
+            raise ValueError(
+                "data_parallel=True needs the same table in every process, but their "
+                f"numbers of rows differ (this one has {len(X)}). Each takes its part "
+                "of every batch by itself: pass all rows to all of them."
+            )
+        if len(X) < peers.n_processes:
+            raise ValueError(
+                f"data_parallel=True with {peers.n_processes} processes needs a row "
+                f"for each of them, X has {len(X)}."
+            )
+        return peers
+
+    def _start_randomness(self, going_on, peers=None):
         """The generator of this fit; those of streams and samples go on from it."""
         state = self.random_state
         if state is None:  # fresh entropy; numpy's global generator is left alone
             seed = np.random.SeedSequence().entropy % 2**63
         else:
             seed = check_random_state(state).randint(2**31 - 1)
+        if peers is not None:
+            seed = peers.same(seed)
         rng = np.random.default_rng(seed)
         if not going_on:
             self._stream_rng, self._sample_rng, self._density_rng = rng.spawn(3)
         return rng
 
-    def _start(self, X, rng):
+    def _start(self, X, peers):
         vars(self).pop("net_", None)  # of another table: no half of it must stay
-        self.device_ = resolve_device(self.device)
+        self.device_ = resolve_device(self.device) if peers is None else peers.device
         self.codec_ = TableCodec(
             numeric_scaling=resolve_scaling(
                 X, self.numeric_scaling, self._default_scaling, self._pixel_columns
@@ -233,10 +255,10 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _step_size(self):
         return self.learning_rate_init
 
-    def _n_epochs(self, n_rows):
+    def _n_epochs(self, n_rows, n_processes=1):
         if self.max_iter != "auto":
             return self.max_iter
-        per_epoch = steps_per_epoch(n_rows, self._batch_size(n_rows))
+        per_epoch = steps_per_epoch(n_rows, self._batch_size(n_rows) * n_processes)
         return max(MIN_EPOCHS, -(-self._default_steps(n_rows) // per_epoch))
 
     def _net_options(self, n_rows, rng):
@@ -250,6 +272,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             "n_iter_no_change": self.n_iter_no_change,
             "tol": self.tol,
             "callbacks": self.callbacks,
+            "mixed_precision": bool(self.mixed_precision),
             "verbose": int(bool(self.verbose)),
             "progress_name": type(self).__name__,
             "seed": int(rng.integers(2**31)),
@@ -266,6 +289,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             **{f"{name}__weight_decay": self.weight_decay for name in net._optimizers},
             "n_iter_no_change": self.n_iter_no_change,
             "tol": self.tol,
+            "mixed_precision": bool(self.mixed_precision),
             "verbose": int(bool(self.verbose)),
         }
         for name, value in options.items():
@@ -278,16 +302,23 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Parameters of the optimizer by patterns of the names of weights."""
         return []
 
-    def _train(self, train, valid):
-        split = None if valid is None else predefined_split(valid)
+    def _train(self, train, valid, peers):
+        n_processes = 1 if peers is None else peers.n_processes
         self.net_.set_params(
-            train_split=split, max_epochs=self._n_epochs(len(train)), lr_floor=0.0
+            train_split=None if valid is None else predefined_split(valid),
+            max_epochs=self._n_epochs(len(train), n_processes),
+            lr_floor=0.0,
         )
+        self._run(train, peers)
+
+    def _run(self, rows, peers):
+        """Train the net, which keeps nothing that belongs to this run alone."""
+        self.net_.peers_ = peers
         try:
-            self.net_.partial_fit(train)
+            self.net_.partial_fit(rows)
         finally:
             # It holds the rows that were held out; a fitted object holds none.
-            self.net_.train_split = None
+            self.net_.train_split, self.net_.peers_ = None, None
             self._read_history()
 
     def _read_history(self):

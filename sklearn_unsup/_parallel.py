@@ -52,6 +52,14 @@ class Peers:
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
+    def agree(self, number: int) -> bool:
+        """Whether all processes have the same number."""
+        mean = number / self.n_processes
+        differences = self.total(
+            torch.tensor([mean, number * mean], dtype=torch.float64, device=self.device)
+        )
+        return bool(differences[1] <= differences[0] ** 2 * (1 + 1e-12))
+
     def same(self, number: int) -> int:
         """The number of the first process, below 2**63."""
         from accelerate.utils import broadcast

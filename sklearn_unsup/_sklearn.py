@@ -57,6 +57,8 @@ NET_PARAMETERS = {
     "verbose": ["verbose"],
     "random_state": ["random_state"],
     "device": [str, Hidden(torch.device)],
+    "data_parallel": ["boolean"],
+    "mixed_precision": ["boolean"],
     "callbacks": [list, None],
 }
 TABLE_PARAMETERS = {

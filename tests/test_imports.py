@@ -31,7 +31,8 @@ TENSORS = [
 ]
 SHELL = ["_sampling", "_sklearn", "_base"]
 PUBLIC = {"_autoencoder", "_vae", "_gan"}
-BELOW_PUBLIC = {*CONTRACT, *TABLES, "_frames", *TENSORS, "_nets", *SHELL}
+BELOW_SHELL = {*CONTRACT, *TABLES, "_frames", *TENSORS, "_nets", "_parallel"}
+BELOW_PUBLIC = {*BELOW_SHELL, *SHELL}
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def rooms():
     # floor 3, shell
     heavy = {"joblib", "numpy", "pandas", "scipy", "sklearn", "skorch", "threadpoolctl"}
     for i, name in enumerate(SHELL):
-        below = {*CONTRACT, *TABLES, "_frames", *TENSORS, "_nets", *SHELL[:i]}
+        below = {*BELOW_SHELL, *SHELL[:i]}
         table[name] = Room({*heavy, "torch"}, below)
     # floor 4, public: not each other
     for name in PUBLIC:
