@@ -37,7 +37,7 @@ class Atoms:
     def __init__(self, intervals, masks: tuple[int, ...]):
         self.columns = [i for i, part in enumerate(intervals) if len(part[0])]
         self.masks = [masks[column] for column in self.columns]
-        self.tables = []
+        self.tables, self.index = [], torch.tensor(self.columns)
         if not self.columns:
             return
         parts = [
@@ -58,6 +58,7 @@ class Atoms:
 
     def to(self, device) -> "Atoms":
         self.tables = [table.to(device) for table in self.tables]
+        self.index = self.index.to(device)
         return self
 
     def redraw(self, x_num: Tensor, x_cat: Tensor, generator, places=None) -> Tensor:
@@ -71,7 +72,7 @@ class Atoms:
         uniform = torch.rand(shape, generator=generator, device=x_num.device)[places]
         low, high, start, width, sign = self.tables
         # Tables have a row for each column, and so do the numbers here.
-        values = x_num[:, self.columns].t().contiguous()
+        values = x_num.index_select(1, self.index).t().contiguous()
         place = torch.searchsorted(high, values).clamp_max_(high.shape[1] - 1)
         low, high, start, width, sign = (
             table.gather(1, place) for table in (low, high, start, width, sign)
@@ -82,8 +83,7 @@ class Atoms:
         for number, mask in enumerate(self.masks):
             if mask >= 0:
                 z[number] = torch.where(x_cat[:, mask] == 0, z[number], values[number])
-        x_num[:, self.columns] = z.t()
-        return x_num
+        return x_num.index_copy_(1, self.index, z.t())
 
 
 class Rows(Dataset):
