@@ -1,0 +1,201 @@
+"""Processes that share a fit: real ones, by gloo, on this machine."""
+
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback, Checkpoint, LoadInitState
+
+from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
+from sklearn_unsup._parallel import Peers
+from sklearn_unsup.datasets import make_mixed_table
+
+pytest.importorskip("accelerate", reason="needs the extra accelerate")
+pytestmark = pytest.mark.filterwarnings("ignore:Generated rows cover only")
+
+N_PROCESSES = 2
+X, _ = make_mixed_table(330, random_state=0)  # the last batch of 64 has 10 rows
+SMALL = {"hidden_layer_sizes": (16,), "max_iter": 6, "random_state": 0}
+MODELS = {
+    "autoencoder": AutoencoderTransformer(4, ordered=True, **SMALL),
+    "VAE": VAETransformer(4, early_stopping=True, **SMALL),
+    "GAN": GANSampler(4, n_critic_steps=2, **SMALL),
+    "Wasserstein": GANSampler(4, loss="wasserstein", **SMALL),
+}
+
+
+def launch(code, n_processes=N_PROCESSES):
+    """Processes as `accelerate launch` starts them; exit codes and errors by rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(n_processes),
+        "LOCAL_WORLD_SIZE": str(n_processes),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+    running = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-c",
+                f"import test_parallel as t\n{code}",
+            ],
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(n_processes)
+    ]
+    try:
+        errors = [process.communicate(timeout=120)[1] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    return [process.returncode for process in running], errors
+
+
+def save_fits(folder):
+    """What each process of a launch does: fit every model, keep it."""
+    rank = os.environ["RANK"]
+    for name, model in MODELS.items():
+        model.set_params(data_parallel=True, batch_size=32).fit(X)
+        Path(folder, f"{name}_{rank}.pickle").write_bytes(pickle.dumps(model))
+
+
+@pytest.fixture(scope="module")
+def shared_fits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shared")
+    codes, errors = launch(f"t.save_fits({str(folder)!r})")
+    assert codes == [0] * N_PROCESSES, errors
+    return {
+        name: [
+            pickle.loads(Path(folder, f"{name}_{rank}.pickle").read_bytes())
+            for rank in range(N_PROCESSES)
+        ]
+        for name in MODELS
+    }
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_two_processes_learn_what_one_does_with_twice_the_batch(name, shared_fits):
+    """Noise, shuffled rows and uneven last batches included."""
+    alone = MODELS[name].set_params(data_parallel=False, batch_size=64).fit(X)
+    for shared in shared_fits[name]:
+        assert shared.n_iter_ == alone.n_iter_
+        np.testing.assert_allclose(shared.loss_curve_, alone.loss_curve_, rtol=1e-4)
+        for key, tensor in alone.net_.weights().items():
+            close = torch.isclose(shared.net_.weights()[key], tensor, 1e-2, 1e-3)
+            assert close.float().mean() > 0.99, key
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_process_ends_with_the_same_model(name, shared_fits):
+    first, second = shared_fits[name]
+    assert first.loss_curve_ == second.loss_curve_
+    for key, tensor in first.net_.weights().items():
+        assert torch.equal(tensor, second.net_.weights()[key]), key
+    rows = [model.sample(50, random_state=0) for model in (first, second)]
+    assert rows[0].equals(rows[1])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_nothing_of_the_processes_is_kept(name, shared_fits):
+    [model, _] = shared_fits[name]
+    assert model.net_.peers_ is None
+    assert model.net_.generator_.share is None
+    model.set_params(data_parallel=False, warm_start=True).fit(X)
+
+
+# ------------------------------------------------------------------- when it fails
+
+
+class Die(Callback):
+    """The second process dies as by `kill -9`, in the middle of the fourth epoch."""
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        last = net.history[-1]
+        if last["epoch"] == 4 and len(last["batches"]) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def with_checkpoint(folder, is_first, dies=False, **parameters):
+    """As the guide shows: the first process saves, all of them load."""
+    checkpoint = Checkpoint(monitor=None, dirname=str(folder))
+    callbacks = [LoadInitState(checkpoint)]
+    callbacks += [checkpoint] if is_first else []
+    callbacks += [Die()] if dies else []
+    return VAETransformer(4, callbacks=callbacks, **SMALL, **parameters)
+
+
+def fit_and_die(folder):
+    rank = int(os.environ["RANK"])
+    options = {"data_parallel": True, "batch_size": 32}
+    with_checkpoint(folder, rank == 0, dies=rank == 1, **options).fit(X)
+
+
+def test_a_process_that_dies_ends_the_fit_with_an_error(tmp_path):
+    """And the last checkpoint is good: one process goes on from it alone."""
+    codes, errors = launch(f"t.fit_and_die({str(tmp_path)!r})")
+    assert codes[1] == -signal.SIGKILL
+    assert codes[0] not in (0, -signal.SIGKILL), "it did not notice"
+    assert "RuntimeError" in errors[0]
+    resumed = with_checkpoint(tmp_path, True, batch_size=64).fit(X)
+    alone = VAETransformer(4, batch_size=64, **SMALL).fit(X)
+    np.testing.assert_allclose(resumed.loss_curve_, alone.loss_curve_, rtol=1e-4)
+
+
+def fit_other_rows():
+    rows = X[: 100 + 50 * int(os.environ["RANK"])]
+    VAETransformer(4, data_parallel=True, **SMALL).fit(rows)
+
+
+def test_other_tables_in_other_processes_are_refused():
+    codes, errors = launch("t.fit_other_rows()")
+    assert codes == [1, 1]
+    for error, n_rows in zip(errors, (100, 150), strict=True):
+        assert "ValueError: data_parallel=True needs the same table" in error
+        assert f"this one has {n_rows}" in error
+
+
+def fit_one_row():
+    VAETransformer(4, data_parallel=True, **SMALL).fit(X[:1])
+
+
+def test_fewer_rows_than_processes_are_refused():
+    codes, errors = launch("t.fit_one_row()")
+    assert codes == [1, 1]
+    assert "needs a row for each of them" in errors[0]
+
+
+def save_single_fit(file):
+    model = MODELS["VAE"].set_params(data_parallel=True, batch_size=64).fit(X)
+    Path(file).write_bytes(pickle.dumps(model.loss_curve_))
+
+
+def test_in_a_single_process_nothing_changes(tmp_path):
+    codes, errors = launch(f"t.save_single_fit({str(tmp_path / 'fit')!r})", 1)
+    assert codes == [0], errors
+    alone = MODELS["VAE"].set_params(data_parallel=False, batch_size=64).fit(X)
+    assert pickle.loads((tmp_path / "fit").read_bytes()) == alone.loss_curve_
+
+
+def test_without_accelerate(monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(ImportError, match=r"install sklearn-unsup\[accelerate\]"):
+        Peers("cpu")
+    with pytest.raises(ImportError, match="data_parallel=True needs accelerate"):
+        VAETransformer(4, data_parallel=True, **SMALL).fit(X)
