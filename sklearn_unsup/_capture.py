@@ -22,7 +22,10 @@ class CudaGraph:
         self.graph = torch.cuda.CUDAGraph()
         self.graph.register_generator_state(generator)
         stream = torch.cuda.current_stream(generator.device)
-        with torch.cuda.graph(self.graph, stream=stream):
+        # In the default mode what other threads do would spoil the recording.
+        with torch.cuda.graph(
+            self.graph, stream=stream, capture_error_mode="thread_local"
+        ):
             self.output = run()
 
     def replay(self) -> Tensor:

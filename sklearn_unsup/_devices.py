@@ -1,11 +1,16 @@
 """Where nets live: the meaning of `device`, and memory that is given back."""
 
+import threading
 import warnings
 from contextlib import contextmanager
 
 import torch
 
 TABLE_SHARE = 0.7  # of the free memory of a GPU that an encoded table may take
+
+# What torch has one of for all threads is used by one at a time, or counted.
+_lock = threading.RLock()
+_n_blocks, _switch_before = 0, None
 
 
 def resolve_device(device):
@@ -59,18 +64,30 @@ def may_lie_on(device, n_bytes):
 
 @contextmanager
 def tensor_cores(device):
-    """Products of float32 in TF32 on GPUs in the block, whatever is set around it."""
+    """Products of float32 in TF32 on GPUs in the block, whatever is set around it.
+
+    The switch is one for all threads: the first block turns it, the last one back.
+    """
+    global _n_blocks, _switch_before
     if torch.device(device).type != "cuda":
         yield
         return
     matmul = torch.backends.cuda.matmul
-    name = "fp32_precision" if hasattr(matmul, "fp32_precision") else "allow_tf32"
-    before = getattr(matmul, name)
-    setattr(matmul, name, "tf32" if name == "fp32_precision" else True)
+    name, on = "allow_tf32", True
+    if hasattr(matmul, "fp32_precision"):
+        name, on = "fp32_precision", "tf32"
+    with _lock:
+        if _n_blocks == 0:
+            _switch_before = getattr(matmul, name)
+            setattr(matmul, name, on)
+        _n_blocks += 1
     try:
         yield
     finally:
-        setattr(matmul, name, before)
+        with _lock:
+            _n_blocks -= 1
+            if _n_blocks == 0:
+                setattr(matmul, name, _switch_before)
 
 
 @contextmanager
@@ -81,3 +98,16 @@ def freed_memory():
     finally:
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
+
+
+@contextmanager
+def borrowed_generator(device="cpu"):
+    """Let the block draw from torch's global generators and put them back after it.
+
+    One thread at a time: all share them, and a second fit, in a worker of Dask or of
+    joblib that has several threads, would draw other weights under the same seed.
+    """
+    device = torch.device(device)
+    forked = [device] if device.type == "cuda" else []
+    with _lock, torch.random.fork_rng(forked):
+        yield

@@ -16,7 +16,7 @@ from ._adversarial import Critic, average_decay
 from ._batches import DeviceBatches, warmup_cosine
 from ._callbacks import KeepWeights, Progress
 from ._capture import MIN_STEPS, CapturedSteps
-from ._devices import tensor_cores, usable_device
+from ._devices import borrowed_generator, tensor_cores, usable_device
 from ._noise import BatchGenerator, normal
 from ._optimizers import LeanAdamW
 from ._two_sample import energy_distance
@@ -109,7 +109,7 @@ class TableNet(NeuralNet):
     def initialize(self):
         device = torch.device(self.device)
         # Modules are made on the CPU and moved then: no other generator is concerned.
-        with torch.random.fork_rng(devices=[]):
+        with borrowed_generator():
             torch.default_generator.manual_seed(self.seed)
             super().initialize()
         self.generator_ = BatchGenerator(device)
@@ -402,7 +402,7 @@ class TableNet(NeuralNet):
             return
         device = torch.device(self.device)
         self.initialized_ = False  # a net that is tells of every part made anew
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with borrowed_generator(device):
             self._initialize_module()
             self._initialize_criterion()
             self._initialize_optimizer()

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._capture import MIN_STEPS, N_EAGER, CapturedSteps
+from sklearn_unsup._devices import tensor_cores
 from sklearn_unsup._optimizers import LeanAdamW
 from sklearn_unsup.datasets import make_mixed_table
 
@@ -226,6 +227,21 @@ def test_what_can_be_recorded(device, optimizer, suits, monkeypatch):
     )
     made = optimizer([torch.nn.Parameter(torch.zeros(1))])
     assert CapturedSteps.suit(torch.device(device), [made]) is suits
+
+
+def test_tf32_is_on_in_the_block_alone():
+    """Of blocks that overlap, as those of threads do, until the last one ends."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    with tensor_cores("cpu"):
+        assert matmul.fp32_precision == before
+    first, second = tensor_cores("cuda"), tensor_cores("cuda:1")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert matmul.fp32_precision == "tf32" != before
+    second.__exit__(None, None, None)
+    assert matmul.fp32_precision == before
 
 
 @pytest.mark.gpu

@@ -216,6 +216,23 @@ def test_without_a_seed_fits_differ(model):
     assert not np.array_equal(first.transform(X), second.transform(X))
 
 
+@pytest.mark.slow
+def test_threads_do_not_disturb_each_other(model, table):
+    """Fits, copies and their seeds, as in a worker of Dask with several threads."""
+    expected = quick(model, max_iter=1).fit(table).transform(table)
+
+    def codes():
+        fitted = quick(model, max_iter=1).fit(table)
+        return pickle.loads(pickle.dumps(fitted)).transform(table)
+
+    before = torch.get_rng_state()
+    with joblib.parallel_config("threading", n_jobs=4):
+        found = joblib.Parallel()(joblib.delayed(codes)() for _ in range(16))
+    for other in found:
+        np.testing.assert_array_equal(other, expected)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_global_generators_are_left_alone(model, table):
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     fitted = quick(model).fit(table)
