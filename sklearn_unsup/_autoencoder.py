@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch.nn import functional as F
 
 from ._base import BaseTableModel
-from ._batches import chunks_of
+from ._batches import Blocks
 from ._distributions import presence
 from ._modules import LOG_SCALE_MIN, Autoencoder, principal_axes
 from ._nets import TableNet
@@ -17,6 +17,7 @@ from ._sampling import DENSITY_ROWS
 from ._sklearn import DENSITY_PARAMETERS, Interval, StrOptions
 
 VARIANCE_ROWS = 2_000  # that explained variances are measured on, at most
+PCA_ENTRIES = 2**27  # of the encoded rows that the principal axes are found from
 
 
 class AutoencoderTransformer(BaseTableModel):
@@ -164,6 +165,7 @@ class AutoencoderTransformer(BaseTableModel):
         "ordered": ["boolean"],
     }
 
+    _takes_sparse = True
     _default_scaling = "standard"
     _pixel_columns = 1
 
@@ -241,8 +243,7 @@ class AutoencoderTransformer(BaseTableModel):
         check_is_fitted(self)
         rows = self._upload(self._check_table(X, reset=False))
         scores = []
-        for part in chunks_of(len(rows)):
-            chunk = rows.take(part)
+        for chunk in self._blocks(rows):
             distribution = self._distribution(self._encode_rows(chunk))
             scores.append(distribution.log_prob(*chunk))
         return torch.cat(scores).cpu().numpy().astype(np.float64)
@@ -263,7 +264,7 @@ class AutoencoderTransformer(BaseTableModel):
         layout = self.codec_.layout_
         bernoulli = self.loss == "binary_crossentropy"
         if bernoulli:
-            check_unit_interval(rows.x_num)
+            check_unit_interval(rows.numbers)
         net = TableNet(
             Autoencoder,
             ReconstructionLoss,
@@ -305,7 +306,8 @@ class AutoencoderTransformer(BaseTableModel):
         index = torch.from_numpy(rng.permutation(len(rows)))
         ratios = None
         if self.ordered:
-            ratios = explained_variance_ratios(module, rows.take(index[:VARIANCE_ROWS]))
+            part = self._blocks(rows, index[:VARIANCE_ROWS])
+            ratios = explained_variance_ratios(module, part)
         if not self._n_seen:  # later batches of a stream get codes of the same size
             self.n_components_ = self._n_kept(module, ratios)
         self.explained_variance_ratio_ = None
@@ -314,7 +316,7 @@ class AutoencoderTransformer(BaseTableModel):
         if not module.bernoulli:
             set_residual_scales(
                 module,
-                rows.take(index[:DENSITY_ROWS]),
+                self._blocks(rows, index[:DENSITY_ROWS]),
                 self.n_components_,
                 self._n_seen,
             )
@@ -330,9 +332,13 @@ class AutoencoderTransformer(BaseTableModel):
 @torch.no_grad()
 def start_at_pca(module, rows, bernoulli):
     """Make the linear paths the principal axes of (a part of) the encoded rows."""
-    step = max(1, len(rows) // DENSITY_ROWS)
-    x = module.table(*rows.take(slice(None, None, step)))
-    mean, axes = principal_axes(x, module.n_components)
+    width = module.layout.width
+    most = min(DENSITY_ROWS, max(1, PCA_ENTRIES // width))
+    index = torch.arange(0, len(rows), max(1, len(rows) // most))
+    blocks = Blocks(rows, width, index)
+    mean, axes = principal_axes(
+        lambda: (module.table(*block) for block in blocks), module.n_components
+    )
     module.encoder.start_at(axes, -axes @ mean)
     if bernoulli:
         # The logit's tangent at 1/2: reconstructions start near PCA's.
@@ -344,21 +350,19 @@ def start_at_pca(module, rows, bernoulli):
 
 
 @torch.no_grad()
-def set_residual_scales(module, rows, n_kept, n_before):
-    """Log standard deviation of each number's residual over the rows.
+def set_residual_scales(module, blocks, n_kept, n_before):
+    """Log standard deviation of each number's residual over blocks of rows.
 
     Residuals are of codes cut to their first `n_kept` numbers. The present scales count
     as those of `n_before` rows.
     """
-    x_num, x_cat = rows
     total = n_before * torch.exp(2 * module.log_scale)
     count = torch.full_like(total, n_before)
-    for part in chunks_of(len(x_num)):
-        chunk = x_num[part], x_cat[part]
-        codes = module.encode(*chunk)
+    for x_num, x_cat in blocks:
+        codes = module.encode(x_num, x_cat)
         codes[:, n_kept:] = 0.0
-        squares = (module.decode(codes)[:, : x_num.shape[1]] - chunk[0]).square()
-        present = presence(module.layout, chunk[1])
+        squares = (module.decode(codes)[:, : x_num.shape[1]] - x_num).square()
+        present = presence(module.layout, x_cat)
         present = torch.ones_like(squares) if present is None else present
         total += (squares * present).sum(0)
         count += present.sum(0)
@@ -368,15 +372,22 @@ def set_residual_scales(module, rows, n_kept, n_before):
 
 
 @torch.no_grad()
-def explained_variance_ratios(module, rows):
-    """Gain in explained variance of the encoded table by each component, in order."""
-    x = module.table(*rows)
-    spread = (x - x.mean(0)).square().sum().clamp_min(1e-30)
-    codes = module.encode(*rows)
-    explained = []
-    for k in range(1, module.n_components + 1):
-        kept = torch.zeros_like(codes)
-        kept[:, :k] = codes[:, :k]
-        rebuilt = module.distribution(module.decode(kept)).mean()
-        explained.append(1.0 - ((x - rebuilt).square().sum() / spread).item())
+def explained_variance_ratios(module, blocks):
+    """Gain in explained variance of the encoded table by each component, in order.
+
+    Of a batch of rows, or of blocks of them.
+    """
+    blocks = [blocks] if isinstance(blocks, tuple) else blocks
+    sums = [(module.table(*block).sum(0), len(block[0])) for block in blocks]
+    mean = sum(total for total, _ in sums) / sum(n for _, n in sums)
+    spread, lost = 0.0, torch.zeros(module.n_components, device=mean.device)
+    for block in blocks:
+        x, codes = module.table(*block), module.encode(*block)
+        spread = spread + (x - mean).square().sum()
+        for k in range(module.n_components):
+            kept = torch.zeros_like(codes)
+            kept[:, : k + 1] = codes[:, : k + 1]
+            rebuilt = module.distribution(module.decode(kept)).mean()
+            lost[k] += (x - rebuilt).square().sum()
+    explained = 1.0 - (lost / spread.clamp_min(1e-30)).double().cpu().numpy()
     return np.diff(explained, prepend=0.0)

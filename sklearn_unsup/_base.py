@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 import numpy as np
 import pandas as pd
 import torch
+from scipy.sparse import issparse
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -20,9 +21,12 @@ from skorch.helper import predefined_split
 from ._batches import (
     CHUNK_ROWS,
     Atoms,
+    Blocks,
+    LazyRows,
     chunks_of,
     default_batch_size,
     place_rows,
+    place_sparse_rows,
     stack_rows,
     steps_per_epoch,
 )
@@ -31,11 +35,13 @@ from ._frames import (
     explained_warm_start,
     from_polars,
     holds_objects,
+    refuse_dense_options,
     refuse_empty,
     resolve_scaling,
     schema_of,
     to_polars,
 )
+from ._matrix import MatrixCodec
 from ._parallel import Peers
 from ._sampling import DENSITY_ROWS, Proposals, TableSampler, merge_reservoir
 from ._sklearn import (
@@ -54,6 +60,13 @@ from ._version import __version__
 MIN_EPOCHS = 3
 
 
+class UncalibratedSampler(TableSampler):
+    """Of models of sparse rows: no quantiles are kept to calibrate rows by."""
+
+    def _fit_marginals(self, source, rng):
+        pass
+
+
 class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """fit, partial_fit, transform, inverse_transform, sample and score of all models.
 
@@ -67,6 +80,8 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         **TABLE_PARAMETERS,
         **RATIO_PARAMETERS,
     }
+
+    _takes_sparse = False
 
     # ------------------------------------------------------------------ fitting
 
@@ -139,7 +154,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         peers = self._find_peers(X)
         if first:
             self._start_randomness(False, peers)
-            self._start(X, peers)
+            self._start(X, peers, is_stream=True)
         rng = self._stream_rng
         rows = self._upload(X, rng)
         if first:
@@ -180,16 +195,17 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         peers = Peers(resolve_device(self.device))
         if peers.n_processes == 1:
             return None
-        if not peers.agree(len(X)):
+        n_rows = X.shape[0]  # a sparse matrix has no len
+        if not peers.agree(n_rows):
             raise ValueError(
                 "data_parallel=True needs the same table in every process, but their "
-                f"numbers of rows differ (this one has {len(X)}). Each takes its part "
+                f"numbers of rows differ (this one has {n_rows}). Each takes its part "
                 "of every batch by itself: pass all rows to all of them."
             )
-        if len(X) < peers.n_processes:
+        if n_rows < peers.n_processes:
             raise ValueError(
                 f"data_parallel=True with {peers.n_processes} processes needs a row "
-                f"for each of them, X has {len(X)}."
+                f"for each of them, X has {n_rows}."
             )
         return peers
 
@@ -207,29 +223,55 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self._stream_rng, self._sample_rng, self._density_rng = rng.spawn(3)
         return rng
 
-    def _start(self, X, peers):
+    def _start(self, X, peers, is_stream=False):
         vars(self).pop("net_", None)  # of another table: no half of it must stay
         self.device_ = resolve_device(self.device) if peers is None else peers.device
+        scaling = resolve_scaling(
+            X, self.numeric_scaling, self._default_scaling, self._pixel_columns
+        )
+        if issparse(X):
+            self.codec_ = MatrixCodec(scaling, keep_constants=is_stream).fit(X)
+            return
         self.codec_ = TableCodec(
-            numeric_scaling=resolve_scaling(
-                X, self.numeric_scaling, self._default_scaling, self._pixel_columns
-            ),
+            numeric_scaling=scaling,
             categorical_features=self.categorical_features,
             handle_unknown=self.handle_unknown,
         ).fit(X)
 
     def _upload(self, X, rng=None):
         """Encoded rows for the device; with `rng` at random points of their atoms."""
+        if issparse(X):
+            return self._upload_sparse(X, rng is not None)
         x_num, x_cat = map(torch.from_numpy, self.codec_.encode(X))
         atoms = None
         if rng is not None:
             atoms = Atoms(self.codec_.atoms(), self.codec_.layout_.masks)
         if atoms:
             noise = torch.Generator().manual_seed(int(rng.integers(2**63)))
-            for part in chunks_of(len(x_num)):
+            for part in chunks_of(len(x_num), x_num.shape[1]):
                 atoms.redraw(x_num[part], x_cat[part], noise)
             atoms.to(self.device_)
         return place_rows(x_num, x_cat, self.device_, atoms)
+
+    def _upload_sparse(self, X, to_train):
+        """Encoded rows of a sparse matrix, of which no more than a batch is dense."""
+        codec = self.codec_
+        if to_train:
+            refuse_dense_options(self.categorical_features, self.density_ratio)
+        if isinstance(codec, MatrixCodec):
+            if to_train:
+                codec.widen(X)
+            return place_sparse_rows(
+                *map(torch.from_numpy, codec.encode_sparse(X)), self.device_
+            )
+        atoms = Atoms(codec.atoms(), codec.layout_.masks) if to_train else None
+        return LazyRows(
+            lambda index: codec.encode(X[index].toarray()),
+            torch.arange(X.shape[0]),
+            16 * X.shape[1],
+            self.device_,
+            atoms.to(self.device_) if atoms else None,
+        )
 
     def _hold_out(self, rows, rng):
         """Rows to train on and, for early stopping, rows to judge on."""
@@ -339,7 +381,9 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Measure the trained net, and fit what sampling needs to its codes."""
         self._measure(rows, rng)
         options = self._sampling_options()
-        self._sampler = TableSampler(**options)
+        if issparse(X):
+            options["density_ratio"] = None
+        self._sampler = self._new_sampler(**options)
         self._reservoir, self._n_seen = None, len(rows)
         codes = None if options["density"] is None else self._some_codes(rows, rng)
         self._sampler.fit(self, X, codes, rng)
@@ -367,6 +411,11 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         index = torch.from_numpy(rng.permutation(len(rows))[:DENSITY_ROWS])
         return self._codes_for_density(rows, index, rng)
 
+    def _new_sampler(self, density, density_ratio):
+        if isinstance(self.codec_, MatrixCodec):
+            return UncalibratedSampler(density, None)
+        return TableSampler(density, density_ratio)
+
     def _ready_sampler(self):
         if self._sampler is None:
             density = self._sampling_options()["density"]
@@ -375,7 +424,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     f"This {type(self).__name__} cannot sample: an error ended its "
                     "`fit` before codes were kept for latent_density. Call `fit` again."
                 )
-            sampler = TableSampler(density, None)
+            sampler = self._new_sampler(density, None)
             try:
                 sampler.fit(self, None, self._reservoir, self._density_rng)
             except BaseException:
@@ -400,8 +449,8 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         rows = self._upload(self._check_table(X, reset=False))
-        chunks = [self._encode_rows(rows.take(part)) for part in chunks_of(len(rows))]
-        return torch.cat(chunks).cpu().numpy()
+        codes = [self._encode_rows(part) for part in self._blocks(rows)]
+        return torch.cat(codes).cpu().numpy()
 
     def inverse_transform(self, X):
         """The most likely table for the given codes.
@@ -523,19 +572,24 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             X,
             reset=reset,
             dtype=None,
+            accept_sparse="csr" if self._takes_sparse else False,
             ensure_all_finite=False if holds_objects(X) else "allow-nan",
         )
 
     def _code_chunks(self, codes):
         # A frame's own array may be read-only, which torch warns of.
         codes = torch.from_numpy(np.require(codes, requirements="W"))
-        for part in chunks_of(len(codes)):
+        for part in chunks_of(len(codes), self.codec_.layout_.width):
             yield codes[part].to(self.device_)
 
     def _codes_for_density(self, rows, index, rng):
         """Codes of the indexed rows that the latent density is fitted to, an array."""
-        parts = [self._encode_rows(rows.take(part)) for part in index.split(CHUNK_ROWS)]
+        parts = [self._encode_rows(part) for part in self._blocks(rows, index)]
         return torch.cat(parts).cpu().numpy()
+
+    def _blocks(self, rows, index=None):
+        """Rows, all or those of an index, a bounded part at a time."""
+        return Blocks(rows, self.codec_.layout_.width, index, CHUNK_ROWS)
 
     @torch.no_grad()
     def _encode_rows(self, rows):
@@ -564,6 +618,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.string = True
+        tags.input_tags.sparse = self._takes_sparse
         tags.input_tags.categorical = True
         tags.non_deterministic = False
         tags.transformer_tags.preserves_dtype = []  # codes are float32

@@ -15,6 +15,7 @@ from ._devices import may_lie_on
 # enough that no second copy of the table ever exists.
 GATHERED_ROWS = 16_384
 CHUNK_ROWS = 16_384  # of a pass without gradients; bounds memory, changes no result
+BLOCK_BYTES = 2**26  # of the rows of either, however wide; a batch may have more
 
 Batch = tuple[Tensor, Tensor]
 
@@ -86,7 +87,24 @@ class Atoms:
         return x_num.index_copy_(1, self.index, z.t())
 
 
-class Rows(Dataset):
+class EncodedRows(Dataset):
+    """What is trained on: rows of which `take` gives some, dense, on the device.
+
+    Attributes
+    ----------
+    device : device
+    atoms : Atoms or None
+        Redrawn in every shuffled pass.
+    row_bytes : int
+        Of a row that was taken.
+    """
+
+    def __getitem__(self, index) -> tuple[Batch, Batch]:
+        rows = self.take(index)
+        return rows, rows
+
+
+class Rows(EncodedRows):
     """An encoded table, and the device that its batches are wanted on.
 
     It lies there as a whole, or in the host's memory if it does not fit.
@@ -108,9 +126,14 @@ class Rows(Dataset):
     def __len__(self) -> int:
         return len(self.x_num)
 
-    def __getitem__(self, index) -> tuple[Batch, Batch]:
-        rows = self.take(index)
-        return rows, rows
+    @property
+    def row_bytes(self) -> int:
+        return sum(t.shape[1] * t.itemsize for t in (self.x_num, self.x_cat))
+
+    @property
+    def numbers(self) -> Tensor:
+        """Every number that occurs."""
+        return self.x_num
 
     def take(self, index) -> Batch:
         """`x_num` and `x_cat` of rows on the device; of a slice a view, if it can."""
@@ -145,6 +168,124 @@ class Rows(Dataset):
         )
 
 
+class SparseRows(EncodedRows):
+    """Encoded rows of numbers, most of which are their column's background.
+
+    Only the others are kept, on the device or, if they do not fit, in the host's
+    memory. Batches are made dense on the device.
+
+    Parameters
+    ----------
+    indptr : Tensor of shape (n + 1,), int64
+    columns : Tensor of shape (n_entries,), int32
+        Those of row i are ``columns[indptr[i] : indptr[i + 1]]``, none of them twice.
+    values : Tensor of shape (n_entries,), float32
+    background : Tensor of shape (width,), float32
+    device : device or None, default=None
+        None where the tensors are.
+    """
+
+    atoms = None
+
+    def __init__(self, indptr, columns, values, background, device=None):
+        self.indptr, self.columns, self.values = indptr, columns, values
+        self.device = values.device if device is None else torch.device(device)
+        self.background = background.to(self.device)
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    @property
+    def row_bytes(self) -> int:
+        return len(self.background) * self.background.itemsize
+
+    @property
+    def x_cat(self) -> Tensor:
+        return torch.empty((len(self), 0), dtype=torch.int64, device=self.device)
+
+    @property
+    def numbers(self) -> Tensor:
+        """Every number that occurs."""
+        width = len(self.background)
+        absent = torch.bincount(self.columns, minlength=width) < len(self)
+        absent = absent.to(self.device)
+        return torch.cat([self.values.to(self.device), self.background[absent]])
+
+    def take(self, index) -> Batch:
+        """`x_num` of rows, dense on the device, and an empty `x_cat`."""
+        lengths, columns, values = (
+            part.to(self.device) for part in self._entries(index)
+        )
+        n, width = len(lengths), len(self.background)
+        rows = torch.arange(n, device=self.device).repeat_interleave(lengths)
+        x_num = self.background.repeat(n, 1)
+        x_num.view(-1).scatter_(0, rows * width + columns, values)
+        return x_num, self.x_cat[:n]
+
+    def _entries(self, index):
+        """Number of entries of each indexed row; their columns and values, in order."""
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step == 1:
+                edges = self.indptr[start : max(start, stop) + 1]
+                part = slice(edges[0].item(), edges[-1].item())
+                return edges.diff(), self.columns[part], self.values[part]
+            index = torch.arange(start, stop, step)
+        index = index.to(self.indptr.device)
+        starts = self.indptr[index]
+        lengths = self.indptr[index + 1] - starts
+        ends = lengths.cumsum(0)
+        shifts = (starts - ends + lengths).repeat_interleave(lengths)
+        places = torch.arange(len(shifts), device=shifts.device) + shifts
+        return lengths, self.columns[places], self.values[places]
+
+    def split(self, order: Tensor, n_first: int) -> tuple["SparseRows", "SparseRows"]:
+        """Two parts of the rows in a given order, the first with `n_first` of them."""
+        parts = []
+        for index in (order[:n_first], order[n_first:]):
+            lengths, columns, values = self._entries(index)
+            indptr = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+            parts.append(
+                SparseRows(indptr, columns, values, self.background, self.device)
+            )
+        return tuple(parts)
+
+
+class LazyRows(EncodedRows):
+    """Rows that are encoded whenever they are asked for.
+
+    Parameters
+    ----------
+    encode : callable
+        Gives `x_num` and `x_cat`, arrays, of an array of positions.
+    positions : Tensor of shape (n,), int64
+    row_bytes : int
+    device : device
+    atoms : Atoms or None, default=None
+    """
+
+    def __init__(self, encode, positions, row_bytes, device, atoms=None):
+        self.encode, self.positions, self.row_bytes = encode, positions, row_bytes
+        self.device, self.atoms = torch.device(device), atoms
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def take(self, index) -> Batch:
+        """`x_num` and `x_cat` of rows on the device."""
+        index = index if isinstance(index, slice) else index.cpu()
+        x_num, x_cat = map(torch.from_numpy, self.encode(self.positions[index].numpy()))
+        return x_num.to(self.device), x_cat.to(self.device)
+
+    def split(self, order: Tensor, n_first: int) -> tuple["LazyRows", "LazyRows"]:
+        """Two parts of the rows in a given order, the first with `n_first` of them."""
+        first, second = self.positions[order[:n_first]], self.positions[order[n_first:]]
+        return (
+            LazyRows(self.encode, first, self.row_bytes, self.device, self.atoms),
+            LazyRows(self.encode, second, self.row_bytes, self.device),
+        )
+
+
 def place_rows(x_num: Tensor, x_cat: Tensor, device, atoms=None) -> Rows:
     """Rows on a device, or for it in the host's memory if they leave it no room."""
     size = x_num.numel() * x_num.itemsize + x_cat.numel() * x_cat.itemsize
@@ -153,8 +294,16 @@ def place_rows(x_num: Tensor, x_cat: Tensor, device, atoms=None) -> Rows:
     return Rows(x_num, x_cat, device, atoms)
 
 
+def place_sparse_rows(indptr, columns, values, background, device) -> SparseRows:
+    """Sparse rows on a device, or for it in the host's memory, see `place_rows`."""
+    parts = indptr, columns, values
+    if may_lie_on(device, sum(t.numel() * t.itemsize for t in parts)):
+        parts = [part.to(device) for part in parts]
+    return SparseRows(*parts, background, device)
+
+
 class DeviceBatches:
-    """Iterate over slices of :class:`Rows`; a new order in every pass if shuffled.
+    """Iterate over slices of encoded rows; a new order in every pass if shuffled.
 
     Yields ``((x_num, x_cat), (x_num, x_cat))``: a row is its own target. The last,
     shorter slice is kept, also when it is the only one. Only a shuffled pass leaves out
@@ -163,7 +312,7 @@ class DeviceBatches:
 
     Parameters
     ----------
-    rows : Rows
+    rows : EncodedRows
     batch_size : int
     generator : BatchGenerator, torch.Generator or None
         Source of the order; None keeps the order of the rows.
@@ -204,7 +353,8 @@ class DeviceBatches:
         device = generator.device
         order = torch.randperm(len(self.rows), generator=generator, device=device)
         order = order[: len(self) * size]
-        for group in order.split(max(1, GATHERED_ROWS // size) * size):
+        gathered = bounded_rows(GATHERED_ROWS, self.rows.row_bytes)
+        for group in order.split(max(1, gathered // size) * size):
             lengths = [len(batch) for batch in group.split(size)]
             shares = [self._share(length) for length in lengths]
             if self.n_processes > 1:
@@ -261,9 +411,41 @@ def steps_per_epoch(n_rows: int, batch_size: int) -> int:
     return len(DeviceBatches(rows, min(batch_size, n_rows), generator=True))
 
 
-def chunks_of(n_rows: int) -> list[slice]:
-    """Slices that cover `n_rows`."""
-    return [slice(i, i + CHUNK_ROWS) for i in range(0, n_rows, CHUNK_ROWS)]
+def bounded_rows(most: int, row_bytes: int) -> int:
+    """As many rows as a block may have: `most`, or fewer if they are wide."""
+    return max(1, min(most, BLOCK_BYTES // max(1, row_bytes)))
+
+
+def chunks_of(n_rows: int, width: int) -> list[slice]:
+    """Slices that cover `n_rows`, each a block of so many floats a row at most."""
+    step = bounded_rows(CHUNK_ROWS, 4 * width)
+    return [slice(i, i + step) for i in range(0, n_rows, step)]
+
+
+class Blocks:
+    """Rows on their device, a bounded part at a time, as often as they are wanted.
+
+    Parameters
+    ----------
+    rows : EncodedRows
+    width : int
+        Floats of a row in what is made of them.
+    index : Tensor of shape (n,) or None, default=None
+        Which rows; None for all of them.
+    most : int, default=CHUNK_ROWS
+        Rows of a part, however narrow.
+    """
+
+    def __init__(self, rows: EncodedRows, width: int, index=None, most=CHUNK_ROWS):
+        self.rows = rows
+        step = bounded_rows(most, max(4 * width, rows.row_bytes))
+        if index is None:
+            self.parts = [slice(i, i + step) for i in range(0, len(rows), step)]
+        else:
+            self.parts = index.split(step)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self.rows.take, self.parts)
 
 
 def stack_rows(parts) -> tuple:

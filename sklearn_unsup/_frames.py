@@ -116,8 +116,11 @@ def plain_values(column, missing, kind, dtype):
 def resolve_scaling(X, scaling, default, pixel_columns):
     """What "auto" means: the default, but for tables that look like pixels.
 
-    Those have `pixel_columns` columns of numbers, or more.
+    Those have `pixel_columns` columns of numbers, or more. Sparse rows have a default
+    of their own.
     """
+    if hasattr(X, "tocsr"):
+        return resolve_sparse_scaling(X, scaling)
     if scaling != "auto":
         return scaling
     if X.shape[1] < pixel_columns:
@@ -125,6 +128,35 @@ def resolve_scaling(X, scaling, default, pixel_columns):
     if is_unit_interval(X):
         return None
     return "minmax" if default == "quantile" and shares_one_scale(X) else default
+
+
+def resolve_sparse_scaling(X, scaling):
+    """Of sparse rows "auto" is None if all are in [0, 1], else "standard"."""
+    if scaling == "quantile":
+        raise ValueError(
+            "numeric_scaling='quantile' needs dense rows, and X is sparse: pass "
+            "'standard', 'minmax', None or 'auto'."
+        )
+    if scaling != "auto":
+        return scaling
+    return "standard" if (X.data < 0).any() or (X.data > 1).any() else None
+
+
+def refuse_dense_options(categorical_features, density_ratio):
+    """Raise for what sparse rows cannot have."""
+    if not isinstance(categorical_features, str | None) and np.any(
+        np.asarray(categorical_features) != np.False_
+    ):
+        raise ValueError(
+            f"categorical_features={categorical_features!r}: X is sparse, and all "
+            "columns of sparse rows are numbers. Pass 'from_dtype' or None, or a "
+            "DataFrame."
+        )
+    if not isinstance(density_ratio, str | None):
+        raise ValueError(
+            f"density_ratio={density_ratio!r} learns from dense rows, X is sparse: "
+            "pass 'auto' or None, which are the same for sparse rows."
+        )
 
 
 def is_unit_interval(X) -> bool:

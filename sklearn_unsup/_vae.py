@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseTableModel
-from ._batches import CHUNK_ROWS
+from ._batches import CHUNK_ROWS, bounded_rows
 from ._modules import VariationalAutoencoder, draw_codes
 from ._nets import TableNet
 from ._objectives import NegativeELBO, check_unit_interval, importance_bound
@@ -180,6 +180,7 @@ class VAETransformer(BaseTableModel):
         "sampling": [StrOptions({"auto", "autoregressive", "latent"})],
     }
 
+    _takes_sparse = True
     _default_scaling = "quantile"
     _pixel_columns = 32
 
@@ -267,7 +268,8 @@ class VAETransformer(BaseTableModel):
         rows = self._upload(self._check_table(X, reset=False))
         module = self.net_.module_.eval()
         points = normal_points(n_draws, module.n_components).to(self.device_)
-        step = max(1, CHUNK_ROWS // n_draws)
+        width = self.codec_.layout_.width
+        step = bounded_rows(max(1, CHUNK_ROWS // n_draws), 4 * width)
         scores = [
             importance_bound(module, *rows.take(slice(start, start + step)), points)
             for start in range(0, len(rows), step)
@@ -279,7 +281,7 @@ class VAETransformer(BaseTableModel):
     def _build_net(self, rows, rng):
         layout = self.codec_.layout_
         if self.loss == "binary_crossentropy":
-            check_unit_interval(rows.x_num)
+            check_unit_interval(rows.numbers)
         if self.sampling == "autoregressive" and not self._rows_fit:
             raise ValueError(
                 "sampling='autoregressive' needs numbers of mean 0 and variance 1, got "
@@ -379,8 +381,8 @@ class VAETransformer(BaseTableModel):
         module = self.net_.module_.eval()
         noise = torch.Generator(self.device_).manual_seed(int(rng.integers(2**63)))
         parts = []
-        for part in index.split(CHUNK_ROWS):
-            mean, log_var = module.posterior(*rows.take(part))
+        for part in self._blocks(rows, index):
+            mean, log_var = module.posterior(*part)
             parts.append(draw_codes(mean, log_var, noise))
         return torch.cat(parts).cpu().numpy()
 
@@ -390,7 +392,7 @@ class VAETransformer(BaseTableModel):
         Of a stream that has hardly begun none need do so.
         """
         index = torch.from_numpy(rng.permutation(len(rows))[:CHUNK_ROWS])
-        means = self._encode_rows(rows.take(index))
+        means = torch.cat([self._encode_rows(p) for p in self._blocks(rows, index)])
         variances = means.var(0, correction=0).cpu().numpy()
         self.active_components_ = variances > ACTIVE_VARIANCE
         begins = self.net_.lr_floor == 1.0 and self.net_.step_ < N_WARMUP_STEPS

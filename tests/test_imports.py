@@ -31,7 +31,8 @@ TENSORS = [
 ]
 SHELL = ["_sampling", "_sklearn", "_base"]
 PUBLIC = {"_autoencoder", "_vae", "_gan"}
-BELOW_SHELL = {*CONTRACT, *TABLES, "_frames", *TENSORS, "_nets", "_parallel"}
+TO_TABLES = {*TABLES, "_matrix", "_frames"}
+BELOW_SHELL = {*CONTRACT, *TO_TABLES, *TENSORS, "_nets", "_parallel"}
 BELOW_PUBLIC = {*BELOW_SHELL, *SHELL}
 
 
@@ -57,6 +58,7 @@ def rooms():
         "_columns": Room(table_libraries, {"_layout", "_quantiles"}),
         "_plain": Room({"numpy", "pandas"}, set()),
         "_table": Room(table_libraries, {"_plain", *TABLES[:-1]}),
+        "_matrix": Room({"numpy", "scipy", "sklearn"}, {"_layout"}),
         "_frames": Room({"numpy", "pandas"}, set(), frozenset({"polars"})),
         # floor 2, training
         "_callbacks": Room({"skorch", "torch", "tqdm"}, set()),
