@@ -263,14 +263,23 @@ class CategoricalColumn:
     name : hashable
     max_categories : int
         With more levels the rarest share the last code.
+    declared_levels : bool, default=False
+        Learn the levels of a category dtype that no row shows, too.
     """
 
-    def __init__(self, name: Hashable, max_categories: int):
+    def __init__(
+        self, name: Hashable, max_categories: int, declared_levels: bool = False
+    ):
         self.name, self.max_categories = name, max_categories
+        self.declared_levels = declared_levels
 
     def fit(self, column: pd.Series) -> "CategoricalColumn":
+        n_rows = len(column)
+        if self.declared_levels and isinstance(column.dtype, pd.CategoricalDtype):
+            declared = pd.Categorical(column.cat.categories, dtype=column.dtype)
+            column = pd.concat([column, pd.Series(declared)], ignore_index=True)
         codes, levels = factorize(self.name, column)
-        counts = np.bincount(codes, minlength=len(levels))
+        counts = np.bincount(codes[:n_rows], minlength=len(levels))
         order = np.argsort(-counts, kind="stable")
         # Backwards, because the last one of several assignments stays.
         first = np.empty(len(levels), dtype=np.int64)
@@ -345,7 +354,8 @@ class CategoricalColumn:
         if self.n_own_ < len(self.levels_):
             rare = places == self.n_own_
             if rng is not None:
-                shares = self.counts_[self.n_own_ :] / self.counts_[self.n_own_ :].sum()
+                shares = np.maximum(self.counts_[self.n_own_ :], 1e-9)
+                shares = shares / shares.sum()
                 drawn = rng.choice(len(shares), size=int(rare.sum()), p=shares)
                 places[rare] = self.n_own_ + drawn
         return self._take(places)

@@ -42,6 +42,9 @@ class TableCodec(BaseEstimator):
         "ignore" reads unseen levels as missing where the column had missing values,
         else as the rare code where there is one, else as the most frequent level; and
         unseen missing numbers as the middle of the column.
+    declared_levels : bool, default=False
+        Whether the levels of a category dtype that no row of `fit` shows are levels:
+        later rows of a stream may have them.
 
     Attributes
     ----------
@@ -70,12 +73,14 @@ class TableCodec(BaseEstimator):
         max_categories=1000,
         n_quantiles=2000,
         handle_unknown="error",
+        declared_levels=False,
     ):
         self.numeric_scaling = numeric_scaling
         self.categorical_features = categorical_features
         self.max_categories = max_categories
         self.n_quantiles = n_quantiles
         self.handle_unknown = handle_unknown
+        self.declared_levels = declared_levels
 
     # ------------------------------------------------------------------ learning
 
@@ -96,7 +101,9 @@ class TableCodec(BaseEstimator):
 
     def _fit_column(self, name, column, categorical):
         if categorical:
-            return CategoricalColumn(name, self.max_categories).fit(column)
+            return CategoricalColumn(
+                name, self.max_categories, self.declared_levels
+            ).fit(column)
         return NumericColumn(name, self.numeric_scaling, self.n_quantiles).fit(column)
 
     def _categorical_mask(self, frame):

@@ -595,6 +595,28 @@ def test_levels_without_rows_have_no_code():
     assert set(back["a"]) == {"x", "y"}
 
 
+def test_declared_levels_without_rows_may_come_later():
+    """In a stream; they come last, and never where rare levels are drawn."""
+    dtype = pd.CategoricalDtype(["never", "later", "y", "x"], ordered=True)
+    X = pd.DataFrame({"a": pd.Categorical(list("xxy"), dtype=dtype)})
+    later = pd.DataFrame({"a": pd.Categorical(["later", "x"], dtype=dtype)})
+    codec = TableCodec(declared_levels=True).fit(X)
+    assert codec.layout_.cardinalities == (4,)
+    assert_array_equal(codec.encode(X)[1][:, 0], [0, 0, 1])
+    assert_frame_equal(codec.decode(*codec.encode(later)), later)
+    with pytest.raises(ValueError, match="'later'"):
+        TableCodec().fit(X).encode(later)
+    # x keeps a code of its own, y shares one with the two that no row shows
+    codec = TableCodec(declared_levels=True, max_categories=2).fit(X)
+    shared = np.ones((500, 1), np.int64)
+    drawn = codec.decode(np.zeros((500, 0)), shared, np.random.default_rng(0))
+    assert set(drawn["a"]) == {"y"}
+    # nobody has a row: all alike
+    codec = TableCodec(declared_levels=True, max_categories=2).fit(X[:2])
+    drawn = codec.decode(np.zeros((500, 0)), shared, np.random.default_rng(0))
+    assert set(drawn["a"]) == {"never", "later", "y"}
+
+
 def test_categories_in_another_order_are_the_same_levels():
     X = pd.DataFrame({"a": pd.Categorical(list("xxxyyz"))})
     codec = TableCodec().fit(X)
