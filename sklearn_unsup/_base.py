@@ -38,6 +38,7 @@ from ._frames import (
     refuse_dense_options,
     refuse_empty,
     resolve_scaling,
+    resolve_sparse_scaling,
     schema_of,
     to_polars,
 )
@@ -226,14 +227,16 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _start(self, X, peers, is_stream=False):
         vars(self).pop("net_", None)  # of another table: no half of it must stay
         self.device_ = resolve_device(self.device) if peers is None else peers.device
-        scaling = resolve_scaling(
-            X, self.numeric_scaling, self._default_scaling, self._pixel_columns
-        )
         if issparse(X):
+            scaling = resolve_sparse_scaling(
+                X, self.numeric_scaling, self.loss, self._default_scaling
+            )
             self.codec_ = MatrixCodec(scaling, keep_constants=is_stream).fit(X)
             return
         self.codec_ = TableCodec(
-            numeric_scaling=scaling,
+            numeric_scaling=resolve_scaling(
+                X, self.numeric_scaling, self._default_scaling, self._pixel_columns
+            ),
             categorical_features=self.categorical_features,
             handle_unknown=self.handle_unknown,
         ).fit(X)

@@ -116,11 +116,8 @@ def plain_values(column, missing, kind, dtype):
 def resolve_scaling(X, scaling, default, pixel_columns):
     """What "auto" means: the default, but for tables that look like pixels.
 
-    Those have `pixel_columns` columns of numbers, or more. Sparse rows have a default
-    of their own.
+    Those have `pixel_columns` columns of numbers, or more.
     """
-    if hasattr(X, "tocsr"):
-        return resolve_sparse_scaling(X, scaling)
     if scaling != "auto":
         return scaling
     if X.shape[1] < pixel_columns:
@@ -130,8 +127,13 @@ def resolve_scaling(X, scaling, default, pixel_columns):
     return "minmax" if default == "quantile" and shares_one_scale(X) else default
 
 
-def resolve_sparse_scaling(X, scaling):
-    """Of sparse rows "auto" is None if all are in [0, 1], else "standard"."""
+def resolve_sparse_scaling(X, scaling, loss, default):
+    """What "auto" means for sparse rows.
+
+    Where all numbers are in [0, 1] their columns share a unit, which one scale leaves
+    them; a likelihood of probabilities, as models have it whose default is "quantile",
+    wants zeros and ones as they are.
+    """
     if scaling == "quantile":
         raise ValueError(
             "numeric_scaling='quantile' needs dense rows, and X is sparse: pass "
@@ -139,7 +141,10 @@ def resolve_sparse_scaling(X, scaling):
         )
     if scaling != "auto":
         return scaling
-    return "standard" if (X.data < 0).any() or (X.data > 1).any() else None
+    if (X.data < 0).any() or (X.data > 1).any():
+        return "standard"
+    bits = default == "quantile" and loss == "auto" and np.isin(X.data, (0, 1)).all()
+    return None if bits or loss == "binary_crossentropy" else "shared"
 
 
 def refuse_dense_options(categorical_features, density_ratio):

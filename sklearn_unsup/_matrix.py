@@ -19,8 +19,9 @@ class MatrixCodec(BaseEstimator):
 
     Parameters
     ----------
-    numeric_scaling : {"standard", "minmax"} or None, default=None
+    numeric_scaling : {"shared", "standard", "minmax"} or None, default=None
         Scaling of each column, absent entries counting as the zeros that they are.
+        "shared" divides all columns by one number, so that their mean variance is 1.
         None passes numbers through.
     keep_constants : bool, default=False
         Encode constant columns too, unscaled: in a stream, later rows may have other
@@ -61,9 +62,12 @@ dtype=float32))
         self.widen(X)
         varies = self.low_ < self.high_
         self.center_, self.scale_ = np.zeros(width), np.ones(width)
-        if self.numeric_scaling == "standard":
-            self.center_, deviation = moments(X)
-            self.scale_ = np.where(varies, deviation, 1.0)
+        if self.numeric_scaling in ("shared", "standard"):
+            mean, deviation = moments(X)
+            if self.numeric_scaling == "standard":
+                self.center_, self.scale_ = mean, np.where(varies, deviation, 1.0)
+            elif varies.any():
+                self.scale_[:] = np.sqrt(np.mean(np.square(deviation[varies])))
         elif self.numeric_scaling == "minmax":
             self.center_ = self.low_.copy()
             self.scale_ = np.where(varies, self.high_ - self.low_, 1.0)
