@@ -27,7 +27,8 @@ class AutoencoderTransformer(BaseTableModel):
     initialised from the principal axes while the non-linear branch starts at zero:
     training starts at PCA and leaves it only for something better. The code is
     linear, so no component can die. Rows may be numbers, categories, dates and missing
-    values; see the user guide for how a table is encoded.
+    values, or those of a sparse matrix, which is never made dense as a whole; see the
+    user guide for how a table is encoded.
 
     Parameters
     ----------
@@ -54,7 +55,8 @@ class AutoencoderTransformer(BaseTableModel):
     numeric_scaling : {"auto", "quantile", "standard", "minmax"} or None, \
             default="auto"
         Encoding of numbers. "auto" is "standard", but None for a table of
-        numbers that all lie in [0, 1], such as pixels.
+        numbers that all lie in [0, 1], such as pixels. Sparse rows in [0, 1] are
+        divided by one number, so that the mean variance of a column is 1.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which columns are categories: by dtype (category, string, object, bool), by
         names, positions or a boolean mask; None for none.
@@ -107,8 +109,8 @@ class AutoencoderTransformer(BaseTableModel):
     ----------
     net_ : TableNet
         The trained skorch net.
-    codec_ : TableCodec
-        Encodes tables and decodes them.
+    codec_ : TableCodec or MatrixCodec
+        Encodes tables, or sparse rows, and decodes them.
     device_ : str
         Where the net is.
     n_components_ : int
