@@ -18,10 +18,18 @@ class StopTraining(KeyboardInterrupt):
 
 
 class Progress(Callback):
-    """One bar over the epochs, with the latest losses behind it."""
+    """One bar over the epochs, with the latest losses behind it.
+
+    Of processes that share a fit only the first shows it.
+    """
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        self.bar_ = tqdm(total=net.max_epochs, unit="epoch", desc=net.progress_name)
+        self.bar_ = tqdm(
+            total=net.max_epochs,
+            unit="epoch",
+            desc=net.progress_name,
+            disable=net.peers_ is not None and net.peers_.rank > 0,
+        )
 
     def on_epoch_end(self, net, **kwargs):
         last = net.history[-1]

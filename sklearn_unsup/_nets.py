@@ -123,7 +123,7 @@ class TableNet(NeuralNet):
         """After the user's callbacks, so that these see the epoch that ends the fit."""
         super().initialize_callbacks()
         own = [("keep_weights", KeepWeights(self.n_iter_no_change, self.tol))]
-        if self.verbose and (self.peers_ is None or self.peers_.rank == 0):
+        if self.verbose:
             own.insert(0, ("progress", Progress()))
         self.callbacks_ += own
         return self

@@ -1,5 +1,7 @@
 """Processes that share a fit, by way of Hugging Face Accelerate."""
 
+import os
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,8 @@ class Peers:
     ------
     ImportError
         If accelerate is not installed.
+    RuntimeError
+        If Accelerate takes one of several processes for the only one.
     """
 
     def __init__(self, device: str):
@@ -36,6 +40,14 @@ class Peers:
         self.accelerator = Accelerator(cpu=on_cpu)
         self.n_processes = self.accelerator.num_processes
         self.rank = self.accelerator.process_index
+        launched = int(os.environ.get("WORLD_SIZE", 1))
+        if self.n_processes != launched:
+            raise RuntimeError(
+                f"{launched} processes were launched, but Accelerate found "
+                f"{self.n_processes}, which would train by itself. Without GPUs set "
+                "the environment variable ACCELERATE_USE_CPU=true for all of them; "
+                "with GPUs do not pass device='cpu'."
+            )
         self.device = "cpu" if on_cpu else str(self.accelerator.device)
 
     def total(self, tensor: Tensor) -> Tensor:

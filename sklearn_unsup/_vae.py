@@ -107,7 +107,7 @@ class VAETransformer(BaseTableModel):
     device : str, default="auto"
         "cpu", "cuda", "cuda:1" and so on; "auto" is CUDA where there is one.
     data_parallel : bool, default=False
-        Share every training step among the processes that `accelerate launch` started,
+        Share every training step among the processes that were launched together,
         each with the same table: a batch has `batch_size` rows from each of them. All
         end with the same model. Needs the extra `accelerate`; in a single process it
         changes nothing.

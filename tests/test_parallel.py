@@ -171,6 +171,21 @@ def test_other_tables_in_other_processes_are_refused():
         assert f"this one has {n_rows}" in error
 
 
+def fit_unknown_to_accelerate():
+    from accelerate import Accelerator
+
+    Accelerator()  # without cpu=True: on a machine without GPUs it sees one process
+    VAETransformer(4, data_parallel=True, device="cpu", **SMALL).fit(X)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="Accelerate finds the GPU")
+def test_processes_that_accelerate_does_not_know_of_are_refused():
+    """They would each train by themselves, and nobody would notice."""
+    codes, errors = launch("t.fit_unknown_to_accelerate()")
+    assert codes == [1, 1]
+    assert "RuntimeError: 2 processes were launched" in errors[0]
+
+
 def fit_one_row():
     VAETransformer(4, data_parallel=True, **SMALL).fit(X[:1])
 
