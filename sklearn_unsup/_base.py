@@ -130,7 +130,8 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Pass once over a batch of rows, on top of what was learnt before.
 
         The first call sets up the codec and the nets: give it rows that show every
-        category. The learning rate is warmed up, then constant.
+        category, or columns of a category dtype that declares them. The learning rate
+        is warmed up, then constant.
 
         Parameters
         ----------
@@ -239,6 +240,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             ),
             categorical_features=self.categorical_features,
             handle_unknown=self.handle_unknown,
+            declared_levels=is_stream,
         ).fit(X)
 
     def _upload(self, X, rng=None):

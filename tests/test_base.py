@@ -5,6 +5,7 @@ import math
 import pickle
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import pytest
 import sklearn
 import torch
 from sklearn.datasets import load_iris
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -629,3 +630,31 @@ def test_an_array_after_a_frame(table):
     with pytest.warns(UserWarning, match="does not have valid feature names"):
         codes = model.transform(numbers.to_numpy())
     np.testing.assert_allclose(codes, model.transform(numbers), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [AutoencoderTransformer, VAETransformer, GANSampler])
+def test_a_stream_may_bring_levels_that_were_declared(kind):
+    """A level that the first chunk lacks, drawn and asked for once it has come."""
+    dtype = pd.CategoricalDtype(["a", "b", "late"])
+    rng = np.random.default_rng(0)
+    chunks = [
+        pd.DataFrame(
+            {
+                "x": rng.normal(size=200),
+                "level": pd.Categorical(rng.choice(levels, 200), dtype=dtype),
+            }
+        )
+        for levels in (["a", "b"], ["b", "late"])
+    ]
+    model = kind(2, hidden_layer_sizes=(8,), random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for chunk in chunks * 3:
+            model.partial_fit(chunk)
+    rows = model.sample(400, conditions={"level": ["late", "a"] * 200})
+    assert rows["level"].tolist() == ["late", "a"] * 200
+    if kind is not GANSampler:  # it has hardly begun to learn
+        assert set(model.sample(2_000)["level"]) == {"a", "b", "late"}
+    model.set_params(max_iter=1).fit(chunks[0])
+    with pytest.raises(ValueError, match="late"):
+        model.transform(chunks[1])
