@@ -149,9 +149,9 @@ def resolve_sparse_scaling(X, scaling, loss, default):
 
 def refuse_dense_options(categorical_features, density_ratio):
     """Raise for what sparse rows cannot have."""
-    if not isinstance(categorical_features, str | None) and np.any(
-        np.asarray(categorical_features) != np.False_
-    ):
+    chosen = np.asarray([] if categorical_features is None else categorical_features)
+    named = chosen.any() if chosen.dtype == bool else chosen.size > 0
+    if named and not isinstance(categorical_features, str):
         raise ValueError(
             f"categorical_features={categorical_features!r}: X is sparse, and all "
             "columns of sparse rows are numbers. Pass 'from_dtype' or None, or a "
