@@ -363,11 +363,14 @@ def set_residual_scales(module, blocks, n_kept, n_before):
     for x_num, x_cat in blocks:
         codes = module.encode(x_num, x_cat)
         codes[:, n_kept:] = 0.0
-        squares = (module.decode(codes)[:, : x_num.shape[1]] - x_num).square()
+        squares = (module.decode(codes)[:, : x_num.shape[1]] - x_num).square_()
         present = presence(module.layout, x_cat)
-        present = torch.ones_like(squares) if present is None else present
-        total += (squares * present).sum(0)
-        count += present.sum(0)
+        if present is None:
+            total += squares.sum(0)
+            count += len(squares)
+        else:
+            total += (squares * present).sum(0)
+            count += present.sum(0)
     variance = torch.where(count > 0, total / count.clamp_min(1), 1.0)
     module.log_scale.copy_(0.5 * variance.clamp_min(1e-12).log())
     module.log_scale.clamp_(min=LOG_SCALE_MIN)
