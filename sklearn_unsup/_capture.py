@@ -5,10 +5,12 @@ longer to launch one by one than to run. A graph launches them all at once.
 """
 
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
+from ._devices import lock
 from ._optimizers import LeanAdamW
 
 N_EAGER = 3  # steps of each form before it is recorded: libraries set themselves up
@@ -22,11 +24,30 @@ class CudaGraph:
         self.graph = torch.cuda.CUDAGraph()
         self.graph.register_generator_state(generator)
         stream = torch.cuda.current_stream(generator.device)
-        # In the default mode what other threads do would spoil the recording.
-        with torch.cuda.graph(
-            self.graph, stream=stream, capture_error_mode="thread_local"
-        ):
-            self.output = run()
+        pool = torch.cuda.graph_pool_handle()
+        try:
+            # One recording at a time in a process; with the default mode any call of
+            # another thread would spoil it.
+            with (
+                lock,
+                torch.cuda.graph(
+                    self.graph, pool, stream, capture_error_mode="thread_local"
+                ),
+            ):
+                self.output = run()
+        except RuntimeError:
+            self._abandon(pool, generator)
+            raise
+
+    @staticmethod
+    def _abandon(pool, generator):
+        """End what a failed recording leaves begun, which torch does not."""
+        index = torch.cuda.current_device()
+        for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+            with suppress(RuntimeError, AttributeError, TypeError):
+                getattr(torch._C, name)(index, pool)
+        with suppress(RuntimeError, AttributeError):
+            generator.graphsafe_set_state(generator.clone_state())
 
     def replay(self) -> Tensor:
         """Do it again on the same memory; the output, which the next replay changes."""
@@ -105,7 +126,8 @@ class CapturedSteps:
                 lambda: self.learn(self.rows, form, **self.numbers), self.generator
             )
         except RuntimeError as error:
-            self.error, self.graphs = error, {}
+            # Its words alone: its frames would keep the failed graph.
+            self.error, self.graphs = str(error), {}
         finally:
             for optimizer in self.optimizers:
                 optimizer.reads_rates = False

@@ -2,15 +2,16 @@
 
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
 TABLE_SHARE = 0.7  # of the free memory of a GPU that an encoded table may take
 
 # What torch has one of for all threads is used by one at a time, or counted.
-_lock = threading.RLock()
+lock = threading.RLock()
 _n_blocks, _switch_before = 0, None
+_of_thread = threading.local()
 
 
 def resolve_device(device):
@@ -76,7 +77,7 @@ def tensor_cores(device):
     name, on = "allow_tf32", True
     if hasattr(matmul, "fp32_precision"):
         name, on = "fp32_precision", "tf32"
-    with _lock:
+    with lock:
         if _n_blocks == 0:
             _switch_before = getattr(matmul, name)
             setattr(matmul, name, on)
@@ -84,7 +85,7 @@ def tensor_cores(device):
     try:
         yield
     finally:
-        with _lock:
+        with lock:
             _n_blocks -= 1
             if _n_blocks == 0:
                 setattr(matmul, name, _switch_before)
@@ -97,7 +98,29 @@ def freed_memory():
         yield
     finally:
         if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+            # Not amid a recording of another thread; and what cannot be given back
+            # must not hide how the work ended.
+            with lock, suppress(RuntimeError):
+                torch.cuda.empty_cache()
+
+
+@contextmanager
+def own_stream(device):
+    """A CUDA stream for the work in the block, in order with what is around it.
+
+    A thread has one for each device: libraries keep memory for every stream they meet.
+    """
+    streams = vars(_of_thread).setdefault("streams", {})
+    device = torch.device(device)
+    if device not in streams:
+        streams[device] = torch.cuda.Stream(device)
+    around, stream = torch.cuda.current_stream(device), streams[device]
+    stream.wait_stream(around)
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        around.wait_stream(stream)
 
 
 @contextmanager
@@ -109,5 +132,5 @@ def borrowed_generator(device="cpu"):
     """
     device = torch.device(device)
     forked = [device] if device.type == "cuda" else []
-    with _lock, torch.random.fork_rng(forked):
+    with lock, torch.random.fork_rng(forked):
         yield

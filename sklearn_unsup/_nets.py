@@ -16,7 +16,7 @@ from ._adversarial import Critic, average_decay
 from ._batches import DeviceBatches, warmup_cosine
 from ._callbacks import KeepWeights, Progress
 from ._capture import MIN_STEPS, CapturedSteps
-from ._devices import borrowed_generator, tensor_cores, usable_device
+from ._devices import borrowed_generator, own_stream, tensor_cores, usable_device
 from ._noise import BatchGenerator, normal
 from ._optimizers import LeanAdamW
 from ._two_sample import energy_distance
@@ -159,6 +159,9 @@ class TableNet(NeuralNet):
             for _, callback in self.callbacks_:
                 if isinstance(callback, KeepWeights | Progress):
                     callback.clean_up(self)
+            # They would outlive the fit, and the memory of a graph with them.
+            for name in self._optimizers:
+                getattr(self, f"{name}_").zero_grad()
             # Amid an epoch that leaves its weights, and a record without a loss.
             losses = ["train_loss"] + ["valid_loss"] * (self.train_split is not None)
             if self.history and not all(loss in self.history[-1] for loss in losses):
@@ -555,16 +558,6 @@ class GANNet(TableNet):
             )
             loss = energy_distance(generated, real)
         return {"loss": loss, "y_pred": generated}
-
-
-@contextmanager
-def own_stream(device):
-    """A CUDA stream for the work in the block, in order with what is around it."""
-    around, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
-    stream.wait_stream(around)
-    with torch.cuda.stream(stream):
-        yield
-    around.wait_stream(stream)
 
 
 def seed_of(seed, epoch):

@@ -754,3 +754,11 @@ def test_a_clone_trains_alike():
     second = clone(first).partial_fit(make_rows())
     assert_same(first.weights(), second.weights())
     assert first.weights()["module.slope"] != 0
+
+
+@pytest.mark.parametrize("kind", [VAETransformer, GANSampler])
+@pytest.mark.filterwarnings("ignore:Generated rows cover only")
+def test_gradients_do_not_outlive_a_fit(kind):
+    """They are as large as the net, and on a GPU hold the memory of its graphs."""
+    net = kind(2, hidden_layer_sizes=(8,), max_iter=2, random_state=0).fit(X).net_
+    assert all(p.grad is None for _, p in net.get_all_learnable_params())
