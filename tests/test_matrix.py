@@ -108,6 +108,14 @@ def test_a_constant_is_not_looked_at_again():
     np.testing.assert_array_equal(entries, codec.encode(X)[0])
 
 
+def test_huge_values_stay_finite():
+    """Of float32: what is beyond its range is encoded as its end."""
+    X = sparse.csr_array([[0.0, 1e300], [-1e300, 1.0]])
+    codec = MatrixCodec().fit(X)
+    assert np.isfinite(encoded_dense(codec, X)).all()
+    assert np.isfinite(codec.encode(X.toarray())[0]).all()
+
+
 def test_nothing_varies():
     X = sparse.csr_array((4, 3))
     for scaling in SCALINGS:
@@ -305,9 +313,11 @@ def test_lazy_rows_are_encoded_when_they_are_taken():
     rows = LazyRows(encode, torch.arange(30), 24, "cpu")
     for index in INDICES:
         assert torch.equal(rows.take(index)[0], dense[index])
-    _, second = rows.split(torch.arange(29, -1, -1), 25)
+    first, second = rows.split(torch.arange(29, -1, -1), 25)
     assert torch.equal(second.take(slice(1, 3))[0], dense[[3, 2]])
     assert asked[-1] == 2
+    for part, expected in zip(first.split(torch.arange(25), 20), (29, 9), strict=True):
+        assert torch.equal(part.take(slice(0, 1))[0], dense[[expected]])
 
 
 # ------------------------------------------------------------------- blocks

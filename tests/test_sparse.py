@@ -16,9 +16,14 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
+from sklearn_unsup import (
+    AutoencoderTransformer,
+    GANSampler,
+    VAETransformer,
+    _autoencoder,
+)
 from sklearn_unsup import _batches as batches_module
-from sklearn_unsup._batches import SparseRows
+from sklearn_unsup._batches import DeviceBatches, SparseRows
 from sklearn_unsup._matrix import MatrixCodec
 from sklearn_unsup._table import TableCodec
 from sklearn_unsup.datasets import make_mixed_table
@@ -122,6 +127,35 @@ def test_training_goes_on_with_the_other_kind(scaling):
         codec = MatrixCodec if scaling == "standard" else TableCodec
         assert isinstance(fitted.codec_, codec)
         assert np.isfinite(fitted.sample(10)).all()
+
+
+def test_a_ratio_of_dense_rows_ends_with_sparse_ones():
+    """It would need them dense; the model that was fitted with it is of use all along.
+
+    And a classifier is refused before it is forgotten.
+    """
+    X = 7 * make_matrix()
+    options = {"warm_start": True, "density_ratio": "auto"}
+    fitted = quick(AutoencoderTransformer, **options).fit(X.toarray()).fit(X)
+    assert fitted._sampler.ratio is None
+    assert fitted._sampler.marginals is not None  # its codec knows the quantiles
+    fitted.set_params(density_ratio=DecisionTreeClassifier())
+    with pytest.raises(ValueError, match="pass 'auto' or None"):
+        fitted.fit(X)
+
+
+def test_atoms_of_sparse_rows_are_redrawn():
+    """As in dense rows, by a codec that knows atoms."""
+    X = make_matrix()
+    fitted = quick(VAETransformer, numeric_scaling="quantile").fit(X.toarray())
+    rows = fitted._upload(X, np.random.default_rng(0))
+    generator = torch.Generator().manual_seed(0)
+    first, second = (
+        next(iter(DeviceBatches(rows, 120, generator)))[0][0].sort(0)[0] for _ in "12"
+    )
+    assert (first != second).any()
+    same = [fitted._upload(X).take(slice(None))[0] for _ in "12"]
+    assert torch.equal(*same)
 
 
 @pytest.mark.parametrize("kind", ["array", "matrix"])
@@ -302,6 +336,46 @@ def test_blocks_change_nothing(model, small_blocks):
             pd.testing.assert_frame_equal(rows, again)
         else:
             np.testing.assert_allclose(rows, again, rtol=1e-4, atol=1e-5)
+
+
+def test_codes_are_decoded_in_blocks(model, small_blocks, monkeypatch):
+    fitted = quick(model).fit(make_matrix())
+    decoded, mode = [], model._mode
+    monkeypatch.setattr(
+        model, "_mode", lambda self, z: decoded.append(len(z)) or mode(self, z)
+    )
+    # one of 15 columns is constant
+    assert fitted.inverse_transform(np.zeros((25, 3))).shape == (25, 15)
+    assert decoded == [10, 10, 5]
+
+
+def test_axes_are_found_from_a_part_of_wide_rows(monkeypatch):
+    monkeypatch.setattr(_autoencoder, "PCA_ENTRIES", 30 * 14)
+    seen, axes = [], _autoencoder.principal_axes
+
+    def watched(parts, n_components):
+        seen.append(sum(len(part) for part in parts()))
+        return axes(parts, n_components)
+
+    monkeypatch.setattr(_autoencoder, "principal_axes", watched)
+    quick(AutoencoderTransformer).fit(make_matrix())
+    assert seen == [30]
+
+
+def test_explained_variance_is_around_the_mean(small_blocks):
+    """Encoded columns need not have mean 0 here; in blocks as in one piece."""
+    X = make_matrix()
+    fitted = quick(AutoencoderTransformer, ordered=True).fit(X)
+    x = torch.from_numpy(fitted.codec_.encode(X.toarray())[0])
+    assert x.mean(0).abs().max() > 0.2
+    codes, shares = torch.from_numpy(fitted.transform(X)), []
+    for k in range(1, 4):
+        kept = codes.clone()
+        kept[:, k:] = 0
+        lost = (x - fitted._distribution(kept).mean()).square().sum()
+        shares.append(1 - (lost / (x - x.mean(0)).square().sum()).item())
+    found = np.cumsum(fitted.explained_variance_ratio_)
+    np.testing.assert_allclose(found, shares, atol=1e-4)
 
 
 WIDE = """
