@@ -84,6 +84,8 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     _takes_sparse = False
 
+    _averages_streams = True  # whether streams are used with averaged weights
+
     # ------------------------------------------------------------------ fitting
 
     @fit_context
@@ -131,7 +133,8 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
         The first call sets up the codec and the nets: give it rows that show every
         category, or columns of a category dtype that declares them. The learning rate
-        is warmed up, then constant.
+        is warmed up, then constant; what the model is used with is an average of the
+        weights over the last tenth of the steps.
 
         Parameters
         ----------
@@ -167,7 +170,9 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self.net_.optimizer__param_groups = self._param_groups(n_rows)
             self.net_.renew_optimizers()
         with self._usable_after_errors(rows, rng, first):
-            self.net_.set_params(max_epochs=1, lr_floor=1.0)
+            self.net_.set_params(
+                max_epochs=1, lr_floor=1.0, averages=self._averages_streams
+            )
             self._run(rows, peers)
             self._finish_stream(rows, rng)
 
@@ -355,6 +360,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             train_split=None if valid is None else predefined_split(valid),
             max_epochs=self._n_epochs(len(train), n_processes),
             lr_floor=0.0,
+            averages=False,
         )
         self._run(train, peers)
 

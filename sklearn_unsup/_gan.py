@@ -198,6 +198,7 @@ class GANSampler(BaseTableModel):
 
     _default_scaling = "quantile"
     _pixel_columns = 32
+    _averages_streams = False  # the generator has an average of its own
 
     def __init__(
         self,

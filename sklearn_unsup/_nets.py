@@ -13,6 +13,7 @@ from skorch.callbacks import Callback, EpochTimer, LRScheduler
 from torch.nn.utils import clip_grad_norm_
 
 from ._adversarial import Critic, average_decay
+from ._averages import StreamAverage
 from ._batches import DeviceBatches, warmup_cosine
 from ._callbacks import KeepWeights, Progress
 from ._capture import MIN_STEPS, CapturedSteps
@@ -48,6 +49,9 @@ class TableNet(NeuralNet):
         See `KeepWeights`; they matter if there is a `train_split`.
     mixed_precision : bool
         Run the networks, not the losses, in bfloat16 where torch finds it safe.
+    averages : bool
+        Use the net with an average of its weights, as a stream does that may end at any
+        time, and train it further from the latest ones.
     captures : bool
         On a GPU, record the steps as CUDA graphs if nobody listens per batch.
     progress_name : str
@@ -60,6 +64,7 @@ class TableNet(NeuralNet):
     loss_names: ClassVar = ("loss",)
     # Processes that share the fit and steps as graphs: while training only.
     peers_, captured_ = None, None
+    average_ = None  # of the weights of a stream
 
     def __init__(
         self,
@@ -73,6 +78,7 @@ class TableNet(NeuralNet):
         n_iter_no_change=10,
         tol=1e-4,
         mixed_precision=False,
+        averages=False,
         captures=True,
         progress_name="",
         optimizer=LeanAdamW,
@@ -101,6 +107,7 @@ class TableNet(NeuralNet):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.mixed_precision = mixed_precision
+        self.averages = averages
         self.captures = captures
         self.progress_name = progress_name
 
@@ -152,8 +159,12 @@ class TableNet(NeuralNet):
         self.first_step_, self.epochs_before_ = self.step_, len(self.history)
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
+        self._begin_average()
         try:
-            return super().partial_fit(X, y, classes, **fit_params)
+            super().partial_fit(X, y, classes, **fit_params)
+        except BaseException:
+            self.average_ = None  # what spoilt the weights is in it
+            raise
         finally:
             # Skorch tells callbacks of the end unless an error brought it.
             for _, callback in self.callbacks_:
@@ -166,6 +177,17 @@ class TableNet(NeuralNet):
             losses = ["train_loss"] + ["valid_loss"] * (self.train_split is not None)
             if self.history and not all(loss in self.history[-1] for loss in losses):
                 del self.history[-1]
+        if self.average_ is not None:
+            self.average_.pause()
+        return self
+
+    def _begin_average(self):
+        if not self.averages:
+            self.average_ = None  # a fit goes on from the average
+        elif self.average_ is None:
+            self.average_ = StreamAverage(self.module_.parameters())
+        else:
+            self.average_.resume()
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         n_epochs = self.max_epochs if epochs is None else epochs
@@ -315,6 +337,8 @@ class TableNet(NeuralNet):
             step = self.learn(batch, form, **numbers)
         else:
             step = {"loss": self.captured_(batch[0], form, numbers)}
+        if self.average_ is not None:
+            self.average_.follow()
         self.step_ += 1
         return step
 
@@ -388,6 +412,8 @@ class TableNet(NeuralNet):
         # `last_loss_` of a game is a tensor too; the next step gives another one.
         for name in ("virtual_params_", "last_loss_", "generator_", "peers_"):
             state.pop(name, None)
+        if self.average_ is not None:
+            state["average_"] = to_arrays(self.average_.state())
         if not getattr(self, "initialized_", False):
             return state
         parts = [*self._modules, *self._criteria, *self._optimizers]
@@ -398,7 +424,7 @@ class TableNet(NeuralNet):
 
     def __setstate__(self, state):
         state = dict(state)
-        parts = state.pop("parts_", None)
+        parts, average = state.pop("parts_", None), state.pop("average_", None)
         state["device"] = usable_device(state["device"])
         vars(self).update(state, virtual_params_={})
         if parts is None:
@@ -413,6 +439,9 @@ class TableNet(NeuralNet):
         for name, arrays in parts.items():
             getattr(self, f"{name}_").load_state_dict(to_tensors(arrays))
         self.generator_ = BatchGenerator(device)
+        if average is not None:
+            self.average_ = StreamAverage(self.module_.parameters())
+            self.average_.load(to_tensors(average))
 
 
 class GANNet(TableNet):

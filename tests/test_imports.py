@@ -27,6 +27,7 @@ TENSORS = [
     "_devices",
     "_batches",
     "_optimizers",
+    "_averages",
     "_capture",
 ]
 SHELL = ["_sampling", "_sklearn", "_base"]
