@@ -70,7 +70,10 @@ class Atoms:
         """
         n_rows, places = (len(x_num), slice(None)) if places is None else places
         shape = n_rows, len(self.columns)
-        uniform = torch.rand(shape, generator=generator, device=x_num.device)[places]
+        uniform = torch.rand(shape, generator=generator, device=x_num.device)
+        if not isinstance(places, slice):
+            places = places.to(x_num.device)
+        uniform = uniform[places]
         low, high, start, width, sign = self.tables
         # Tables have a row for each column, and so do the numbers here.
         values = x_num.index_select(1, self.index).t().contiguous()
@@ -97,6 +100,9 @@ class EncodedRows(Dataset):
         Redrawn in every shuffled pass.
     row_bytes : int
         Of a row that was taken.
+    home : device
+        Where indices are looked up. Those of a whole pass go there at once: a copy for
+        each batch would have the host wait for the device.
     """
 
     def __getitem__(self, index) -> tuple[Batch, Batch]:
@@ -140,27 +146,21 @@ class Rows(EncodedRows):
         if isinstance(index, slice):
             parts = self.x_num[index], self.x_cat[index]
         else:
-            index = index.to(self.x_num.device)
+            index = index.to(self.home)
             parts = (t.index_select(0, index) for t in (self.x_num, self.x_cat))
-        x_num, x_cat = (
-            # Pinned, the copy runs while the device still works on the batch before.
-            (part.pin_memory() if self._streams else part).to(
-                self.device, non_blocking=True
-            )
-            for part in parts
-        )
+        x_num, x_cat = (carry(part, self.device) for part in parts)
         return x_num, x_cat
 
     @property
-    def _streams(self) -> bool:
-        return self.device.type == "cuda" and not self.x_num.is_cuda
+    def home(self) -> torch.device:
+        return self.x_num.device
 
     def split(self, order: Tensor, n_first: int) -> tuple["Rows", "Rows"]:
         """Two parts of the rows in a given order, the first with `n_first` of them.
 
         Rows of the second are judged by the same numbers in every pass.
         """
-        order = order.to(self.x_num.device)
+        order = order.to(self.home)
         first, second = order[:n_first], order[n_first:]
         return (
             Rows(self.x_num[first], self.x_cat[first], self.device, self.atoms),
@@ -177,6 +177,7 @@ class SparseRows(EncodedRows):
     Parameters
     ----------
     indptr : Tensor of shape (n + 1,), int64
+        On the host.
     columns : Tensor of shape (n_entries,), int32
         Those of row i are ``columns[indptr[i] : indptr[i + 1]]``, none of them twice.
     values : Tensor of shape (n_entries,), float32
@@ -211,19 +212,26 @@ class SparseRows(EncodedRows):
         absent = absent.to(self.device)
         return torch.cat([self.values.to(self.device), self.background[absent]])
 
+    home = torch.device("cpu")  # where sizes can be read without waiting
+
     def take(self, index) -> Batch:
         """`x_num` of rows, dense on the device, and an empty `x_cat`."""
-        lengths, columns, values = (
-            part.to(self.device) for part in self._entries(index)
-        )
+        lengths, columns, values = self._entries(index)
         n, width = len(lengths), len(self.background)
-        rows = torch.arange(n, device=self.device).repeat_interleave(lengths)
+        lengths, columns, values = (
+            carry(part, self.device) for part in (lengths, columns, values)
+        )
+        rows = torch.arange(n, device=self.device)
+        rows = rows.repeat_interleave(lengths, output_size=len(values))
         x_num = self.background.repeat(n, 1)
         x_num.view(-1).scatter_(0, rows * width + columns, values)
         return x_num, self.x_cat[:n]
 
     def _entries(self, index):
-        """Number of entries of each indexed row; their columns and values, in order."""
+        """Number of entries of each indexed row; their columns and values, in order.
+
+        The numbers are on the host, columns and values where they lie.
+        """
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             if step == 1:
@@ -231,12 +239,14 @@ class SparseRows(EncodedRows):
                 part = slice(edges[0].item(), edges[-1].item())
                 return edges.diff(), self.columns[part], self.values[part]
             index = torch.arange(start, stop, step)
-        index = index.to(self.indptr.device)
+        index = index.to(self.home)
         starts = self.indptr[index]
         lengths = self.indptr[index + 1] - starts
-        ends = lengths.cumsum(0)
-        shifts = (starts - ends + lengths).repeat_interleave(lengths)
-        places = torch.arange(len(shifts), device=shifts.device) + shifts
+        n_entries = int(lengths.sum())
+        shifts = starts - lengths.cumsum(0) + lengths
+        shifts, counts = (carry(t, self.values.device) for t in (shifts, lengths))
+        shifts = shifts.repeat_interleave(counts, output_size=n_entries)
+        places = torch.arange(n_entries, device=shifts.device) + shifts
         return lengths, self.columns[places], self.values[places]
 
     def split(self, order: Tensor, n_first: int) -> tuple["SparseRows", "SparseRows"]:
@@ -271,11 +281,13 @@ class LazyRows(EncodedRows):
     def __len__(self) -> int:
         return len(self.positions)
 
+    home = torch.device("cpu")
+
     def take(self, index) -> Batch:
         """`x_num` and `x_cat` of rows on the device."""
-        index = index if isinstance(index, slice) else index.cpu()
+        index = index if isinstance(index, slice) else index.to(self.home)
         x_num, x_cat = map(torch.from_numpy, self.encode(self.positions[index].numpy()))
-        return x_num.to(self.device), x_cat.to(self.device)
+        return carry(x_num, self.device), carry(x_cat, self.device)
 
     def split(self, order: Tensor, n_first: int) -> tuple["LazyRows", "LazyRows"]:
         """Two parts of the rows in a given order, the first with `n_first` of them."""
@@ -296,10 +308,18 @@ def place_rows(x_num: Tensor, x_cat: Tensor, device, atoms=None) -> Rows:
 
 def place_sparse_rows(indptr, columns, values, background, device) -> SparseRows:
     """Sparse rows on a device, or for it in the host's memory, see `place_rows`."""
-    parts = indptr, columns, values
+    parts = columns, values
     if may_lie_on(device, sum(t.numel() * t.itemsize for t in parts)):
         parts = [part.to(device) for part in parts]
-    return SparseRows(*parts, background, device)
+    return SparseRows(indptr, *parts, background, device)
+
+
+def carry(tensor: Tensor, device) -> Tensor:
+    """A tensor on the device, copied while that may still work on what came before."""
+    if device.type == "cuda" and not tensor.is_cuda:
+        # A slice with gaps would be pinned gaps and all.
+        tensor = tensor.contiguous().pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class DeviceBatches:
@@ -352,7 +372,7 @@ class DeviceBatches:
         generator, size = self.generator, self.batch_size
         device = generator.device
         order = torch.randperm(len(self.rows), generator=generator, device=device)
-        order = order[: len(self) * size]
+        order = order[: len(self) * size].to(self.rows.home)
         gathered = bounded_rows(GATHERED_ROWS, self.rows.row_bytes)
         for group in order.split(max(1, gathered // size) * size):
             lengths = [len(batch) for batch in group.split(size)]
@@ -364,7 +384,7 @@ class DeviceBatches:
                         torch.arange(start + share.start, start + share.stop)
                         for start, share in zip(starts, shares, strict=False)
                     ]
-                ).to(device)
+                )
             else:
                 places = slice(None)
             x_num, x_cat = self.rows.take(group[places])
