@@ -161,7 +161,14 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self._start_randomness(False, peers)
             self._start(X, peers, is_stream=True)
         rng = self._stream_rng
-        rows = self._upload(X, rng)
+        before = self.codec_
+        if not (first or issparse(X)):
+            self.codec_ = before.widen(X)
+        try:
+            rows = self._upload(X, rng)
+        except BaseException:
+            self.codec_ = before
+            raise
         if first:
             self.net_ = self._build_net(rows, rng)
         else:  # batches and weight decay follow the rows seen so far

@@ -58,6 +58,18 @@ class NumericColumn:
             self.center_, self.scale_ = float(self.low_), float(self.high_ - self.low_)
         return self
 
+    def widen(self, column: pd.Series) -> None:
+        """Learn more values, and a wider range, of a column scaled by quantiles."""
+        if not self.varies_ or self.scaling != "quantile":
+            return
+        _, values = self._read(column)
+        x = self._to_float(values)
+        if self.span_ is not None:  # what is exact near the origin is so in its range
+            x = x.clip(self.low_, self.high_)
+        if len(x):
+            self.quantiles_.widen(x)
+            self.low_, self.high_ = min(self.low_, x.min()), max(self.high_, x.max())
+
     def _read(self, column):
         """The mask of missing values, or None, and the others as plain numbers."""
         if self.dtype_.kind not in "mM":

@@ -1,7 +1,7 @@
 """The randomised distributional transform of one column of plain floats."""
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 Z_LIMIT = 10.0  # encoded quantiles of values outside the training range stop here
 ATOM_REPEATS = 3  # mean repetition from which a column is read as discrete
@@ -38,14 +38,62 @@ class Quantiles:
             lower = np.where(counts == 1, middle, lower)
             upper = np.where(counts == 1, middle, upper)
         if not few:
-            kept = self._knots(counts)
+            kept = self._knots(counts, counts)
             values, lower, upper = values[kept], lower[kept], upper[kept]
-        edge = 0.5 / n
-        self.values_ = values
-        self.u_lower_, self.u_upper_ = np.clip([lower, upper], edge, 1 - edge)
         self.deviation_ = float(x.std()) or 1.0
-        self.gaps_ = self._gaps(n)
+        self._keep(values, lower, upper, n)
         return self
+
+    def _keep(self, values, lower, upper, n):
+        edge = 0.5 / n
+        self.values_, self.n_ = values, n
+        self.u_lower_, self.u_upper_ = np.clip([lower, upper], edge, 1 - edge)
+        self.gaps_ = self._gaps(n)
+
+    def widen(self, x: np.ndarray) -> None:
+        """Learn from more values, shape (m,), as if all had been there at once.
+
+        Exact where all values are kept; else knots are thinned out each time.
+        """
+        more = Quantiles(self.n_quantiles).fit(x)
+        values = np.union1d(self.values_, more.values_)
+        n = self.n_ + more.n_
+        share = self.n_ / n
+        lower, upper = (
+            share * mine + (1 - share) * other
+            for mine, other in zip(
+                self._frequencies(values), more._frequencies(values), strict=True
+            )
+        )
+        few = len(values) <= self.n_quantiles
+        self.discrete_ = bool(
+            few and (self.discrete_ or n >= ATOM_REPEATS * len(values))
+        )
+        if not few:
+            kept = self._knots(np.diff(upper, prepend=0.0) * n, (upper - lower) * n)
+            values, lower, upper = values[kept], lower[kept], upper[kept]
+        self._keep(values, lower, upper, n)
+
+    def _frequencies(self, values):
+        """Shares of what was learnt that are below, and not above, each value."""
+        place = np.minimum(np.searchsorted(self.values_, values), len(self.values_) - 1)
+        known = self.values_[place] == values
+        if self.discrete_:
+            last = np.searchsorted(self.values_, values, side="right")
+            between = np.concatenate([[0.0], self.u_upper_])[last]
+        else:
+            corners, z = self._map()
+            between = ndtr(np.interp(values, corners, z))
+        between = np.where(values < self.values_[0], 0.0, between)
+        between = np.where(values > self.values_[-1], 1.0, between)
+        # The ends were kept off 0 and 1 by half a row.
+        ends = np.array([0.5, self.n_ - 0.5]) / self.n_
+        below, up_to = (
+            np.where(known, u[place], between) for u in (self.u_lower_, self.u_upper_)
+        )
+        below = np.where(known & (up_to > below) & (below <= ends[0]), 0.0, below)
+        up_to = np.where(known & (up_to > below) & (up_to >= ends[1]), 1.0, up_to)
+        return below, up_to
 
     def _gaps(self, n):
         """Positions of the last knots before the gaps between clusters."""
@@ -67,15 +115,20 @@ class Quantiles:
                 before = share
         return np.array(gaps, dtype=int)
 
-    def _knots(self, counts):
-        """Positions of the extremes, of spikes, and of even ranks among the others."""
-        spiked = counts > 2 * counts.sum() / self.n_quantiles
+    def _knots(self, counts, repeats):
+        """Positions of the extremes, of spikes, and of even ranks among the others.
+
+        `counts` are rows up to each value from the one before, `repeats` those that
+        have it.
+        """
+        spiked = repeats > 2 * counts.sum() / self.n_quantiles
         spiked[[0, -1]] = True
         others = np.flatnonzero(~spiked)
         last = np.cumsum(counts[others])
         n_even = max(self.n_quantiles - np.count_nonzero(spiked), 0)
         ranks = np.linspace(1, last[-1], n_even).round()
-        spiked[others[np.searchsorted(last, ranks)]] = True
+        places = np.searchsorted(last, ranks)
+        spiked[others[np.minimum(places, len(others) - 1)]] = True
         return np.flatnonzero(spiked)
 
     @property

@@ -1,5 +1,7 @@
 """TableCodec: a DataFrame or array to numbers and codes, and back."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
@@ -98,6 +100,18 @@ class TableCodec(BaseEstimator):
             codec.position_ = position
         self._lay_out()
         return self
+
+    def widen(self, X) -> "TableCodec":
+        """A codec that has learnt the numbers of more rows, too; this one is the same.
+
+        Columns scaled by quantiles get those of all rows so far. Layout, levels and
+        other scales stay what `fit` made them.
+        """
+        wider, frame = copy.deepcopy(self), as_frame(X)
+        for position, codec in enumerate(wider.columns_codec_):
+            if isinstance(codec, NumericColumn):
+                codec.widen(self._column(frame, position))
+        return wider
 
     def _fit_column(self, name, column, categorical):
         if categorical:

@@ -656,3 +656,23 @@ def test_a_stream_may_bring_levels_that_were_declared(kind):
     model.set_params(max_iter=1).fit(chunks[0])
     with pytest.raises(ValueError, match="late"):
         model.transform(chunks[1])
+
+
+def test_a_refused_chunk_leaves_the_codec_as_it_was():
+    X = pd.DataFrame({"x": [1.0, 2.0, 3.0] * 20, "level": ["a", "b", "b"] * 20})
+    model = VAETransformer(2, hidden_layer_sizes=(8,), random_state=0).partial_fit(X)
+    codes = model.transform(X)
+    with pytest.raises(ValueError, match="'c'"):
+        model.partial_fit(X.assign(x=X["x"] + 7, level="c"))
+    np.testing.assert_array_equal(model.transform(X), codes)
+
+
+def test_a_stream_draws_numbers_that_its_first_chunk_lacked():
+    first = pd.DataFrame({"count": [1, 4, 4] * 100, "x": np.arange(300) % 100})
+    later = pd.DataFrame({"count": [2, 9, 9] * 100, "x": np.arange(300) % 100})
+    model = VAETransformer(2, hidden_layer_sizes=(8,), random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for chunk in [first] + [first, later] * 10:
+            model.partial_fit(chunk)
+    assert set(model.sample(2_000, random_state=0)["count"]) == {1, 2, 4, 9}

@@ -12,6 +12,7 @@ from pandas.testing import assert_frame_equal, assert_series_equal
 from scipy import stats
 
 from sklearn_unsup._layout import TableLayout
+from sklearn_unsup._quantiles import Quantiles
 from sklearn_unsup._table import TableCodec
 
 SCALINGS = ["quantile", "standard", "minmax", None]
@@ -973,3 +974,91 @@ def test_the_table_is_left_alone():
     assert_frame_equal(X, copy)
     assert_array_equal(x_num, before[0])
     assert_array_equal(x_cat, before[1])
+
+
+# ------------------------------------------------------------------ streams
+
+
+@given(
+    st.lists(st.integers(-4, 9), min_size=1, max_size=60),
+    st.lists(st.integers(-4, 9), min_size=1, max_size=60),
+)
+def test_discrete_values_are_learnt_as_if_all_had_come_at_once(first, second):
+    """Where every value is kept, in whatever parts they come."""
+    repeated = [np.repeat(np.array(part, float), 20) for part in (first, second)]
+    parts, whole = Quantiles(2_000).fit(repeated[0]), np.concatenate(repeated)
+    parts.widen(repeated[1])
+    expected = Quantiles(2_000).fit(whole)
+    assert_array_equal(parts.values_, expected.values_)
+    np.testing.assert_allclose(parts.u_lower_, expected.u_lower_, atol=1e-12)
+    np.testing.assert_allclose(parts.u_upper_, expected.u_upper_, atol=1e-12)
+    assert parts.discrete_
+    assert parts.n_ == len(whole)
+    assert_array_equal(parts.decode(parts.encode(whole)), whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "bound"), [("normal", 1e-3), ("spiky", 1e-3), ("few", 5e-3)]
+)
+def test_other_values_are_learnt_up_to_the_knots(name, bound):
+    """Ten chunks; the first alone would be off by the noise of a tenth of the rows."""
+    rng = np.random.default_rng(0)
+    x = {
+        "normal": rng.normal(size=30_000),
+        "spiky": np.where(rng.random(30_000) < 0.6, 0.0, rng.gamma(1, 9, 30_000)),
+        "few": rng.normal(size=1_000),
+    }[name]
+    chunks = np.array_split(x, 10)
+    parts = Quantiles(2_000).fit(chunks[0])
+    for chunk in chunks[1:]:
+        parts.widen(chunk)
+    assert not parts.discrete_
+    assert len(parts.values_) <= 2_000
+    at_first = Quantiles(2_000).fit(chunks[0])
+    grid = np.quantile(x, np.linspace(0, 1, 301))
+    expected = [
+        np.searchsorted(np.sort(x), grid, s) / len(x) for s in ("left", "right")
+    ]
+    for frequencies, first, true in zip(
+        parts._frequencies(grid), at_first._frequencies(grid), expected, strict=True
+    ):
+        assert np.abs(frequencies - true).max() < bound
+        assert np.abs(first - true).max() > 4 * bound
+    z = parts.encode(x, rng)
+    assert stats.kstest(z, "norm").statistic < 0.01
+    np.testing.assert_allclose(parts.decode(z), x, atol=1e-4)
+
+
+def test_a_wider_codec_knows_new_numbers():
+    """Values between and beyond those of the first rows; the old codec stays."""
+    days = pd.to_datetime(["2020-01-01", "2020-01-05", "2020-01-09"])
+    X = pd.DataFrame(
+        {"count": [1, 5, 5] * 20, "level": list("aab") * 20, "day": list(days) * 20}
+    )
+    more = pd.DataFrame(
+        {
+            "count": [3, 9, -2] * 20,
+            "level": list("aab") * 20,
+            "day": pd.to_datetime(["2020-01-03", "2020-01-05", "2030-01-01"]).tolist()
+            * 20,
+        }
+    )
+    codec = TableCodec().fit(X)
+    before = codec.encode(X)[0].copy()
+    wider = codec.widen(more)
+    assert wider.layout_ == codec.layout_
+    back = wider.decode(*wider.encode(more))
+    assert_array_equal(back["count"], more["count"])
+    # dates are exact in the range of the first rows
+    assert_array_equal(back["day"], more["day"].clip(upper=days[-1]))
+    assert_frame_equal(wider.decode(*wider.encode(X)), X)
+    assert_array_equal(codec.encode(X)[0], before)
+    assert set(codec.decode(*codec.encode(more))["count"]) <= {1, 5}
+
+
+@pytest.mark.parametrize("scaling", ["standard", "minmax", None])
+def test_plain_scales_stay_those_of_the_first_rows(scaling):
+    X = pd.DataFrame({"x": [1.0, 2.0, 4.0]})
+    codec = TableCodec(scaling).fit(X)
+    wider = codec.widen(X * 100)
+    assert_array_equal(wider.encode(X)[0], codec.encode(X)[0])
