@@ -17,6 +17,7 @@ from skorch import NeuralNet
 from torch import nn
 
 from sklearn_unsup import AutoencoderTransformer
+from sklearn_unsup._encoding import upload
 
 BATCH = 256
 SHAPES = {  # rows, columns, hidden layers of the encoder, size of the code
@@ -56,7 +57,7 @@ def ours(X, hidden, n_components, n_epochs):
         random_state=0,
     )
     model.set_params(max_iter=1).fit(X)
-    rows = model._upload(X)
+    rows = upload(model, X)
     net = model.net_.set_params(max_epochs=n_epochs)
     return lambda: net.partial_fit(rows), (net, rows)
 

@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._devices import tensor_cores
+from sklearn_unsup._encoding import upload
 
 MODELS = {
     "autoencoder": AutoencoderTransformer,
@@ -121,7 +122,7 @@ def trained(name, X, device, **options):
     if "latent_density" in model.get_params():
         model.set_params(latent_density="normal")
     model.fit(X)
-    return model, model._upload(X, np.random.default_rng(0)), watch
+    return model, upload(model, X, np.random.default_rng(0)), watch
 
 
 def our_epochs(net, rows, watch, n_epochs, n_skipped=1):

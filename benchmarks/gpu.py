@@ -35,6 +35,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from sklearn_unsup import _devices
 from sklearn_unsup._devices import tensor_cores
+from sklearn_unsup._encoding import upload
 from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.metrics import trend_score, two_sample_score
 
@@ -403,7 +404,7 @@ def stream(args, on_gpu, state):
             values = []
             for place in (nullcontext, no_room):
                 with place():
-                    rows = model._upload(table, np.random.default_rng(0))
+                    rows = upload(model, table, np.random.default_rng(0))
                 if rows.x_num.is_cuda != (place is nullcontext):
                     print(f"  ! {name}: the rows are on {rows.x_num.device}")
                 label = f"{name}, batch {batch_size}, {place.__name__}"

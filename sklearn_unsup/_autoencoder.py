@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ._base import BaseTableModel
 from ._batches import Blocks
 from ._distributions import presence
+from ._encoding import upload
 from ._modules import LOG_SCALE_MIN, Autoencoder, principal_axes
 from ._nets import TableNet
 from ._objectives import ReconstructionLoss, check_unit_interval
@@ -243,7 +244,7 @@ class AutoencoderTransformer(BaseTableModel):
             number has the standard deviation that its residuals had in training.
         """
         check_is_fitted(self)
-        rows = self._upload(self._check_table(X, reset=False))
+        rows = upload(self, self._check_table(X, reset=False))
         scores = []
         for chunk in self._blocks(rows):
             distribution = self._distribution(self._encode_rows(chunk))

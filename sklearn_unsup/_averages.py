@@ -40,6 +40,7 @@ class StreamAverage:
         self.average = [p.detach().clone() for p in self.parameters]
         self.latest: list[Tensor] | None = None
         self.n_steps = 0
+        self.before: tuple[list[Tensor], int] | None = None
 
     @torch.no_grad()
     def follow(self):
@@ -52,6 +53,7 @@ class StreamAverage:
     def pause(self):
         """Put the average in the place of the weights."""
         self.latest = [p.detach().clone() for p in self.parameters]
+        self.before = None
         self._copy(self.average)
 
     @torch.no_grad()
@@ -59,6 +61,17 @@ class StreamAverage:
         """Put the latest weights back to train them further."""
         self._copy(self.latest)
         self.latest = None
+        self.before = [tensor.clone() for tensor in self.average], self.n_steps
+
+    def forget_chunk(self) -> bool:
+        """Bring back the average that there was when the chunk began, if there was one.
+
+        The weights should be back at those of that time, too: :meth:`pause` follows.
+        """
+        if self.before is None:
+            return False
+        self.average, self.n_steps = self.before
+        return True
 
     def _copy(self, tensors):
         for parameter, tensor in zip(self.parameters, tensors, strict=True):

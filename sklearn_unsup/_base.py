@@ -20,30 +20,23 @@ from skorch.helper import predefined_split
 
 from ._batches import (
     CHUNK_ROWS,
-    Atoms,
     Blocks,
-    LazyRows,
     chunks_of,
     default_batch_size,
-    place_rows,
-    place_sparse_rows,
     stack_rows,
     steps_per_epoch,
 )
 from ._devices import freed_memory, resolve_device
+from ._encoding import fit_codec, upload, widened
 from ._frames import (
     explained_warm_start,
     from_polars,
     holds_objects,
-    refuse_dense_options,
     refuse_empty,
-    resolve_scaling,
-    resolve_sparse_scaling,
     schema_of,
     to_polars,
 )
-from ._matrix import MatrixCodec
-from ._parallel import Peers
+from ._parallel import find_peers
 from ._sampling import DENSITY_ROWS, Proposals, TableSampler, merge_reservoir
 from ._sklearn import (
     NET_PARAMETERS,
@@ -55,17 +48,9 @@ from ._sklearn import (
     check_n_features,
     fit_context,
 )
-from ._table import TableCodec
 from ._version import __version__
 
 MIN_EPOCHS = 3
-
-
-class UncalibratedSampler(TableSampler):
-    """Of models of sparse rows: no quantiles are kept to calibrate rows by."""
-
-    def _fit_marginals(self, source, rng):
-        pass
 
 
 class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -113,11 +98,11 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         going_on = self.warm_start and hasattr(self, "net_")
         with explained_warm_start(going_on):
             X = self._check_table(X, reset=not going_on)
-            peers = self._find_peers(X)
+            peers = find_peers(self.data_parallel, self.device, X.shape[0])
             rng = self._start_randomness(going_on, peers)
             if not going_on:
                 self._start(X, peers)
-            rows = self._upload(X, rng)
+            rows = upload(self, X, rng)
         train, valid = self._hold_out(rows, rng)
         if going_on:
             self._renew_net(len(train))
@@ -156,16 +141,16 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _learn_more(self, X):
         first = not hasattr(self, "net_")
         X = self._check_table(X, reset=first)
-        peers = self._find_peers(X)
+        peers = find_peers(self.data_parallel, self.device, X.shape[0])
         if first:
             self._start_randomness(False, peers)
             self._start(X, peers, is_stream=True)
         rng = self._stream_rng
         before = self.codec_
-        if not (first or issparse(X)):
-            self.codec_ = before.widen(X)
+        if not first:
+            self.codec_ = widened(before, X)
         try:
-            rows = self._upload(X, rng)
+            rows = upload(self, X, rng)
         except BaseException:
             self.codec_ = before
             raise
@@ -202,27 +187,6 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     self._finish_stream(rows, rng)
             raise
 
-    def _find_peers(self, X):
-        """The processes that this fit is shared with, or None."""
-        if not self.data_parallel:
-            return None
-        peers = Peers(resolve_device(self.device))
-        if peers.n_processes == 1:
-            return None
-        n_rows = X.shape[0]  # a sparse matrix has no len
-        if not peers.agree(n_rows):
-            raise ValueError(
-                "data_parallel=True needs the same table in every process, but their "
-                f"numbers of rows differ (this one has {n_rows}). Each takes its part "
-                "of every batch by itself: pass all rows to all of them."
-            )
-        if n_rows < peers.n_processes:
-            raise ValueError(
-                f"data_parallel=True with {peers.n_processes} processes needs a row "
-                f"for each of them, X has {n_rows}."
-            )
-        return peers
-
     def _start_randomness(self, going_on, peers=None):
         """The generator of this fit; those of streams and samples go on from it."""
         state = self.random_state
@@ -240,55 +204,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _start(self, X, peers, is_stream=False):
         vars(self).pop("net_", None)  # of another table: no half of it must stay
         self.device_ = resolve_device(self.device) if peers is None else peers.device
-        if issparse(X):
-            scaling = resolve_sparse_scaling(
-                X, self.numeric_scaling, self.loss, self._default_scaling
-            )
-            self.codec_ = MatrixCodec(scaling, keep_constants=is_stream).fit(X)
-            return
-        self.codec_ = TableCodec(
-            numeric_scaling=resolve_scaling(
-                X, self.numeric_scaling, self._default_scaling, self._pixel_columns
-            ),
-            categorical_features=self.categorical_features,
-            handle_unknown=self.handle_unknown,
-            declared_levels=is_stream,
-        ).fit(X)
-
-    def _upload(self, X, rng=None):
-        """Encoded rows for the device; with `rng` at random points of their atoms."""
-        if issparse(X):
-            return self._upload_sparse(X, rng is not None)
-        x_num, x_cat = map(torch.from_numpy, self.codec_.encode(X))
-        atoms = None
-        if rng is not None:
-            atoms = Atoms(self.codec_.atoms(), self.codec_.layout_.masks)
-        if atoms:
-            noise = torch.Generator().manual_seed(int(rng.integers(2**63)))
-            for part in chunks_of(len(x_num), x_num.shape[1]):
-                atoms.redraw(x_num[part], x_cat[part], noise)
-            atoms.to(self.device_)
-        return place_rows(x_num, x_cat, self.device_, atoms)
-
-    def _upload_sparse(self, X, to_train):
-        """Encoded rows of a sparse matrix, of which no more than a batch is dense."""
-        codec = self.codec_
-        if to_train:
-            refuse_dense_options(self.categorical_features, self.density_ratio)
-        if isinstance(codec, MatrixCodec):
-            if to_train:
-                codec.widen(X)
-            return place_sparse_rows(
-                *map(torch.from_numpy, codec.encode_sparse(X)), self.device_
-            )
-        atoms = Atoms(codec.atoms(), codec.layout_.masks) if to_train else None
-        return LazyRows(
-            lambda index: codec.encode(X[index].toarray()),
-            torch.arange(X.shape[0]),
-            16 * X.shape[1],
-            self.device_,
-            atoms.to(self.device_) if atoms else None,
-        )
+        self.codec_ = fit_codec(self, X, is_stream)
 
     def _hold_out(self, rows, rng):
         """Rows to train on and, for early stopping, rows to judge on."""
@@ -401,7 +317,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         options = self._sampling_options()
         if issparse(X):
             options["density_ratio"] = None
-        self._sampler = self._new_sampler(**options)
+        self._sampler = TableSampler(**options)
         self._reservoir, self._n_seen = None, len(rows)
         codes = None if options["density"] is None else self._some_codes(rows, rng)
         self._sampler.fit(self, X, codes, rng)
@@ -429,11 +345,6 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         index = torch.from_numpy(rng.permutation(len(rows))[:DENSITY_ROWS])
         return self._codes_for_density(rows, index, rng)
 
-    def _new_sampler(self, density, density_ratio):
-        if isinstance(self.codec_, MatrixCodec):
-            return UncalibratedSampler(density, None)
-        return TableSampler(density, density_ratio)
-
     def _ready_sampler(self):
         if self._sampler is None:
             density = self._sampling_options()["density"]
@@ -442,7 +353,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     f"This {type(self).__name__} cannot sample: an error ended its "
                     "`fit` before codes were kept for latent_density. Call `fit` again."
                 )
-            sampler = self._new_sampler(density, None)
+            sampler = TableSampler(density, None)
             try:
                 sampler.fit(self, None, self._reservoir, self._density_rng)
             except BaseException:
@@ -466,7 +377,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             The same for the same row in any company.
         """
         check_is_fitted(self)
-        rows = self._upload(self._check_table(X, reset=False))
+        rows = upload(self, self._check_table(X, reset=False))
         codes = [self._encode_rows(part) for part in self._blocks(rows)]
         return torch.cat(codes).cpu().numpy()
 

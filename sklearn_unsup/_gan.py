@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._adversarial import AdversarialModel, Critic
 from ._base import BaseTableModel
+from ._encoding import upload
 from ._nets import GANNet
 from ._objectives import MinimaxLoss, RelativisticLoss, WassersteinLoss
 from ._sampling import RowProposals
@@ -289,7 +290,7 @@ class GANSampler(BaseTableModel):
         return -energy_distance(*tables).item()
 
     def _table_on_device(self, X):
-        rows = self._upload(X)
+        rows = upload(self, X)
         return self.net_.module_.table(*rows.take(slice(None)))
 
     # ------------------------------------------------------------------ the net

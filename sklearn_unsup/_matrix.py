@@ -45,6 +45,8 @@ dtype=float32))
     array([[0., 4., 2.]])
     """
 
+    has_marginals_ = False  # it keeps no quantiles to calibrate drawn rows by
+
     def __init__(self, numeric_scaling=None, *, keep_constants=False):
         self.numeric_scaling = numeric_scaling
         self.keep_constants = keep_constants

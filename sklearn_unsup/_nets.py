@@ -163,7 +163,9 @@ class TableNet(NeuralNet):
         try:
             super().partial_fit(X, y, classes, **fit_params)
         except BaseException:
-            self.average_ = None  # what spoilt the weights is in it
+            # What spoilt the weights is in their average, too.
+            if self.average_ is not None and not self.average_.forget_chunk():
+                self.average_ = None
             raise
         finally:
             # Skorch tells callbacks of the end unless an error brought it.
@@ -177,8 +179,8 @@ class TableNet(NeuralNet):
             losses = ["train_loss"] + ["valid_loss"] * (self.train_split is not None)
             if self.history and not all(loss in self.history[-1] for loss in losses):
                 del self.history[-1]
-        if self.average_ is not None:
-            self.average_.pause()
+            if self.average_ is not None:
+                self.average_.pause()
         return self
 
     def _begin_average(self):

@@ -5,6 +5,8 @@ import os
 import torch
 from torch import Tensor
 
+from ._devices import resolve_device
+
 
 class Peers:
     """The processes that were launched together, each with the same table.
@@ -77,3 +79,30 @@ class Peers:
         from accelerate.utils import broadcast
 
         return int(broadcast(torch.tensor([number], device=self.device))[0])
+
+
+def find_peers(data_parallel: bool, device: str, n_rows: int) -> Peers | None:
+    """The processes that a fit is shared with, or None.
+
+    Raises
+    ------
+    ValueError
+        If their tables differ in the number of rows, or have too few.
+    """
+    if not data_parallel:
+        return None
+    peers = Peers(resolve_device(device))
+    if peers.n_processes == 1:
+        return None
+    if not peers.agree(n_rows):
+        raise ValueError(
+            "data_parallel=True needs the same table in every process, but their "
+            f"numbers of rows differ (this one has {n_rows}). Each takes its part of "
+            "every batch by itself: pass all rows to all of them."
+        )
+    if n_rows < peers.n_processes:
+        raise ValueError(
+            f"data_parallel=True with {peers.n_processes} processes needs a row for "
+            f"each of them, X has {n_rows}."
+        )
+    return peers

@@ -196,7 +196,7 @@ class TableSampler:
 
     def _fit_marginals(self, source, rng):
         codec = source.codec_
-        if codec.numeric_scaling is not None and codec.layout_.n_numeric:
+        if codec.has_marginals_:
             x_num, x_cat = self._draw(source, CALIBRATION_ROWS, {}, rng)
             self.marginals = MarginalMap(codec).fit(x_num, x_cat)
 

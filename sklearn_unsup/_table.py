@@ -293,6 +293,11 @@ class TableCodec(BaseEstimator):
         out[:, n_numeric:] = x_cat[:, : len(self.categories_)]
         return out
 
+    @property
+    def has_marginals_(self) -> bool:
+        """Whether generated numbers can be given those of training, by quantiles."""
+        return self.numeric_scaling is not None and self.layout_.n_numeric > 0
+
     def encoded_quantile(self, column: int, u: np.ndarray) -> np.ndarray:
         """Encoded values of training quantiles `u` of a column of `x_num`."""
         if self.empty_:

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseTableModel
 from ._batches import CHUNK_ROWS, bounded_rows
+from ._encoding import upload
 from ._modules import VariationalAutoencoder, draw_codes
 from ._nets import TableNet
 from ._objectives import NegativeELBO, check_unit_interval, importance_bound
@@ -268,7 +269,7 @@ class VAETransformer(BaseTableModel):
         check_is_fitted(self)
         if not isinstance(n_draws, numbers.Integral) or n_draws < 1:
             raise ValueError(f"n_draws must be an int of at least 1, got {n_draws!r}.")
-        rows = self._upload(self._check_table(X, reset=False))
+        rows = upload(self, self._check_table(X, reset=False))
         module = self.net_.module_.eval()
         points = normal_points(n_draws, module.n_components).to(self.device_)
         width = self.codec_.layout_.width

@@ -17,6 +17,7 @@ from skorch.callbacks import Callback
 
 from sklearn_unsup import AutoencoderTransformer, _base
 from sklearn_unsup._autoencoder import explained_variance_ratios
+from sklearn_unsup._encoding import upload
 from sklearn_unsup._modules import ACTIVATIONS, LOG_SCALE_MIN
 from sklearn_unsup.datasets import make_mixed_table
 
@@ -325,7 +326,7 @@ def test_each_first_part_is_a_code_of_its_own():
     assert model.explained_variance_ratio_[0] > first[0] - 0.01
     without = quick(4, **options).fit(X)
     assert without.explained_variance_ratio_ is None
-    rows = without._upload(X)[:][0]
+    rows = upload(without, X)[:][0]
     parts = explained_variance_ratios(without.net_.module_, rows)
     assert parts[0] < model.explained_variance_ratio_[0]
 

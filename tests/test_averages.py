@@ -53,6 +53,15 @@ class Trace(Callback):
             self.seen.append([p.detach().clone() for p in net.module_.parameters()])
 
 
+class Spoil(Callback):
+    """Makes the weights useless after some steps."""
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training and len(net.history[-1]["batches"]) == 2:
+            with torch.no_grad():
+                next(net.module_.parameters()).fill_(torch.nan)
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_a_stream_is_used_with_the_average_and_trained_without(name):
     """It goes on from the latest weights: looking at it changes nothing."""
@@ -104,16 +113,29 @@ def test_a_fit_after_a_stream_has_no_average():
         assert torch.equal(own, tensor)
 
 
-def test_a_bad_chunk_leaves_no_average():
-    """What spoilt the latest weights would stay in it for long."""
-    model = stream("VAE")
-    spoilt = X.assign(height=np.float64(np.finfo(np.float32).max))
-    model.set_params(learning_rate_init=1e30)
-    model.net_.lr = 1e30
+@pytest.mark.parametrize("n_chunks", [0, 1, 3])
+def test_a_bad_chunk_leaves_the_stream_as_it_was(n_chunks):
+    """Average and latest weights; of a first one the weights that it began with."""
+    model = stream("VAE", CHUNKS[:n_chunks])
+    if n_chunks:
+        before = copy.deepcopy(model)
+    model.set_params(callbacks=[Spoil()])
+    if n_chunks:
+        model.net_.callbacks = [Spoil()]
+        model.net_.initialize_callbacks()
     with pytest.raises(FloatingPointError):
-        model.partial_fit(spoilt)
-    assert model.net_.average_ is None
+        model.partial_fit(CHUNKS[0])
     assert np.isfinite(model.transform(X)).all()
+    if not n_chunks:
+        assert model.net_.average_ is None
+        return
+    assert model.net_.average_.n_steps == before.net_.average_.n_steps
+    for mine, expected in (
+        (model.net_.module_.parameters(), before.net_.module_.parameters()),
+        (model.net_.average_.latest, before.net_.average_.latest),
+    ):
+        for one, other in zip(mine, expected, strict=True):
+            assert torch.equal(one, other)
 
 
 @pytest.mark.filterwarnings("ignore:Generated rows cover only")

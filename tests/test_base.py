@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
+from sklearn_unsup._encoding import upload
 from sklearn_unsup._sampling import TableSampler
 from sklearn_unsup.datasets import make_mixed_table
 
@@ -252,7 +253,7 @@ def test_a_warm_fit_goes_on_from_weights_and_moments():
     """As if the net had been trained on by hand."""
     model = autoencoder(warm_start=True).fit(X)
     by_hand = copy.deepcopy(model)
-    by_hand.net_.set_params(lr_floor=0.0).partial_fit(by_hand._upload(X))
+    by_hand.net_.set_params(lr_floor=0.0).partial_fit(upload(by_hand, X))
     model.fit(X)
     hidden = {k: t for k, t in copies_of_weights(model).items() if "log_scale" not in k}
     expected = copies_of_weights(by_hand)

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._capture import MIN_STEPS, N_EAGER, CapturedSteps
 from sklearn_unsup._devices import tensor_cores
+from sklearn_unsup._encoding import upload
 from sklearn_unsup._optimizers import LeanAdamW
 from sklearn_unsup.datasets import make_mixed_table
 
@@ -148,7 +149,7 @@ def test_a_step_never_reads_the_device(name, mixed_precision):
     """Nor copies to it: a GPU would stand still, and a graph could not be recorded."""
     model, _ = fitted(name, max_iter=1, mixed_precision=mixed_precision)
     net = model.net_
-    rows = model._upload(X[:32], np.random.default_rng(0))
+    rows = upload(model, X[:32], np.random.default_rng(0))
     form, numbers = net.step_form()
     net.learn(rows[:32], form, **numbers)  # lasting indices are made here
     with Operations() as operations:
@@ -160,7 +161,7 @@ def test_a_step_never_reads_the_device(name, mixed_precision):
 
 def test_drawing_atoms_never_reads_the_device():
     model, _ = fitted("VAE", max_iter=1)
-    rows = model._upload(X, np.random.default_rng(0))
+    rows = upload(model, X, np.random.default_rng(0))
     assert rows.atoms
     batch = rows.x_num.clone(), rows.x_cat
     with Operations() as operations:

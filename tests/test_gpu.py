@@ -17,6 +17,7 @@ import torch
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer, _devices
 from sklearn_unsup._capture import MIN_STEPS, CapturedSteps
+from sklearn_unsup._encoding import upload
 from sklearn_unsup._nets import TableNet
 from sklearn_unsup.datasets import make_mixed_table
 
@@ -92,7 +93,7 @@ def test_mixed_precision_trains(name, device):
 def test_a_step_makes_nobody_wait(name, mixed_precision):
     """Torch itself says that neither a step nor its batch reads the device."""
     model = fitted(name, max_iter=1, mixed_precision=mixed_precision)
-    net, rows = model.net_, model._upload(X, np.random.default_rng(0))
+    net, rows = model.net_, upload(model, X, np.random.default_rng(0))
     steps = [net.train_step(batch) for batch in net.get_iterator(rows, training=True)]
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -222,10 +223,10 @@ def test_a_table_that_does_not_fit_streams(name, early_stopping, monkeypatch):
     """From the host's memory come the same batches, so that the same is learnt."""
     parameters = {"early_stopping": early_stopping, "n_iter_no_change": 99}
     lies = fitted(name, **parameters)
-    assert lies._upload(X).x_num.is_cuda
+    assert upload(lies, X).x_num.is_cuda
     monkeypatch.setattr(_devices, "TABLE_SHARE", 0)
     streams = fitted(name, **parameters)
-    rows = streams._upload(X)
+    rows = upload(streams, X)
     assert not rows.x_num.is_cuda
     assert rows[:5][0][0].is_cuda
     np.testing.assert_allclose(streams.loss_curve_, lies.loss_curve_, rtol=0.02)

@@ -30,7 +30,7 @@ TENSORS = [
     "_averages",
     "_capture",
 ]
-SHELL = ["_sampling", "_sklearn", "_base"]
+SHELL = ["_sampling", "_sklearn", "_encoding", "_base"]
 PUBLIC = {"_autoencoder", "_vae", "_gan"}
 TO_TABLES = {*TABLES, "_matrix", "_frames"}
 BELOW_SHELL = {*CONTRACT, *TO_TABLES, *TENSORS, "_nets", "_parallel"}
@@ -63,7 +63,7 @@ def rooms():
         "_frames": Room({"numpy", "pandas"}, set(), frozenset({"polars"})),
         # floor 2, training
         "_callbacks": Room({"skorch", "torch", "tqdm"}, set()),
-        "_parallel": Room({"torch"}, set(), frozenset({"accelerate"})),
+        "_parallel": Room({"torch"}, {"_devices"}, frozenset({"accelerate"})),
         "_nets": Room(
             {"numpy", "skorch", "torch"}, {"_layout", "_callbacks", *TENSORS}
         ),

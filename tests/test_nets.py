@@ -24,6 +24,7 @@ from torch import nn
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._batches import Rows, warmup_cosine
+from sklearn_unsup._encoding import upload
 from sklearn_unsup._nets import GANNet, TableNet
 
 X = load_iris().data
@@ -201,7 +202,7 @@ def reads(monkeypatch):
 def test_the_device_is_read_once_per_epoch(model, held_out, reads):
     """Every further read would make it wait for the host; the last look has two."""
     fitted = model(2, hidden_layer_sizes=(8,), max_iter=1, random_state=0).fit(X)
-    net, rows = fitted.net_, fitted._upload(X)
+    net, rows = fitted.net_, upload(fitted, X)
     split = predefined_split(Rows(*rows[:40][0])) if held_out else None
     net.set_params(max_epochs=3, train_split=split, n_iter_no_change=10)
     reads.clear()
@@ -302,7 +303,7 @@ def test_epoch_scoring(early_stopping):
     assert len(model.net_.history[:, "code"]) == N_EPOCHS
     assert seen == [15 if early_stopping else 150] * N_EPOCHS
     if not early_stopping:
-        rows = model._upload(X)
+        rows = upload(model, X)
         assert model.net_.history[-1, "code"] == pytest.approx(
             mean_code(model.net_, rows, None), abs=1e-6
         )

@@ -24,6 +24,7 @@ from sklearn_unsup import (
 )
 from sklearn_unsup import _batches as batches_module
 from sklearn_unsup._batches import DeviceBatches, SparseRows
+from sklearn_unsup._encoding import upload
 from sklearn_unsup._matrix import MatrixCodec
 from sklearn_unsup._table import TableCodec
 from sklearn_unsup.datasets import make_mixed_table
@@ -148,13 +149,13 @@ def test_atoms_of_sparse_rows_are_redrawn():
     """As in dense rows, by a codec that knows atoms."""
     X = make_matrix()
     fitted = quick(VAETransformer, numeric_scaling="quantile").fit(X.toarray())
-    rows = fitted._upload(X, np.random.default_rng(0))
+    rows = upload(fitted, X, np.random.default_rng(0))
     generator = torch.Generator().manual_seed(0)
     first, second = (
         next(iter(DeviceBatches(rows, 120, generator)))[0][0].sort(0)[0] for _ in "12"
     )
     assert (first != second).any()
-    same = [fitted._upload(X).take(slice(None))[0] for _ in "12"]
+    same = [upload(fitted, X).take(slice(None))[0] for _ in "12"]
     assert torch.equal(*same)
 
 
