@@ -157,7 +157,7 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--width", type=int, default=1_024)
-    parser.add_argument("--batch", type=int, default=512, help="of one process")
+    parser.add_argument("--batch", type=int, default=1_024, help="of all processes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compared", type=int, default=20, help="epochs, of losses")
     parser.add_argument("--model", default="autoencoder", help=argparse.SUPPRESS)
