@@ -98,12 +98,15 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         going_on = self.warm_start and hasattr(self, "net_")
         with explained_warm_start(going_on):
             X = self._check_table(X, reset=not going_on)
-            peers = find_peers(self.data_parallel, self.device, X.shape[0])
-            rng = self._start_randomness(going_on, peers)
-            if not going_on:
-                self._start(X, peers)
+        peers = find_peers(self.data_parallel, self.device, X.shape[0])
+        rng = self._start_randomness(going_on, peers)
+        if not going_on:
+            self._start(X, peers)
+        with explained_warm_start(going_on):
             rows = upload(self, X, rng)
         train, valid = self._hold_out(rows, rng)
+        if peers is not None:
+            peers.check_rows(len(train))
         if going_on:
             self._renew_net(len(train))
         else:
@@ -116,9 +119,10 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def partial_fit(self, X, y=None):
         """Pass once over a batch of rows, on top of what was learnt before.
 
-        The first call sets up the codec and the nets: give it rows that show every
-        category, or columns of a category dtype that declares them. The learning rate
-        is warmed up, then constant; what the model is used with is an average of the
+        The first call sets up the codec and the nets: give it rows that show how every
+        column varies, and every category, or columns of a category dtype that declares
+        them. Numbers may go beyond: their quantiles are learnt from all rows. The
+        learning rate does not fall; what the model is used with is an average of the
         weights over the last tenth of the steps.
 
         Parameters
@@ -147,20 +151,24 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self._start(X, peers, is_stream=True)
         rng = self._stream_rng
         before = self.codec_
-        if not first:
-            self.codec_ = widened(before, X)
         try:
+            if not first:
+                self.codec_ = widened(before, X)
             rows = upload(self, X, rng)
+            self._learn_rows(rows, rng, first, peers)
         except BaseException:
-            self.codec_ = before
+            self.codec_ = before  # which the weights and the sampler are of
             raise
+
+    def _learn_rows(self, rows, rng, first, peers):
         if first:
             self.net_ = self._build_net(rows, rng)
         else:  # batches and weight decay follow the rows seen so far
-            n_rows = self._n_seen + len(rows)
-            self.net_.batch_size = self._batch_size(n_rows)
-            self.net_.optimizer__param_groups = self._param_groups(n_rows)
-            self.net_.renew_optimizers()
+            net, n_rows = self.net_, self._n_seen + len(rows)
+            net.lr, net.mixed_precision = self._step_size(), bool(self.mixed_precision)
+            net.batch_size = self._batch_size(n_rows)
+            net.optimizer__param_groups = self._param_groups(n_rows)
+            net.renew_optimizers()
         with self._usable_after_errors(rows, rng, first):
             self.net_.set_params(
                 max_epochs=1, lr_floor=1.0, averages=self._averages_streams

@@ -65,8 +65,8 @@ class Atoms:
     def redraw(self, x_num: Tensor, x_cat: Tensor, generator, places=None) -> Tensor:
         """Give every atom among the numbers a new point of its interval, in place.
 
-        `places` says which rows these are of as many as the generator draws for: the
-        number of them all, and their positions.
+        `places`, the number of rows of a group and the positions of these among them,
+        is for processes that share it: each draws for the whole group.
         """
         n_rows, places = (len(x_num), slice(None)) if places is None else places
         shape = n_rows, len(self.columns)
@@ -342,7 +342,7 @@ class DeviceBatches:
     """
 
     def __init__(
-        self, rows: Rows, batch_size: int, generator=None, rank=0, n_processes=1
+        self, rows: EncodedRows, batch_size: int, generator=None, rank=0, n_processes=1
     ):
         self.rows, self.batch_size, self.generator = rows, batch_size, generator
         self.rank, self.n_processes = rank, n_processes
@@ -350,7 +350,8 @@ class DeviceBatches:
     def __len__(self) -> int:
         full, rest = divmod(len(self.rows), self.batch_size)
         if self.generator is not None and full:
-            return full + (4 * rest >= self.batch_size)
+            # A process without a row would have no loss.
+            return full + (4 * rest >= self.batch_size and rest >= self.n_processes)
         return full + (rest > 0)
 
     def __iter__(self) -> Iterator[tuple[Batch, Batch]]:

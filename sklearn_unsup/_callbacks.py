@@ -26,6 +26,7 @@ class Progress(Callback):
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.bar_ = tqdm(
             total=net.max_epochs,
+            initial=len(net.history) if net.epochs_before_ == 0 else 0,
             unit="epoch",
             desc=net.progress_name,
             disable=net.peers_ is not None and net.peers_.rank > 0,
@@ -71,6 +72,11 @@ class KeepWeights(Callback):
         self.best_, self.reference_, self.waited_ = math.inf, math.inf, 0
         self.kept_ = {name: t.clone() for name, t in net.weights().items()}
         self.latest_ = {name: t.clone() for name, t in self.kept_.items()}
+        if net.epochs_before_ == 0:  # an earlier run that a callback has brought back
+            for epoch in net.history:
+                if "valid_loss" in epoch:
+                    self._wait(epoch["valid_loss"])
+                    self.best_ = epoch["valid_loss"]
 
     def on_epoch_end(self, net, **kwargs):
         last = net.history[-1]
@@ -86,13 +92,16 @@ class KeepWeights(Callback):
         if loss < self.best_:
             self.best_ = loss
             self._copy(net.weights(), self.kept_)
+        self._wait(loss)
+        if self.waited_ >= self.n_iter_no_change:
+            net.stopped_early_ = True
+            raise StopTraining
+
+    def _wait(self, loss):
         if loss < self.reference_ - self.tol:
             self.reference_, self.waited_ = loss, 0
         else:
             self.waited_ += 1
-        if self.waited_ >= self.n_iter_no_change:
-            net.stopped_early_ = True
-            raise StopTraining
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         if self.best_ == math.inf:

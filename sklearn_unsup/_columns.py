@@ -1,5 +1,6 @@
 """One column of a table: raw values <-> encoded values, learnt once."""
 
+import copy
 from collections.abc import Hashable
 
 import numpy as np
@@ -58,17 +59,44 @@ class NumericColumn:
             self.center_, self.scale_ = float(self.low_), float(self.high_ - self.low_)
         return self
 
-    def widen(self, column: pd.Series) -> None:
-        """Learn more values, and a wider range, of a column scaled by quantiles."""
-        if not self.varies_ or self.scaling != "quantile":
-            return
+    def widened(self, column: pd.Series, ignore=False) -> "NumericColumn":
+        """A column that has learnt more values, and a wider range.
+
+        Only one that is scaled by quantiles can.
+
+        Raises
+        ------
+        ValueError
+            If it had one value, or none, and has another now: it is not encoded. Not
+            with `ignore`.
+        """
         _, values = self._read(column)
         x = self._to_float(values)
-        if self.span_ is not None:  # what is exact near the origin is so in its range
-            x = x.clip(self.low_, self.high_)
-        if len(x):
-            self.quantiles_.widen(x)
-            self.low_, self.high_ = min(self.low_, x.min()), max(self.high_, x.max())
+        if not self.varies_:
+            known = self.n_present_ and (x == self.low_).all()
+            if len(x) and not known and not ignore:
+                raise ValueError(
+                    f"column {self.name!r} had no two different numbers in the first "
+                    "rows of this stream, so that it is not encoded, but it varies "
+                    "now. Begin with rows that show how every column varies, or pass "
+                    "handle_unknown='ignore' to leave it constant."
+                )
+            return self
+        if self.scaling != "quantile" or not len(x):
+            return self
+        wider = copy.copy(self)
+        if self.span_ is not None:
+            # Whole numbers are counted from the origin: none is below it, and beyond
+            # 2**52 steps they are not exact.
+            x = x.clip(self.low_, max(self.high_, EXACT))
+            wider.span_ = max(self.span_, int(x.max()))
+        elif self.raw_dtype_.kind == "f" and self.decimals_ is not None:
+            if not (rounded(values, self.decimals_) == values).all():
+                wider.decimals_ = None
+        wider.quantiles_ = copy.copy(self.quantiles_)
+        wider.quantiles_.widen(x)
+        wider.low_, wider.high_ = min(self.low_, x.min()), max(self.high_, x.max())
+        return wider
 
     def _read(self, column):
         """The mask of missing values, or None, and the others as plain numbers."""

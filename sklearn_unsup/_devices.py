@@ -6,7 +6,9 @@ from contextlib import contextmanager, suppress
 
 import torch
 
-TABLE_SHARE = 0.7  # of the free memory of a GPU that an encoded table may take
+# Of the free memory of a GPU that an encoded table may take: early stopping makes two
+# tables of it.
+TABLE_SHARE = 0.4
 
 # What torch has one of for all threads is used by one at a time, or counted.
 lock = threading.RLock()

@@ -24,10 +24,10 @@ def fit_codec(model, X, is_stream):
 
 
 def widened(codec, X):
-    """A codec that also knows the numbers of more rows, where it can learn them."""
-    if isinstance(codec, TableCodec) and not issparse(X):
-        return codec.widen(X)
-    return codec
+    """A codec that has learnt from more rows, too, where it can; `codec` stays."""
+    if isinstance(codec, TableCodec) and issparse(X):
+        return codec
+    return codec.widen(X)
 
 
 def upload(model, X, rng=None):
@@ -53,8 +53,6 @@ def upload(model, X, rng=None):
 def upload_sparse(codec, X, device, to_train):
     """Encoded rows of a sparse matrix, of which no more than a batch is dense."""
     if isinstance(codec, MatrixCodec):
-        if to_train:
-            codec.widen(X)
         return place_sparse_rows(*map(torch.from_numpy, codec.encode_sparse(X)), device)
     return LazyRows(
         lambda index: codec.encode(X[index].toarray()),

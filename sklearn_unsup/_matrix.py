@@ -1,5 +1,7 @@
 """MatrixCodec: sparse rows of plain numbers to encoded entries, and back to arrays."""
 
+import copy
+
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
@@ -61,7 +63,7 @@ dtype=float32))
         # Least and greatest values; greatest negative and least positive ones.
         self.low_, self.high_ = np.full(width, np.inf), np.full(width, -np.inf)
         self.below_, self.above_ = np.full(width, -np.inf), np.full(width, np.inf)
-        self.widen(X)
+        self._reach(X)
         varies = self.low_ < self.high_
         self.center_, self.scale_ = np.zeros(width), np.ones(width)
         if self.numeric_scaling in ("shared", "standard"):
@@ -75,12 +77,21 @@ dtype=float32))
             self.scale_ = np.where(varies, self.high_ - self.low_, 1.0)
         encoded = varies | self.keep_constants
         self.encoded_ = np.flatnonzero(encoded)
+        self.constants_ = self.low_[~encoded]  # the ranges may get wider
         # With nothing that varies a network still needs an input: a column of zeros.
         self.layout_ = TableLayout(max(1, len(self.encoded_)))
         return self
 
     def widen(self, X) -> "MatrixCodec":
-        """Let decoded values reach what a sparse matrix has; scales stay."""
+        """A codec whose decoded values reach what more rows have; scales stay."""
+        wider = copy.copy(self)
+        for name in ("low_", "high_", "below_", "above_"):
+            setattr(wider, name, getattr(self, name).copy())
+        wider._reach(X)
+        return wider
+
+    def _reach(self, X):
+        """Take the values of X into the ranges, in place."""
         X = canonical(X)
         n, width = X.shape
         for columns, values in entry_blocks(X):
@@ -92,7 +103,6 @@ dtype=float32))
         absent = counts(X) < n
         self.low_[absent] = np.minimum(self.low_[absent], 0.0)
         self.high_[absent] = np.maximum(self.high_[absent], 0.0)
-        return self
 
     # ------------------------------------------------------------------ encoding
 
@@ -168,8 +178,10 @@ dtype=float32))
         """
         x_num, n = np.asarray(x_num), len(x_num)
         out = np.empty((n, self.n_columns_), self.dtype_)
-        out[:] = self.low_.astype(self.dtype_)
         kept = self.encoded_
+        constant = np.ones(self.n_columns_, dtype=bool)
+        constant[kept] = False
+        out[:, constant] = self.constants_.astype(self.dtype_)
         for rows in row_blocks(n, self.n_columns_):
             x = x_num[rows, : len(kept)].astype(np.float64)
             with np.errstate(over="ignore"):
@@ -204,16 +216,16 @@ def canonical(X) -> sparse.csr_array:
     ValueError
         If a value is missing.
     """
-    if X.dtype.kind == "f" and np.isnan(X.tocsr().data).any():
+    X = sparse.csr_array(X)
+    if X.dtype.kind == "f" and np.isnan(X.data).any():
         raise ValueError(
             "X is sparse and contains NaN: sparse rows have no missing values. Store "
             "what is missing as zeros, or pass a dense array or a DataFrame."
         )
-    csr = sparse.csr_array(X)
-    if not csr.has_canonical_format:
-        csr = csr.copy()
-        csr.sum_duplicates()
-    return csr
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
 
 
 def entry_blocks(X):

@@ -156,6 +156,7 @@ class TableNet(NeuralNet):
             for event in BATCH_EVENTS
         )
         self.stopped_early_, self.best_losses_ = False, {}
+        self.generator_.share = None  # of a run that an error ended
         self.first_step_, self.epochs_before_ = self.step_, len(self.history)
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
@@ -186,9 +187,7 @@ class TableNet(NeuralNet):
     def _begin_average(self):
         if not self.averages:
             self.average_ = None  # a fit goes on from the average
-        elif self.average_ is None:
-            self.average_ = StreamAverage(self.module_.parameters())
-        else:
+        elif self.average_ is not None:
             self.average_.resume()
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
@@ -197,7 +196,16 @@ class TableNet(NeuralNet):
         if self.epochs_before_ == 0 and self.history:
             # A callback has brought back an earlier run, which this one goes on with.
             self.step_ = len(self.history) * per_epoch
-            n_epochs = max(0, n_epochs - len(self.history))
+            if self.lr_floor < 1.0:  # each chunk of a stream is an epoch of its own
+                n_epochs = max(0, n_epochs - len(self.history))
+        if self.averages and self.average_ is None:
+            # Not before a callback has loaded the weights that it begins with.
+            self.average_ = StreamAverage(self.module_.parameters())
+        for prefix in ("train", "valid"):
+            losses = [
+                e[f"{prefix}_loss"] for e in self.history if f"{prefix}_loss" in e
+            ]
+            self.best_losses_[prefix] = min(losses, default=math.inf)
         with tensor_cores(self.device), self._captured(n_epochs * per_epoch):
             return super().fit_loop(X, y, n_epochs, **fit_params)
 
@@ -325,8 +333,11 @@ class TableNet(NeuralNet):
 
     def _mean(self, total, n_rows, training):
         """Mean loss of the rows; of a pass that processes shared, of all their rows."""
-        if self.peers_ is None or not training:
+        if self.peers_ is None:
             return total / n_rows
+        if not training:
+            # All have the same rows; one must decide for all when to stop.
+            return self.peers_.total(total / n_rows * (self.peers_.rank == 0))
         losses = total.reshape(-1).double()
         sums = self.peers_.total(torch.cat([losses, losses.new_tensor([n_rows])]))
         return sums[:-1] / sums[-1]
@@ -368,11 +379,11 @@ class TableNet(NeuralNet):
 
     def _update(self, module, optimizer, batch=None):
         """Let an optimizer step, on the gradients of the whole batch."""
-        parameters = [p for p in module.parameters() if p.grad is not None]
         if self.peers_ is not None:
             n_rows, part = self.generator_.share
             weight = (part.stop - part.start) / n_rows
-            self.peers_.add_up([p.grad for p in parameters], weight)
+            gradients = [p.grad for p in module.parameters() if p.grad is not None]
+            self.peers_.add_up(gradients, weight)
         if batch is not None:
             if self.heard_per_batch_:
                 self.notify(
@@ -382,7 +393,7 @@ class TableNet(NeuralNet):
                     training=True,
                 )
             if self.max_grad_norm is not None:
-                clip_grad_norm_(parameters, self.max_grad_norm)
+                clip_grad_norm_(module.parameters(), self.max_grad_norm)
         optimizer.step()
 
     def validation_step(self, batch, **fit_params):
@@ -412,10 +423,12 @@ class TableNet(NeuralNet):
         """Plain values and arrays: no torch object, and no pickle within the pickle."""
         state = vars(self).copy()
         # `last_loss_` of a game is a tensor too; the next step gives another one.
-        for name in ("virtual_params_", "last_loss_", "generator_", "peers_"):
+        names = "virtual_params_", "last_loss_", "generator_", "peers_", "captured_"
+        for name in names:
             state.pop(name, None)
-        if self.average_ is not None:
-            state["average_"] = to_arrays(self.average_.state())
+        average = state.pop("average_", None)
+        if average is not None and average.latest is not None:  # not amid training
+            state["average_"] = to_arrays(average.state())
         if not getattr(self, "initialized_", False):
             return state
         parts = [*self._modules, *self._criteria, *self._optimizers]

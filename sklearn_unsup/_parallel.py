@@ -76,6 +76,14 @@ class Peers:
         )
         return bool(differences[1] <= differences[0] ** 2 * (1 + 1e-12))
 
+    def check_rows(self, n_rows: int) -> None:
+        """Refuse fewer rows to train on than there are processes."""
+        if n_rows < self.n_processes:
+            raise ValueError(
+                f"data_parallel=True with {self.n_processes} processes needs a row "
+                f"for each of them to train on, here are {n_rows}."
+            )
+
     def same(self, number: int) -> int:
         """The number of the first process, below 2**63."""
         from accelerate.utils import broadcast
@@ -102,9 +110,5 @@ def find_peers(data_parallel: bool, device: str, n_rows: int) -> Peers | None:
             f"numbers of rows differ (this one has {n_rows}). Each takes its part of "
             "every batch by itself: pass all rows to all of them."
         )
-    if n_rows < peers.n_processes:
-        raise ValueError(
-            f"data_parallel=True with {peers.n_processes} processes needs a row for "
-            f"each of them, X has {n_rows}."
-        )
+    peers.check_rows(n_rows)
     return peers

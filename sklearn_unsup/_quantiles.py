@@ -33,10 +33,6 @@ class Quantiles:
         lower = upper - counts / n
         few = len(values) <= self.n_quantiles
         self.discrete_ = bool(few and n >= ATOM_REPEATS * len(values))
-        if not self.discrete_:
-            middle = 0.5 * (lower + upper)
-            lower = np.where(counts == 1, middle, lower)
-            upper = np.where(counts == 1, middle, upper)
         if not few:
             kept = self._knots(counts, counts)
             values, lower, upper = values[kept], lower[kept], upper[kept]
@@ -47,6 +43,13 @@ class Quantiles:
     def _keep(self, values, lower, upper, n):
         edge = 0.5 / n
         self.values_, self.n_ = values, n
+        self.lower_, self.upper_ = lower, upper
+        if not self.discrete_:
+            # Single rows become points; `widen` still needs to know them as rows.
+            single = (upper - lower) * n < 1.5
+            middle = 0.5 * (lower + upper)
+            lower = np.where(single, middle, lower)
+            upper = np.where(single, middle, upper)
         self.u_lower_, self.u_upper_ = np.clip([lower, upper], edge, 1 - edge)
         self.gaps_ = self._gaps(n)
 
@@ -78,22 +81,16 @@ class Quantiles:
         """Shares of what was learnt that are below, and not above, each value."""
         place = np.minimum(np.searchsorted(self.values_, values), len(self.values_) - 1)
         known = self.values_[place] == values
-        if self.discrete_:
-            last = np.searchsorted(self.values_, values, side="right")
-            between = np.concatenate([[0.0], self.u_upper_])[last]
-        else:
-            corners, z = self._map()
-            between = ndtr(np.interp(values, corners, z))
+        ends = 0.5 / self.n_, 1 - 0.5 / self.n_
+        corners = np.stack([self.lower_, self.upper_], 1).ravel()
+        z = ndtri(np.clip(corners, *ends))
+        between = ndtr(np.interp(values, np.repeat(self.values_, 2), z))
         between = np.where(values < self.values_[0], 0.0, between)
         between = np.where(values > self.values_[-1], 1.0, between)
-        # The ends were kept off 0 and 1 by half a row.
-        ends = np.array([0.5, self.n_ - 0.5]) / self.n_
-        below, up_to = (
-            np.where(known, u[place], between) for u in (self.u_lower_, self.u_upper_)
+        return (
+            np.where(known, self.lower_[place], between),
+            np.where(known, self.upper_[place], between),
         )
-        below = np.where(known & (up_to > below) & (below <= ends[0]), 0.0, below)
-        up_to = np.where(known & (up_to > below) & (up_to >= ends[1]), 1.0, up_to)
-        return below, up_to
 
     def _gaps(self, n):
         """Positions of the last knots before the gaps between clusters."""

@@ -106,11 +106,23 @@ class TableCodec(BaseEstimator):
 
         Columns scaled by quantiles get those of all rows so far. Layout, levels and
         other scales stay what `fit` made them.
+
+        Raises
+        ------
+        ValueError
+            If a column varies that did not, and unknown values are an error.
         """
-        wider, frame = copy.deepcopy(self), as_frame(X)
-        for position, codec in enumerate(wider.columns_codec_):
+        wider, frame = copy.copy(self), as_frame(X)
+        ignore = self.handle_unknown == "ignore"
+        wider.columns_codec_ = []
+        for position, codec in enumerate(self.columns_codec_):
+            column = self._column(frame, position)
             if isinstance(codec, NumericColumn):
-                codec.widen(self._column(frame, position))
+                codec = codec.widened(column, ignore)
+            elif not codec.encoded_:  # else `encode` refuses what is new
+                codec.encode(column, ignore)
+            wider.columns_codec_.append(codec)
+        wider._lay_out()
         return wider
 
     def _fit_column(self, name, column, categorical):

@@ -142,3 +142,36 @@ def test_a_bad_chunk_leaves_the_stream_as_it_was(n_chunks):
 def test_a_game_has_an_average_of_its_own():
     model = GANSampler(2, hidden_layer_sizes=(8,), random_state=0).partial_fit(X)
     assert model.net_.average_ is None
+
+
+class PickleNet(Callback):
+    """Saves the whole net at the end of an epoch, in the middle of training."""
+
+    def on_epoch_end(self, net, **kwargs):
+        state = net.__getstate__()  # without its callbacks, this one among them
+        other = type(net).__new__(type(net))
+        other.__setstate__(
+            pickle.loads(pickle.dumps({**state, "callbacks": None, "callbacks_": []}))
+        )
+        self.average = other.average_
+
+
+def test_a_net_saved_amid_a_stream_opens():
+    """It has the latest weights, and an average of its own from there on."""
+    saved = PickleNet()
+    stream("VAE", callbacks=[saved])
+    assert saved.average is None
+
+
+def test_a_stream_begins_with_the_weights_that_a_callback_loads(tmp_path):
+    from skorch.callbacks import Checkpoint, LoadInitState
+
+    checkpoint = Checkpoint(monitor=None, dirname=str(tmp_path))
+    fitted = VAETransformer(
+        4, hidden_layer_sizes=(16,), max_iter=30, callbacks=[checkpoint], random_state=0
+    ).fit(X)
+    model = stream("VAE", [X], callbacks=[LoadInitState(checkpoint)])
+    assert model.n_iter_ == 31
+    assert model.net_.average_.n_steps > 0
+    assert abs(model.score(X) - fitted.score(X)) < 0.5
+    assert stream("VAE", [X]).score(X) < fitted.score(X) - 2

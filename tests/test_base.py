@@ -677,3 +677,32 @@ def test_a_stream_draws_numbers_that_its_first_chunk_lacked():
         for chunk in [first] + [first, later] * 10:
             model.partial_fit(chunk)
     assert set(model.sample(2_000, random_state=0)["count"]) == {1, 2, 4, 9}
+
+
+class FailInStream(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        raise ValueError("of a callback")
+
+
+def test_a_chunk_whose_training_fails_leaves_codec_and_samples_as_they_were():
+    X = make_mixed_table(300, random_state=0)[0].drop(columns="plan")
+    model = VAETransformer(2, hidden_layer_sizes=(8,), max_iter=20, random_state=0)
+    model.fit(X[:200])
+    rows = model.sample(20, random_state=0)
+    codes = model.transform(X)
+    net = model.net_
+    net.callbacks = [FailInStream()]
+    net.initialize_callbacks()
+    with pytest.raises(ValueError, match="of a callback"):
+        model.partial_fit(X[200:].assign(height=X["height"] + 500))
+    assert model.sample(20, random_state=0)["height"].max() < 300
+    assert np.abs(model.transform(X) - codes).max() < 1  # weights, a few steps on
+    assert rows.columns.equals(X.columns)
+
+
+def test_changed_rates_reach_a_stream():
+    X, _ = make_mixed_table(100, random_state=0)
+    model = VAETransformer(2, hidden_layer_sizes=(8,), random_state=0).partial_fit(X)
+    model.set_params(learning_rate_init=1e-5, mixed_precision=True).partial_fit(X)
+    assert model.net_.lr == 1e-5
+    assert model.net_.mixed_precision

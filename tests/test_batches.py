@@ -285,6 +285,15 @@ def test_processes_share_every_batch(n, size, n_processes):
         assert max(sizes) - min(sizes) <= 1
 
 
+def test_no_process_is_left_without_a_row():
+    """A last slice of one row is enough for one process, and too little for two."""
+    rows = make_rows(9)
+    assert len(DeviceBatches(rows, 4, generator())) == 3
+    noise = BatchGenerator().manual_seed(0)
+    batches = DeviceBatches(rows, 4, noise, 1, 2)
+    assert [len(x_num) for (x_num, _), _ in batches] == [2, 2]
+
+
 def test_each_device_has_its_order(device):
     rows = make_rows(40, device=device)
     batches = DeviceBatches(rows, 8, generator(device=device))

@@ -180,7 +180,7 @@ def test_a_stream_may_show_new_columns():
     x_num, _ = codec.encode(second)
     np.testing.assert_allclose(x_num, [[7.0, 3.0]])  # unscaled; by mean 2, std 1
     assert codec.decode(x_num).tolist() == [[0.0, 3.0]]
-    codec.widen(sparse.csr_array(second))
+    codec = codec.widen(sparse.csr_array(second))
     assert codec.decode(x_num).tolist() == [[7.0, 5.0]]
     np.testing.assert_allclose(codec.encode(second)[0], x_num)  # scales stay
 
@@ -408,3 +408,16 @@ def test_parts_of_narrow_rows_have_the_axes_of_the_whole():
     torch.testing.assert_close(part_mean, mean)
     cosines = (part_axes * axes).sum(1).abs()
     torch.testing.assert_close(cosines, torch.ones(5))
+
+
+def test_a_wider_codec_leaves_constants_and_the_old_one_alone():
+    X = sparse.csr_array([[0.0, 5.0, 1.0], [0.0, 5.0, 2.0]])
+    more = sparse.csr_array([[-1.0, 0.0, 9.0], [0.0, 5.0, 1.0]])
+    codec = MatrixCodec("minmax").fit(X)
+    high = codec.high_.copy()
+    wider = codec.widen(more)
+    assert codec.high_.tolist() == high.tolist()
+    assert wider.high_[2] == 9
+    assert wider.decode([[0.0], [8.0]]).tolist() == [[0, 5, 1], [0, 5, 9]]
+    assert codec.decode([[0.0], [8.0]]).tolist() == [[0, 5, 1], [0, 5, 2]]
+    assert codec.widen(more.toarray()).high_[2] == 9

@@ -113,3 +113,43 @@ def test_an_interrupted_write_spoils_no_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         model.net_.save_params(f_params=file)
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("monitor", [None, "valid_loss_best"])
+def test_patience_goes_on_too(monitor, tmp_path):
+    """Early stopping counts the epochs before the kill, and keeps the best weights."""
+
+    def make_stopping(callbacks, max_iter):
+        return VAETransformer(
+            4,
+            hidden_layer_sizes=(64,),
+            batch_size=32,
+            learning_rate_init=0.02,
+            early_stopping=True,
+            validation_fraction=0.3,
+            n_iter_no_change=3,
+            callbacks=callbacks,
+            max_iter=max_iter,
+            random_state=0,
+        )
+
+    alone = make_stopping([], 60).fit(X)
+    assert 6 < alone.n_iter_ < 60
+    losses = np.negative(alone.validation_scores_)
+    assert losses.argmin() == alone.n_iter_ - 4
+    checkpoint = Checkpoint(monitor=monitor, dirname=str(tmp_path))
+
+    class Stop(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            if len(net.history) == alone.n_iter_ - 1:
+                raise RuntimeError
+
+    callbacks = [checkpoint, LoadInitState(checkpoint)]
+    with pytest.raises(RuntimeError):
+        make_stopping([*callbacks, Stop()], 60).fit(X)
+    resumed = make_stopping(callbacks, 60).fit(X)
+    assert resumed.n_iter_ == alone.n_iter_
+    np.testing.assert_allclose(resumed.loss_curve_, alone.loss_curve_, rtol=1e-6)
+    if monitor:
+        for key, tensor in alone.net_.weights().items():
+            torch.testing.assert_close(resumed.net_.weights()[key], tensor)

@@ -1049,8 +1049,7 @@ def test_a_wider_codec_knows_new_numbers():
     assert wider.layout_ == codec.layout_
     back = wider.decode(*wider.encode(more))
     assert_array_equal(back["count"], more["count"])
-    # dates are exact in the range of the first rows
-    assert_array_equal(back["day"], more["day"].clip(upper=days[-1]))
+    assert_array_equal(back["day"], more["day"])
     assert_frame_equal(wider.decode(*wider.encode(X)), X)
     assert_array_equal(codec.encode(X)[0], before)
     assert set(codec.decode(*codec.encode(more))["count"]) <= {1, 5}
@@ -1062,3 +1061,58 @@ def test_plain_scales_stay_those_of_the_first_rows(scaling):
     codec = TableCodec(scaling).fit(X)
     wider = codec.widen(X * 100)
     assert_array_equal(wider.encode(X)[0], codec.encode(X)[0])
+
+
+@pytest.mark.parametrize("size", [1, 5, 10, 30, 100])
+def test_chunks_of_any_size_keep_the_values(size):
+    """A value that came once in a chunk is an atom once it has come more often."""
+    rng = np.random.default_rng(0)
+    for x in (rng.integers(0, 100, 3_000) * 1.0, rng.binomial(1, 0.08, 3_000) * 1.0):
+        chunks = np.array_split(x, len(x) // size)
+        parts = Quantiles(2_000).fit(chunks[0])
+        for chunk in chunks[1:]:
+            parts.widen(chunk)
+        assert_array_equal(parts.decode(parts.encode(x, rng)), x)
+        whole = Quantiles(2_000).fit(x)
+        assert_array_equal(parts.values_, whole.values_)
+        np.testing.assert_allclose(parts.upper_, whole.upper_, atol=1e-9)
+
+
+def test_finer_values_may_come_later():
+    codec = TableCodec().fit(pd.DataFrame({"x": [1.0, 2.0, 3.0] * 20}))
+    more = pd.DataFrame({"x": [1.25, 2.0, 9.125] * 20})
+    wider = codec.widen(more)
+    assert_frame_equal(wider.decode(*wider.encode(more)), more)
+
+
+def test_a_stream_of_days_goes_on():
+    """Days after those of the first rows are drawn; those before the first pile up."""
+    days = pd.Series(pd.date_range("2020-01-01", periods=90))
+    codec = TableCodec().fit(pd.DataFrame({"day": days[30:60]}))
+    wider = codec.widen(pd.DataFrame({"day": days[60:]}))
+    rows = pd.DataFrame({"day": days[30:]}).reset_index(drop=True)
+    assert_frame_equal(wider.decode(*wider.encode(rows)), rows)
+    z = wider.encode(rows)[0][:, 0]
+    assert stats.kstest(z, "norm").statistic < 0.05
+    early = wider.widen(pd.DataFrame({"day": days[:30]}))
+    drawn = early.decode(
+        early.encode(pd.DataFrame({"day": days}))[0], np.zeros((90, 0))
+    )
+    assert drawn["day"].min() == days[30]
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [([1.0, 1.0], [1.0, 2.0]), ([np.nan, np.nan], [np.nan, 2.0]), ("aa", "ab")],
+)
+def test_columns_that_vary_only_later_are_refused(first, later):
+    """They have no place in the encoded table: silence would lose them."""
+    X = pd.DataFrame({"x": list(first), "y": [1, 2]})
+    more = X.assign(x=list(later))
+    codec = TableCodec().fit(X)
+    assert codec.widen(X).layout_ == codec.layout_
+    with pytest.raises(ValueError, match="column 'x'"):
+        codec.widen(more)
+    ignoring = TableCodec(handle_unknown="ignore").fit(X)
+    back = ignoring.widen(more).decode(*ignoring.encode(more))
+    assert back["x"].equals(X["x"])
