@@ -14,6 +14,8 @@ from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.mixture import GaussianMixture
 
+from ._batches import CHUNK_ROWS, bounded_rows
+
 POOL_FACTOR = 4  # rows drawn for one that is kept under a density ratio
 MAX_POOL = 200_000  # proposals for one combination of conditions
 MIN_POOL = 2_000
@@ -21,7 +23,6 @@ DENSITY_ROWS = 20_000  # codes that the latent density is fitted to, at most
 RATIO_ROWS = 30_000  # real rows that a density ratio is fitted to, at most
 CALIBRATION_ROWS = 20_000  # generated rows behind the fixed map of the marginals
 MIN_RANKED = 1_000  # rows from which a request's own ranks calibrate it
-CHUNK_ROWS = 16_384  # of a pass through a net
 MAX_CATEGORIES = 255  # of HistGradientBoosting's native categories
 
 
@@ -33,6 +34,11 @@ def kish_size(weights):
 def distinct_size(weights):
     """Rows that can be drawn before one of them is due twice."""
     return weights.sum() / weights.max()
+
+
+def rows_at_once(layout):
+    """Rows of a pass through a net, bounded in memory whatever their width."""
+    return bounded_rows(CHUNK_ROWS, 4 * layout.width)
 
 
 class LatentDensity:
@@ -109,8 +115,12 @@ class Proposals:
         self.codes = source._draw_codes(n, rng)
         self.log_weights = np.zeros(n)
         if given:
-            parts = [self._log_weights(part) for part in self.codes.split(CHUNK_ROWS)]
+            parts = [self._log_weights(part) for part in self._blocks(self.codes)]
             self.log_weights = torch.cat(parts).cpu().numpy().astype(np.float64)
+
+    def _blocks(self, codes):
+        layout = self.source._distribution(codes[:1]).layout
+        return codes.split(rows_at_once(layout))
 
     def _log_weights(self, codes):
         distribution = self.source._distribution(codes)
@@ -124,7 +134,8 @@ class Proposals:
         codes = self.codes[torch.from_numpy(index).to(self.codes.device)]
         noise = torch.Generator(codes.device).manual_seed(int(rng.integers(2**63)))
         parts = [
-            self.source._distribution(c).sample(noise) for c in codes.split(CHUNK_ROWS)
+            self.source._distribution(part).sample(noise)
+            for part in self._blocks(codes)
         ]
         x_num, x_cat = (torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True))
         for column, value in self.given.items():
@@ -149,7 +160,8 @@ class RowProposals:
     def __init__(self, rows, n, given, rng):
         device = next(rows.parameters()).device
         noise = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
-        sizes = [min(CHUNK_ROWS, n - start) for start in range(0, n, CHUNK_ROWS)]
+        step = rows_at_once(rows.layout)
+        sizes = [min(step, n - start) for start in range(0, n, step)]
         drawn = [rows.sample(size, given, noise) for size in sizes]
         self.x_num, self.x_cat, self.log_weights = (
             torch.cat(part).cpu().numpy() for part in zip(*drawn, strict=True)
