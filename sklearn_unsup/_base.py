@@ -155,26 +155,28 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             if not first:
                 self.codec_ = widened(before, X)
             rows = upload(self, X, rng)
-            self._learn_rows(rows, rng, first, peers)
+            if first:
+                self.net_ = self._build_net(rows, rng)
+            else:
+                self._renew_stream(self._n_seen + len(rows))
+            with self._usable_after_errors(rows, rng, first):
+                self.net_.set_params(
+                    max_epochs=1, lr_floor=1.0, averages=self._averages_streams
+                )
+                self._run(rows, peers)
+                self._finish_stream(rows, rng)
         except BaseException:
             self.codec_ = before  # which the weights and the sampler are of
             raise
 
-    def _learn_rows(self, rows, rng, first, peers):
-        if first:
-            self.net_ = self._build_net(rows, rng)
-        else:  # batches and weight decay follow the rows seen so far
-            net, n_rows = self.net_, self._n_seen + len(rows)
-            net.lr, net.mixed_precision = self._step_size(), bool(self.mixed_precision)
-            net.batch_size = self._batch_size(n_rows)
-            net.optimizer__param_groups = self._param_groups(n_rows)
-            net.renew_optimizers()
-        with self._usable_after_errors(rows, rng, first):
-            self.net_.set_params(
-                max_epochs=1, lr_floor=1.0, averages=self._averages_streams
-            )
-            self._run(rows, peers)
-            self._finish_stream(rows, rng)
+    def _renew_stream(self, n_rows):
+        """Hand what may change between two chunks on to the net of a stream."""
+        net = self.net_
+        net.lr, net.mixed_precision = self._step_size(), bool(self.mixed_precision)
+        # Batches and weight decay follow the rows seen so far.
+        net.batch_size = self._batch_size(n_rows)
+        net.optimizer__param_groups = self._param_groups(n_rows)
+        net.renew_optimizers()
 
     @contextmanager
     def _usable_after_errors(self, rows, rng, anew=True):

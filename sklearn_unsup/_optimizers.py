@@ -31,9 +31,11 @@ class LeanAdamW(torch.optim.AdamW):
     0.1
     """
 
+    # Step sizes as tensors, and whether steps read them there.
+    rates, reads_rates = None, False
+
     def __init__(self, params, lr: float = 1e-3, **kwargs):
         super().__init__(params, lr, fused=True, **kwargs)
-        self.rates, self.reads_rates = None, False
 
     def publish_rates(self):
         """Write the step sizes to where steps look for them while `reads_rates`.
