@@ -76,7 +76,7 @@ class AutoencoderTransformer(BaseTableModel):
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about a 32nd of the rows, from 16 to 512.
     learning_rate_init : float, default=1e-3
-        Step size of AdamW after warm-up; it decays to zero along half a cosine.
+        Step size of AdamW; in `fit` it decays to zero along half a cosine.
     weight_decay : float, default=0.0
         Decoupled weight decay of AdamW.
     early_stopping : bool, default=False

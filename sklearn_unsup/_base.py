@@ -81,6 +81,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
             Numbers, categories, dates and missing values, as they are.
+            Autoencoder and VAE take sparse matrices as well, here and elsewhere.
         y : None
             Ignored: present for API consistency.
 

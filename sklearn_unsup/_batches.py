@@ -187,6 +187,7 @@ class SparseRows(EncodedRows):
     """
 
     atoms = None
+    home = torch.device("cpu")  # where sizes can be read without waiting
 
     def __init__(self, indptr, columns, values, background, device=None):
         self.indptr, self.columns, self.values = indptr, columns, values
@@ -211,8 +212,6 @@ class SparseRows(EncodedRows):
         absent = torch.bincount(self.columns, minlength=width) < len(self)
         absent = absent.to(self.device)
         return torch.cat([self.values.to(self.device), self.background[absent]])
-
-    home = torch.device("cpu")  # where sizes can be read without waiting
 
     def take(self, index) -> Batch:
         """`x_num` of rows, dense on the device, and an empty `x_cat`."""
@@ -274,14 +273,14 @@ class LazyRows(EncodedRows):
     atoms : Atoms or None, default=None
     """
 
+    home = torch.device("cpu")
+
     def __init__(self, encode, positions, row_bytes, device, atoms=None):
         self.encode, self.positions, self.row_bytes = encode, positions, row_bytes
         self.device, self.atoms = torch.device(device), atoms
 
     def __len__(self) -> int:
         return len(self.positions)
-
-    home = torch.device("cpu")
 
     def take(self, index) -> Batch:
         """`x_num` and `x_cat` of rows on the device."""

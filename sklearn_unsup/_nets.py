@@ -26,7 +26,7 @@ BATCH_EVENTS = "on_batch_begin", "on_batch_end", "on_grad_computed"
 
 
 class TableNet(NeuralNet):
-    """A skorch net for :class:`~sklearn_unsup._batches.Rows`.
+    """A skorch net for :class:`~sklearn_unsup._batches.EncodedRows`.
 
     Differs from its parent in these things: batches are slices of tensors that lie on
     the device, the loss is read once per epoch, callbacks are called per batch only if
@@ -57,7 +57,7 @@ class TableNet(NeuralNet):
     progress_name : str
         Stands before the progress bar that `verbose` shows.
     use_caching : bool
-        Of skorch's scoring callbacks. False: they get the :class:`Rows`, whose two
+        Of skorch's scoring callbacks. False: they get the encoded rows, whose two
         tensors of different widths cannot be stacked to one target.
     """
 
