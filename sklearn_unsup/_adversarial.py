@@ -7,11 +7,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._distributions import one_hot_block, presence, softcap
+from ._distributions import (
+    block_indicator,
+    indices,
+    one_hot,
+    one_hot_places,
+    presence,
+    softcap,
+)
+from ._fused import (
+    categorical_log_prob,
+    column_heads,
+    hat_features,
+    straight_through_draws,
+)
 from ._layout import TableLayout
 from ._modules import ResidualMLP, TableInput
 from ._noise import gumbel, normal
-from ._rows import N_HATS, number_features
+from ._rows import N_HATS
 
 TEMPERATURE = 0.5  # of the relaxed categories that gradients flow through
 # Features of numbers that a critic's first layer can afford; with more it sees only
@@ -63,83 +76,97 @@ class Generator(nn.Module):
             self.levels = nn.Linear(width, layout.n_one_hot)
             self.drawn = nn.Parameter(torch.empty(layout.n_one_hot, width))
             nn.init.normal_(self.drawn, std=0.1)
+        indicator = block_indicator(layout)
+        self.register_buffer("indicator", indicator, persistent=False)
         self.numbers = None
         if layout.n_numeric:
             hidden = (width, width)
             self.numbers = ResidualMLP(width, hidden, layout.n_numeric, **form)
 
-    def walk(self, noise: Tensor, choose: Callable) -> tuple[Tensor, Tensor]:
-        """Numbers (n, n_numeric) and blocks (n, n_one_hot) of every row of noise.
+    def forward(self, noise: Tensor, generator=None) -> tuple[Tensor, Tensor]:
+        """Numbers (n, n_numeric) and one-hot blocks, through which gradients flow."""
+        state, blocks = self.trunk(noise), None
+        if self.layout.n_one_hot:
+            shape = len(noise), self.layout.n_one_hot
+            state, blocks = straight_through_draws(
+                state,
+                self.levels.weight,
+                self.levels.bias,
+                self.drawn,
+                gumbel(torch.empty(shape, device=noise.device), generator),
+                indices(self.layout.offsets, noise.device),
+                list(self.layout.cardinalities),
+                TEMPERATURE,
+            )
+        else:
+            blocks = state[:, :0]
+        return self._numbers(state, blocks), blocks
 
-        `choose` gets a column and its logits and returns its one-hot block.
+    def _numbers(self, state: Tensor, blocks: Tensor) -> Tensor:
+        """Numbers given the last state, zero where the blocks say missing."""
+        if self.numbers is None:
+            return state[:, :0]
+        x_num = self.numbers(F.silu(state)).float()
+        masked = [column for column, mask in enumerate(self.layout.masks) if mask >= 0]
+        if masked:
+            first = tuple(self.layout.offsets[self.layout.masks[i]] for i in masked)
+            there = blocks.index_select(1, indices(first, blocks.device))
+            if len(masked) < self.layout.n_numeric:
+                ones = torch.ones_like(x_num)
+                there = ones.index_copy(1, indices(tuple(masked), ones.device), there)
+            x_num = x_num * there
+        return x_num
+
+    def walk(self, noise: Tensor, choose: Callable) -> tuple[Tensor, Tensor]:
+        """Numbers and codes, one category after another, without gradient.
+
+        `choose` gets a column and its logits and returns its codes.
         """
-        state, sizes = self.trunk(noise), list(self.layout.cardinalities)
-        blocks = []
-        if sizes:
+        state, codes = self.trunk(noise), []
+        if self.layout.n_one_hot:
+            sizes = list(self.layout.cardinalities)
             parts = (self.levels.weight, self.levels.bias, self.drawn)
             columns = zip(*(part.split(sizes) for part in parts), strict=True)
             for column, (weight, bias, drawn) in enumerate(columns):
                 logits = softcap(F.linear(state, weight, bias))
-                block = choose(column, logits)
-                state = state + block @ drawn
-                blocks.append(block)
-        blocks = torch.cat(blocks, 1) if blocks else state[:, :0]
-        if self.numbers is None:
-            return state[:, :0], blocks
-        x_num = self.numbers(F.silu(state)).float()
-        there = [
-            blocks[:, self.layout.offsets[mask]] if mask >= 0 else None
-            for mask in self.layout.masks
-        ]
-        if any(block is not None for block in there):
-            ones = torch.ones_like(x_num[:, 0])
-            there = [ones if block is None else block for block in there]
-            x_num = x_num * torch.stack(there, 1)
-        return x_num, blocks
-
-    def forward(self, noise: Tensor, generator=None) -> tuple[Tensor, Tensor]:
-        """Numbers and one-hot blocks through which gradients flow.
-
-        Categories are drawn, and their gradient is that of a softmax of the same draw
-        (the straight-through Gumbel-softmax of Jang, Gu and Poole 2017).
-        """
-
-        def relaxed(column, logits):
-            noisy = logits + gumbel(logits, generator)
-            soft = (noisy / TEMPERATURE).softmax(1)
-            return hard_block(noisy) + soft - soft.detach()
-
-        return self.walk(noise, relaxed)
+                codes.append(choose(column, logits))
+                state = state + drawn.index_select(0, codes[-1])
+        if codes:
+            x_cat = torch.stack(codes, 1)
+        else:
+            x_cat = torch.zeros(len(noise), 0, dtype=torch.int64, device=noise.device)
+        return self._numbers(state, one_hot(x_cat, self.layout)), x_cat
 
     def mode(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The likeliest category of each column in its turn; `x_num` and `x_cat`."""
-        codes = []
-
-        def likeliest(column, logits):
-            codes.append(logits.argmax(1))
-            return hard_block(logits)
-
-        x_num, _ = self.walk(noise, likeliest)
-        return x_num, self._stack(codes, noise)
+        return self.walk(noise, lambda column, logits: logits.argmax(1))
 
     def log_prob(self, noise: Tensor, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """Nats of rows given their noise, shape (n,); numbers as of unit variance.
 
         Without the constant of the normal distribution. Each category is judged given
-        the true ones before it.
+        the true ones before it, so that all can be judged at once.
         """
-        total = []
-
-        def true(column, logits):
-            codes = x_cat[:, column]
-            total.append(-F.cross_entropy(logits, codes, reduction="none"))
-            return one_hot_block(codes, logits.shape[1])
-
-        numbers, _ = self.walk(noise, true)
+        state, total = self.trunk(noise).float(), 0.0
+        if self.layout.n_one_hot:
+            places = one_hot_places(x_cat, self.layout)
+            shifts = self.drawn[places]
+            after = state[:, None] + shifts.cumsum(1)
+            before = (after - shifts).transpose(0, 1)
+            raw = column_heads(
+                before,
+                self.levels.weight,
+                self.levels.bias,
+                list(self.layout.cardinalities),
+            )
+            total = categorical_log_prob(raw, places, self.indicator)
+            state = after[:, -1]
         present = presence(self.layout, x_cat)
-        errors = (numbers - x_num).square()
-        errors = errors if present is None else errors * present
-        return sum(total) - 0.5 * errors.sum(1)
+        if self.numbers is not None:
+            errors = self.numbers(F.silu(state)).float() - x_num
+            errors = errors if present is None else errors * present
+            total = total - 0.5 * errors.square().sum(1)
+        return total
 
     @torch.no_grad()
     def sample(
@@ -153,28 +180,16 @@ class Generator(nn.Module):
         """
         device = generator.device
         noise = normal((n, self.n_components), generator, device)
-        log_weights, codes = torch.zeros(n, device=device), []
+        log_weights = torch.zeros(n, device=device)
 
         def draw(column, logits):
-            if column in given:
-                codes.append(torch.full((n,), given[column], device=device))
-                log_weights.add_(logits.log_softmax(1)[:, given[column]])
-            else:
-                codes.append((logits + gumbel(logits, generator)).argmax(1))
-            return one_hot_block(codes[-1], logits.shape[1])
+            if column not in given:
+                return (logits + gumbel(logits, generator)).argmax(1)
+            log_weights.add_(logits.log_softmax(1)[:, given[column]])
+            return torch.full((n,), given[column], device=device)
 
-        x_num, _ = self.walk(noise, draw)
-        return x_num, self._stack(codes, noise), log_weights
-
-    def _stack(self, codes, noise):
-        if codes:
-            return torch.stack(codes, 1)
-        return torch.zeros(len(noise), 0, dtype=torch.int64, device=noise.device)
-
-
-def hard_block(scores: Tensor) -> Tensor:
-    """One-hot of the highest score, shape (n, cardinality), without gradient."""
-    return one_hot_block(scores.argmax(1), scores.shape[1])
+        x_num, x_cat = self.walk(noise, draw)
+        return x_num, x_cat, log_weights
 
 
 class AdversarialModel(nn.Module):
@@ -222,21 +237,34 @@ class AdversarialModel(nn.Module):
         torch._foreach_lerp_(average, list(self.generator.parameters()), weight)
 
     def encoder_loss(
-        self, x_num: Tensor, x_cat: Tensor, generator=None, regression: float = 1.0
+        self,
+        x_num: Tensor,
+        x_cat: Tensor,
+        noise: Tensor,
+        fake: tuple[Tensor, Tensor],
+        regression: float | Tensor = 1.0,
     ) -> Tensor:
-        """How far the encoder is from inverting the average, a scalar.
+        """How far the encoder is from inverting the generator, a scalar.
 
         Half the squared error of the noise of generated rows, times `regression`, plus
         minus the log probability of real rows from the noise that they are encoded as.
+
+        Parameters
+        ----------
+        x_num, x_cat : Tensor
+            Real rows.
+        noise : Tensor of shape (n, n_components)
+        fake : tuple of Tensor
+            Numbers and blocks that the generator made of the noise.
+        regression : float or Tensor
         """
-        shape = len(x_num), self.n_components
-        with torch.no_grad():
-            noise = normal(shape, generator, x_num.device)
-            fake = torch.cat(self.average(noise, generator), 1)
-        errors = 0.5 * (self.encoder(fake) - noise).square().sum(1)
-        codes = self.encode(x_num, x_cat)
-        log_prob = self.average.log_prob(codes, x_num, x_cat)
-        return (regression * errors - log_prob).mean()
+        fake = torch.cat(fake, 1).detach()
+        both = torch.cat([fake, self.table(x_num, x_cat)])
+        sizes = [len(noise), len(x_num)]
+        of_fake, codes = self.encoder(both).float().split(sizes)
+        errors = F.mse_loss(of_fake, noise, reduction="sum") / len(noise)
+        log_prob = self.average.log_prob(codes, x_num, x_cat).mean()
+        return 0.5 * regression * errors - log_prob
 
 
 class Critic(nn.Module):
@@ -267,14 +295,22 @@ class Critic(nn.Module):
         self.hats = hats and 0 < n_features <= MAX_NUMBER_FEATURES
         width = layout.n_one_hot + (n_features if self.hats else layout.n_numeric)
         self.scores = ResidualMLP(
-            width, tuple(hidden_layer_sizes), 1, "leaky_relu", linear_path=False
+            width,
+            tuple(hidden_layer_sizes),
+            1,
+            "leaky_relu",
+            linear_path=False,
+            layer=nn.Linear,  # which the gradient penalty differentiates twice
         )
         self.scores.activation = nn.LeakyReLU(0.2)
 
     def forward(self, x_num: Tensor, blocks: Tensor) -> Tensor:
         """Scores (n,) of numbers and one-hot blocks."""
-        numbers = number_features(x_num).flatten(1) if self.hats else x_num
-        return self.scores(torch.cat([numbers, blocks], 1))[:, 0].float()
+        if self.hats:
+            x = hat_features(x_num, blocks, N_HATS)
+        else:
+            x = torch.cat([x_num, blocks], 1)
+        return self.scores(x)[:, 0].float()
 
 
 def average_decay(step: int, decay: float) -> float:

@@ -1,17 +1,14 @@
 """What a decoder's output means: a distribution for each column of an encoded table."""
 
-import math
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ._fused import LOGIT_CAP, categorical_log_prob, normal_log_prob
 from ._layout import TableLayout
 from ._noise import gumbel, normal
-
-LOG_TWO_PI = math.log(2 * math.pi)
-LOGIT_CAP = 30.0  # exp of it and sums of exps of it are finite in float32
 
 
 def block_indicator(layout: TableLayout, device=None) -> Tensor:
@@ -32,10 +29,15 @@ def indices(values: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.int64, device=device)
 
 
+def one_hot_places(x_cat: Tensor, layout: TableLayout) -> Tensor:
+    """Which one-hot columns the codes stand for, counted over all blocks."""
+    return x_cat + indices(layout.offsets, x_cat.device)
+
+
 def one_hot(x_cat: Tensor, layout: TableLayout) -> Tensor:
     """Codes (n, n_categorical) to 0/1 blocks side by side (n, n_one_hot), float32."""
     flat = torch.zeros(len(x_cat), layout.n_one_hot, device=x_cat.device)
-    return flat.scatter_(1, x_cat + indices(layout.offsets, x_cat.device), 1.0)
+    return flat.scatter_(1, one_hot_places(x_cat, layout), 1.0)
 
 
 def one_hot_block(codes: Tensor, size: int) -> Tensor:
@@ -50,15 +52,6 @@ def one_hot_block(codes: Tensor, size: int) -> Tensor:
 def softcap(logits: Tensor) -> Tensor:
     """Bound logits smoothly, so that sums of exponentials need no maximum taken out."""
     return LOGIT_CAP * torch.tanh(logits / LOGIT_CAP)
-
-
-def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
-    """KL(N(mean, exp(log_var)) || N(0, 1)) of every component, in nats.
-
-    Shapes: two of (n, n_components) to one of the same. Kingma and Welling (2014),
-    appendix B.
-    """
-    return 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var)
 
 
 class TableDistribution:
@@ -84,19 +77,24 @@ class TableDistribution:
     ):
         raw = raw.float()  # of a network in a lower precision
         self.layout = layout
-        self.location = raw[:, : layout.n_numeric]
+        self.location, self.raw_logits = raw.split(
+            [layout.n_numeric, layout.n_one_hot], 1
+        )
         self.log_scale = log_scale
         self.indicator = indicator
-        self.logits = None
-        if layout.n_categorical:
-            self.logits = softcap(raw[:, layout.n_numeric :])
 
     def __len__(self) -> int:
         return len(self.location)
 
+    @property
+    def logits(self) -> Tensor | None:
+        """Bounded logits of all categories (n, n_one_hot); None without categories."""
+        return softcap(self.raw_logits) if self.layout.n_categorical else None
+
     def category_log_probs(self, column: int) -> Tensor:
         """Log p(column = code) of all codes of one column, shape (n, cardinality)."""
-        return self.logits[:, self.layout.category_slices[column]].log_softmax(1)
+        block = self.raw_logits[:, self.layout.category_slices[column]]
+        return softcap(block).log_softmax(1)
 
     def log_prob(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """Log-likelihood of encoded rows in nats, shape (n,).
@@ -104,27 +102,24 @@ class TableDistribution:
         A number that a mask says is missing adds nothing; its mask, a category, does.
         """
         total = self._numeric_log_prob(x_num, x_cat)
-        if self.logits is None:
+        if not self.layout.n_categorical:
             return total
-        return total + categorical_log_prob(
-            self.logits, x_cat, self.layout, self.indicator
-        )
+        places = one_hot_places(x_cat, self.layout)
+        return total + categorical_log_prob(self.raw_logits, places, self.indicator)
 
     def _numeric_log_prob(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        if self.log_scale is None:
-            each = -F.binary_cross_entropy_with_logits(
-                self.location, x_num, reduction="none"
-            )
-        else:
-            standard = (x_num - self.location) * torch.exp(-self.log_scale)
-            each = -0.5 * (standard.square() + LOG_TWO_PI) - self.log_scale
         present = presence(self.layout, x_cat)
-        return (each if present is None else each * present).sum(1)
+        if self.log_scale is not None:
+            return normal_log_prob(self.location, self.log_scale, x_num, present)
+        each = F.binary_cross_entropy_with_logits(
+            self.location, x_num, weight=present, reduction="none"
+        )
+        return -each.sum(1)
 
     def mean(self) -> Tensor:
         """Expected numbers and one-hot blocks, shape (n, width)."""
         numbers = self.location if self.log_scale is not None else self._probability()
-        if self.logits is None:
+        if not self.layout.n_categorical:
             return numbers
         exps = self.logits.exp()
         return torch.cat(
@@ -150,9 +145,10 @@ class TableDistribution:
         else:
             noise = normal(self.location.shape, generator, self.location.device)
             numbers = self.location + noise * torch.exp(self.log_scale)
-        if self.logits is None:
+        logits = self.logits
+        if logits is None:
             return numbers, self._choose(None)
-        return numbers, self._choose(self.logits + gumbel(self.logits, generator))
+        return numbers, self._choose(logits + gumbel(logits, generator))
 
     def _choose(self, scores: Tensor | None) -> Tensor:
         """Codes of the highest score in each block, shape (n, n_categorical)."""
@@ -162,20 +158,6 @@ class TableDistribution:
             )
         slices = self.layout.category_slices
         return torch.stack([scores[:, block].argmax(1) for block in slices], 1)
-
-
-def categorical_log_prob(
-    logits: Tensor, x_cat: Tensor, layout: TableLayout, indicator: Tensor
-) -> Tensor:
-    """Summed log-probability of the codes, shape (n,), from capped logits.
-
-    One product with the block indicator replaces a softmax per column. Sums of
-    probabilities need float32, whatever precision the network has.
-    """
-    offsets = indices(layout.offsets, x_cat.device)
-    with torch.autocast(logits.device.type, enabled=False):
-        normalisers = (logits.exp() @ indicator).log().sum(1)
-    return logits.gather(1, x_cat + offsets).sum(1) - normalisers
 
 
 def presence(layout: TableLayout, x_cat: Tensor) -> Tensor | None:

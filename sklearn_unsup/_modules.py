@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._distributions import TableDistribution, block_indicator, one_hot
+from ._fused import Linear, gaussian_posterior
 from ._layout import TableLayout
 from ._noise import normal, uniform
 from ._rows import RowModel
@@ -23,7 +24,7 @@ ACTIVATIONS = {
 }
 
 # exp(0.5 * log_var) stays within float32, and a code's noise between 1e-4 and 20.
-LOG_VAR_MIN, LOG_VAR_MAX = -18.0, 6.0
+LOG_VAR_BOUNDS = -18.0, 6.0
 # Learnt standard deviations stay above 1 % of a standardised column's: below that a
 # column that is reproduced exactly would outweigh all the others in the likelihood.
 LOG_SCALE_MIN = -4.6
@@ -71,6 +72,9 @@ class ResidualMLP(nn.Module):
     activation : str
         A key of `ACTIVATIONS`.
     linear_path : bool
+    layer : type, default=Linear
+        Of the hidden layers and the last one; `torch.nn.Linear` where gradients are
+        differentiated once more.
 
     Examples
     --------
@@ -86,15 +90,16 @@ class ResidualMLP(nn.Module):
         n_outputs: int,
         activation: str,
         linear_path: bool,
+        layer: type[nn.Linear] = Linear,
     ):
         super().__init__()
         widths = [n_inputs, *hidden_layer_sizes]
         self.hidden = nn.ModuleList(
-            nn.Linear(before, after)
+            layer(before, after)
             for before, after in zip(widths, widths[1:], strict=False)
         )
         self.activation = ACTIVATIONS[activation]()
-        self.output = nn.Linear(widths[-1], n_outputs)
+        self.output = layer(widths[-1], n_outputs)
         self.linear = None
         if linear_path and hidden_layer_sizes:
             self.linear = nn.Linear(n_inputs, n_outputs, bias=False)
@@ -266,7 +271,7 @@ class VariationalAutoencoder(TableModule):
     def posterior(self, x_num: Tensor, x_cat: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the codes, each (n, n_components)."""
         mean, log_var = self.encoder(self.table(x_num, x_cat)).float().chunk(2, 1)
-        return mean, log_var.clamp(LOG_VAR_MIN, LOG_VAR_MAX)
+        return mean, log_var.clamp(*LOG_VAR_BOUNDS)
 
     def encode(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """Posterior means, shape (n, n_components)."""
@@ -283,8 +288,9 @@ class VariationalAutoencoder(TableModule):
 
         Last comes log p(row) of the autoregressive model, shape (n,), or None.
         """
-        mean, log_var = self.posterior(x_num, x_cat)
-        codes = draw_codes(mean, log_var, generator)
+        raw = self.encoder(self.table(x_num, x_cat)).float()
+        noise = normal((len(raw), self.n_components), generator, raw.device)
+        codes, mean, log_var = gaussian_posterior(raw, noise, LOG_VAR_BOUNDS)
         row_log_prob = None
         if self.rows is not None:
             row_log_prob = self.rows.log_prob(x_num, x_cat, generator)
@@ -294,7 +300,7 @@ class VariationalAutoencoder(TableModule):
 def draw_codes(mean: Tensor, log_var: Tensor, generator) -> Tensor:
     """One reparametrised draw of every row's posterior, shape (n, n_components)."""
     noise = normal(mean.shape, generator, mean.device)
-    return mean + noise * torch.exp(0.5 * log_var)
+    return torch.addcmul(mean, noise, torch.exp(0.5 * log_var))
 
 
 def principal_axes(x, n_components: int) -> tuple[Tensor, Tensor]:

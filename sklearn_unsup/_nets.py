@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, LRScheduler
-from torch.nn.utils import clip_grad_norm_
 
 from ._adversarial import Critic, average_decay
 from ._averages import StreamAverage
@@ -366,7 +365,7 @@ class TableNet(NeuralNet):
         with self._autocast():
             output = self.module_(*rows, generator=self.generator_)
         loss = self.criterion_(output, target)
-        loss.backward()
+        backward(loss, self.module_)
         self._update(self.module_, self.optimizer_, batch)
         return {"loss": loss, "y_pred": output}
 
@@ -393,7 +392,7 @@ class TableNet(NeuralNet):
                     training=True,
                 )
             if self.max_grad_norm is not None:
-                clip_grad_norm_(module.parameters(), self.max_grad_norm)
+                clip_gradients(module, self.max_grad_norm)
         optimizer.step()
 
     def validation_step(self, batch, **fit_params):
@@ -547,18 +546,19 @@ class GANNet(TableNet):
         rows, plays = batch[0], form
         model = self.module_
         real = table_blocks(model, rows)
+        noise = self._noise(len(rows[0]))
         with torch.set_grad_enabled(plays), self._autocast():
-            fake = model.generator(self._noise(len(rows[0])), self.generator_)
+            fake = model.generator(noise, self.generator_)
         critic_loss = self._train_critic(real, tuple(part.detach() for part in fake))
         self.optimizer_.zero_grad()
         if plays:
             loss = self._generator_loss(real, fake)
-            loss.backward()
+            backward(loss, model.generator)
             self.last_loss_.copy_(loss.detach())
         # The encoder shares no weights with the generator: one optimizer serves both.
         with self._autocast():
-            loss = model.encoder_loss(*rows, self.generator_, regression=regression)
-        loss.backward()
+            loss = model.encoder_loss(*rows, noise, fake, regression)
+        backward(loss, model.encoder)
         self._update(model, self.optimizer_, batch)
         model.follow(decay)
         return {"loss": torch.stack([self.last_loss_, critic_loss]), "y_pred": fake}
@@ -581,7 +581,7 @@ class GANNet(TableNet):
             loss, penalty = self.criterion_.critic_step(
                 self.critic_, real, fake, self.generator_
             )
-        (loss + penalty).backward()
+        backward(loss + penalty, self.critic_)
         self._update(self.critic_, self.critic_optimizer_)
         return loss.detach()
 
@@ -602,6 +602,33 @@ class GANNet(TableNet):
             )
             loss = energy_distance(generated, real)
         return {"loss": loss, "y_pred": generated}
+
+
+def backward(loss, *modules):
+    """Set the gradients of the modules' parameters, and no others.
+
+    Unlike `Tensor.backward` it adds nothing up, and so needs no copies; it computes no
+    gradients of inputs that only a penalty needs.
+    """
+    parameters = [
+        parameter
+        for module in modules
+        for parameter in module.parameters()
+        if parameter.requires_grad
+    ]
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None and gradient.stride() != parameter.stride():
+            # The fused optimizer walks through both in the order of their memory.
+            gradient = torch.empty_like(parameter).copy_(gradient)
+        parameter.grad = gradient
+
+
+def clip_gradients(module, max_norm):
+    """Divide all gradients by what their norm exceeds `max_norm` by, if it does."""
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    excess = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    torch._foreach_div_(gradients, (excess / max_norm).clamp_(min=1.0))
 
 
 def seed_of(seed, epoch):

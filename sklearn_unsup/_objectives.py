@@ -10,11 +10,10 @@ from torch.nn import functional as F
 from ._distributions import (
     TableDistribution,
     block_indicator,
-    categorical_log_prob,
-    gaussian_kl,
+    one_hot_places,
     presence,
-    softcap,
 )
+from ._fused import categorical_log_prob, gaussian_kl
 from ._layout import TableLayout
 from ._noise import uniform
 
@@ -41,9 +40,8 @@ class ReconstructionLoss(nn.Module):
             return self._numeric(raw, x_num, None) / len(raw)
         location, logits = raw.split([self.layout.n_numeric, self.layout.n_one_hot], 1)
         numeric = self._numeric(location, x_num, presence(self.layout, x_cat))
-        categorical = categorical_log_prob(
-            softcap(logits), x_cat, self.layout, self.indicator
-        )
+        places = one_hot_places(x_cat, self.layout)
+        categorical = categorical_log_prob(logits, places, self.indicator)
         return (numeric - categorical.sum()) / len(raw)
 
     def _numeric(self, location: Tensor, x_num: Tensor, present: Tensor | None):
@@ -84,8 +82,9 @@ class NegativeELBO(nn.Module):
         weight = self.beta
         if self.training and self.n_warmup_steps:
             self.steps_done += 1
-            weight = weight * (self.steps_done / self.n_warmup_steps).clamp(max=1.0)
-        kl = gaussian_kl(mean, log_var).sum(1)
+            weight = self.steps_done * (self.beta / self.n_warmup_steps)
+            weight = weight.clamp(max=self.beta)
+        kl = gaussian_kl(mean, log_var)
         loss = weight * kl - distribution.log_prob(*rows)
         return (loss if row_log_prob is None else loss - row_log_prob).mean()
 

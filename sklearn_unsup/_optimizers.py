@@ -58,21 +58,28 @@ class LeanAdamW(torch.optim.AdamW):
 
     def step(self):
         """Update every group that has gradients."""
-        with torch.no_grad():
-            for number, group in enumerate(self.param_groups):
-                learning = [p for p in group["params"] if p.grad is not None]
-                if learning:
-                    rate = self.rates[number] if self.reads_rates else group["lr"]
-                    self._update(group, learning, rate)
+        updates = []
+        for number, group in enumerate(self.param_groups):
+            learning = [p for p in group["params"] if p.grad is not None]
+            if learning:
+                rate = self.rates[number] if self.reads_rates else group["lr"]
+                states = [
+                    self.state[p] or self._first_state(group, p) for p in learning
+                ]
+                updates.append((group, learning, states, rate))
+        if updates:
+            with torch.no_grad():
+                # After loading, each state has a counter of its own: all are alike.
+                torch._foreach_add_(
+                    [states[0]["step"] for _, _, states, _ in updates], 1
+                )
+                for update in updates:
+                    self._update(*update)
 
     # The parent wraps a step that does not say so in a profiler's record.
     step.hooked = True
 
-    def _update(self, group, parameters, rate):
-        states = [self.state[p] or self._first_state(group, p) for p in parameters]
-        # After loading, each state has a counter of its own: all are alike.
-        count = states[0]["step"]
-        count.add_(1)
+    def _update(self, group, parameters, states, rate):
         beta1, beta2 = group["betas"]
         torch._fused_adamw_(
             parameters,
@@ -80,7 +87,7 @@ class LeanAdamW(torch.optim.AdamW):
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],
-            [count] * len(parameters),
+            [states[0]["step"]] * len(parameters),
             lr=rate,
             beta1=beta1,
             beta2=beta2,

@@ -7,12 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._distributions import (
-    LOG_TWO_PI,
-    block_indicator,
-    categorical_log_prob,
+    indices,
     one_hot_block,
     presence,
     softcap,
+)
+from ._fused import (
+    column_networks,
+    mixture_log_prob,
+    padded_log_prob,
+    quantile_hats,
 )
 from ._layout import TableLayout
 from ._noise import gumbel, normal, random_bytes
@@ -23,6 +27,9 @@ LOG_SCALE_BOUNDS = -6.0, 2.0
 MAX_ONE_HOT = 32  # levels; a column with more is seen through an embedding
 EMBEDDING_WIDTH = 16
 DROPPED_BYTES = 26  # of 256: a dropout rate of 0.1
+# Times as many logits that neighbouring columns may have padded to the largest of them.
+MAX_PADDING = 4
+NEVER = -1e4  # the bias of a level that a column does not have
 
 
 class RowModel(nn.Module):
@@ -71,13 +78,10 @@ class RowModel(nn.Module):
         before = torch.arange(self.n_columns)[:, None] > torch.tensor(owners)
         mask = before.repeat_interleave(width, 0).float()
         self.register_buffer("mask", mask, persistent=False)
-        indicator = block_indicator(layout)
-        self.register_buffer("indicator", indicator, persistent=False)
         self.first = nn.Linear(n_features, self.n_columns * width)
         self.second = nn.Parameter(torch.empty(self.n_columns, width, width))
         self.second_bias = nn.Parameter(torch.zeros(self.n_columns, 1, width))
-        # Of zero levels torch would warn.
-        self.levels = nn.Linear(width, layout.n_one_hot) if layout.n_one_hot else None
+        self.levels = CategoryHeads(width, cardinalities)
         self.normals = nn.Parameter(torch.empty(n_numeric, width, 3 * N_NORMALS))
         self.normals_bias = nn.Parameter(torch.zeros(n_numeric, 1, 3 * N_NORMALS))
         self.reset_parameters()
@@ -91,10 +95,8 @@ class RowModel(nn.Module):
         for embedding in self.embeddings.values():
             nn.init.normal_(embedding.weight, std=0.25)
         nn.init.normal_(self.first.weight, std=1 / math.sqrt(self.n_columns))
+        self.first.weight.mul_(self.mask)  # and stays so, as its gradient is masked
         nn.init.normal_(self.second, std=1 / math.sqrt(self.width))
-        if self.levels is not None:
-            nn.init.normal_(self.levels.weight, std=1 / math.sqrt(self.width))
-            nn.init.zeros_(self.levels.bias)
         nn.init.normal_(self.normals, std=0.1 / math.sqrt(self.width))
         # Spread the components over the bulk of N(0, 1), which every column has.
         self.normals_bias[..., N_NORMALS : 2 * N_NORMALS] = torch.linspace(
@@ -108,56 +110,58 @@ class RowModel(nn.Module):
 
         Few rows allow few steps: they are spent on what the columns say of each other.
         """
-        if self.levels is None:
-            return
         shares = []
         for column, size in enumerate(self.layout.cardinalities):
             counts = torch.bincount(x_cat[:, column], minlength=size) + 0.5
             shares.append(counts / counts.sum())
-        self.levels.bias.copy_(torch.cat(shares).log())
-        self.levels.weight.mul_(0.1)
+        self.levels.start_at(shares)
 
     # ------------------------------------------------------------------ density
 
     def log_prob(self, x_num: Tensor, x_cat: Tensor, generator=None) -> Tensor:
         """Nats of each encoded row, shape (n,); dropout only while training."""
-        hidden = self._hidden(self.features(x_num, x_cat), generator)
-        layout = self.layout
+        layout, present = self.layout, presence(self.layout, x_cat)
+        hidden = self._hidden(self.features(x_num, x_cat, present), generator)
         # Split, not indexed: the gradient of an index is a tensor of zeros each.
         of_categories, of_numbers = hidden.split(
             [layout.n_categorical, layout.n_numeric], 0
         )
         total = 0.0
         if layout.n_numeric:
-            outputs = torch.baddbmm(self.normals_bias, of_numbers, self.normals).float()
-            each = mixture_log_prob(x_num.t(), *self._normals(outputs)).t()
-            present = presence(layout, x_cat)
-            total = (each if present is None else each * present).sum(1)
+            raw = torch.baddbmm(self.normals_bias, of_numbers, self.normals).float()
+            there = None if present is None else present.t()
+            total = mixture_log_prob(raw, x_num.t(), there, LOG_SCALE_BOUNDS)
         if layout.n_categorical:
-            parts = zip(of_categories.unbind(0), *self._levels(), strict=True)
-            logits = torch.cat([F.linear(*part) for part in parts], 1)
-            logits = softcap(logits.float())
-            total = total + categorical_log_prob(logits, x_cat, layout, self.indicator)
+            total = total + self.levels.log_prob(of_categories, x_cat)
         return total
 
-    def _levels(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Weights and biases of the logits of each categorical column."""
-        sizes = list(self.layout.cardinalities)
-        return self.levels.weight.split(sizes), self.levels.bias.split(sizes)
-
-    def features(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
+    def features(self, x_num: Tensor, x_cat: Tensor, present=None) -> Tensor:
         """What later columns see of each column, side by side (n, n_features)."""
-        parts = [
-            self._category_features(column, x_cat[:, column])
-            for column in range(self.layout.n_categorical)
-        ]
+        parts = [self._categories(x_cat)] if self.layout.n_categorical else []
         if self.layout.n_numeric:
             numbers = number_features(x_num)
-            present = presence(self.layout, x_cat)
             if present is not None:
                 numbers = numbers * present[:, :, None]
             parts.append(numbers.flatten(1))
         return torch.cat(parts, 1)
+
+    def _categories(self, x_cat: Tensor) -> Tensor:
+        """Features of all categorical columns: one scatter, and the embeddings."""
+        n_categorical = self.layout.n_categorical
+        plain = tuple(i for i in range(n_categorical) if str(i) not in self.embeddings)
+        starts = tuple(self.feature_slices[i].start for i in plain)
+        width = self.feature_slices[n_categorical - 1].stop
+        features = torch.zeros(len(x_cat), width, device=x_cat.device)
+        codes = x_cat
+        if self.embeddings:
+            codes = x_cat.index_select(1, indices(plain, x_cat.device))
+        features.scatter_(1, codes + indices(starts, x_cat.device), 1.0)
+        parts, done = [], 0
+        for column, embedding in self.embeddings.items():
+            place = self.feature_slices[int(column)]
+            parts += [features[:, done : place.start], embedding(x_cat[:, int(column)])]
+            done = place.stop
+        return torch.cat([*parts, features[:, done:]], 1) if parts else features
 
     def _category_features(self, column: int, codes: Tensor) -> Tensor:
         if str(column) in self.embeddings:
@@ -166,14 +170,20 @@ class RowModel(nn.Module):
 
     def _hidden(self, features: Tensor, generator) -> Tensor:
         """Hidden units of every column's network, shape (n_columns, n, width)."""
-        first = F.linear(features, self.first.weight * self.mask, self.first.bias)
-        hidden = F.silu(first).view(len(features), self.n_columns, self.width)
-        hidden = self._dropout(hidden.transpose(0, 1), generator)
-        more = F.silu(torch.baddbmm(self.second_bias, hidden, self.second))
-        return hidden + self._dropout(more, generator)
-
-    def _dropout(self, x: Tensor, generator) -> Tensor:
-        return byte_dropout(x, generator) if self.training else x
+        kept = None
+        if self.training:
+            shape = self.n_columns, len(features), self.width
+            kept = dropout_masks(2, shape, generator, features.device)
+        return column_networks(
+            features,
+            self.first.weight,
+            self.mask,
+            self.first.bias,
+            self.second,
+            self.second_bias,
+            kept,
+            [self.feature_slices[int(column)] for column in self.embeddings],
+        )
 
     @staticmethod
     def _normals(outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -198,10 +208,9 @@ class RowModel(nn.Module):
         x_cat = torch.zeros(n, layout.n_categorical, dtype=torch.int64, device=device)
         log_weights = torch.zeros(n, device=device)
         features = torch.zeros(n, self.first.in_features, device=device)
-        levels = list(zip(*self._levels(), strict=True)) if layout.cardinalities else []
         for column in range(layout.n_categorical):
             hidden = self._column_hidden(column, features)
-            logits = softcap(F.linear(hidden, *levels[column]))
+            logits = softcap(F.linear(hidden, *self.levels.of_column(column)))
             if column in given:
                 codes = torch.full((n,), given[column], device=device)
                 log_weights += logits.log_softmax(1)[:, given[column]]
@@ -234,36 +243,93 @@ class RowModel(nn.Module):
         return hidden + F.silu(second)
 
 
-def byte_dropout(x: Tensor, generator) -> Tensor:
-    """Dropout at a rate of DROPPED_BYTES / 256, a random byte for each element.
+class CategoryHeads(nn.Module):
+    """Logits of each categorical column from the hidden units of its network.
 
-    Uniform floats would cost a small net as much as its matrix products do. Rows lie
-    along the second dimension. The generator is the given one, where torch's own
-    dropout uses the global one.
+    Neighbouring columns are padded to the largest of them, which makes one batched
+    product of theirs. Where that would be far more logits than there are levels, a new
+    product begins.
+
+    Parameters
+    ----------
+    width : int
+    cardinalities : tuple of int
     """
-    kept = random_bytes(x.shape, generator, x.device, dim=1) >= DROPPED_BYTES
-    return x * kept.to(x.dtype).mul_(256 / (256 - DROPPED_BYTES))
+
+    def __init__(self, width: int, cardinalities: tuple[int, ...]):
+        super().__init__()
+        self.cardinalities = cardinalities
+        self.runs = padded_runs(cardinalities)
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for run in self.runs:
+            sizes = [cardinalities[column] for column in run]
+            weight = torch.zeros(len(run), width, max(sizes))
+            bias = torch.full((len(run), 1, max(sizes)), NEVER)
+            for own_weight, own_bias, size in zip(weight, bias, sizes, strict=True):
+                nn.init.normal_(own_weight[:, :size], std=1 / math.sqrt(width))
+                own_bias[:, :size] = 0.0
+            self.weights.append(weight)
+            self.biases.append(bias)
+
+    def of_column(self, column: int) -> tuple[Tensor, Tensor]:
+        """Weight (cardinality, width) and bias (cardinality,) of one column."""
+        for run, weight, bias in zip(self.runs, self.weights, self.biases, strict=True):
+            if column in run:
+                place, size = column - run.start, self.cardinalities[column]
+                return weight[place, :, :size].t(), bias[place, 0, :size]
+        raise IndexError(column)
+
+    @torch.no_grad()
+    def start_at(self, shares: list[Tensor]):
+        """Give each column the frequencies of its levels, nearly independent of all."""
+        for column, share in enumerate(shares):
+            self.of_column(column)[1].copy_(share.log())
+        for weight in self.weights:
+            weight.mul_(0.1)
+
+    def log_prob(self, hidden: Tensor, x_cat: Tensor) -> Tensor:
+        """Nats of the codes, summed over columns, shape (n,).
+
+        Shapes: hidden units (n_categorical, n, width), codes (n, n_categorical).
+        """
+        sizes = [len(run) for run in self.runs]
+        parts = hidden.split(sizes), x_cat.t().split(sizes), self.weights, self.biases
+        total = 0.0
+        for units, codes, weight, bias in zip(*parts, strict=True):
+            raw = torch.baddbmm(bias, units, weight).float()
+            total = total + padded_log_prob(raw, codes)
+        return total
+
+
+def padded_runs(sizes: tuple[int, ...]) -> list[range]:
+    """Neighbouring columns that may be padded to the largest of them."""
+    runs, start = [], 0
+    for stop in range(1, len(sizes) + 1):
+        part = sizes[start : stop + 1]
+        if stop == len(sizes) or len(part) * max(part) > MAX_PADDING * sum(part):
+            runs.append(range(start, stop))
+            start = stop
+    return runs
+
+
+def dropout_masks(n_masks: int, shape, generator, device) -> Tensor:
+    """Masks of a dropout, (n_masks, n_columns, n, width), from one draw.
+
+    An element is kept, and scaled up, unless its random byte is below DROPPED_BYTES.
+    Uniform floats would cost a small net as much as its matrix products do. The
+    generator is the given one, where torch's own dropout uses the global one.
+    """
+    drawn = random_bytes((n_masks, *shape), generator, device, dim=2)
+    return (drawn >= DROPPED_BYTES).float().mul_(256 / (256 - DROPPED_BYTES))
 
 
 def number_features(x: Tensor) -> Tensor:
     """A standard normal number and hat functions of its quantile.
 
-    Shape (n, columns) to (n, columns, N_HATS + 2). The hats are linear B-splines on
-    equal shares of the rows, so that steps and spikes are as easy as slopes.
+    Shape (n, columns) to (n, columns, N_HATS + 2).
     """
-    position = N_HATS * torch.special.ndtr(x)
-    knots = torch.arange(N_HATS + 1, device=x.device)
-    hats = F.relu(1.0 - (position[..., None] - knots).abs())
+    hats, _ = quantile_hats(x, N_HATS)
     return torch.cat([x[..., None], hats], -1)
-
-
-def mixture_log_prob(
-    x: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor
-) -> Tensor:
-    """Log-density of a mixture of normals; components along the last axis."""
-    standard = (x[..., None] - means) * torch.exp(-log_scales)
-    each = log_weights - 0.5 * (standard.square() + LOG_TWO_PI) - log_scales
-    return each.logsumexp(-1)
 
 
 def sample_mixture(

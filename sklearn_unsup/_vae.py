@@ -353,7 +353,7 @@ class VAETransformer(BaseTableModel):
         # A normal prior on the weights counts like a fixed number of rows.
         decay = self.weight_decay * np.clip(DECAY_ROWS / n_rows, 1.0, MAX_DECAY)
         return [
-            ("rows.*bias", {**plain, "lr_scale": scale}),
+            ("rows.*bias*", {**plain, "lr_scale": scale}),
             ("rows.*", {"weight_decay": float(decay), "lr_scale": scale}),
             ("*bias", plain),
             ("log_scale", plain),

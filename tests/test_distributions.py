@@ -6,21 +6,18 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from torch.distributions import Categorical, Normal, kl_divergence
+from torch.distributions import Categorical
 
 from sklearn_unsup._distributions import (
-    LOGIT_CAP,
     TableDistribution,
     block_indicator,
-    categorical_log_prob,
-    gaussian_kl,
     gumbel,
     one_hot,
     presence,
     softcap,
 )
+from sklearn_unsup._fused import LOGIT_CAP
 from sklearn_unsup._layout import TableLayout
-from sklearn_unsup._modules import LOG_VAR_MAX, LOG_VAR_MIN
 
 ALPHA = 1e-5  # chance that a correct sampler fails one comparison under another seed
 NUMBERS, CATEGORIES = TableLayout(2), TableLayout(0, (3, 2, 4))
@@ -148,19 +145,6 @@ def test_log_probs_of_a_category(layout):
         logits = distribution.logits[:, layout.category_slices[column]]
         assert log_p.shape == (20, size)
         torch.testing.assert_close(log_p, Categorical(logits=logits).logits)
-
-
-def test_log_prob_of_categories_by_blocks():
-    logits = 5 * torch.randn(50, CATEGORIES.n_one_hot, generator=generator())
-    _, x_cat = rows_of(CATEGORIES, 50)
-    expected = sum(
-        Categorical(logits=logits[:, block]).log_prob(x_cat[:, column])
-        for column, block in enumerate(CATEGORIES.category_slices)
-    )
-    indicator = block_indicator(CATEGORIES)
-    torch.testing.assert_close(
-        categorical_log_prob(logits, x_cat, CATEGORIES, indicator), expected
-    )
 
 
 @pytest.mark.parametrize("size", [1e2, 1e6, 1e30])
@@ -326,18 +310,3 @@ def test_presence_is_what_the_masks_say():
     assert presence(MIXED, x_cat).tolist() == [[1, 1], [1, 0]]
     assert presence(NUMBERS, x_cat[:, :0]) is None
     assert presence(CATEGORIES, x_cat) is None
-
-
-# ------------------------------------------------------------------- divergence
-
-
-@pytest.mark.parametrize("log_var", [LOG_VAR_MIN, -1.0, 0.0, LOG_VAR_MAX])
-def test_gaussian_kl(log_var):
-    """Up to the bounds that a posterior has."""
-    mean = torch.linspace(-5, 5, 41, dtype=torch.float64)
-    posterior = Normal(mean, torch.full_like(mean, log_var / 2).exp())
-    expected = kl_divergence(posterior, Normal(torch.zeros_like(mean), 1.0))
-    kl = gaussian_kl(mean, torch.full_like(mean, log_var))
-    torch.testing.assert_close(kl, expected)
-    assert (kl >= 0).all()
-    assert gaussian_kl(torch.zeros(1), torch.zeros(1)) == 0

@@ -12,8 +12,15 @@ import pytest
 import torch
 from scipy import stats
 
+from sklearn_unsup._distributions import softcap
 from sklearn_unsup._layout import TableLayout
-from sklearn_unsup._rows import RowModel, byte_dropout
+from sklearn_unsup._rows import (
+    MAX_PADDING,
+    CategoryHeads,
+    RowModel,
+    dropout_masks,
+    padded_runs,
+)
 
 ALPHA = 1e-5  # chance that a correct model fails one comparison under another seed
 CATEGORICAL = TableLayout(0, (3, 2, 4))
@@ -27,6 +34,7 @@ def make_rows(layout, width=8, seed=0, gain=2.0):
         for parameter in rows.parameters():
             # biases are zero at the start: without noise they would not be tested
             parameter.mul_(gain).add_(0.2 * torch.randn_like(parameter))
+        rows.first.weight.mul_(rows.mask)
     return rows
 
 
@@ -106,7 +114,8 @@ def test_columns_do_not_depend_on_later_ones():
     layout = TableLayout(0, (3, 4))
     rows = make_rows(layout)
     before = table_of(rows).reshape(3, 4)
-    rows.levels.weight[3:] += torch.randn(4, rows.width)
+    weight, _ = rows.levels.of_column(1)
+    weight += torch.randn(4, rows.width)
     after = table_of(rows).reshape(3, 4)
     np.testing.assert_allclose(after.sum(1), before.sum(1), atol=1e-6)
     assert np.abs(after - before).max() > 0.01
@@ -346,14 +355,82 @@ def test_dropout_only_while_training():
     assert not torch.equal(dropped, first)
 
 
-def test_byte_dropout_keeps_the_mean():
-    x = torch.ones(1_003, 401)
-    out = byte_dropout(x, generator())
-    kept = out > 0
-    assert out[kept].unique().numel() == 1
-    rate = 1 - kept.float().mean().item()
-    assert rate == pytest.approx(0.1, abs=0.005)
-    assert out.mean().item() == pytest.approx(1, abs=0.005)
+def test_dropout_keeps_the_mean():
+    masks = dropout_masks(2, (7, 143, 401), generator(), "cpu")
+    assert masks.shape == (2, 7, 143, 401)
+    for mask in masks:
+        kept = mask > 0
+        assert mask[kept].unique().numel() == 1
+        rate = 1 - kept.float().mean().item()
+        assert rate == pytest.approx(0.1, abs=0.005)
+        assert mask.mean().item() == pytest.approx(1, abs=0.005)
+    assert not torch.equal(*masks)
+
+
+# ------------------------------------------------------------------- heads
+
+
+@pytest.mark.parametrize(
+    ("sizes", "runs"),
+    [
+        ((), []),
+        ((5,), [range(0, 1)]),
+        ((9, 16, 7, 15, 6, 5, 2, 42, 2), [range(0, 9)]),  # 378 logits for 104 levels
+        ((2, 2, 2, 2, 900), [range(0, 4), range(4, 5)]),
+        ((900, 2, 2, 2, 2, 2), [range(0, 4), range(4, 6)]),
+    ],
+)
+def test_neighbours_share_a_product_where_padding_is_cheap(sizes, runs):
+    assert padded_runs(sizes) == runs
+    padded = sum(len(run) * max(sizes[i] for i in run) for run in runs)
+    assert padded <= MAX_PADDING * sum(sizes)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sizes", [(3,), (2, 5, 3), (2, 2, 2, 2, 90), (90, 2, 2, 2, 2)])
+def test_padded_heads_are_those_of_each_column(sizes):
+    torch.manual_seed(0)
+    heads = CategoryHeads(4, sizes)
+    hidden = torch.randn(len(sizes), 50, 4)
+    x_cat = random_rows(TableLayout(0, sizes), 50)[1]
+    expected = 0.0
+    for column, size in enumerate(sizes):
+        weight, bias = heads.of_column(column)
+        assert weight.shape == (size, 4)
+        assert bias.shape == (size,)
+        logits = softcap(torch.nn.functional.linear(hidden[column], weight, bias))
+        places = x_cat[:, column : column + 1]
+        expected = expected + logits.log_softmax(1).gather(1, places)[:, 0]
+    torch.testing.assert_close(heads.log_prob(hidden, x_cat), expected)
+
+
+def test_levels_that_a_column_lacks_stay_impossible():
+    """A step moves neither the weights of padded levels nor, above all, their bias."""
+    torch.manual_seed(0)
+    heads = CategoryHeads(4, (2, 5))
+    optimizer = torch.optim.AdamW(heads.parameters(), lr=0.1, weight_decay=0.0)
+    before = [p.detach().clone() for p in heads.parameters()]
+    for _ in range(3):
+        optimizer.zero_grad()
+        hidden, x_cat = (
+            torch.randn(2, 50, 4),
+            random_rows(TableLayout(0, (2, 5)), 50)[1],
+        )
+        heads.log_prob(hidden, x_cat).mean().neg().backward()
+        optimizer.step()
+    for old, new in zip(before, heads.parameters(), strict=True):
+        assert torch.equal(old[0, :, 2:], new[0, :, 2:])
+        assert not torch.equal(old[0, :, :2], new[0, :, :2])
+
+
+def test_hidden_weights_stay_masked():
+    """Their gradients are, so that a step leaves the order of the columns as it is."""
+    rows = make_rows(MIXED)
+    optimizer = torch.optim.AdamW(rows.parameters(), lr=0.1)
+    rows.log_prob(*random_rows(MIXED, 30), generator()).mean().backward()
+    optimizer.step()
+    assert (rows.first.weight[rows.mask == 0] == 0).all()
+    assert (rows.first.weight.grad[rows.mask == 1] != 0).any()
 
 
 def test_it_learns_what_it_is_shown():

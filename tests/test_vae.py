@@ -16,7 +16,6 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
 from sklearn_unsup import VAETransformer
-from sklearn_unsup._distributions import gaussian_kl
 from sklearn_unsup._objectives import importance_bound
 from sklearn_unsup.datasets import make_mixed_table
 
@@ -203,16 +202,6 @@ def test_rows_unlike_the_training_score_low(small):
     model, X = small
     broken = X.assign(weight=np.random.default_rng(0).permutation(X["weight"]))
     assert model.score(broken) < model.score(X) - 0.3
-
-
-def test_closed_form_of_the_divergence():
-    noise = torch.Generator().manual_seed(0)
-    mean, log_var = torch.randn(2, 50, 4, generator=noise).double()
-    expected = torch.distributions.kl_divergence(
-        torch.distributions.Normal(mean, torch.exp(0.5 * log_var)),
-        torch.distributions.Normal(torch.zeros(()).double(), torch.ones(()).double()),
-    )
-    torch.testing.assert_close(gaussian_kl(mean, log_var), expected)
 
 
 # ------------------------------------------------------------------- collapse
