@@ -21,18 +21,23 @@ LOGIT_CAP = 30.0  # exp of it and sums of exps of it are finite in float32
 
 class _Linear(Function):
     @staticmethod
-    def forward(ctx, x, weight, bias):
+    def forward(ctx, x, weight, added):
         ctx.save_for_backward(x, weight)
-        return torch.addmm(bias, x, weight.t())
+        ctx.is_bias = added.ndim == 1
+        return torch.addmm(added, x, weight.t())
 
     @staticmethod
     @once_differentiable
     def backward(ctx, upstream):
         x, weight = ctx.saved_tensors
-        by_x = upstream @ weight if ctx.needs_input_grad[0] else None
-        by_weight = upstream.t() @ x if ctx.needs_input_grad[1] else None
-        by_bias = upstream.sum(0) if ctx.needs_input_grad[2] else None
-        return by_x, by_weight, by_bias
+        by_x = by_weight = by_added = None
+        if ctx.needs_input_grad[0]:
+            by_x = upstream @ weight
+        if ctx.needs_input_grad[1]:
+            by_weight = upstream.t() @ x
+        if ctx.needs_input_grad[2]:
+            by_added = upstream.sum(0) if ctx.is_bias else upstream
+        return by_x, by_weight, by_added
 
 
 class Linear(nn.Linear):
@@ -43,9 +48,16 @@ class Linear(nn.Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_autocast_enabled(x.device.type):
+        if self.bias is None or torch.is_autocast_enabled(x.device.type):
             return super().forward(x)
         return _Linear.apply(x, self.weight, self.bias)
+
+
+def add_linear(added: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """``added + x @ weight.T`` in one product; all are two-dimensional."""
+    if torch.is_autocast_enabled(x.device.type):
+        return torch.addmm(added, x, weight.t())
+    return _Linear.apply(x, weight, added)
 
 
 class _CategoricalLogProb(Function):

@@ -1,13 +1,15 @@
 """Networks for tables. Each takes `x_num` (floats) and `x_cat` (codes), no one-hots."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._distributions import TableDistribution, block_indicator, one_hot
-from ._fused import Linear, gaussian_posterior
+from ._fused import Linear, add_linear, gaussian_posterior
 from ._layout import TableLayout
-from ._noise import normal, uniform
+from ._noise import coarse_uniform, normal, uniform
 from ._rows import RowModel
 
 ACTIVATIONS = {
@@ -94,41 +96,60 @@ class ResidualMLP(nn.Module):
     ):
         super().__init__()
         widths = [n_inputs, *hidden_layer_sizes]
+        # The linear path lies behind the first hidden layer, in the same product.
+        self.n_path = n_outputs if linear_path and hidden_layer_sizes else 0
         self.hidden = nn.ModuleList(
-            layer(before, after)
-            for before, after in zip(widths, widths[1:], strict=False)
+            layer(before, after + (0 if position else self.n_path))
+            for position, (before, after) in enumerate(pairwise(widths))
         )
         self.activation = ACTIVATIONS[activation]()
-        self.output = layer(widths[-1], n_outputs)
-        self.linear = None
-        if linear_path and hidden_layer_sizes:
-            self.linear = nn.Linear(n_inputs, n_outputs, bias=False)
+        self.output = layer(widths[-1], n_outputs, bias=not self.n_path)
         self.reset_parameters()
 
+    @torch.no_grad()
     def reset_parameters(self):
-        for layer in [*self.hidden, self.output]:
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        if self.linear is not None:
-            nn.init.xavier_uniform_(self.linear.weight)
+        parts = [*self.hidden, self.output]
+        weights = [part.weight for part in parts]
+        if self.n_path:
+            weights[:1] = weights[0].split(self._widths)
+        for weight in weights:
+            nn.init.xavier_uniform_(weight)
+        for part in parts:
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        if self.n_path:
             nn.init.zeros_(self.output.weight)
+
+    @property
+    def _widths(self) -> list[int]:
+        """Outputs of the first layer: hidden units, and those of the linear path."""
+        return [self.hidden[0].out_features - self.n_path, self.n_path]
+
+    def linear_map(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the linear path, or of the only layer."""
+        if not self.n_path:
+            return self.output.weight, self.output.bias
+        first = self.hidden[0]
+        return first.weight.split(self._widths)[1], first.bias.split(self._widths)[1]
 
     @torch.no_grad()
     def start_at(self, weight: Tensor, bias: Tensor):
         """Make the linear path a given map: (n_outputs, n_inputs) and (n_outputs,)."""
-        (self.output if self.linear is None else self.linear).weight.copy_(weight)
-        self.output.bias.copy_(bias)
+        for own, given in zip(self.linear_map(), (weight, bias), strict=True):
+            own.copy_(given)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x
+        h, path = x, None
         for position, layer in enumerate(self.hidden):
-            out = self.activation(layer(h))
+            out = layer(h)
+            if position == 0 and self.n_path:
+                out, path = out.split(self._widths, 1)
+            out = self.activation(out)
             wide = position and layer.in_features == layer.out_features
             h = h + out if wide else out
-        if self.linear is None:
+        if path is None:
             return self.output(h)
-        # One kernel for the branch, its bias and the sum with the linear path.
-        return torch.addmm(self.output(h), x, self.linear.weight.t())
+        return add_linear(path, h, self.output.weight)
 
 
 class TableModule(nn.Module):
@@ -214,8 +235,8 @@ class Autoencoder(TableModule):
     def _corrupt(self, x: Tensor, generator) -> Tensor:
         n_numeric, n_categorical = self.layout.n_numeric, self.layout.n_categorical
         numbers = x[:, :n_numeric]
-        noise = normal(numbers.shape, generator, x.device)
-        numbers = numbers + self.noise * noise
+        noise = coarse_uniform(numbers.shape, generator, x.device)
+        numbers = torch.add(numbers, noise, alpha=self.noise)
         if not n_categorical:
             return numbers
         kept = uniform((len(x), n_categorical), generator, x.device)

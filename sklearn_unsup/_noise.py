@@ -1,5 +1,7 @@
 """Random numbers for batches, the same however many processes share a batch."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -63,3 +65,13 @@ def random_bytes(shape, generator, device, dim: int = 0) -> Tensor:
         return words.view(torch.uint8)[: size.numel()].view(size)
 
     return drawn(draw, shape, generator, dim)
+
+
+def coarse_uniform(shape, generator, device) -> Tensor:
+    """Uniform numbers of mean 0 and variance 1, of 128 values; rows come first.
+
+    A byte for each: normal numbers would take a small net as long as a layer does.
+    """
+    odd = random_bytes(shape, generator, device).bitwise_or_(1).view(torch.int8)
+    # The mean square of -127, -125 .. 127 is (128 ** 2 - 1) / 3.
+    return odd.float().mul_(math.sqrt(3 / (128**2 - 1)))

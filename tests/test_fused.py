@@ -63,6 +63,14 @@ def test_linear():
     torch.testing.assert_close(ours.bias.grad, plain.bias.grad)
 
 
+def test_a_linear_map_is_added():
+    assert_same(
+        fused.add_linear,
+        lambda added, x, weight: added + nn.functional.linear(x, weight),
+        [numbers(N, 2), numbers(N, 3, seed=1), numbers(2, 3, seed=2)],
+    )
+
+
 def test_linear_in_a_lower_precision_is_torchs():
     layer = fused.Linear(3, 2)
     with torch.autocast("cpu", torch.bfloat16):

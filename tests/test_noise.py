@@ -6,6 +6,7 @@ from scipy import stats
 
 from sklearn_unsup._noise import (
     BatchGenerator,
+    coarse_uniform,
     gumbel,
     normal,
     random_bytes,
@@ -16,6 +17,7 @@ ALPHA = 1e-4
 DRAWS = {
     "normal": lambda n, g: normal((n, 3), g, "cpu"),
     "uniform": lambda n, g: uniform((n, 3), g, "cpu"),
+    "coarse_uniform": lambda n, g: coarse_uniform((n, 3), g, "cpu"),
     "gumbel": lambda n, g: gumbel(torch.empty(n, 3), g),
     "random_bytes": lambda n, g: random_bytes((n, 3), g, "cpu"),
     "bytes of rows in the middle": lambda n, g: random_bytes(
@@ -46,6 +48,15 @@ def test_bytes_are_uniform():
     assert drawn.dtype == torch.uint8
     counts = torch.bincount(drawn.flatten().long(), minlength=256)
     assert stats.chisquare(counts.numpy()).pvalue > ALPHA
+
+
+def test_coarse_numbers_have_mean_zero_and_variance_one():
+    drawn = coarse_uniform((256, 400), generator(), "cpu")
+    values, counts = drawn.unique(return_counts=True)
+    assert len(values) == 128
+    assert stats.chisquare(counts.numpy()).pvalue > ALPHA
+    torch.testing.assert_close(values.flip(0), -values)
+    assert values.double().square().mean().item() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", DRAWS)
