@@ -1,7 +1,6 @@
 """The training engine: skorch nets whose rows lie on the device."""
 
 import math
-import os
 from contextlib import contextmanager
 from itertools import chain
 from typing import ClassVar
@@ -19,6 +18,7 @@ from ._capture import MIN_STEPS, CapturedSteps
 from ._devices import borrowed_generator, own_stream, tensor_cores, usable_device
 from ._noise import BatchGenerator, normal
 from ._optimizers import LeanAdamW
+from ._saving import check_state, one_state, save_files, to_arrays, to_tensors
 from ._two_sample import energy_distance
 
 BATCH_EVENTS = "on_batch_begin", "on_batch_end", "on_grad_computed"
@@ -64,6 +64,7 @@ class TableNet(NeuralNet):
     # Processes that share the fit and steps as graphs: while training only.
     peers_, captured_ = None, None
     average_ = None  # of the weights of a stream
+    pending_ = None  # what a checkpoint has said that it wants to save
 
     def __init__(
         self,
@@ -408,22 +409,46 @@ class TableNet(NeuralNet):
 
     # ------------------------------------------------------------------ saving
 
-    def save_params(self, *args, **files):
+    def notify(self, method_name, **kwargs):
+        """Like the parent's; what a checkpoint saves is one state."""
+        getattr(self, method_name)(self, **kwargs)
+        for _, callback in self.callbacks_:
+            with one_state(self, callback):
+                getattr(callback, method_name)(self, **kwargs)
+
+    def save_params(
+        self, f_params=None, f_optimizer=None, f_criterion=None, f_history=None, **more
+    ):
         """Like the parent's; a file is replaced once its new content is complete."""
-        written = {}
-        for name, file in files.items():
-            if name.startswith("f_") and isinstance(file, str | os.PathLike):
-                written[name] = f"{os.fspath(file)}.part"
-        super().save_params(*args, **{**files, **written})
-        for name, file in written.items():
-            os.replace(file, files[name])
+        files = {"f_params": f_params, "f_optimizer": f_optimizer}
+        files |= {"f_criterion": f_criterion, "f_history": f_history, **more}
+        options = {n: files.pop(n) for n in more if not n.startswith("f_")}
+        save_files(self, super().save_params, files, **options)
+
+    def load_params(
+        self,
+        f_params=None,
+        f_optimizer=None,
+        f_criterion=None,
+        f_history=None,
+        checkpoint=None,
+        **more,
+    ):
+        """Like the parent's; a checkpoint is loaded if its files are one state."""
+        if checkpoint is not None:
+            check_state(self, checkpoint)
+        super().load_params(
+            f_params, f_optimizer, f_criterion, f_history, checkpoint, **more
+        )
 
     def __getstate__(self):
         """Plain values and arrays: no torch object, and no pickle within the pickle."""
         state = vars(self).copy()
         # `last_loss_` of a game is a tensor too; the next step gives another one.
-        names = "virtual_params_", "last_loss_", "generator_", "peers_", "captured_"
-        for name in names:
+        for name in (
+            *("virtual_params_", "last_loss_", "generator_"),
+            *("peers_", "captured_", "pending_"),
+        ):
             state.pop(name, None)
         average = state.pop("average_", None)
         if average is not None and average.latest is not None:  # not amid training
@@ -639,21 +664,3 @@ def seed_of(seed, epoch):
 def table_blocks(model, rows):
     """Numbers and one-hot blocks of encoded rows."""
     return model.table(*rows).split([model.layout.n_numeric, model.layout.n_one_hot], 1)
-
-
-def to_arrays(state):
-    """A state of dicts, lists and tensors with arrays in the place of tensors."""
-    if isinstance(state, torch.Tensor):
-        return state.detach().cpu().numpy()
-    if isinstance(state, dict):
-        return {key: to_arrays(value) for key, value in state.items()}
-    return [to_arrays(item) for item in state] if isinstance(state, list) else state
-
-
-def to_tensors(state):
-    """Inverse of `to_arrays`; the tensors are copies on the CPU."""
-    if isinstance(state, np.ndarray):
-        return torch.tensor(state)
-    if isinstance(state, dict):
-        return {key: to_tensors(value) for key, value in state.items()}
-    return [to_tensors(item) for item in state] if isinstance(state, list) else state

@@ -34,7 +34,7 @@ TENSORS = [
 SHELL = ["_sampling", "_sklearn", "_encoding", "_base"]
 PUBLIC = {"_autoencoder", "_vae", "_gan"}
 TO_TABLES = {*TABLES, "_matrix", "_frames"}
-BELOW_SHELL = {*CONTRACT, *TO_TABLES, *TENSORS, "_nets", "_parallel"}
+BELOW_SHELL = {*CONTRACT, *TO_TABLES, *TENSORS, "_nets", "_saving", "_parallel"}
 BELOW_PUBLIC = {*BELOW_SHELL, *SHELL}
 
 
@@ -65,8 +65,10 @@ def rooms():
         # floor 2, training
         "_callbacks": Room({"skorch", "torch", "tqdm"}, set()),
         "_parallel": Room({"torch"}, {"_devices"}, frozenset({"accelerate"})),
+        "_saving": Room({"numpy", "skorch", "torch"}, set()),
         "_nets": Room(
-            {"numpy", "skorch", "torch"}, {"_layout", "_callbacks", *TENSORS}
+            {"numpy", "skorch", "torch"},
+            {"_layout", "_callbacks", "_saving", *TENSORS},
         ),
         # side rooms: see the package from outside, as a user does
         "datasets": Room(table_libraries, set()),
