@@ -37,6 +37,7 @@ from ._frames import (
     to_polars,
 )
 from ._parallel import find_peers
+from ._processes import process_token, stream_of_process
 from ._sampling import DENSITY_ROWS, Proposals, TableSampler, merge_reservoir
 from ._sklearn import (
     NET_PARAMETERS,
@@ -210,6 +211,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         rng = np.random.default_rng(seed)
         if not going_on:
             self._stream_rng, self._sample_rng, self._density_rng = rng.spawn(3)
+            self._sample_home = process_token()
         return rng
 
     def _start(self, X, peers, is_stream=False):
@@ -430,7 +432,9 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         random_state : int, RandomState instance or None, default=None
             With an int the same rows come at every call. With None two calls differ,
             and a second run of the program repeats both if the estimator's own
-            `random_state` is an int.
+            `random_state` is an int. Worker processes (forks, those of joblib,
+            multiprocessing and Dask) that share a model draw rows of their own, which
+            no run repeats: pass them ints where that matters.
 
         Returns
         -------
@@ -447,8 +451,12 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             raise ValueError(
                 f"n_samples must be an int of at least 1, got {n_samples!r}."
             )
-        rng = self._sample_rng
-        if random_state is not None:
+        if random_state is None:
+            self._sample_rng, self._sample_home = stream_of_process(
+                self._sample_rng, self._sample_home
+            )
+            rng = self._sample_rng
+        else:
             seed = check_random_state(random_state).randint(2**31 - 1)
             rng = np.random.default_rng(seed)
         codes, fixed = self.codec_.encode_conditions(conditions, n_samples)

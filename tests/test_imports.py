@@ -33,8 +33,9 @@ TENSORS = [
 ]
 SHELL = ["_sampling", "_sklearn", "_encoding", "_base"]
 PUBLIC = {"_autoencoder", "_vae", "_gan"}
+TRAINING = {"_nets", "_saving", "_parallel", "_processes"}
 TO_TABLES = {*TABLES, "_matrix", "_frames"}
-BELOW_SHELL = {*CONTRACT, *TO_TABLES, *TENSORS, "_nets", "_saving", "_parallel"}
+BELOW_SHELL = {*CONTRACT, *TO_TABLES, *TENSORS, *TRAINING}
 BELOW_PUBLIC = {*BELOW_SHELL, *SHELL}
 
 
@@ -65,6 +66,7 @@ def rooms():
         # floor 2, training
         "_callbacks": Room({"skorch", "torch", "tqdm"}, set()),
         "_parallel": Room({"torch"}, {"_devices"}, frozenset({"accelerate"})),
+        "_processes": Room({"numpy"}, set()),
         "_saving": Room({"numpy", "skorch", "torch"}, set()),
         "_nets": Room(
             {"numpy", "skorch", "torch"},
