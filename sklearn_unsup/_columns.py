@@ -1,6 +1,7 @@
 """One column of a table: raw values <-> encoded values, learnt once."""
 
 import copy
+import math
 from collections.abc import Hashable
 
 import numpy as np
@@ -13,6 +14,9 @@ from ._quantiles import Quantiles
 MAX_DECIMALS = 8
 EXACT = 2**52  # whole numbers below it are exact in float64, and so are their sums
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+# Squares of encoded numbers, times a precision and added up, must fit into float32.
+ENCODED_MAX = 1e15
+FLOAT_MAX = float(np.finfo(np.float64).max) / 4  # differences of two stay finite
 TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 NUMBERS_IN_OBJECTS = {"integer", "floating", "mixed-integer-float", "decimal", "empty"}
 
@@ -59,6 +63,16 @@ class NumericColumn:
             self.center_, self.scale_ = float(self.low_), float(self.high_ - self.low_)
         return self
 
+    def refuse_extremes(self) -> None:
+        """Raise for numbers that are too large for a net, as they are encoded."""
+        largest = max(abs(self.low_), abs(self.high_))
+        if self.scaling is None and largest > ENCODED_MAX:
+            raise ValueError(
+                f"column {self.name!r} goes up to {largest:.3g}, but with "
+                f"numeric_scaling=None nets take numbers of up to {ENCODED_MAX:.0e}. "
+                "Divide it, or pass numeric_scaling='standard' or 'quantile'."
+            )
+
     def widened(self, column: pd.Series, ignore=False) -> "NumericColumn":
         """A column that has learnt more values, and a wider range.
 
@@ -85,18 +99,57 @@ class NumericColumn:
         if self.scaling != "quantile" or not len(x):
             return self
         wider = copy.copy(self)
-        if self.span_ is not None:
-            # Whole numbers are counted from the origin: none is below it, and beyond
-            # 2**52 steps they are not exact.
-            x = x.clip(self.low_, max(self.high_, EXACT))
-            wider.span_ = max(self.span_, int(x.max()))
-        elif self.raw_dtype_.kind == "f" and self.decimals_ is not None:
-            if not (rounded(values, self.decimals_) == values).all():
-                wider.decimals_ = None
-        wider.quantiles_ = copy.copy(self.quantiles_)
+        if self.raw_dtype_.kind != "f":
+            wider._widen_whole(values)
+            x = wider._to_float(values)
+            if wider.span_ is not None:
+                x = x.clip(0.0, float(wider.span_))
+            else:
+                x = x.clip(*map(float, self._limits()))
+        else:
+            if self.decimals_ is not None:
+                if not (rounded(values, self.decimals_) == values).all():
+                    wider.decimals_ = None
+            largest = float(np.finfo(self.raw_dtype_).max) / max(self.step_, 1.0)
+            x = x.clip(-min(largest, FLOAT_MAX), min(largest, FLOAT_MAX))
+            wider.quantiles_ = copy.copy(self.quantiles_)
         wider.quantiles_.widen(x)
-        wider.low_, wider.high_ = min(self.low_, x.min()), max(self.high_, x.max())
+        wider.low_, wider.high_ = min(wider.low_, x.min()), max(wider.high_, x.max())
         return wider
+
+    def _widen_whole(self, values):
+        """Count whole numbers from the least one so far, where floats need that.
+
+        Called on a copy, which gets quantiles of its own.
+        """
+        self.quantiles_ = copy.copy(self.quantiles_)
+        least, most = self._limits()
+        low, high = values.min().item(), values.max().item()  # exact, as Python's
+        low = min(max(math.ceil(low), least), most)
+        high = max(min(math.floor(high), most), least)
+        if self.span_ is None:
+            if max(abs(low), abs(high)) <= EXACT:
+                return
+            known = int(self.low_), int(self.high_)
+        else:
+            known = self.origin_, self.origin_ + self.span_ * self.step_
+        # By whole steps, so that what was learnt stays a multiple of them.
+        origin = known[0] - max(known[0] - low, 0) // self.step_ * self.step_
+        shift = float((self.origin_ - origin) // self.step_)
+        self.quantiles_.values_ = self.quantiles_.values_ + shift
+        self.origin_, self.span_ = origin, (max(known[1], high) - origin) // self.step_
+        self.low_, self.high_ = 0.0, float(self.span_)
+
+    def _limits(self):
+        """The least and the greatest whole number that the dtype can hold."""
+        if self.dtype_.kind in "mM":  # the least one is NaT
+            return -(2**63) + 1, 2**63 - 1
+        if self.dtype_.kind == "b":
+            return 0, 1
+        whole = self.dtype_.kind in "iu"
+        dtype = getattr(self.dtype_, "numpy_dtype", self.dtype_)
+        info = np.iinfo(dtype if whole else self.raw_dtype_)
+        return int(info.min), int(info.max)
 
     def _read(self, column):
         """The mask of missing values, or None, and the others as plain numbers."""
@@ -109,7 +162,14 @@ class NumericColumn:
                 f"column {self.name!r} has dtype {column.dtype}, but was a column of "
                 f"{self.dtype_} when fitted. Convert it to that dtype."
             )
-        ticks = as_index(column).as_unit(self.time_unit_).asi8
+        try:
+            ticks = as_index(column).as_unit(self.time_unit_).asi8
+        except (pd.errors.OutOfBoundsDatetime, pd.errors.OutOfBoundsTimedelta) as error:
+            raise ValueError(
+                f"column {self.name!r} counts {self.time_unit_} since it was fitted "
+                f"and cannot hold all these values ({error}). Convert it to a coarser "
+                "unit before `fit`, such as by astype('datetime64[s]')."
+            ) from error
         missing = column.isna().to_numpy()
         return (missing, ticks[~missing]) if missing.any() else (None, ticks)
 
@@ -205,7 +265,8 @@ class NumericColumn:
             return self.quantiles_.encode(x, rng)
         with np.errstate(over="ignore"):
             z = (x - self.center_) / self.scale_
-        return np.clip(z, -FLOAT32_MAX, FLOAT32_MAX)
+        limit = FLOAT32_MAX if self.scaling is None else ENCODED_MAX
+        return np.clip(z, -limit, limit)
 
     def atoms(self) -> np.ndarray:
         """Encoded intervals that stand for one value each, shape (4, n_atoms)."""

@@ -4,6 +4,7 @@ import torch
 from scipy.sparse import issparse
 
 from ._batches import Atoms, LazyRows, chunks_of, place_rows, place_sparse_rows
+from ._columns import ENCODED_MAX
 from ._frames import refuse_dense_options, resolve_scaling, resolve_sparse_scaling
 from ._matrix import MatrixCodec
 from ._table import TableCodec
@@ -15,12 +16,15 @@ def fit_codec(model, X, is_stream):
     if issparse(X):
         scaling = resolve_sparse_scaling(X, scaling, model.loss, default)
         return MatrixCodec(scaling, keep_constants=is_stream).fit(X)
-    return TableCodec(
+    codec = TableCodec(
         numeric_scaling=resolve_scaling(X, scaling, default, model._pixel_columns),
         categorical_features=model.categorical_features,
         handle_unknown=model.handle_unknown,
         declared_levels=is_stream,
     ).fit(X)
+    for column in codec.numbers_:
+        column.refuse_extremes()
+    return codec
 
 
 def widened(codec, X):
@@ -41,6 +45,7 @@ def upload(model, X, rng=None):
             refuse_dense_options(model.categorical_features, model.density_ratio)
         return upload_sparse(codec, X, device, rng is not None)
     x_num, x_cat = map(torch.from_numpy, codec.encode(X))
+    x_num.clamp_(-ENCODED_MAX, ENCODED_MAX)  # of rows that `fit` has not seen
     atoms = atoms_of(codec) if rng is not None else None
     if atoms:
         noise = torch.Generator().manual_seed(int(rng.integers(2**63)))

@@ -36,7 +36,7 @@ class Quantiles:
         if not few:
             kept = self._knots(counts, counts)
             values, lower, upper = values[kept], lower[kept], upper[kept]
-        self.deviation_ = float(x.std()) or 1.0
+        self.deviation_ = deviation(x) or 1.0
         self._keep(values, lower, upper, n)
         return self
 
@@ -195,3 +195,11 @@ class Quantiles:
             return self.values_[np.minimum(place, len(self.values_) - 1)]
         x, corners = self._map()
         return np.interp(z, corners, x)
+
+
+def deviation(x):
+    """Standard deviation, also where squares are too much for a float."""
+    largest = float(np.abs(x).max())
+    if largest < 1e150:
+        return float(x.std())
+    return float((x / largest).std()) * largest

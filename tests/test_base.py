@@ -706,3 +706,54 @@ def test_changed_rates_reach_a_stream():
     model.set_params(learning_rate_init=1e-5, mixed_precision=True).partial_fit(X)
     assert model.net_.lr == 1e-5
     assert model.net_.mixed_precision
+
+
+# ------------------------------------------------------------------- extremes
+
+
+@pytest.mark.parametrize("kind", [AutoencoderTransformer, VAETransformer, GANSampler])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_streams_of_extremes(kind):
+    """Ids over all of int64 and uint64, dates at the bounds: rows stay among them."""
+    whole, unsigned = np.iinfo(np.int64), np.iinfo(np.uint64)
+    rng = np.random.default_rng(0)
+    date = rng.integers(whole.min + 1, whole.max, 40, endpoint=True)
+    far = rng.integers(-(10**17), 10**17, 40)
+    ids = rng.integers(whole.min, whole.max, 40, endpoint=True)
+    table = pd.DataFrame(
+        {
+            "unsigned": rng.integers(0, unsigned.max, 40, np.uint64, endpoint=True),
+            "id": np.where(rng.random(40) < 0.2, whole.max, ids),
+            "ns": date.view("M8[ns]"),
+            "s": far.view("M8[s]"),
+        }
+    )
+    model = kind(2, hidden_layer_sizes=(8,), max_iter=1, random_state=0)
+    small = table.iloc[10:20]
+    for drawn, seen in (
+        (model.partial_fit(small).sample(200), small),
+        (model.partial_fit(table).sample(200), table),
+        (model.fit(table).sample(200), table),
+    ):
+        assert (drawn.dtypes == table.dtypes).all()
+        assert not drawn.isna().any().any()
+        assert ((drawn >= seen.min()) & (drawn <= seen.max())).all().all()
+
+
+@pytest.mark.parametrize("kind", [AutoencoderTransformer, VAETransformer, GANSampler])
+@pytest.mark.parametrize("scaling", [None, "standard"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_scores_of_extremes_are_finite(kind, scaling):
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    model = kind(2, hidden_layer_sizes=(8,), max_iter=1, numeric_scaling=scaling)
+    model.set_params(random_state=0).fit(X)
+    for extreme in (1e19, np.finfo(np.float32).max, 1e300):
+        far = np.array([[extreme, 0.0], [0.0, -extreme]])
+        assert np.isfinite(model.transform(far)).all()
+        assert np.isfinite(model.score(far))
+    far = pd.DataFrame({"x": [0.0, 1.0, 1e19]})
+    if scaling is None:
+        with pytest.raises(ValueError, match=r"'x' goes up to 1e\+19.*numeric_scaling"):
+            model.fit(far)
+    else:
+        assert np.isfinite(model.fit(far).score(far))

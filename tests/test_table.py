@@ -1086,7 +1086,7 @@ def test_finer_values_may_come_later():
 
 
 def test_a_stream_of_days_goes_on():
-    """Days after those of the first rows are drawn; those before the first pile up."""
+    """Days before and after those of the first rows are drawn, too."""
     days = pd.Series(pd.date_range("2020-01-01", periods=90))
     codec = TableCodec().fit(pd.DataFrame({"day": days[30:60]}))
     wider = codec.widen(pd.DataFrame({"day": days[60:]}))
@@ -1095,10 +1095,8 @@ def test_a_stream_of_days_goes_on():
     z = wider.encode(rows)[0][:, 0]
     assert stats.kstest(z, "norm").statistic < 0.05
     early = wider.widen(pd.DataFrame({"day": days[:30]}))
-    drawn = early.decode(
-        early.encode(pd.DataFrame({"day": days}))[0], np.zeros((90, 0))
-    )
-    assert drawn["day"].min() == days[30]
+    rows = pd.DataFrame({"day": days})
+    assert_frame_equal(early.decode(*early.encode(rows)), rows)
 
 
 @pytest.mark.parametrize(
@@ -1116,3 +1114,133 @@ def test_columns_that_vary_only_later_are_refused(first, later):
     ignoring = TableCodec(handle_unknown="ignore").fit(X)
     back = ignoring.widen(more).decode(*ignoring.encode(more))
     assert back["x"].equals(X["x"])
+
+
+# ------------------------------------------------------------------- extremes
+
+I64, U64 = np.iinfo(np.int64), np.iinfo(np.uint64)
+
+
+def spread_out(dtype, low, high, n=40):
+    """Values all over a range of whole numbers, its ends among them."""
+    dtype = np.dtype(dtype)
+    whole = np.uint64 if dtype.kind == "u" else np.int64
+    values = np.random.default_rng(0).integers(low, high, n, whole, endpoint=True)
+    values[:2] = low, high
+    return pd.Series(values.view(dtype) if dtype.kind in "mM" else values.astype(dtype))
+
+
+EXTREME_STREAMS = {
+    "uint64 beyond 2**63": ("u8", (2**63, 2**63 + 1000), (0, U64.max)),
+    "uint64 grows": ("u8", (0, 1000), (2**63, U64.max)),
+    "int64 all over": ("i8", (I64.min, I64.max), (I64.min, I64.max)),
+    "int64 grows": ("i8", (0, 1000), (I64.min, I64.max)),
+    "int64 grows a little": ("i8", (0, 1000), (2**53, 2**54)),
+    "int64 falls": ("i8", (2**60, 2**60 + 1000), (-5, 5)),
+    "int8 grows": ("i1", (-3, 3), (-128, 127)),
+    "ns to its bounds": ("M8[ns]", (0, 10**18), (I64.min + 1, I64.max)),
+    "ns at its bounds": ("M8[ns]", (I64.min + 1, I64.max), (I64.min + 1, I64.max)),
+    "s far outside of ns": ("M8[s]", (-(10**15), 10**15), (-(10**17), 10**17)),
+    "s falls": ("M8[s]", (0, 10**9), (-(10**12), 10**12)),
+    "durations": ("m8[ns]", (0, 10**15), (I64.min + 1, I64.max)),
+}
+
+
+def as_integers(column):
+    kind = column.dtype.kind
+    values = column.to_numpy()
+    return [int(v) for v in (values.view(np.int64) if kind in "mM" else values)]
+
+
+def assert_in_range(drawn, *seen):
+    assert drawn.dtype == seen[0].dtype
+    assert not drawn.isna().any()
+    known = [v for column in seen for v in as_integers(column)]
+    assert min(known) <= min(as_integers(drawn))
+    assert max(as_integers(drawn)) <= max(known)
+
+
+@pytest.mark.parametrize("scaling", ["quantile", "standard", "minmax"])
+@pytest.mark.parametrize("name", EXTREME_STREAMS)
+def test_streams_of_extremes_stay_in_what_they_saw(name, scaling):
+    dtype, first, second = EXTREME_STREAMS[name]
+    one, two = spread_out(dtype, *first), spread_out(dtype, *second)
+    codec = TableCodec(scaling).fit(pd.DataFrame({"x": one}))
+    wider = codec.widen(pd.DataFrame({"x": two}))
+    z = np.linspace(-12, 12, 301, dtype=np.float32)[:, None]
+    empty = np.empty((len(z), 0), np.int64)
+    assert_in_range(codec.decode(z, empty)["x"], one)
+    drawn = wider.decode(z, empty)["x"]
+    assert_in_range(drawn, one, two)
+    for column in (one, two):
+        assert np.isfinite(wider.encode(pd.DataFrame({"x": column}))[0]).all()
+    if scaling == "quantile":  # the others keep the range that `fit` saw
+        whole = as_integers(pd.concat([one, two]))
+        assert min(as_integers(drawn)) == min(whole)
+        assert max(as_integers(drawn)) == max(whole)
+
+
+@pytest.mark.parametrize("first", [1e-310, 1e-3, 1.0, 1e200])
+@pytest.mark.parametrize("second", [1e-310, 1.0, 1e200, 1.7e308])
+def test_streams_of_extreme_floats_stay_in_what_they_saw(first, second):
+    unit = np.linspace(-1, 1, 40)
+    one, two = (pd.DataFrame({"x": unit * size}) for size in (first, second))
+    wider = TableCodec().fit(one).widen(two)
+    for table in (one, two):
+        assert np.isfinite(wider.encode(table)[0]).all()
+    z = np.linspace(-12, 12, 301, dtype=np.float32)[:, None]
+    drawn = wider.decode(z, np.empty((301, 0), np.int64))["x"]
+    assert np.isfinite(drawn).all()
+    assert drawn.abs().max() <= max(first, second)
+
+
+def test_what_a_stream_learnt_stays_exact_when_its_origin_moves():
+    """Two chunks of days, the second one earlier: both come back to the tick."""
+    day = 86_400 * 10**9
+    one, two = (
+        pd.DataFrame({"x": (np.arange(30) * day + start * day).view("M8[ns]")})
+        for start in (1_000, 0)
+    )
+    wider = TableCodec().fit(one).widen(two)
+    for table in (one, two):
+        pd.testing.assert_frame_equal(wider.decode(*wider.encode(table)), table)
+
+
+def test_dates_beyond_the_unit_are_refused_by_name():
+    codec = TableCodec().fit(pd.DataFrame({"when": spread_out("M8[ns]", 0, 10**18)}))
+    far = pd.DataFrame({"when": spread_out("M8[s]", -(10**15), 10**15)})
+    for act in (codec.widen, codec.encode):
+        with pytest.raises(ValueError, match=r"'when' counts ns .*datetime64\[s\]"):
+            act(far)
+
+
+def test_outliers_stay_numbers_that_can_be_squared():
+    for scaling in ("standard", "minmax"):
+        codec = TableCodec(scaling).fit(pd.DataFrame({"x": [0.0, 1.0]}))
+        far, _ = codec.encode(pd.DataFrame({"x": [1e300]}))
+        assert far == np.float32(1e15)
+
+
+@given(
+    st.sampled_from([np.int64, np.uint64]),
+    st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=12),
+    st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=12),
+)
+@examples
+def test_widened_whole_numbers_stay_in_what_they_saw(dtype, first, second):
+    least = np.iinfo(dtype).min
+    one, two = (
+        pd.DataFrame({"x": np.array([v + int(least) for v in part], dtype=dtype)})
+        for part in (first, second)
+    )
+    codec = TableCodec(handle_unknown="ignore").fit(one).widen(two)
+    seen = [one["x"], two["x"]] if codec.numbers_ else [one["x"]]
+    z = np.linspace(-9, 9, 41, dtype=np.float32)[:, None]
+    drawn = codec.decode(z, np.empty((41, 0), np.int64))["x"]
+    assert_in_range(drawn, *seen)
+    ends = codec.encode(pd.DataFrame({"x": pd.concat(seen)}))[0]
+    back = as_integers(codec.decode(ends, np.empty((len(ends), 0), np.int64))["x"])
+    exact = [v for column in seen for v in as_integers(column)]
+    # float64 counts from the least one, in 53 bits
+    off = max(abs(a - b) for a, b in zip(back, exact, strict=True))
+    assert off <= max((max(exact) - min(exact)) >> 50, 0)
