@@ -64,6 +64,11 @@ class AutoencoderTransformer(BaseTableModel):
     handle_unknown : {"error", "ignore"}, default="error"
         What to do with a category that `fit` has not seen: refuse it, or read it
         as missing or as a rare or frequent one.
+    max_categories : int or None, default=None
+        Upper limit to the codes of a categorical column. The rarest levels of one that
+        has more share a code and are not kept: drawn rows have frequent levels in
+        their place, and a level that `fit` has not seen is read as one of them. A
+        missing value is counted apart. None keeps all levels.
     latent_density : {"normal", "mixture"} or estimator, default="mixture"
         Density that is fitted to the codes for `sample`: one normal distribution, a
         Gaussian mixture, or any estimator with `fit` and `sample`.
@@ -184,6 +189,7 @@ class AutoencoderTransformer(BaseTableModel):
         numeric_scaling="auto",
         categorical_features="from_dtype",
         handle_unknown="error",
+        max_categories=None,
         latent_density="mixture",
         density_ratio=None,
         max_iter="auto",
@@ -211,6 +217,7 @@ class AutoencoderTransformer(BaseTableModel):
         self.numeric_scaling = numeric_scaling
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
+        self.max_categories = max_categories
         self.latent_density = latent_density
         self.density_ratio = density_ratio
         self.max_iter = max_iter

@@ -17,6 +17,9 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 # Squares of encoded numbers, times a precision and added up, must fit into float32.
 ENCODED_MAX = 1e15
 FLOAT_MAX = float(np.finfo(np.float64).max) / 4  # differences of two stay finite
+# From this share of values that differ, and so many of them, a column of categories is
+# taken for an identifier: a table of thirty rows may well have 25 cities.
+IDENTIFIER_SHARE, IDENTIFIER_LEVELS = 0.5, 100
 TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 NUMBERS_IN_OBJECTS = {"integer", "floating", "mixed-integer-float", "decimal", "empty"}
 
@@ -366,13 +369,22 @@ class CategoricalColumn:
         With more levels the rarest share the last code.
     declared_levels : bool, default=False
         Learn the levels of a category dtype that no row shows, too.
+    keep_infrequent : bool, default=True
+        False: forget which levels share the last code. It then decodes to the other
+        ones, by their frequencies, and a level that is not known is read as one of
+        those forgotten.
     """
 
     def __init__(
-        self, name: Hashable, max_categories: int, declared_levels: bool = False
+        self,
+        name: Hashable,
+        max_categories: int,
+        declared_levels: bool = False,
+        keep_infrequent: bool = True,
     ):
         self.name, self.max_categories = name, max_categories
         self.declared_levels = declared_levels
+        self.keep_infrequent = keep_infrequent
 
     def fit(self, column: pd.Series) -> "CategoricalColumn":
         n_rows = len(column)
@@ -382,6 +394,16 @@ class CategoricalColumn:
         codes, levels = factorize(self.name, column)
         counts = np.bincount(codes[:n_rows], minlength=len(levels))
         order = np.argsort(-counts, kind="stable")
+        present = np.array([level is not None for level in levels], dtype=bool)
+        self.n_levels_seen_ = int(np.count_nonzero(counts[present]))
+        self.n_present_ = int(counts[present].sum())
+        self.pools_ = bool(
+            not self.keep_infrequent and present.sum() > self.max_categories
+        )
+        if self.pools_:
+            # That a value is missing is no infrequent level: it is kept in any case.
+            ranks = np.cumsum(present[order])
+            order = order[(ranks < self.max_categories) | ~present[order]]
         # Backwards, because the last one of several assignments stays.
         first = np.empty(len(levels), dtype=np.int64)
         first[codes[::-1]] = np.arange(len(codes))[::-1]
@@ -389,19 +411,27 @@ class CategoricalColumn:
         self.values_ = column.array.take(first[order])
         self.levels_ = [levels[i] for i in order]
         self.counts_ = counts[order]
-        self.n_own_ = len(levels)
-        if len(levels) > self.max_categories:
+        self.n_own_ = len(order)
+        if self.pools_:
+            self.values_ = forget_categories(self.values_)
+        elif len(levels) > self.max_categories:
             self.n_own_ = self.max_categories - 1
         self.index_ = {key_of(level): i for i, level in enumerate(self.levels_)}
         return self
 
     @property
     def cardinality_(self) -> int:
-        return min(len(self.levels_), self.n_own_ + 1)
+        return min(len(self.levels_) + self.pools_, self.n_own_ + 1)
 
     @property
     def encoded_(self) -> bool:
-        return len(self.levels_) > 1
+        return self.cardinality_ > 1
+
+    @property
+    def looks_like_identifier_(self) -> bool:
+        """Whether most values differ from each other, and they are kept."""
+        most = self.n_levels_seen_ > IDENTIFIER_SHARE * self.n_present_
+        return most and self.n_levels_seen_ >= IDENTIFIER_LEVELS and not self.pools_
 
     def encode(self, column: pd.Series, ignore=False) -> np.ndarray:
         """Codes int64; unseen levels are refused or, with `ignore`, read as known."""
@@ -409,6 +439,9 @@ class CategoricalColumn:
         known = np.array(
             [self.index_.get(key_of(level), -1) for level in levels], dtype=np.int64
         )
+        if self.pools_:
+            there = np.array([level is not None for level in levels], dtype=bool)
+            known[(known < 0) & there] = self.n_own_
         if len(known) and known.min() < 0:
             if not ignore:
                 self._refuse([levels[i] for i in np.flatnonzero(known < 0)])
@@ -420,7 +453,7 @@ class CategoricalColumn:
         missing = self.index_.get(None)
         if missing is not None:
             return missing
-        return self.n_own_ if self.n_own_ < len(self.levels_) else 0
+        return self.n_own_ if self.n_own_ < self.cardinality_ else 0
 
     def _refuse(self, unseen):
         shown = ", ".join(repr(level) for level in unseen[:5])
@@ -441,10 +474,17 @@ class CategoricalColumn:
             known = ", ".join(repr(known) for known in self.levels_[:20])
             more = ", ..." if len(self.levels_) > 20 else ""
             raise ValueError(
-                f"conditions: column {self.name!r} has no level {level!r}. Its levels "
-                f"are {known}{more}."
+                f"conditions: column {self.name!r} has no level {level!r}"
+                f"{self._told_of_pool()}. Its levels are {known}{more}."
             )
         return place
+
+    def _told_of_pool(self):
+        if not self.pools_:
+            return ""
+        return (
+            f" of its own: max_categories={self.max_categories} keeps the frequent ones"
+        )
 
     def code_of(self, level) -> int:
         return min(self.place_of(level), self.n_own_)
@@ -452,7 +492,16 @@ class CategoricalColumn:
     def decode(self, codes: np.ndarray, rng=None) -> pd.Series:
         """A column with the dtype of training; rare levels by their frequencies."""
         places = np.array(codes, dtype=np.int64)
-        if self.n_own_ < len(self.levels_):
+        if self.pools_:
+            forgotten = places == self.n_own_
+            shares = np.array([level is not None for level in self.levels_], float)
+            shares *= np.maximum(self.counts_, 1e-9)
+            drawn = int(shares.argmax())
+            if rng is not None:
+                shares = shares / shares.sum()
+                drawn = rng.choice(len(shares), size=int(forgotten.sum()), p=shares)
+            places[forgotten] = drawn
+        elif self.n_own_ < len(self.levels_):
             rare = places == self.n_own_
             if rng is not None:
                 shares = np.maximum(self.counts_[self.n_own_ :], 1e-9)
@@ -469,6 +518,13 @@ class CategoricalColumn:
 
     def _take(self, places):
         return pd.Series(self.values_.take(places), dtype=self.values_.dtype)
+
+
+def forget_categories(values):
+    """Values whose category dtype, if they have one, declares no others."""
+    if not isinstance(values, pd.Categorical):
+        return values
+    return values.remove_unused_categories()
 
 
 def key_of(level):

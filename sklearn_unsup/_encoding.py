@@ -1,5 +1,7 @@
 """How tables of a fit are encoded, and the way of encoded rows to the device."""
 
+import warnings
+
 import torch
 from scipy.sparse import issparse
 
@@ -16,15 +18,33 @@ def fit_codec(model, X, is_stream):
     if issparse(X):
         scaling = resolve_sparse_scaling(X, scaling, model.loss, default)
         return MatrixCodec(scaling, keep_constants=is_stream).fit(X)
+    limit = {}
+    if model.max_categories is not None:
+        limit = {"max_categories": model.max_categories, "keep_infrequent": False}
     codec = TableCodec(
         numeric_scaling=resolve_scaling(X, scaling, default, model._pixel_columns),
         categorical_features=model.categorical_features,
         handle_unknown=model.handle_unknown,
         declared_levels=is_stream,
+        **limit,
     ).fit(X)
     for column in codec.numbers_:
         column.refuse_extremes()
+    for column in codec.categories_:
+        if getattr(column, "looks_like_identifier_", False):
+            warn_of_identifier(column)
     return codec
+
+
+def warn_of_identifier(column):
+    warnings.warn(
+        f"column {column.name!r} looks like an identifier: {column.n_levels_seen_} of "
+        f"its {column.n_present_} values differ. Samples repeat them, and a saved "
+        "model holds them. Drop the column, or pass max_categories to keep the "
+        "frequent ones alone.",
+        UserWarning,
+        stacklevel=7,
+    )
 
 
 def widened(codec, X):

@@ -80,6 +80,11 @@ class GANSampler(BaseTableModel):
     handle_unknown : {"error", "ignore"}, default="error"
         What to do with a category that `fit` has not seen: refuse it, or read it
         as missing or as a rare or frequent one.
+    max_categories : int or None, default=None
+        Upper limit to the codes of a categorical column. The rarest levels of one that
+        has more share a code and are not kept: drawn rows have frequent levels in
+        their place, and a level that `fit` has not seen is read as one of them. A
+        missing value is counted apart. None keeps all levels.
     density_ratio : "auto", classifier or None, default="auto"
         Classifier of real and generated rows whose odds weight the generated ones.
         "auto" is gradient boosting if rows held out from it say that it helps.
@@ -214,6 +219,7 @@ class GANSampler(BaseTableModel):
         numeric_scaling="auto",
         categorical_features="from_dtype",
         handle_unknown="error",
+        max_categories=None,
         density_ratio="auto",
         max_iter="auto",
         batch_size="auto",
@@ -241,6 +247,7 @@ class GANSampler(BaseTableModel):
         self.numeric_scaling = numeric_scaling
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
+        self.max_categories = max_categories
         self.density_ratio = density_ratio
         self.max_iter = max_iter
         self.batch_size = batch_size

@@ -65,6 +65,7 @@ TABLE_PARAMETERS = {
     "numeric_scaling": [StrOptions({"auto", "quantile", "standard", "minmax"}), None],
     "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
     "handle_unknown": [StrOptions({"error", "ignore"})],
+    "max_categories": [Interval(numbers.Integral, 2, None, closed="left"), None],
 }
 RATIO_PARAMETERS = {
     "density_ratio": [StrOptions({"auto"}), None, Hidden(BaseEstimator)],

@@ -47,6 +47,10 @@ class TableCodec(BaseEstimator):
     declared_levels : bool, default=False
         Whether the levels of a category dtype that no row of `fit` shows are levels:
         later rows of a stream may have them.
+    keep_infrequent : bool, default=True
+        Whether the levels that share a code are kept. False: the code decodes to the
+        other levels by their frequencies, a category dtype comes back with these alone,
+        and levels that are not known share the code.
 
     Attributes
     ----------
@@ -76,6 +80,7 @@ class TableCodec(BaseEstimator):
         n_quantiles=2000,
         handle_unknown="error",
         declared_levels=False,
+        keep_infrequent=True,
     ):
         self.numeric_scaling = numeric_scaling
         self.categorical_features = categorical_features
@@ -83,6 +88,7 @@ class TableCodec(BaseEstimator):
         self.n_quantiles = n_quantiles
         self.handle_unknown = handle_unknown
         self.declared_levels = declared_levels
+        self.keep_infrequent = keep_infrequent
 
     # ------------------------------------------------------------------ learning
 
@@ -128,7 +134,7 @@ class TableCodec(BaseEstimator):
     def _fit_column(self, name, column, categorical):
         if categorical:
             return CategoricalColumn(
-                name, self.max_categories, self.declared_levels
+                name, self.max_categories, self.declared_levels, self.keep_infrequent
             ).fit(column)
         return NumericColumn(name, self.numeric_scaling, self.n_quantiles).fit(column)
 

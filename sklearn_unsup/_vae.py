@@ -74,6 +74,11 @@ class VAETransformer(BaseTableModel):
     handle_unknown : {"error", "ignore"}, default="error"
         What to do with a category that `fit` has not seen: refuse it, or read it
         as missing or as a rare or frequent one.
+    max_categories : int or None, default=None
+        Upper limit to the codes of a categorical column. The rarest levels of one that
+        has more share a code and are not kept: drawn rows have frequent levels in
+        their place, and a level that `fit` has not seen is read as one of them. A
+        missing value is counted apart. None keeps all levels.
     latent_density : {"normal", "mixture"} or estimator, default="mixture"
         Density of codes for ``sampling="latent"``, fitted to posterior draws after
         training [3]_: one normal distribution, a Gaussian mixture, or any estimator
@@ -200,6 +205,7 @@ class VAETransformer(BaseTableModel):
         numeric_scaling="auto",
         categorical_features="from_dtype",
         handle_unknown="error",
+        max_categories=None,
         latent_density="mixture",
         density_ratio="auto",
         max_iter="auto",
@@ -227,6 +233,7 @@ class VAETransformer(BaseTableModel):
         self.numeric_scaling = numeric_scaling
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
+        self.max_categories = max_categories
         self.latent_density = latent_density
         self.density_ratio = density_ratio
         self.max_iter = max_iter

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import sklearn
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -22,6 +23,7 @@ from skorch.callbacks import Callback
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._encoding import upload
 from sklearn_unsup._sampling import TableSampler
+from sklearn_unsup._table import TableCodec
 from sklearn_unsup.datasets import make_mixed_table
 
 X = load_iris().data
@@ -757,3 +759,117 @@ def test_scores_of_extremes_are_finite(kind, scaling):
             model.fit(far)
     else:
         assert np.isfinite(model.fit(far).score(far))
+
+
+# ------------------------------------------------------------------- identifiers
+
+
+def table_of(cities, emails=None):
+    n = len(cities)
+    columns = {"city": pd.Series(cities, dtype=object), "x": np.arange(n) % 7}
+    if emails is not None:
+        columns["email"] = pd.Series(emails, dtype=object)
+    return pd.DataFrame(columns)
+
+
+def identifiers(n):
+    return [f"person{i:05d}@example.org" for i in range(n)]
+
+
+@pytest.fixture(params=[AutoencoderTransformer, VAETransformer, GANSampler])
+def quick_model(request):
+    small = {"hidden_layer_sizes": (8,), "max_iter": 1, "random_state": 0}
+    return request.param(2, **small)
+
+
+def test_an_identifier_is_warned_of_by_name(quick_model):
+    table = table_of(["Bonn", "Ulm"] * 75, identifiers(150))
+    told = r"'email' looks like an identifier: 150 of its 150 values differ.*[dD]rop"
+    with pytest.warns(UserWarning, match=told) as caught:
+        quick_model.fit(table)
+    assert [w.filename for w in caught] == [__file__]  # the user's line
+    with pytest.warns(UserWarning, match="'email' looks like an identifier"):
+        clone(quick_model).partial_fit(table)
+
+
+@pytest.mark.parametrize(
+    ("column", "warns"),
+    [
+        (identifiers(100), True),
+        (identifiers(99), False),  # too few to tell
+        ([*identifiers(25), *"abcde"], False),
+        (identifiers(101) + ["Bonn"] * 99, True),  # 102 of 200
+        (identifiers(100) * 2, False),  # each one twice: a customer, say
+        (identifiers(120) + [None] * 500, True),  # among those that are there
+        (list(range(500)), False),  # numbers
+    ],
+)
+def test_what_is_taken_for_an_identifier(column, warns):
+    table = pd.DataFrame({"a": column, "b": np.arange(len(column)) % 5})
+    model = AutoencoderTransformer(1, hidden_layer_sizes=(4,), max_iter=1)
+    for frame in (table, table.astype({"a": "category"})):
+        if frame is not table and table["a"].dtype.kind == "i":
+            continue
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.fit(frame)
+        assert any("identifier" in str(w.message) for w in caught) == warns
+
+
+@pytest.mark.parametrize("dtype", [object, "category", "string"])
+def test_max_categories_forgets_the_rest(quick_model, dtype):
+    """No byte of a pooled level is kept; drawn rows have the frequent ones."""
+    cities = ["Bonn"] * 60 + ["Ulm"] * 30 + [None] * 5 + identifiers(205)
+    table = table_of(cities).astype({"city": dtype})
+    model = quick_model.set_params(max_categories=3).fit(table)  # warns of nothing
+    assert model.codec_.layout_.cardinalities[0] == 4  # two, missing, all others
+    assert b"@example" not in pickle.dumps(model)
+    assert b"Bonn" in pickle.dumps(model)
+    assert b"@example" in pickle.dumps(
+        clone(model).set_params(max_categories=300).fit(table.iloc[:110])
+    )
+    drawn = model.sample(300)["city"]
+    assert set(drawn.dropna()) <= {"Bonn", "Ulm"}
+    if dtype == "category":
+        assert set(drawn.cat.categories) == {"Bonn", "Ulm"}
+    else:
+        assert drawn.dtype == table["city"].dtype
+    again = pickle.loads(pickle.dumps(model))
+    # Pooled levels are known, and so is one that was never seen.
+    codes = again.transform(table)
+    unseen = table.assign(city="Genf").astype({"city": object})
+    np.testing.assert_array_equal(again.transform(unseen.iloc[150:200]), codes[150:200])
+    back = again.inverse_transform(codes)["city"]
+    assert set(back.dropna()) <= {"Bonn", "Ulm"}
+    assert (again.sample(20, conditions={"city": "Ulm"})["city"] == "Ulm").all()
+    with pytest.raises(ValueError, match=r"'city' has no level .* of its own: max_cat"):
+        again.sample(5, conditions={"city": identifiers(1)[0]})
+
+
+def test_max_categories_that_no_column_reaches_changes_nothing(quick_model):
+    table = table_of(["Bonn", "Ulm", "Genf"] * 20)
+    one = quick_model.fit(table)
+    other = clone(quick_model).set_params(max_categories=3).fit(table)
+    pd.testing.assert_frame_equal(one.sample(20), other.sample(20))
+    with pytest.raises(ValueError, match="not there when fitted"):
+        other.transform(table.assign(city="Rom"))
+    with pytest.raises(ValueError, match="max_categories"):
+        quick_model.set_params(max_categories=1).fit(table)
+
+
+def test_pooled_levels_are_drawn_by_the_frequencies_of_the_others():
+    cities = ["Bonn"] * 60 + ["Ulm"] * 30 + [None] * 50 + identifiers(9)
+    codec = TableCodec(max_categories=3, keep_infrequent=False)
+    codec.fit(table_of(cities))
+    rng = np.random.default_rng(0)
+    x_num, x_cat = codec.encode(table_of(identifiers(3_000)))
+    drawn = codec.decode(x_num, x_cat, rng)["city"]
+    assert abs((drawn == "Bonn").mean() - 2 / 3) < 0.05
+    assert ((drawn == "Bonn") | (drawn == "Ulm")).all()  # none is missing
+    assert (codec.decode(x_num, x_cat)["city"] == "Bonn").all()
+    gaps = codec.decode(*codec.encode(table_of([None] * 3)))
+    assert gaps["city"].isna().all()
+    whole = TableCodec(max_categories=3, keep_infrequent=False)
+    whole.fit(table_of(["Bonn"] * 5 + ["Ulm"] * 4 + identifiers(9)))
+    with pytest.raises(ValueError, match="not there when fitted: None"):
+        whole.encode(table_of([None]))

@@ -256,6 +256,65 @@ def test_weights_alone(model, table, use_safetensors, tmp_path):
     np.testing.assert_array_equal(other.transform(table), fitted.transform(table))
 
 
+# ------------------------------------------------------------------- what it holds
+
+
+def parts_of(value, seen):
+    """All arrays and plain values that a saved object is made of."""
+    if id(value) in seen:
+        return
+    seen[id(value)] = value
+    if isinstance(value, dict):
+        children = [*value.keys(), *value.values()]
+    elif isinstance(value, list | tuple | set):
+        children = value
+    elif isinstance(value, np.ndarray):
+        yield value
+        children = value.tolist() if value.dtype == object else []
+    elif isinstance(value, str | bytes | int | float | type | None):
+        yield np.asarray(value)
+        children = []
+    elif hasattr(value, "__getstate__"):
+        children = [value.__getstate__()]
+    else:
+        children = [getattr(value, "__dict__", None)]
+    for child in children:
+        yield from parts_of(child, seen)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_a_file_holds_of_the_rows(model, stream):
+    """The sentences of the guide: quantiles, few values, levels, and no row."""
+    n, rng = 4_003, np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "wage": rng.lognormal(size=n),  # many values
+            "age": rng.integers(0, 90, n) + 1_000_000,  # few of them
+            "city": rng.choice(["Bonn", "Ulm"], n),
+        }
+    )
+    fitted = quick(model, max_iter=1)
+    if stream:
+        fitted.partial_fit(table[:2_000]).partial_fit(table[2_000:])
+    else:
+        fitted.fit(table)
+    found = list(parts_of(fitted.__getstate__(), {}))
+    numbers = [part.ravel() for part in found if part.dtype.kind in "iuf"]
+    held = np.unique(np.concatenate(numbers).astype(float))
+    wages = np.intersect1d(held, table["wage"])
+    assert 1_500 < len(wages) <= 2_000
+    if stream and model is AutoencoderTransformer:  # which keeps its first scale
+        table = table[:2_000]
+    assert {table["wage"].min(), table["wage"].max()} <= set(wages)
+    assert np.isin(table["age"].unique(), held).all()
+    levels = {str(part) for part in found if part.dtype.kind == "U"}
+    assert {"Bonn", "Ulm"} <= levels
+    # of rows, and of their codes, there is no list
+    if not (stream and model is AutoencoderTransformer):
+        lengths = {length for part in found for length in part.shape}
+        assert not lengths & {n, 2_000 + 3, n - 2_000}
+
+
 # ------------------------------------------------------------------- versions
 
 
