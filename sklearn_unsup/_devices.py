@@ -56,6 +56,37 @@ def usable_device(device):
     return str(device) if there else "cuda"
 
 
+def reason_of(error):
+    """What an exception says, in one line."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def bfloat16_fault(device):
+    """Why networks cannot run in bfloat16 on a device, or None if they can.
+
+    A GPU that only emulates it is one that cannot: there it is slower than float32.
+    """
+    device = torch.device(device)
+    try:
+        if device.type == "cuda" and torch.version.hip is None:
+            capability = torch.cuda.get_device_capability(device)
+            if capability < (8, 0):
+                major, minor = capability
+                return (
+                    f"a GPU of compute capability {major}.{minor}, bfloat16 needs 8.0"
+                )
+        weight = torch.ones(8, 8, device=device, requires_grad=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the caller has a warning of its own
+            with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+                product = weight @ weight
+        product.sum().backward()
+    except Exception as error:
+        return reason_of(error)
+    return None if product.dtype == torch.bfloat16 else f"torch {torch.__version__}"
+
+
 def may_lie_on(device, n_bytes):
     """Whether a table of that size leaves enough of a device's memory for training."""
     device = torch.device(device)

@@ -1,7 +1,8 @@
 """The training engine: skorch nets whose rows lie on the device."""
 
 import math
-from contextlib import contextmanager
+import warnings
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import ClassVar
 
@@ -14,8 +15,19 @@ from ._adversarial import Critic, average_decay
 from ._averages import StreamAverage
 from ._batches import DeviceBatches, warmup_cosine
 from ._callbacks import KeepWeights, Progress
-from ._capture import MIN_STEPS, CapturedSteps
-from ._devices import borrowed_generator, own_stream, tensor_cores, usable_device
+from ._capture import (
+    MIN_STEPS,
+    CapturedSteps,
+    recording_allowed,
+    without_recording,
+)
+from ._devices import (
+    bfloat16_fault,
+    borrowed_generator,
+    own_stream,
+    tensor_cores,
+    usable_device,
+)
 from ._noise import BatchGenerator, normal
 from ._optimizers import LeanAdamW
 from ._saving import check_state, one_state, save_files, to_arrays, to_tensors
@@ -47,12 +59,14 @@ class TableNet(NeuralNet):
     n_iter_no_change, tol : int, float
         See `KeepWeights`; they matter if there is a `train_split`.
     mixed_precision : bool
-        Run the networks, not the losses, in bfloat16 where torch finds it safe.
+        Run the networks, not the losses, in bfloat16 where torch finds it safe; in
+        float32, with a warning, on a device that has none.
     averages : bool
         Use the net with an average of its weights, as a stream does that may end at any
         time, and train it further from the latest ones.
     captures : bool
-        On a GPU, record the steps as CUDA graphs if nobody listens per batch.
+        On a GPU, record the steps as CUDA graphs if nobody listens per batch and the
+        environment allows it. Where that fails steps stay as they are, with a warning.
     progress_name : str
         Stands before the progress bar that `verbose` shows.
     use_caching : bool
@@ -63,6 +77,8 @@ class TableNet(NeuralNet):
     loss_names: ClassVar = ("loss",)
     # Processes that share the fit and steps as graphs: while training only.
     peers_, captured_ = None, None
+    # Why steps could not be recorded, and why networks run in float32 after all.
+    capture_error_, precision_error_ = None, None
     average_ = None  # of the weights of a stream
     pending_ = None  # what a checkpoint has said that it wants to save
 
@@ -206,11 +222,26 @@ class TableNet(NeuralNet):
                 e[f"{prefix}_loss"] for e in self.history if f"{prefix}_loss" in e
             ]
             self.best_losses_[prefix] = min(losses, default=math.inf)
-        with tensor_cores(self.device), self._captured(n_epochs * per_epoch):
+        self._check_precision()
+        with tensor_cores(self.device), self._captured(n_epochs, per_epoch):
             return super().fit_loop(X, y, n_epochs, **fit_params)
 
+    def _check_precision(self):
+        """Fall back to float32, once and for all, where there is no bfloat16."""
+        if not self.mixed_precision or self.precision_error_ is not None:
+            return
+        self.precision_error_ = bfloat16_fault(self.device)
+        if self.precision_error_ is not None:
+            warnings.warn(
+                "mixed_precision=True needs bfloat16, which there is not on "
+                f"device={str(self.device)!r} ({self.precision_error_}). The networks "
+                "run in float32, as with mixed_precision=False.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
     @contextmanager
-    def _captured(self, n_steps):
+    def _captured(self, n_epochs, per_epoch):
         """Let steps become graphs, where they can."""
         device = torch.device(self.device)
         optimizers = [getattr(self, f"{name}_") for name in self._optimizers]
@@ -218,8 +249,10 @@ class TableNet(NeuralNet):
         if not (
             self.captures
             and alone
-            and n_steps >= MIN_STEPS
+            and self.capture_error_ is None
+            and n_epochs * per_epoch >= MIN_STEPS
             and CapturedSteps.suit(device, optimizers)
+            and recording_allowed()
         ):
             yield
             return
@@ -227,16 +260,22 @@ class TableNet(NeuralNet):
         def learn(batch, form, **numbers):
             return self.learn((batch, batch), form, **numbers)["loss"].detach()
 
-        # Recording needs a stream that is not the default one; the rest follows it.
-        with own_stream(device):
-            self.captured_ = CapturedSteps(
-                learn, self.batch_size, self.generator_, optimizers
-            )
+        with ExitStack() as stack:
+            try:
+                # Recording needs a stream that is not the default one; the rest
+                # follows it.
+                stack.enter_context(own_stream(device))
+                self.captured_ = CapturedSteps(
+                    learn, self.generator_, optimizers, n_epochs
+                )
+            except Exception as error:
+                self.capture_error_ = without_recording(error)
             try:
                 yield
             finally:
-                self.capture_error_ = self.captured_.error
-                del self.captured_
+                if self.captured_ is not None:
+                    self.capture_error_ = self.captured_.error
+                    del self.captured_
 
     def weights(self):
         """All tensors of the modules by name, not copied."""
@@ -372,10 +411,9 @@ class TableNet(NeuralNet):
 
     def _autocast(self):
         device = self.generator_.device.type
+        mixed = self.mixed_precision and self.precision_error_ is None
         # The cache would keep casts of one step for the next.
-        return torch.autocast(
-            device, torch.bfloat16, self.mixed_precision, cache_enabled=False
-        )
+        return torch.autocast(device, torch.bfloat16, mixed, cache_enabled=False)
 
     def _update(self, module, optimizer, batch=None):
         """Let an optimizer step, on the gradients of the whole batch."""
@@ -445,10 +483,11 @@ class TableNet(NeuralNet):
         """Plain values and arrays: no torch object, and no pickle within the pickle."""
         state = vars(self).copy()
         # `last_loss_` of a game is a tensor too; the next step gives another one.
-        for name in (
-            *("virtual_params_", "last_loss_", "generator_"),
-            *("peers_", "captured_", "pending_"),
-        ):
+        of_a_run = "peers_", "captured_", "pending_"
+        # What this machine could not do, another one may.
+        faults = "capture_error_", "precision_error_"
+        parts = "virtual_params_", "last_loss_", "generator_"
+        for name in (*parts, *of_a_run, *faults):
             state.pop(name, None)
         average = state.pop("average_", None)
         if average is not None and average.latest is not None:  # not amid training
