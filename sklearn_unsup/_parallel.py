@@ -8,13 +8,26 @@ from torch import Tensor
 from ._devices import resolve_device
 
 
+def backend_for(device: str) -> str | None:
+    """By what the processes of a fit talk to each other; None: Accelerate's choice.
+
+    NCCL among GPUs, unless there are fewer than processes: it refuses one that two
+    processes share.
+    """
+    if torch.device(device).type != "cuda":
+        return None
+    n_local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    enough = n_local <= torch.cuda.device_count()
+    return "nccl" if enough and torch.distributed.is_nccl_available() else "gloo"
+
+
 class Peers:
     """The processes that were launched together, each with the same table.
 
     Parameters
     ----------
     device : str
-        "cpu", or "cuda" for one GPU per process, which Accelerate picks.
+        "cpu", or "cuda" for GPUs, which Accelerate deals out among the processes.
 
     Attributes
     ----------
@@ -38,8 +51,12 @@ class Peers:
             raise ImportError(
                 "data_parallel=True needs accelerate: install sklearn-unsup[accelerate]"
             ) from error
+        from accelerate.utils import InitProcessGroupKwargs
+
         on_cpu = torch.device(device).type == "cpu"
-        self.accelerator = Accelerator(cpu=on_cpu)
+        backend = backend_for(device)
+        handlers = [] if backend is None else [InitProcessGroupKwargs(backend=backend)]
+        self.accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=handlers)
         self.n_processes = self.accelerator.num_processes
         self.rank = self.accelerator.process_index
         launched = int(os.environ.get("WORLD_SIZE", 1))

@@ -14,6 +14,10 @@ def pytest_configure(config):
     # The networks here are too small to gain from a second thread, and on shared cores
     # two threads run slower than one.
     torch.set_num_threads(1)
+    # Torch says so once in a process, on a GPU where the home folder is not ours.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:Specified kernel cache directory could not"
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,22 @@ import pickle
 import subprocess
 import sys
 import threading
+import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
+from skorch.callbacks import Callback
 
-from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer, _devices
-from sklearn_unsup._capture import MIN_STEPS, CapturedSteps
+from sklearn_unsup import (
+    AutoencoderTransformer,
+    GANSampler,
+    VAETransformer,
+    _capture,
+    _devices,
+)
+from sklearn_unsup._capture import MIN_STEPS, SWITCH
 from sklearn_unsup._encoding import upload
 from sklearn_unsup._nets import TableNet
 from sklearn_unsup.datasets import make_mixed_table
@@ -87,6 +96,18 @@ def test_mixed_precision_trains(name, device):
         assert off.max() < 0.2 * gain
 
 
+@contextmanager
+def nobody_waits():
+    """Reads of the device are errors in the block, and in no test after it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+        try:
+            torch.cuda.set_sync_debug_mode("error")
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
 @on_gpu
 @each_model
 @pytest.mark.parametrize("mixed_precision", [False, True])
@@ -95,14 +116,18 @@ def test_a_step_makes_nobody_wait(name, mixed_precision):
     model = fitted(name, max_iter=1, mixed_precision=mixed_precision)
     net, rows = model.net_, upload(model, X, np.random.default_rng(0))
     steps = [net.train_step(batch) for batch in net.get_iterator(rows, training=True)]
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with nobody_waits():
         for batch in net.get_iterator(rows, training=True):
             net.train_step(batch)
         with pytest.raises(RuntimeError, match="synchroniz"):
             steps[-1]["loss"].sum().item()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+
+
+class Heard(Callback):
+    """Keeps the recorded steps of a fit, which forgets them at its end."""
+
+    def on_epoch_end(self, net, **kwargs):
+        self.captured = net.captured_
 
 
 @on_gpu
@@ -110,35 +135,66 @@ def test_a_step_makes_nobody_wait(name, mixed_precision):
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_graphs_learn_what_eager_steps_do(name, early_stopping, monkeypatch):
     """From the same numbers: a replay moves the generator on as an eager step does."""
+    heard = Heard()
     parameters = {"early_stopping": early_stopping, "n_iter_no_change": 99}
+    parameters["callbacks"] = [heard]
+    monkeypatch.setattr(_capture, "MIN_EPOCHS", N_EPOCHS)  # last batches as well
     graphs = fitted(name, **parameters)
     assert graphs.net_.capture_error_ is None
-    monkeypatch.setattr(CapturedSteps, "suit", staticmethod(lambda *args: False))
+    sizes = {size for size, _ in heard.captured.graphs}
+    assert sizes == {32, 9 if early_stopping else 10}
+    monkeypatch.setenv(SWITCH, "0")
     eager = fitted(name, **parameters)
+    assert heard.captured is None
     np.testing.assert_allclose(graphs.loss_curve_, eager.loss_curve_, rtol=0.02)
+
+
+def read(step):
+    step["loss"].sum().item()
+
+
+def refuse(step):
+    raise TypeError("expected a Generator")
 
 
 @on_gpu
 @each_model
-def test_a_recording_that_fails_costs_only_time(name, monkeypatch):
-    """All goes on without graphs: this fit, its end, and the next one."""
-    learn = type(fitted(name, max_iter=1).net_).learn
+@pytest.mark.parametrize("fault", [read, refuse])
+def test_a_recording_that_fails_costs_only_time(name, fault, monkeypatch):
+    """All goes on without graphs: this fit, its end, and the next one.
 
-    def reads(net, *args, **numbers):
+    A read of the device breaks the recording off in the driver, an error of Python
+    ends it in order.
+    """
+    model = fitted(name, max_iter=1)
+    owner = next(c for c in type(model.net_).__mro__ if "learn" in vars(c))
+    learn = owner.learn
+
+    def failing(net, *args, **numbers):
         step = learn(net, *args, **numbers)
         if torch.cuda.is_current_stream_capturing():
-            step["loss"].sum().item()
+            fault(step)
         return step
 
-    monkeypatch.setattr(TableNet, "learn", reads)
-    monkeypatch.setattr("sklearn_unsup._nets.GANNet.learn", reads)
-    model = fitted(name)
+    with monkeypatch.context() as broken:
+        broken.setattr(owner, "learn", failing)
+        with pytest.warns(RuntimeWarning, match="could not be recorded") as said:
+            model = fitted(name)
+        assert sum("recorded" in str(w.message) for w in said) == 1
     assert model.net_.capture_error_ is not None
     assert model.n_iter_ == N_EPOCHS
-    assert np.isfinite(model.loss_curve_).all()
+    with monkeypatch.context() as without:
+        without.setenv(SWITCH, "0")
+        eager = fitted(name)
+    np.testing.assert_allclose(model.loss_curve_, eager.loss_curve_, rtol=0.02)
     assert len(model.sample(20)) == 20
     assert len(pickle.loads(pickle.dumps(model)).sample(20)) == 20
-    monkeypatch.undo()
+    # Nor do torch's own generator and its allocators take the recording for open.
+    state = torch.cuda.get_rng_state()
+    assert torch.rand(3, device="cuda").std() > 0
+    torch.cuda.set_rng_state(state)
+    assert torch.zeros(3).pin_memory().is_pinned()
+    torch.cuda.empty_cache()
     assert fitted(name).net_.capture_error_ is None
 
 

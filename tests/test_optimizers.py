@@ -22,14 +22,17 @@ def groups_of(net):
 
 
 def take_steps(net, optimizer, n_steps, rate=1.0, seed=0):
-    noise = torch.Generator().manual_seed(seed)
+    device = next(net.parameters()).device
+    noise = torch.Generator(device).manual_seed(seed)
     for number in range(n_steps):
         optimizer.zero_grad()
         for group in optimizer.param_groups:
             group["lr"] *= rate
         # every third step the second layer does not learn
         net[1].requires_grad_(number % 3 != 2)
-        net(torch.randn(16, 5, generator=noise)).square().sum().backward()
+        net(
+            torch.randn(16, 5, generator=noise, device=device)
+        ).square().sum().backward()
         optimizer.step()
     net[1].requires_grad_(True)
 

@@ -14,7 +14,7 @@ import torch
 from skorch.callbacks import Callback, Checkpoint, LoadInitState
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
-from sklearn_unsup._parallel import Peers
+from sklearn_unsup._parallel import Peers, backend_for
 from sklearn_unsup.datasets import make_mixed_table
 
 pytest.importorskip("accelerate", reason="needs the extra accelerate")
@@ -22,7 +22,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:Generated rows cover only")
 
 N_PROCESSES = 2
 X, _ = make_mixed_table(330, random_state=0)  # the last batch of 64 has 10 rows
-SMALL = {"hidden_layer_sizes": (16,), "max_iter": 6, "random_state": 0}
+SMALL = {
+    "hidden_layer_sizes": (16,),
+    "max_iter": 6,
+    "random_state": 0,
+    "device": "cpu",
+}
 MODELS = {
     "autoencoder": AutoencoderTransformer(4, ordered=True, **SMALL),
     "VAE": VAETransformer(4, early_stopping=True, **SMALL),
@@ -175,7 +180,7 @@ def fit_unknown_to_accelerate():
     from accelerate import Accelerator
 
     Accelerator()  # without cpu=True: on a machine without GPUs it sees one process
-    VAETransformer(4, data_parallel=True, device="cpu", **SMALL).fit(X)
+    VAETransformer(4, data_parallel=True, **SMALL).fit(X)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="Accelerate finds the GPU")
@@ -214,3 +219,75 @@ def test_without_accelerate(monkeypatch):
         Peers("cpu")
     with pytest.raises(ImportError, match="data_parallel=True needs accelerate"):
         VAETransformer(4, data_parallel=True, **SMALL).fit(X)
+
+
+# ------------------------------------------------------------------------------- GPUs
+
+
+@pytest.mark.parametrize(
+    ("device", "n_local", "n_gpus", "has_nccl", "backend"),
+    [
+        ("cuda", "2", 2, True, "nccl"),
+        ("cuda", "2", 1, True, "gloo"),  # NCCL refuses a GPU twice
+        ("cuda", "2", 2, False, "gloo"),
+        ("cuda:1", "2", 2, True, "nccl"),
+        ("cuda", None, 1, True, "nccl"),  # one process on this machine, or on each
+        ("cpu", "2", 0, False, None),  # Accelerate knows by itself
+    ],
+)
+def test_which_way_gradients_travel(
+    device, n_local, n_gpus, has_nccl, backend, monkeypatch
+):
+    if n_local is None:
+        monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    else:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", n_local)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: has_nccl)
+    assert backend_for(device) == backend
+
+
+def test_accelerate_takes_the_backend(monkeypatch):
+    """By the argument that its version here has for it."""
+    from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
+
+    seen = {}
+
+    def watched(*args, **kwargs):
+        seen.update(kwargs)
+        return Accelerator(cpu=True)
+
+    monkeypatch.setattr("accelerate.Accelerator", watched)
+    monkeypatch.setattr("sklearn_unsup._parallel.backend_for", lambda device: "gloo")
+    Peers("cuda")
+    [handler] = seen["kwargs_handlers"]
+    assert isinstance(handler, InitProcessGroupKwargs)
+    assert handler.to_kwargs()["backend"] == "gloo"
+    assert seen["cpu"] is False
+
+
+def save_fit_on_gpus(folder):
+    rank = os.environ["RANK"]
+    options = {**SMALL, "device": "cuda", "data_parallel": True, "batch_size": 32}
+    model = VAETransformer(4, **options).fit(X)
+    found = torch.distributed.get_backend(), model.device_, model.loss_curve_
+    Path(folder, rank).write_bytes(pickle.dumps(found))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_two_processes_on_gpus_learn_what_one_does(tmp_path):
+    """Each on its own, or both on the only one."""
+    codes, errors = launch(f"t.save_fit_on_gpus({str(tmp_path)!r})")
+    assert codes == [0, 0], errors
+    alone = VAETransformer(4, batch_size=64, **{**SMALL, "device": "cuda"}).fit(X)
+    n_gpus = torch.cuda.device_count()
+    curves = []
+    for rank in range(2):
+        backend, device, curve = pickle.loads((tmp_path / str(rank)).read_bytes())
+        assert backend == ("nccl" if n_gpus > 1 else "gloo")
+        assert device == f"cuda:{rank % n_gpus}"
+        np.testing.assert_allclose(curve, alone.loss_curve_, rtol=0.02)
+        curves.append(curve)
+    assert curves[0] == curves[1]
