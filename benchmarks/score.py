@@ -54,14 +54,14 @@ def digit_rows(seed):
 TABLES = {"ring of 8": ring_rows, "mixed table": mixed_rows, "digits": digit_rows}
 
 
-def scores(rows, seed):
+def scores(rows, seed, max_iter):
     """Held-out scores of the three generators, and of fresh rows."""
     X, part, held_out, fresh = rows
     under_trained = GANSampler(max_iter=1, random_state=seed).fit(X)
     # The first pass sets up the encoding; what is learnt later lacks the other modes.
     collapsed = GANSampler(max_iter=1, warm_start=True, random_state=seed).fit(X)
-    collapsed.set_params(max_iter="auto").fit(part)
-    good = GANSampler(random_state=seed).fit(X)
+    collapsed.set_params(max_iter=max_iter).fit(part)
+    good = GANSampler(max_iter=max_iter, random_state=seed).fit(X)
     return [
         *(model.score(held_out) for model in (under_trained, collapsed, good)),
         -distance(good, fresh, held_out),
@@ -76,13 +76,14 @@ def distance(model, *tables):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=3, help="how many; default: 3")
+    parser.add_argument("--epochs", type=int, help="of good fits; default: the models'")
     args = parser.parse_args()
     torch.set_num_threads(1)
     names = "under-trained", "collapsed", "good", "fresh rows"
     print(f"{'':12} seed" + "".join(f"{name:>15}" for name in names))
     for name, make_rows in TABLES.items():
         for seed in range(args.seeds):
-            values = scores(make_rows(seed), seed)
+            values = scores(make_rows(seed), seed, args.epochs or "auto")
             line = "".join(f"{value:15.4f}" for value in values)
             print(f"{name:12} {seed:4}{line}", flush=True)
 

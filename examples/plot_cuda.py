@@ -38,8 +38,10 @@ def fit_on(device):
 
 # %%
 # ``device`` is what was asked for, ``device_`` what was taken. Where there is a GPU the
-# CPU gets its turn too. The nets are small: a GPU gains most with wide layers and large
-# batches, and may gain nothing on some thousand rows.
+# CPU gets its turn too. The nets are small, so that a GPU needs its training steps
+# recorded as CUDA graphs, which ``fit`` does by itself: a recorded step is launched
+# whole, not kernel by kernel. Where recording fails a warning says so, and the fit goes
+# on without; ``SKLEARN_UNSUP_CUDA_GRAPHS=0`` in the environment turns it off.
 model = fit_on("auto")
 assert model[0].device_ == ("cuda" if torch.cuda.is_available() else "cpu")
 if model[0].device_ == "cuda":

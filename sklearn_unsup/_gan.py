@@ -118,8 +118,9 @@ class GANSampler(BaseTableModel):
         end with the same model. Needs the extra `accelerate`; in a single process it
         changes nothing.
     mixed_precision : bool, default=False
-        Run the networks in bfloat16 where that is safe, which is faster on GPUs and
-        less exact.
+        Run the networks in bfloat16 where that is safe, which is less exact. It is
+        faster on a CPU with instructions for it; on a GPU only with large batches of
+        large tables. A device without bfloat16 stays with float32, with a warning.
     verbose : int or bool, default=0
         Show a progress bar over the epochs.
     random_state : int, RandomState instance or None, default=None
