@@ -34,6 +34,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from sklearn_unsup import _devices
+from sklearn_unsup._capture import N_EAGER
 from sklearn_unsup._devices import tensor_cores
 from sklearn_unsup._encoding import upload
 from sklearn_unsup.datasets import make_mixed_table
@@ -77,19 +78,19 @@ class Window:
     With `watched` a profiler runs beside them.
     """
 
-    def __init__(self, net, n_steps, watched=False):
-        self.net, self.n_steps, self.count = net, n_steps, 0
+    def __init__(self, net, n_steps, n_warm, watched=False):
+        self.net, self.n_steps, self.n_warm, self.count = net, n_steps, n_warm, 0
         self.train_step, net.train_step = net.train_step, self
         self.profiler = None
         if watched:
             self.profiler = profile(activities=[ProfilerActivity.CUDA])
 
     def __call__(self, batch, **kwargs):
-        if self.count == WARM:
+        if self.count == self.n_warm:
             if self.profiler is not None:
                 self.profiler.start()
             self.start = synchronised(self.net.device)
-        if self.count == WARM + self.n_steps:
+        if self.count == self.n_warm + self.n_steps:
             self.seconds = synchronised(self.net.device) - self.start
             if self.profiler is not None:
                 self.profiler.stop()
@@ -105,7 +106,9 @@ def window(net, rows, batch_size, n_steps, watched=False, **params):
     gc.collect()  # of the nets before, which would count as this one's memory
     twin = copy.deepcopy(net)
     twin.set_params(batch_size=batch_size, max_epochs=10_000, **params)
-    timed = Window(twin, n_steps, watched)
+    # The last, smaller batch is recorded only when it has come often enough.
+    n_warm = (N_EAGER + 1) * len(twin.get_iterator(rows, training=True))
+    timed = Window(twin, n_steps, max(WARM, n_warm), watched)
     twin.partial_fit(rows)
     error = getattr(twin, "capture_error_", None)
     if error is not None:
