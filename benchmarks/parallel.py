@@ -123,7 +123,7 @@ def launch(args, model, n_processes, n_rows, width, n_epochs, nudged=False):
 def main(args):
     print("largest relative difference of a loss from that of one process")
     print(f"{'':14}{'2 processes':>14}{'nudged':>10}{'over 1e-3 from':>18}")
-    for model in MODELS:
+    for model in args.models:
         form = model, 2_000, 64, args.compared
         [alone] = launch(args, form[0], 1, *form[1:])
         [nudged] = launch(args, form[0], 1, *form[1:], nudged=True)
@@ -160,6 +160,7 @@ if __name__ == "__main__":
     parser.add_argument("--batch", type=int, default=1_024, help="of all processes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compared", type=int, default=20, help="epochs, of losses")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--model", default="autoencoder", help=argparse.SUPPRESS)
     parser.add_argument("--nudged", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)

@@ -17,8 +17,10 @@ SMALLEST = {
     "floor": "--rounds 1 --steps 3 --rows 600",
     "gpu": "--device cpu --rows 600 --batches 64 --steps 3 --quality-rows 200"
     " --quality-epochs 1",
-    "growth": "--rows 500 --at-columns 4 --columns 4 --at-rows 300",
-    "parallel": "--rows 300 --epochs 1 --width 16 --batch 64 --rounds 1 --compared 1",
+    "growth": "--rows 500 --at-columns 4 --columns 4 --at-rows 300"
+    " --models codec AutoencoderTransformer",
+    "parallel": "--rows 300 --epochs 1 --width 16 --batch 64 --rounds 1 --compared 1"
+    " --models autoencoder",
     "peers": "--repeats 1 --kinds reducers --only AutoencoderTransformer"
     " 'UMAP (umap-learn)'",
     "precision": "--rounds 1 --rows 300",
