@@ -4,6 +4,9 @@ What has no plain form here (periods, intervals, arrow's types and the like) sta
 is: pickle can save it, stricter formats refuse it.
 """
 
+import importlib.util
+import inspect
+
 import numpy as np
 import pandas as pd
 
@@ -18,6 +21,14 @@ MASKED = {
 def plain_array(array):
     """A pandas array as a dict of plain parts, or itself."""
     dtype = array.dtype
+    # Before the arrays of numpy: strings that pandas stores without pyarrow are a
+    # subclass of them.
+    if isinstance(dtype, pd.StringDtype):
+        return {
+            "kind": "string",
+            "values": array.to_numpy(dtype=object, na_value=None),
+            **string_options(dtype),
+        }
     if isinstance(array, pd.arrays.NumpyExtensionArray) or isinstance(dtype, np.dtype):
         return {"kind": "numpy", "values": np.asarray(array)}
     if isinstance(dtype, pd.CategoricalDtype):
@@ -26,13 +37,6 @@ def plain_array(array):
             "values": np.asarray(array.codes),
             "categories": plain_array(dtype.categories.array),
             "ordered": dtype.ordered,
-        }
-    if isinstance(dtype, pd.StringDtype):
-        return {
-            "kind": "string",
-            "values": array.to_numpy(dtype=object, na_value=None),
-            "storage": dtype.storage,
-            "nullable": dtype.na_value is pd.NA,
         }
     if type(array) in MASKED.values():
         gaps = np.asarray(array.isna())
@@ -57,15 +61,39 @@ def array_of(plain):
         dtype = pd.CategoricalDtype(categories, plain["ordered"])
         return pd.Categorical.from_codes(values, dtype=dtype)
     if kind == "string":
-        # The only kind that pandas 2 knows is nullable.
-        missing = {} if plain["nullable"] else {"na_value": np.nan}
-        return pd.array(values, dtype=pd.StringDtype(plain["storage"], **missing))
+        return pd.array(values, dtype=string_dtype(plain["storage"], plain["nullable"]))
     if kind == "masked":
         return MASKED[values.dtype.kind](values, plain["gaps"])
     series = pd.Series(values, dtype=values.dtype)
     if kind == "zone":
         series = series.dt.tz_localize("UTC").dt.tz_convert(plain["zone"])
     return series.array
+
+
+def string_options(dtype):
+    """Arguments of `string_dtype` that give this dtype back, wherever it is loaded.
+
+    Where pandas chose the storage it is "auto" and not what pandas chose: that depends
+    on whether pyarrow is installed, and is to follow the tables of the environment.
+    """
+    nullable = dtype.na_value is pd.NA
+    is_default = dtype == string_dtype("auto", nullable)
+    # "pyarrow_numpy" is how pandas 2.2 calls pyarrow with NaN for what is missing.
+    storage = "auto" if is_default else dtype.storage.removesuffix("_numpy")
+    return {"storage": storage, "nullable": nullable}
+
+
+def string_dtype(storage, nullable):
+    """Dtype of strings, or the nearest that this pandas has without other packages."""
+    has_pyarrow = importlib.util.find_spec("pyarrow") is not None
+    if storage == "auto" or not has_pyarrow:
+        storage = None  # the default of pandas, which looks for pyarrow itself
+    if nullable:
+        return pd.StringDtype(storage)
+    if "na_value" in inspect.signature(pd.StringDtype).parameters:
+        return pd.StringDtype(storage, na_value=np.nan)
+    # pandas 2.2 knows strings with NaN only from pyarrow; others are objects there.
+    return pd.StringDtype("pyarrow_numpy") if storage == "pyarrow" else np.dtype(object)
 
 
 def zone_name(zone):
