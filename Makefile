@@ -3,18 +3,26 @@
 #   make demo      install into .venv, run the quickstart
 #   make test      install into .venv, lint, run the fast tests
 #   make test-all  the same with the slow tests
+#   make test-floor       the fast tests with the lowest versions that are supported
+#   make test-no-pyarrow  those of tables and of saving, without pyarrow and polars
+#   make test-newest      the fast tests with the newest versions of all but torch
 #   make lint      ruff and codespell only
 #   make docs      install what they need, build docs/_build/html, run the examples
-#   make clean     remove .venv and everything that was generated
+#   make clean     remove the environments and everything that was generated
 #
 # Only Python >= 3.11, make and git are needed. To choose the interpreter:
 #   make test PYTHON=/path/to/python3
+# To keep one environment for each:
+#   make test PYTHON=python3.13 VENV=.venv-3.13
 
 VENV := .venv
 BIN := $(VENV)/bin
 # Touched after a complete install: a second run reuses the environment, a run after
 # a change of the dependencies (or after an interrupted install) brings it up to date.
 STAMP := $(VENV)/.installed
+FLOOR := .venv-floor
+NEWEST := .venv-newest
+NO_PYARROW := .venv-no-pyarrow
 DOCS_STAMP := $(VENV)/.installed-docs
 # `make docs SPHINXOPTS="-D plot_gallery=0"` builds without running the examples.
 SPHINXOPTS ?=
@@ -24,7 +32,19 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	python; do if $$python -c "$(NEW_ENOUGH)" >/dev/null 2>&1; \
 	then echo $$python; break; fi; done)
 
-.PHONY: demo test test-all lint docs format clean
+# The lowest versions have no wheels for the newest interpreters.
+FLOOR_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
+
+# Tests share the cores, up to four: each process holds all of torch and pandas.
+PYTEST := -m pytest -q --numprocesses=logical --maxprocesses=4 --dist=worksteal
+INSTALL := -m pip install --quiet --disable-pip-version-check
+
+# What differs without pyarrow: columns of strings, and files that hold their dtypes.
+TABLES := tests/test_plain.py tests/test_table.py tests/test_saving.py \
+	tests/test_base.py tests/test_datasets.py tests/test_metrics.py \
+	tests/test_over_sampling.py tests/test_pipeline.py
+
+.PHONY: demo test test-all test-floor test-no-pyarrow test-newest lint docs format clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -32,13 +52,27 @@ demo: $(STAMP)
 
 # One thread: the networks here are too small to gain from a second one, and on a busy
 # machine threads that wait for each other took the demo from 18 seconds to minutes.
-demo test test-all lint docs: export OMP_NUM_THREADS = 1
+demo test test-all test-floor test-no-pyarrow test-newest lint docs: \
+	export OMP_NUM_THREADS = 1
 
 test: lint
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python $(PYTEST) -m "not slow"
 
 test-all: lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python $(PYTEST)
+
+test-floor: $(FLOOR)/.installed
+	$(FLOOR)/bin/python $(PYTEST) -m "not slow"
+
+test-no-pyarrow: $(NO_PYARROW)/.installed
+	$(NO_PYARROW)/bin/python $(PYTEST) -m "not slow" $(TABLES)
+
+# Upgraded by each run. torch alone is as pinned: newer wheels bring CUDA's libraries.
+test-newest:
+	test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python $(INSTALL) --upgrade --upgrade-strategy eager \
+		"$$(grep ^torch== constraints.txt)" -e ".[test,imbalanced,plot]"
+	$(NEWEST)/bin/python $(PYTEST) -m "not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -60,16 +94,37 @@ $(STAMP): pyproject.toml constraints.txt
 		"Install one, or name it: make PYTHON=/path/to/python3"; exit 1; }
 	@echo "Installing into $(VENV) (the first time takes some minutes: torch is large)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		-c constraints.txt -e ".[test,imbalanced,plot]"
+	$(BIN)/python $(INSTALL) -c constraints.txt -e ".[test,imbalanced,plot]"
+	@touch $@
+
+$(FLOOR)/.installed: pyproject.toml constraints-floor.txt
+	@echo "Installing the lowest versions into $(FLOOR) (some minutes the first time)"
+	test -x $(FLOOR)/bin/python || $(FLOOR_PYTHON) -m venv $(FLOOR)
+	$(FLOOR)/bin/python $(INSTALL) -c constraints-floor.txt \
+		-e ".[test,imbalanced,plot]"
+	@touch $@
+
+# Nothing is downloaded: links to all that $(VENV) holds, but for pyarrow and polars.
+$(NO_PYARROW)/.installed: $(STAMP)
+	rm -rf $(NO_PYARROW)
+	$(BIN)/python -m venv --without-pip $(NO_PYARROW)
+	cd $(NO_PYARROW)/lib/python*/site-packages && \
+		for item in $(abspath $(VENV))/lib/python*/site-packages/*; do \
+			case $$(basename $$item) in \
+				pyarrow*|polars*|_polars*) ;; \
+				*) ln -s $$item . ;; \
+			esac; \
+		done
+	! $(NO_PYARROW)/bin/python -c "import pyarrow" 2>/dev/null
+	! $(NO_PYARROW)/bin/python -c "import polars" 2>/dev/null
 	@touch $@
 
 $(DOCS_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		-c constraints.txt -e ".[docs,imbalanced]"
+	$(BIN)/python $(INSTALL) -c constraints.txt -e ".[docs,imbalanced]"
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FLOOR) $(NEWEST) $(NO_PYARROW)
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	rm -rf docs/_build docs/auto_examples docs/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

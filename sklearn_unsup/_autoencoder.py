@@ -208,7 +208,7 @@ class AutoencoderTransformer(BaseTableModel):
         mixed_precision=False,
         verbose=0,
         random_state=None,
-    ):
+    ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -237,7 +237,7 @@ class AutoencoderTransformer(BaseTableModel):
         self.verbose = verbose
         self.random_state = random_state
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> np.ndarray:
         """Log-likelihood of each row given its own code.
 
         Parameters

@@ -3,6 +3,7 @@
 import numbers
 import warnings
 from contextlib import contextmanager, suppress
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -60,6 +61,9 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     A child says what its net is (`_build_net`), how rows become codes
     (`_encode_rows`) and, if it wants, what is fitted after training
     (`_finish`). Think twice before adding a method here.
+
+    Tables are annotated as `Any`: they have the container of the training data or of
+    `set_output`, and a union would make every caller say which.
     """
 
     _parameter_constraints: dict = {
@@ -75,7 +79,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     # ------------------------------------------------------------------ fitting
 
     @fit_context
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Learn the table.
 
         Parameters
@@ -118,7 +122,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self._finish(X, rows, rng)
 
     @fit_context
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None) -> Self:
         """Pass once over a batch of rows, on top of what was learnt before.
 
         The first call sets up the codec and the nets: give it rows that show how every
@@ -376,7 +380,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     # ------------------------------------------------------------------ verbs
 
-    def transform(self, X):
+    def transform(self, X) -> Any:
         """Reduce rows to their codes.
 
         Parameters
@@ -394,7 +398,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         codes = [self._encode_rows(part) for part in self._blocks(rows)]
         return torch.cat(codes).cpu().numpy()
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Any:
         """The most likely table for the given codes.
 
         Parameters
@@ -418,7 +422,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         modes = [self._mode(chunk) for chunk in self._code_chunks(codes)]
         return to_polars(self.codec_.decode(*stack_rows(modes)), self._polars_schema)
 
-    def sample(self, n_samples=1, *, conditions=None, random_state=None):
+    def sample(self, n_samples=1, *, conditions=None, random_state=None) -> Any:
         """Draw new rows.
 
         Parameters
@@ -466,7 +470,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         table = self.codec_.decode(x_num, x_cat, random_state=rng, fixed=fixed)
         return to_polars(table, self._polars_schema)
 
-    def score(self, X, y=None):
+    def score(self, X, y=None) -> float:
         """Mean of :meth:`score_samples` over the rows, in nats per row.
 
         Parameters

@@ -237,7 +237,7 @@ class GANSampler(BaseTableModel):
         mixed_precision=False,
         verbose=0,
         random_state=None,
-    ):
+    ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -268,7 +268,7 @@ class GANSampler(BaseTableModel):
 
     # ------------------------------------------------------------------ scoring
 
-    def score(self, X, y=None):
+    def score(self, X, y=None) -> float:
         """Compute minus the energy distance between X and as many generated rows.
 
         Both tables are encoded: numbers scaled, categories as one-hot blocks. The

@@ -4,6 +4,8 @@ Most of it is the table by which `fit` checks the parameters of an estimator.
 """
 
 import numbers
+from collections.abc import Callable
+from typing import TypeVar
 
 import sklearn
 import torch
@@ -74,7 +76,16 @@ DENSITY_PARAMETERS = {
     "latent_density": [StrOptions({"normal", "mixture"}), Hidden(BaseEstimator)],
 }
 
-fit_context = _fit_context(prefer_skip_nested_validation=True)
+Method = TypeVar("Method", bound=Callable)
+
+
+def fit_context(method: Method) -> Method:
+    """Decorate a `fit`: its estimator's parameters are checked before it runs.
+
+    The signature is here because scikit-learn has none, and type checkers would forget
+    that of the method.
+    """
+    return _fit_context(prefer_skip_nested_validation=True)(method)
 
 
 def check_lists(estimator):

@@ -224,7 +224,7 @@ class VAETransformer(BaseTableModel):
         mixed_precision=False,
         verbose=0,
         random_state=None,
-    ):
+    ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -256,7 +256,7 @@ class VAETransformer(BaseTableModel):
     # ------------------------------------------------------------------ scoring
 
     @torch.no_grad()
-    def score_samples(self, X, *, n_draws=8):
+    def score_samples(self, X, *, n_draws=8) -> np.ndarray:
         """Evidence lower bound of each row.
 
         Parameters

@@ -118,7 +118,7 @@ class MixedTableTruth:
             raise ValueError(f"missing_rate must be in [0, 0.5], got {missing_rate!r}")
         self.missing_rate = missing_rate
 
-    def probabilities(self, *columns, conditions=None):
+    def probabilities(self, *columns, conditions=None) -> pd.Series:
         """Return the probability of each level, or pair of levels.
 
         Parameters
@@ -139,7 +139,7 @@ class MixedTableTruth:
         cells = self._select(conditions)
         return cells.groupby(list(columns), dropna=False)["probability"].sum()
 
-    def missing_probability(self, column, conditions=None):
+    def missing_probability(self, column, conditions=None) -> float:
         """Return the probability that a value is missing.
 
         Parameters
@@ -159,7 +159,7 @@ class MixedTableTruth:
         probability = cells["probability"] @ self._is_missing(column, cells)
         return float(np.clip(probability, 0.0, 1.0))  # a sum of shares may round past 1
 
-    def cdf(self, column, values, conditions=None):
+    def cdf(self, column, values, conditions=None) -> np.ndarray:
         """Return the distribution function of a numeric column.
 
         Parameters
@@ -182,7 +182,7 @@ class MixedTableTruth:
         weights, law = self._mixture(conditions, column)
         return law.cdf(values[:, None]) @ weights
 
-    def moments(self, column, conditions=None):
+    def moments(self, column, conditions=None) -> tuple[float, float]:
         """Return mean and standard deviation of a numeric column.
 
         Parameters
@@ -201,7 +201,7 @@ class MixedTableTruth:
         mean, second_moment = weights @ law.mean(), weights @ _second_moment(law)
         return float(mean), float(np.sqrt(second_moment - mean**2))
 
-    def correlation(self, first, second, conditions=None):
+    def correlation(self, first, second, conditions=None) -> float:
         """Return Pearson's correlation of two different numeric columns.
 
         Parameters
@@ -285,7 +285,9 @@ class MixedTableTruth:
         return pd.Series(False, index=cells.index)
 
 
-def make_mixed_table(n_samples=1000, *, missing_rate=0.1, random_state=None):
+def make_mixed_table(
+    n_samples=1000, *, missing_rate=0.1, random_state=None
+) -> tuple[pd.DataFrame, MixedTableTruth]:
     """Generate a mixed table whose true distribution is known.
 
     Each row belongs to one of three hidden segments, and given its segment and plan all

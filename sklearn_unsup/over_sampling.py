@@ -1,6 +1,7 @@
 """Class balancing with generated rows, by imbalanced-learn's sampler contract."""
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -93,12 +94,14 @@ class GenerativeOverSampler(BaseOverSampler):
         "generator": "no_validation",  # by what it can do, in _make_generator
     }
 
-    def __init__(self, generator=None, *, sampling_strategy="auto", random_state=None):
+    def __init__(
+        self, generator=None, *, sampling_strategy="auto", random_state=None
+    ) -> None:
         super().__init__(sampling_strategy=sampling_strategy)
         self.generator = generator
         self.random_state = random_state
 
-    def fit_resample(self, X, y):
+    def fit_resample(self, X, y) -> tuple[Any, Any]:
         """Return the rows given, followed by the rows drawn.
 
         Parameters

@@ -1,5 +1,7 @@
 """Sampling from a whole Pipeline instead of its last step."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
@@ -8,7 +10,9 @@ from sklearn.utils.validation import check_is_fitted
 __all__ = ["sample_pipeline"]
 
 
-def sample_pipeline(pipeline, n_samples=1, *, conditions=None, random_state=None):
+def sample_pipeline(
+    pipeline, n_samples=1, *, conditions=None, random_state=None
+) -> Any:
     """Draw rows from a fitted Pipeline whose last step can sample.
 
     The last step draws the rows; the `inverse_transform` of the steps before it carries

@@ -1,5 +1,7 @@
 """LatentSpaceDisplay."""
 
+from typing import Self
+
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length, check_random_state
@@ -82,7 +84,7 @@ class LatentSpaceDisplay:
 
     def __init__(
         self, codes, *, target=None, target_name=None, explained_variance_ratio=None
-    ):
+    ) -> None:
         self.codes = codes
         self.target = target
         self.target_name = target_name
@@ -101,7 +103,7 @@ class LatentSpaceDisplay:
         ax=None,
         cmap="viridis",
         scatter_kwargs=None,
-    ):
+    ) -> Self:
         """Transform rows and plot them.
 
         Parameters
@@ -166,7 +168,9 @@ class LatentSpaceDisplay:
             ax, n_components=n_components, cmap=cmap, scatter_kwargs=scatter_kwargs
         )
 
-    def plot(self, ax=None, *, n_components=4, cmap="viridis", scatter_kwargs=None):
+    def plot(
+        self, ax=None, *, n_components=4, cmap="viridis", scatter_kwargs=None
+    ) -> Self:
         """Draw the codes.
 
         Parameters

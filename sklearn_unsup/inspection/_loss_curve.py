@@ -1,5 +1,7 @@
 """LossCurveDisplay."""
 
+from typing import Self
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -64,7 +66,7 @@ class LossCurveDisplay:
         loss_name="loss",
         score_name=None,
         equilibrium=None,
-    ):
+    ) -> None:
         self.loss_curve = loss_curve
         self.validation_scores = validation_scores
         self.critic_loss_curve = critic_loss_curve
@@ -73,7 +75,7 @@ class LossCurveDisplay:
         self.equilibrium = equilibrium
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, line_kwargs=None):
+    def from_estimator(cls, estimator, *, ax=None, line_kwargs=None) -> Self:
         """Plot what an estimator kept of its training.
 
         Parameters
@@ -113,7 +115,7 @@ class LossCurveDisplay:
         )
         return display.plot(ax=ax, line_kwargs=line_kwargs)
 
-    def plot(self, ax=None, *, line_kwargs=None):
+    def plot(self, ax=None, *, line_kwargs=None) -> Self:
         """Draw the curves.
 
         Parameters

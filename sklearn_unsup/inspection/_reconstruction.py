@@ -1,5 +1,7 @@
 """ReconstructionDisplay."""
 
+from typing import Self
+
 import numpy as np
 import pandas as pd
 from pandas.api import types
@@ -75,7 +77,7 @@ class ReconstructionDisplay:
     (2, 10)
     """
 
-    def __init__(self, original, reconstruction, *, image_shape=None):
+    def __init__(self, original, reconstruction, *, image_shape=None) -> None:
         self.original = original
         self.reconstruction = reconstruction
         self.image_shape = image_shape
@@ -91,7 +93,7 @@ class ReconstructionDisplay:
         columns=None,
         ax=None,
         cmap="gray",
-    ):
+    ) -> Self:
         """Reconstruct rows and plot them beside what they were.
 
         Parameters
@@ -142,7 +144,7 @@ class ReconstructionDisplay:
         )
         return display.plot(ax, n_images=n_images, columns=columns, cmap=cmap)
 
-    def plot(self, ax=None, *, n_images=10, columns=None, cmap="gray"):
+    def plot(self, ax=None, *, n_images=10, columns=None, cmap="gray") -> Self:
         """Draw rows before and after.
 
         Parameters

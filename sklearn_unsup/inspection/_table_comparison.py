@@ -1,5 +1,7 @@
 """TableComparisonDisplay."""
 
+from typing import Self
+
 import numpy as np
 import pandas as pd
 
@@ -82,7 +84,7 @@ class TableComparisonDisplay:
     ['real', 'synthetic']
     """
 
-    def __init__(self, shares, beyond, *, difference=None, n_columns=None):
+    def __init__(self, shares, beyond, *, difference=None, n_columns=None) -> None:
         self.shares = shares
         self.beyond = beyond
         self.difference = difference
@@ -100,7 +102,7 @@ class TableComparisonDisplay:
         ax=None,
         kind="all",
         n_cols=4,
-    ):
+    ) -> Self:
         """Compare two tables and plot what was found.
 
         Parameters
@@ -166,7 +168,7 @@ class TableComparisonDisplay:
         )
         return display.plot(ax, kind=kind, n_cols=n_cols)
 
-    def plot(self, ax=None, *, kind="all", n_cols=4):
+    def plot(self, ax=None, *, kind="all", n_cols=4) -> Self:
         """Draw the comparison.
 
         Parameters

@@ -11,7 +11,7 @@ CHUNK = 2**22  # distances held at a time
 TIE = 1e-6  # distances that differ by less are equal
 
 
-def closest_record_scores(train, holdout, synthetic, *, random_state=None):
+def closest_record_scores(train, holdout, synthetic, *, random_state=None) -> Bunch:
     """Whether synthetic rows are copies, or nearly so, of the rows fitted on.
 
     For each synthetic row the closest record among all real ones is looked up

@@ -10,7 +10,7 @@ from ._frames import encode_tables, join_codes
 N_BINS = 10  # of a number beside a category, as in Column Pair Trends of sdmetrics
 
 
-def shape_score(real, synthetic):
+def shape_score(real, synthetic) -> float:
     """Mean agreement of the columns' distributions.
 
     Of a number or a date it is one minus the Kolmogorov-Smirnov statistic, the largest
@@ -87,7 +87,7 @@ def total_variation(first, second):
     return 0.5 * np.abs(np.subtract(*shares)).sum()
 
 
-def trend_score(real, synthetic):
+def trend_score(real, synthetic) -> float:
     """Mean agreement of the pairs of columns.
 
     Of two numbers (or dates) it is one minus half the difference of Pearson's

@@ -50,7 +50,7 @@ class SynthesisReport:
     'Copies: 100 synthetic rows (100 %) repeat a row that is unique in ...'
     """
 
-    def __init__(self, scores, warnings):
+    def __init__(self, scores, warnings) -> None:
         self.scores = scores
         self.warnings = warnings
 
@@ -61,7 +61,9 @@ class SynthesisReport:
         return "\n".join([table, "", "Warnings", *(f"- {w}" for w in self.warnings)])
 
 
-def synthesis_report(real, synthetic, *, holdout=None, target=None, random_state=None):
+def synthesis_report(
+    real, synthetic, *, holdout=None, target=None, random_state=None
+) -> SynthesisReport:
     """Score a synthetic table by every measure, beside two baselines.
 
     The baselines have as many rows as `synthetic` and are made from `real`:

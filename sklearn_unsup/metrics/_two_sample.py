@@ -13,7 +13,7 @@ MAX_CATEGORIES = 255  # that gradient boosting takes as categories
 MIN_LEAF = 20  # rows on either side of a split, at least
 
 
-def two_sample_score(real, synthetic, *, random_state=None):
+def two_sample_score(real, synthetic, *, random_state=None) -> float:
     """Area under the ROC curve of a classifier that tells the tables apart.
 
     The classifier two-sample test (C2ST) [1]_: gradient boosting is fitted to tell

@@ -12,7 +12,7 @@ from ._frames import encode_tables
 from ._two_sample import boosting_params, fill_sparse_columns
 
 
-def utility_scores(train, test, synthetic, target, *, random_state=None):
+def utility_scores(train, test, synthetic, target, *, random_state=None) -> Bunch:
     """Score on real rows of a model that learnt from synthetic ones, or real ones.
 
     Gradient boosting learns to predict one column from the others, once from
