@@ -123,7 +123,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     @fit_context
     def partial_fit(self, X, y=None) -> Self:
-        """Pass once over a batch of rows, on top of what was learnt before.
+        """Train for one pass over a batch of rows, on top of what was learnt before.
 
         The first call sets up the codec and the nets: give it rows that show how every
         column varies, and every category, or columns of a category dtype that declares

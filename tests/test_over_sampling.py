@@ -282,7 +282,7 @@ ERRORS = {
     ),
     "sparse": (
         {},
-        (sparse.eye_array(20, format="csr"), np.arange(20) > 15),
+        (sparse.csr_array(np.eye(20)), np.arange(20) > 15),
         ValueError,
         "X is a sparse .*sparse_output=False",
     ),
