@@ -253,11 +253,12 @@ class AutoencoderTransformer(BaseTableModel):
         """
         check_is_fitted(self)
         rows = upload(self, self._check_table(X, reset=False))
-        scores = []
-        for chunk in self._blocks(rows):
-            distribution = self._distribution(self._encode_rows(chunk))
-            scores.append(distribution.log_prob(*chunk))
-        return torch.cat(scores).cpu().numpy().astype(np.float64)
+        scores = self._each_row(self._log_likelihood, rows)
+        return scores.cpu().numpy().astype(np.float64)
+
+    def _log_likelihood(self, x_num, x_cat):
+        distribution = self._distribution(self._encode_rows(x_num, x_cat))
+        return distribution.log_prob(x_num, x_cat)
 
     def _distribution(self, codes):
         """Distribution of rows given codes (n, n_components_) on the device."""
@@ -268,8 +269,8 @@ class AutoencoderTransformer(BaseTableModel):
     def _n_features_out(self):
         return self.n_components_
 
-    def _encode_rows(self, rows):
-        return super()._encode_rows(rows)[:, : self.n_components_]
+    def _encode_rows(self, x_num, x_cat):
+        return super()._encode_rows(x_num, x_cat)[:, : self.n_components_]
 
     def _build_net(self, rows, rng):
         layout = self.codec_.layout_

@@ -22,11 +22,11 @@ from skorch.helper import predefined_split
 from ._batches import (
     CHUNK_ROWS,
     Blocks,
-    chunks_of,
+    Rows,
     default_batch_size,
-    stack_rows,
     steps_per_epoch,
 )
+from ._blocks import map_blocks
 from ._devices import freed_memory, resolve_device
 from ._encoding import fit_codec, upload, widened
 from ._frames import (
@@ -395,8 +395,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         rows = upload(self, self._check_table(X, reset=False))
-        codes = [self._encode_rows(part) for part in self._blocks(rows)]
-        return torch.cat(codes).cpu().numpy()
+        return self._each_row(self._encode_rows, rows).cpu().numpy()
 
     def inverse_transform(self, X) -> Any:
         """The most likely table for the given codes.
@@ -419,8 +418,12 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"fitted with n_components={self._n_features_out}: pass what "
                 "transform returned."
             )
-        modes = [self._mode(chunk) for chunk in self._code_chunks(codes)]
-        return to_polars(self.codec_.decode(*stack_rows(modes)), self._polars_schema)
+        # A frame's own array may be read-only, which torch warns of.
+        codes = torch.from_numpy(np.require(codes, requirements="W"))
+        rows = Rows(codes, torch.empty((len(codes), 0)), self.device_)
+        x_num, x_cat = self._each_row(lambda z, _: self._mode(z), rows)
+        table = self.codec_.decode(x_num.cpu().numpy(), x_cat.cpu().numpy())
+        return to_polars(table, self._polars_schema)
 
     def sample(self, n_samples=1, *, conditions=None, random_state=None) -> Any:
         """Draw new rows.
@@ -528,24 +531,21 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             ensure_all_finite=False if holds_objects(X) else "allow-nan",
         )
 
-    def _code_chunks(self, codes):
-        # A frame's own array may be read-only, which torch warns of.
-        codes = torch.from_numpy(np.require(codes, requirements="W"))
-        for part in chunks_of(len(codes), self.codec_.layout_.width):
-            yield codes[part].to(self.device_)
-
     def _codes_for_density(self, rows, index, rng):
         """Codes of the indexed rows that the latent density is fitted to, an array."""
-        parts = [self._encode_rows(part) for part in self._blocks(rows, index)]
-        return torch.cat(parts).cpu().numpy()
+        return self._each_row(self._encode_rows, rows, index).cpu().numpy()
+
+    def _each_row(self, function, rows, index=None):
+        """What a function of blocks says of rows, the same bits in any company."""
+        return map_blocks(function, rows, self.codec_.layout_.width, index)
 
     def _blocks(self, rows, index=None):
-        """Rows, all or those of an index, a bounded part at a time."""
+        """Rows, all or those of an index, a bounded part at a time, to sum up over."""
         return Blocks(rows, self.codec_.layout_.width, index, CHUNK_ROWS)
 
     @torch.no_grad()
-    def _encode_rows(self, rows):
-        return self.net_.module_.eval().encode(*rows)
+    def _encode_rows(self, x_num, x_cat):
+        return self.net_.module_.eval().encode(x_num, x_cat)
 
     @property
     def _n_features_out(self):

@@ -466,8 +466,3 @@ class Blocks:
 
     def __iter__(self) -> Iterator[Batch]:
         return map(self.rows.take, self.parts)
-
-
-def stack_rows(parts) -> tuple:
-    """Chunks of `x_num` and `x_cat` on a device to two arrays."""
-    return tuple(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseTableModel
-from ._batches import CHUNK_ROWS, bounded_rows
+from ._batches import CHUNK_ROWS
 from ._encoding import upload
 from ._modules import VariationalAutoencoder, draw_codes
 from ._nets import TableNet
@@ -280,13 +280,10 @@ class VAETransformer(BaseTableModel):
         rows = upload(self, self._check_table(X, reset=False))
         module = self.net_.module_.eval()
         points = normal_points(n_draws, module.n_components).to(self.device_)
-        width = self.codec_.layout_.width
-        step = bounded_rows(max(1, CHUNK_ROWS // n_draws), 4 * width)
-        scores = [
-            importance_bound(module, *rows.take(slice(start, start + step)), points)
-            for start in range(0, len(rows), step)
-        ]
-        return torch.cat(scores).cpu().numpy().astype(np.float64)
+        scores = self._each_row(
+            lambda x_num, x_cat: importance_bound(module, x_num, x_cat, points), rows
+        )
+        return scores.cpu().numpy().astype(np.float64)
 
     # ------------------------------------------------------------------ the net
 
@@ -392,11 +389,8 @@ class VAETransformer(BaseTableModel):
         """Posterior draws, which fill the space that the means leave thin."""
         module = self.net_.module_.eval()
         noise = torch.Generator(self.device_).manual_seed(int(rng.integers(2**63)))
-        parts = []
-        for part in self._blocks(rows, index):
-            mean, log_var = module.posterior(*part)
-            parts.append(draw_codes(mean, log_var, noise))
-        return torch.cat(parts).cpu().numpy()
+        mean, log_var = self._each_row(module.posterior, rows, index)
+        return draw_codes(mean, log_var, noise).cpu().numpy()
 
     def _measure(self, rows, rng):
         """Which components carry something, and a warning if none does.
@@ -404,7 +398,7 @@ class VAETransformer(BaseTableModel):
         Of a stream that has hardly begun none need do so.
         """
         index = torch.from_numpy(rng.permutation(len(rows))[:CHUNK_ROWS])
-        means = torch.cat([self._encode_rows(p) for p in self._blocks(rows, index)])
+        means = self._each_row(self._encode_rows, rows, index)
         variances = means.var(0, correction=0).cpu().numpy()
         self.active_components_ = variances > ACTIVE_VARIANCE
         begins = self.net_.lr_floor == 1.0 and self.net_.step_ < N_WARMUP_STEPS

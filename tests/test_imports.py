@@ -27,6 +27,7 @@ TENSORS = [
     "_two_sample",
     "_devices",
     "_batches",
+    "_blocks",
     "_optimizers",
     "_averages",
     "_capture",
