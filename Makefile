@@ -3,6 +3,8 @@
 #   make demo      install into .venv, run the quickstart
 #   make test      install into .venv, lint, run the fast tests
 #   make test-all  the same with the slow tests
+#   make test-processors
+#                  the checks of the same answer anywhere, as on other processors
 #   make test-floor       the fast tests with the lowest versions that are supported
 #   make test-no-pyarrow  those of tables and of saving, without pyarrow and polars
 #   make test-newest      the fast tests with the newest versions of all but torch
@@ -44,7 +46,8 @@ TABLES := tests/test_plain.py tests/test_table.py tests/test_saving.py \
 	tests/test_base.py tests/test_datasets.py tests/test_metrics.py \
 	tests/test_over_sampling.py tests/test_pipeline.py
 
-.PHONY: demo test test-all test-floor test-no-pyarrow test-newest lint docs format clean
+.PHONY: demo test test-all test-processors test-floor test-no-pyarrow test-newest \
+	lint docs format clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -52,7 +55,7 @@ demo: $(STAMP)
 
 # One thread: the networks here are too small to gain from a second one, and on a busy
 # machine threads that wait for each other took the demo from 18 seconds to minutes.
-demo test test-all test-floor test-no-pyarrow test-newest lint docs: \
+demo test test-all test-processors test-floor test-no-pyarrow test-newest lint docs: \
 	export OMP_NUM_THREADS = 1
 
 test: lint
@@ -73,6 +76,15 @@ test-newest:
 	$(NEWEST)/bin/python $(INSTALL) --upgrade --upgrade-strategy eager \
 		"$$(grep ^torch== constraints.txt)" -e ".[test,imbalanced,plot]"
 	$(NEWEST)/bin/python $(PYTEST) -m "not slow"
+
+# The same processor, with fewer of its instructions. `make test` uses all of them.
+SAME_ANSWERS := $(BIN)/python $(PYTEST) tests/test_blocks.py tests/test_common.py \
+	-k "same_bits or same_path or invariance"
+
+test-processors: $(STAMP)
+	$(SAME_ANSWERS)
+	ATEN_CPU_CAPABILITY=default $(SAME_ANSWERS)
+	ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(SAME_ANSWERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -15,9 +15,9 @@ from torch.overrides import TorchFunctionMode
 
 from . import _batches
 
-# Every block has that many rows, the last one padded. More rows gain nothing on a
-# processor, where one row would have to wait for them all.
-BLOCK_ROWS = {"cpu": 64}
+# Every block has that many rows, the last one padded: enough that the calls cost a
+# large table little, few enough that a single row does not wait long for its company.
+BLOCK_ROWS = {"cpu": 128}
 ACCELERATOR_ROWS = 4_096
 MIN_BLOCK_ROWS = 16  # with fewer the element-wise kernels treat rows unlike
 ALIGNED = 16  # floats: the widest register, and a line of the cache

@@ -186,10 +186,15 @@ class TableSampler:
         self.latent_density, self.density_ratio = density, density_ratio
 
     def fit(self, source, X, codes, rng):
-        """Fit the density to codes, then ratio and calibration to the table X."""
+        """Fit the density to codes, then ratio and calibration to the table X.
+
+        `codes` may be a fitted density of them.
+        """
         source._sampler = self
         self.density = None
-        if self.latent_density is not None:
+        if isinstance(codes, LatentDensity):
+            self.density = codes
+        elif self.latent_density is not None:
             self.density = LatentDensity(self.latent_density).fit(codes, rng)
         self.ratio, self.marginals, self.proposal_marginals = None, None, None
         self._fit_marginals(source, rng)
@@ -481,13 +486,11 @@ def random_ranks(values, rng):
     return ranks
 
 
-def merge_reservoir(kept, n_before, codes, n_new, rng):
+def merge_codes(kept, n_before, codes, n_new, rng):
     """At most DENSITY_ROWS codes, each row of the stream with an equal chance.
 
-    `kept` stands for `n_before` rows (None for none), `codes` for `n_new`.
+    `kept` stands for `n_before` rows, `codes` for `n_new`.
     """
-    if kept is None:
-        return codes
     size = min(DENSITY_ROWS, len(kept) + len(codes))
     from_new = min(len(codes), rng.hypergeometric(n_new, n_before, size))
     from_old = min(len(kept), size - from_new)

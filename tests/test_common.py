@@ -54,21 +54,12 @@ def table():
 # ------------------------------------------------------------------- scikit-learn
 
 
-# At defaults a log-likelihood in float32 divides by small deviations: of a batch of one
-# row and one of twenty six digits agree, where the check asks for seven.
-ROUNDS = {
-    "AutoencoderTransformer-default-check_methods_subset_invariance": "float32 rounds",
-}
-
-
 def estimator_checks():
     for model in MODELS:
         for speed, estimator in {"quick": quick(model), "default": model()}.items():
             for _, check in estimator_checks_generator(estimator):
                 name = f"{model.__name__}-{speed}-{check.func.__name__}"
                 marks = [pytest.mark.slow] * (speed == "default")
-                if name in ROUNDS:
-                    marks.append(pytest.mark.xfail(strict=False, reason=ROUNDS[name]))
                 yield pytest.param(estimator, check, id=name, marks=marks)
 
 
@@ -139,13 +130,6 @@ def test_mixed_tables_come_back(model, mixed_table):
         assert rows["age"].between(18, 89).all()
         assert set(rows["city"].dropna()) <= {"Bonn", "Köln", "Ulm"}
         assert (rows["income"].dropna().round(2) == rows["income"].dropna()).all()
-
-
-def test_row_does_not_depend_on_company(model, table):
-    fitted = quick(model).fit(table)
-    codes = fitted.transform(table)
-    alone = [fitted.transform(table.iloc[i : i + 1])[0] for i in (0, 7, 299)]
-    np.testing.assert_allclose(alone, codes[[0, 7, 299]], atol=1e-5)
 
 
 def test_errors_of_tables(model, table):

@@ -24,6 +24,7 @@ from sklearn_unsup import (
 )
 from sklearn_unsup import _batches as batches_module
 from sklearn_unsup._batches import DeviceBatches, SparseRows
+from sklearn_unsup._blocks import MIN_BLOCK_ROWS
 from sklearn_unsup._encoding import upload
 from sklearn_unsup._matrix import MatrixCodec
 from sklearn_unsup._table import TableCodec
@@ -300,7 +301,7 @@ def test_never_dense(model, options, small_blocks, monkeypatch):
     fitted.score(X)
     fitted.partial_fit(X)
     assert len(small_blocks) > 12 * 16 / 10 * 5
-    assert max(small_blocks) <= 10
+    assert max(small_blocks) <= MIN_BLOCK_ROWS
 
 
 def test_blocks_change_nothing(model, small_blocks):
@@ -347,7 +348,7 @@ def test_codes_are_decoded_in_blocks(model, small_blocks, monkeypatch):
     )
     # one of 15 columns is constant
     assert fitted.inverse_transform(np.zeros((25, 3))).shape == (25, 15)
-    assert decoded == [10, 10, 5]
+    assert decoded == [MIN_BLOCK_ROWS] * 2
 
 
 def test_axes_are_found_from_a_part_of_wide_rows(monkeypatch):
