@@ -209,7 +209,7 @@ def plain_game(net, generator):
             real_scores = critic(*real)
         criterion.generator_loss(real_scores, critic(*fake)).backward()
         critic.requires_grad_(True)
-        model.encoder_loss(*batch, generator).backward()
+        model.encoder_loss(*batch, noise, fake).backward()
         player.step()
         model.follow(net.decay)
 

@@ -15,13 +15,9 @@ from ._distributions import (
     presence,
     softcap,
 )
-from ._fused import (
-    categorical_log_prob,
-    column_heads,
-    hat_features,
-    straight_through_draws,
-)
+from ._fused import column_heads, hat_features, straight_through_draws
 from ._layout import TableLayout
+from ._likelihoods import categorical_log_prob
 from ._modules import ResidualMLP, TableInput
 from ._noise import gumbel, normal
 from ._rows import N_HATS

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._fused import LOGIT_CAP, categorical_log_prob, normal_log_prob
 from ._layout import TableLayout
+from ._likelihoods import LOGIT_CAP, categorical_log_prob, normal_log_prob
 from ._noise import gumbel, normal
 
 

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._distributions import TableDistribution, block_indicator, one_hot
-from ._fused import Linear, add_linear, gaussian_posterior
+from ._fused import Linear, add_linear
 from ._layout import TableLayout
+from ._likelihoods import gaussian_posterior
 from ._noise import coarse_uniform, normal, uniform
 from ._rows import RowModel
 

@@ -13,8 +13,8 @@ from ._distributions import (
     one_hot_places,
     presence,
 )
-from ._fused import categorical_log_prob, gaussian_kl
 from ._layout import TableLayout
+from ._likelihoods import categorical_log_prob, gaussian_kl
 from ._noise import uniform
 
 Batch = tuple[Tensor, Tensor]

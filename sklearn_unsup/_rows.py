@@ -12,13 +12,9 @@ from ._distributions import (
     presence,
     softcap,
 )
-from ._fused import (
-    column_networks,
-    mixture_log_prob,
-    padded_log_prob,
-    quantile_hats,
-)
+from ._fused import column_networks, quantile_hats
 from ._layout import TableLayout
+from ._likelihoods import mixture_log_prob, padded_log_prob
 from ._noise import gumbel, normal, random_bytes
 
 N_HATS = 16  # intervals of the piecewise linear features of a number

@@ -21,8 +21,8 @@ from sklearn_unsup._adversarial import (
     average_decay,
 )
 from sklearn_unsup._distributions import gumbel
-from sklearn_unsup._fused import LOGIT_CAP
 from sklearn_unsup._layout import TableLayout
+from sklearn_unsup._likelihoods import LOGIT_CAP
 from sklearn_unsup._rows import N_HATS, number_features
 
 ALPHA = 1e-5  # chance that correct code fails one comparison under another seed

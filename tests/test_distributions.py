@@ -16,8 +16,8 @@ from sklearn_unsup._distributions import (
     presence,
     softcap,
 )
-from sklearn_unsup._fused import LOGIT_CAP
 from sklearn_unsup._layout import TableLayout
+from sklearn_unsup._likelihoods import LOGIT_CAP
 
 ALPHA = 1e-5  # chance that a correct sampler fails one comparison under another seed
 NUMBERS, CATEGORIES = TableLayout(2), TableLayout(0, (3, 2, 4))

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from sklearn_unsup import _fused as fused
+from sklearn_unsup import _likelihoods as likelihoods
 from sklearn_unsup._modules import LOG_VAR_BOUNDS
 
 SIZES = [3, 2, 4]
@@ -37,7 +38,7 @@ def indicator():
 
 
 def capped(raw):
-    return fused.LOGIT_CAP * torch.tanh(raw / fused.LOGIT_CAP)
+    return likelihoods.LOGIT_CAP * torch.tanh(raw / likelihoods.LOGIT_CAP)
 
 
 def assert_same(ours, formula, inputs):
@@ -93,7 +94,9 @@ def test_categorical_log_prob(scale):
         return torch.cat(parts, 1).sum(1)
 
     assert_same(
-        lambda raw: fused.categorical_log_prob(raw, places_of(codes), indicator()),
+        lambda raw: likelihoods.categorical_log_prob(
+            raw, places_of(codes), indicator()
+        ),
         formula,
         [numbers(N, sum(SIZES), scale=scale)],
     )
@@ -108,7 +111,7 @@ def test_padded_log_prob(scale):
         return log_probs.gather(-1, codes[..., None]).sum((0, 2))
 
     raw = numbers(2, N, 4, scale=scale)
-    assert_same(lambda raw: fused.padded_log_prob(raw, codes), formula, [raw])
+    assert_same(lambda raw: likelihoods.padded_log_prob(raw, codes), formula, [raw])
 
 
 def presence(*shape):
@@ -124,7 +127,7 @@ def test_normal_log_prob(present):
         return (each if present is None else each * present).sum(1)
 
     assert_same(
-        lambda *args: fused.normal_log_prob(*args, x, present),
+        lambda *args: likelihoods.normal_log_prob(*args, x, present),
         formula,
         [numbers(N, 2), numbers(2, seed=1)],
     )
@@ -146,7 +149,7 @@ def test_mixture_log_prob(present):
         return (each if present is None else each * present).sum(0)
 
     assert_same(
-        lambda raw: fused.mixture_log_prob(raw, x, present, bounds),
+        lambda raw: likelihoods.mixture_log_prob(raw, x, present, bounds),
         formula,
         [numbers(2, N, 12, scale=1.5)],
     )
@@ -239,7 +242,7 @@ def test_gaussian_posterior():
     raw = numbers(N, 4, scale=2.0)
     assert (raw[:, 2:].abs() > 1).any()
     assert_same(
-        lambda raw: torch.cat(fused.gaussian_posterior(raw, noise, bounds), 1),
+        lambda raw: torch.cat(likelihoods.gaussian_posterior(raw, noise, bounds), 1),
         formula,
         [raw],
     )
@@ -251,15 +254,17 @@ def test_gaussian_kl():
         prior = torch.distributions.Normal(torch.zeros(()).double(), 1.0)
         return torch.distributions.kl_divergence(posterior, prior).sum(1)
 
-    assert_same(fused.gaussian_kl, formula, [numbers(N, 3), numbers(N, 3, seed=1)])
-    assert fused.gaussian_kl(torch.zeros(1, 2), torch.zeros(1, 2)) == 0
+    assert_same(
+        likelihoods.gaussian_kl, formula, [numbers(N, 3), numbers(N, 3, seed=1)]
+    )
+    assert likelihoods.gaussian_kl(torch.zeros(1, 2), torch.zeros(1, 2)) == 0
 
 
 @pytest.mark.parametrize("log_var", [*LOG_VAR_BOUNDS, -1.0, 1e-3])
 def test_gaussian_kl_is_exact_in_single_precision(log_var):
     mean = torch.full((1, 1), 1e-4)
     expected = 0.5 * (1e-8 + math.expm1(log_var) - log_var)
-    found = fused.gaussian_kl(mean, torch.full((1, 1), log_var)).item()
+    found = likelihoods.gaussian_kl(mean, torch.full((1, 1), log_var)).item()
     assert found == pytest.approx(expected, rel=1e-3)
 
 

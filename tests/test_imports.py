@@ -18,6 +18,7 @@ CONTRACT = {"_layout", "_version"}
 TABLES = ["_layout", "_quantiles", "_columns", "_table"]
 TENSORS = [
     "_noise",
+    "_likelihoods",
     "_fused",
     "_distributions",
     "_rows",

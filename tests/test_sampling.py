@@ -13,8 +13,8 @@ from sklearn.neighbors import KernelDensity
 
 from sklearn_unsup import VAETransformer, _sampling
 from sklearn_unsup._distributions import TableDistribution, block_indicator
-from sklearn_unsup._fused import LOGIT_CAP
 from sklearn_unsup._layout import TableLayout
+from sklearn_unsup._likelihoods import LOGIT_CAP
 from sklearn_unsup._quantiles import Quantiles
 from sklearn_unsup._sampling import (
     MAX_POOL,
