@@ -354,7 +354,8 @@ def test_checkpoint(early_stopping, tmp_path):
     saved = Checkpoint(monitor, dirname=tmp_path, load_best=True, sink=str)
     model = quick(callbacks=[saved], early_stopping=early_stopping).fit(X)
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("params.pt", "optimizer.pt", "criterion.pt", "history.json")
+        *("params.pt", "optimizer.pt", "criterion.pt"),
+        *("history.json", "history.json.manifest"),
     }
     other = quick(max_iter=1).fit(X)
     other.net_.load_params(checkpoint=saved)
