@@ -41,10 +41,10 @@ from ._parallel import find_peers
 from ._processes import process_token, stream_of_process
 from ._sampling import (
     DENSITY_ROWS,
-    LatentDensity,
     Proposals,
     TableSampler,
-    merge_codes,
+    merge_reservoir,
+    smoothed,
 )
 from ._sklearn import (
     NET_PARAMETERS,
@@ -198,12 +198,12 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         to their codes, as in a stream; else what was there before still fits.
         """
         if anew:
-            self._density, self._sampler, self._n_seen = None, None, 0
+            self._reservoir, self._sampler, self._n_seen = None, None, 0
         try:
             yield
         except BaseException:
             if anew:
-                self._density, self._sampler, self._n_seen = None, None, 0
+                self._reservoir, self._sampler, self._n_seen = None, None, 0
                 with suppress(Exception), warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # the error says more
                     self._finish_stream(rows, rng)
@@ -341,27 +341,29 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if issparse(X):
             options["density_ratio"] = None
         self._sampler = TableSampler(**options)
-        self._density, self._n_seen = None, len(rows)
+        self._reservoir, self._n_seen = None, len(rows)
         codes = None if options["density"] is None else self._some_codes(rows, rng)
         self._sampler.fit(self, X, codes, rng)
 
     def _finish_stream(self, rows, rng):
-        """Bring the density of codes up to date; `sample` does the rest when asked.
+        """Add codes to the reservoir; `sample` fits the density when it is asked.
 
-        No code is kept: many decode to their row. What the density knew of the rows
-        before comes back as codes drawn from it, as many as their share.
+        No code is kept as it is: it would decode to its row.
         """
         self._measure(rows, rng)
-        density = self._sampling_options()["density"]
-        if density is not None:
-            codes = self._some_codes(rows, rng)
-            before = self._density
-            if before is None and self._sampler is not None:
-                before = self._sampler.density  # of a `fit`
-            if before is not None:
-                drawn = before.sample(min(self._n_seen, DENSITY_ROWS), rng)
-                codes = merge_codes(drawn, self._n_seen, codes, len(rows), rng)
-            self._density = LatentDensity(density).fit(codes, rng)
+        if self._sampling_options()["density"] is None:
+            self._sampler = None
+            self._n_seen += len(rows)
+            return
+        if self._reservoir is None and self._sampler is not None:
+            # After a `fit`, which keeps no codes, its density stands for its rows.
+            n = min(self._n_seen, DENSITY_ROWS)
+            if self._sampler.density is not None:
+                self._reservoir = self._sampler.density.sample(n, rng)
+        codes = smoothed(self._some_codes(rows, rng), self._reservoir, rng)
+        self._reservoir = merge_reservoir(
+            self._reservoir, self._n_seen, codes, len(rows), rng
+        )
         self._n_seen += len(rows)
         self._sampler = None
 
@@ -372,14 +374,14 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _ready_sampler(self):
         if self._sampler is None:
             density = self._sampling_options()["density"]
-            if density is not None and self._density is None:
+            if density is not None and self._reservoir is None:
                 raise NotFittedError(
                     f"This {type(self).__name__} cannot sample: an error ended its "
-                    "`fit` before latent_density was fitted. Call `fit` again."
+                    "`fit` before codes were kept for latent_density. Call `fit` again."
                 )
             sampler = TableSampler(density, None)
             try:
-                sampler.fit(self, None, self._density, self._density_rng)
+                sampler.fit(self, None, self._reservoir, self._density_rng)
             except BaseException:
                 self._sampler = None
                 raise

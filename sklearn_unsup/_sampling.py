@@ -13,6 +13,7 @@ import torch
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import NearestNeighbors
 
 from ._batches import CHUNK_ROWS, bounded_rows
 
@@ -20,6 +21,7 @@ POOL_FACTOR = 4  # rows drawn for one that is kept under a density ratio
 MAX_POOL = 200_000  # proposals for one combination of conditions
 MIN_POOL = 2_000
 DENSITY_ROWS = 20_000  # codes that the latent density is fitted to, at most
+SPACING_CODES = 1_000  # codes whose distance to the next one is measured
 RATIO_ROWS = 30_000  # real rows that a density ratio is fitted to, at most
 CALIBRATION_ROWS = 20_000  # generated rows behind the fixed map of the marginals
 MIN_RANKED = 1_000  # rows from which a request's own ranks calibrate it
@@ -186,15 +188,10 @@ class TableSampler:
         self.latent_density, self.density_ratio = density, density_ratio
 
     def fit(self, source, X, codes, rng):
-        """Fit the density to codes, then ratio and calibration to the table X.
-
-        `codes` may be a fitted density of them.
-        """
+        """Fit the density to codes, then ratio and calibration to the table X."""
         source._sampler = self
         self.density = None
-        if isinstance(codes, LatentDensity):
-            self.density = codes
-        elif self.latent_density is not None:
+        if self.latent_density is not None:
             self.density = LatentDensity(self.latent_density).fit(codes, rng)
         self.ratio, self.marginals, self.proposal_marginals = None, None, None
         self._fit_marginals(source, rng)
@@ -486,14 +483,42 @@ def random_ranks(values, rng):
     return ranks
 
 
-def merge_codes(kept, n_before, codes, n_new, rng):
+def merge_reservoir(kept, n_before, codes, n_new, rng):
     """At most DENSITY_ROWS codes, each row of the stream with an equal chance.
 
-    `kept` stands for `n_before` rows, `codes` for `n_new`.
+    `kept` stands for `n_before` rows (None for none), `codes` for `n_new`.
     """
+    if kept is None:
+        return codes
     size = min(DENSITY_ROWS, len(kept) + len(codes))
     from_new = min(len(codes), rng.hypergeometric(n_new, n_before, size))
     from_old = min(len(kept), size - from_new)
     old = kept[rng.permutation(len(kept))[:from_old]]
     new = codes[rng.permutation(len(codes))[:from_new]]
     return np.concatenate([old, new])
+
+
+def smoothed(codes, kept, rng):
+    """Codes, shape (n, n_components), that stand for others and decode to no row.
+
+    A smoothed bootstrap: noise of the codes' own covariance, as long as codes are apart
+    (from their nearest neighbours, here and among the `kept`), and codes drawn towards
+    their mean by as much, so that mean and covariance stay.
+    """
+    codes = np.asarray(codes, dtype=np.float64)
+    others = codes if kept is None else np.concatenate([kept, codes])
+    chosen = len(others) - len(codes) + rng.permutation(len(codes))[:SPACING_CODES]
+    if len(others) < 2:
+        return codes.astype(np.float32)
+    nearest = NearestNeighbors(n_neighbors=2).fit(others)
+    distances = nearest.kneighbors(others[chosen])[0][:, 1]
+    distances = distances[distances > 0]  # twins show no row of one's own
+    if not len(distances):
+        return codes.astype(np.float32)
+    center, covariance = others.mean(0), np.atleast_2d(np.cov(others.T))
+    share = min(1.0, np.median(distances) ** 2 / covariance.trace())
+    noise = rng.multivariate_normal(
+        np.zeros(len(center)), share * covariance, len(codes)
+    )
+    drawn_in = center + np.sqrt(1 - share) * (codes - center)
+    return (drawn_in + noise).astype(np.float32)

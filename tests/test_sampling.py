@@ -9,9 +9,9 @@ from scipy.special import expit
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import KernelDensity
+from sklearn.neighbors import KernelDensity, NearestNeighbors
 
-from sklearn_unsup import VAETransformer, _sampling
+from sklearn_unsup import AutoencoderTransformer, VAETransformer, _sampling
 from sklearn_unsup._distributions import TableDistribution, block_indicator
 from sklearn_unsup._layout import TableLayout
 from sklearn_unsup._likelihoods import LOGIT_CAP
@@ -29,6 +29,7 @@ from sklearn_unsup._sampling import (
     random_ranks,
     resample,
     resample_distinct,
+    smoothed,
 )
 from sklearn_unsup._table import TableCodec
 
@@ -917,3 +918,40 @@ def test_models_take_estimators():
     rows = model.sample(1_000, random_state=0)
     assert ecdf_distance(rows[:, 2], X[:, 2]) < 0.02
     assert not np.array_equal(model.sample(5), model.sample(5))
+
+
+# ------------------------------------------------------------------- what is kept
+
+
+def test_smoothed_codes_keep_mean_and_covariance():
+    """Few codes are far apart: their noise is no small part of the variance."""
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(40, 5)) @ rng.normal(size=(5, 5)) + 5
+    drawn = np.concatenate([smoothed(codes, None, rng) for _ in range(500)])
+    assert np.allclose(drawn.mean(0), codes.mean(0), atol=0.1)
+    assert np.allclose(np.cov(drawn.T), np.cov(codes.T), rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("codes", [np.ones((1, 3)), np.ones((5, 3))])
+def test_equal_codes_stay(codes):
+    assert (smoothed(codes, None, np.random.default_rng(0)) == codes).all()
+
+
+@pytest.mark.parametrize("width", [4, 24])
+@pytest.mark.parametrize("model", [AutoencoderTransformer, VAETransformer])
+def test_a_stream_keeps_no_code_that_decodes_to_a_row(model, width):
+    """Those that it keeps are about as far from the rows as fresh rows are."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(4, width))
+    X, fresh = (
+        rng.normal(size=(n, 4)) @ mixing + 0.02 * rng.normal(size=(n, width))
+        for n in (1_000, 300)
+    )
+    options = {"sampling": "latent"} if model is VAETransformer else {}
+    fitted = model(4, hidden_layer_sizes=(32,), random_state=0, **options)
+    for chunk in np.split(X, 4):
+        fitted.partial_fit(chunk)
+    decoded = fitted.inverse_transform(fitted._reservoir)
+    near = NearestNeighbors(n_neighbors=1).fit(X)
+    spacing = np.median(near.kneighbors(fresh)[0])
+    assert np.median(near.kneighbors(decoded)[0]) > 0.5 * spacing
