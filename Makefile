@@ -78,7 +78,7 @@ test-newest:
 	$(NEWEST)/bin/python $(PYTEST) -m "not slow"
 
 # The same processor, with fewer of its instructions. `make test` uses all of them.
-SAME_ANSWERS := $(BIN)/python $(PYTEST) tests/test_blocks.py tests/test_common.py \
+SAME_ANSWERS := $(BIN)/python $(PYTEST) -m "not slow" tests/test_blocks.py tests/test_common.py \
 	-k "same_bits or same_path or invariance"
 
 test-processors: $(STAMP)

@@ -114,7 +114,9 @@ class _NormalLogProb(Function):
         if ctx.needs_input_grad[0]:
             by_location = (standard * precision).mul_(upstream[:, None])
         if ctx.needs_input_grad[1]:
-            counted = upstream.sum() if present is None else upstream @ present
+            counted = upstream.sum()
+            if present is not None:
+                counted = torch.mv(present.t(), upstream)
             by_scale = torch.mv(squares.t(), upstream).sub_(counted)
         return by_location, by_scale, None, None
 

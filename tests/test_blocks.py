@@ -70,7 +70,14 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("kind", ["mixed", "array", "sparse"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "mixed",
+        pytest.param("array", marks=pytest.mark.slow),
+        pytest.param("sparse", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_same_bits_in_any_company(model, kind, size, threads, monkeypatch):
     if kind == "sparse" and model is GANSampler:

@@ -97,12 +97,22 @@ def shared_fits(tmp_path_factory):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_two_processes_learn_what_one_does_with_twice_the_batch(name, shared_fits):
-    """Noise, shuffled rows and uneven last batches included."""
+    """Noise, shuffled rows and uneven last batches included.
+
+    A game goes other ways after some epochs, as it does in one process when its first
+    weights are changed by rounding: a draw of a category falls on another level.
+    """
     alone = MODELS[name].set_params(data_parallel=False, batch_size=64).fit(X)
     for shared in shared_fits[name]:
         assert shared.n_iter_ == alone.n_iter_
-        np.testing.assert_allclose(shared.loss_curve_, alone.loss_curve_, rtol=1e-4)
+        losses, expected = np.array(shared.loss_curve_), np.array(alone.loss_curve_)
+        np.testing.assert_allclose(losses[:2], expected[:2], rtol=1e-4)
+        is_game = hasattr(alone, "critic_loss_curve_")
+        np.testing.assert_allclose(losses, expected, rtol=5e-3 if is_game else 1e-4)
         for key, tensor in alone.net_.weights().items():
+            if key == "critic.scores.output.bias":
+                # Differences of scores lack it: its gradient is rounding alone.
+                continue
             close = torch.isclose(shared.net_.weights()[key], tensor, 1e-2, 1e-3)
             assert close.float().mean() > 0.99, key
 
