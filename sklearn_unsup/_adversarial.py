@@ -81,7 +81,7 @@ class Generator(nn.Module):
 
     def forward(self, noise: Tensor, generator=None) -> tuple[Tensor, Tensor]:
         """Numbers (n, n_numeric) and one-hot blocks, through which gradients flow."""
-        state, blocks = self.trunk(noise), None
+        state = self.trunk(noise)
         if self.layout.n_one_hot:
             shape = len(noise), self.layout.n_one_hot
             state, blocks = straight_through_draws(
@@ -189,7 +189,7 @@ class Generator(nn.Module):
 
 
 class AdversarialModel(nn.Module):
-    """A generator, its running average, and an encoder that inverts the average.
+    """A generator, its running average, and an encoder that finds the noise of rows.
 
     The average is what samples, encodes and decodes; the generator itself only plays.
 

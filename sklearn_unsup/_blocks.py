@@ -87,10 +87,12 @@ class AlignedProducts(TorchFunctionMode):
         self.weights = {}  # filled up once for all blocks, by the parameter's identity
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        product = PRODUCTS.get(func)
+        product, kwargs = PRODUCTS.get(func), dict(kwargs or {})
         if product is None or args[0].device.type != "cpu":
-            return func(*args, **(kwargs or {}))
-        return product(self, *args, **(kwargs or {}))
+            return func(*args, **kwargs)
+        out = kwargs.pop("out", None)  # has the sizes before they are filled up
+        result = product(self, *args, **kwargs)
+        return result if out is None else out.copy_(result)
 
     def _linear(self, x, weight, bias=None):
         if not (weight.shape[0] % ALIGNED or weight.shape[1] % ALIGNED):

@@ -1,6 +1,6 @@
 """What a decoder's output means: a distribution for each column of an encoded table."""
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -23,10 +23,15 @@ def block_indicator(layout: TableLayout, device=None) -> Tensor:
     return F.one_hot(blocks, max(layout.n_categorical, 1)).float()
 
 
-@lru_cache(maxsize=256)
+@cache
 def indices(values: tuple[int, ...], device: torch.device) -> Tensor:
-    """Fixed ints on a device, copied once: at each copy a GPU would wait for us."""
-    return torch.tensor(values, dtype=torch.int64, device=device)
+    """Fixed ints on a device, copied once: at each copy a GPU would wait for us.
+
+    They are kept for good, as CUDA graphs read them where they lie, and no tensors of
+    inference, as training saves them for its way back.
+    """
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=torch.int64, device=device)
 
 
 def one_hot_places(x_cat: Tensor, layout: TableLayout) -> Tensor:

@@ -1,11 +1,11 @@
 """Layers with gradients written by hand: few operations on small tensors.
 
-See `_likelihoods` for why. Products, which autograd differentiates well, are here where
-their views, copies and sums would be more operations than they are.
+See `_likelihoods` for why. A product stands here where autograd would surround it by
+more views, copies and sums than there are products.
 """
 
 import math
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -328,10 +328,12 @@ def straight_through_draws(
         )
 
 
-@lru_cache(maxsize=64)
+@cache  # for good, as CUDA graphs read them where they lie
 def _peaks(n_intervals: int, device: torch.device) -> Tensor:
     """Where the hats have their peaks, from the last one to the first, around 0."""
-    return n_intervals / 2 - torch.arange(n_intervals + 1, device=device)
+    with torch.inference_mode(False):
+        numbers = torch.arange(n_intervals + 1, dtype=torch.float32, device=device)
+        return n_intervals / 2 - numbers
 
 
 def quantile_hats(x: Tensor, n_intervals: int) -> tuple[Tensor, Tensor]:

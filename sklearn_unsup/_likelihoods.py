@@ -3,7 +3,8 @@
 The nets of this package are small, so that a step takes as long as it has operations.
 Autograd records every element-wise one and runs two or three more on the way back.
 Each function here computes its gradient along with its value, where the intermediate
-results are at hand, and going back is one product. They can be differentiated once.
+results are at hand, and going back is one product. They can be differentiated once, by
+what a network makes: rows (`x`, codes) are data and get no gradient.
 """
 
 import math

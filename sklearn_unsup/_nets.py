@@ -672,7 +672,8 @@ def backward(loss, *modules):
     """Set the gradients of the modules' parameters, and no others.
 
     Unlike `Tensor.backward` it adds nothing up, and so needs no copies; it computes no
-    gradients of inputs that only a penalty needs.
+    gradients of inputs that only a penalty needs. No two parameters may be the terms of
+    one sum: they would get the same tensor, and clipping would divide it twice.
     """
     parameters = [
         parameter

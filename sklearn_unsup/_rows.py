@@ -23,9 +23,11 @@ LOG_SCALE_BOUNDS = -6.0, 2.0
 MAX_ONE_HOT = 32  # levels; a column with more is seen through an embedding
 EMBEDDING_WIDTH = 16
 DROPPED_BYTES = 26  # of 256: a dropout rate of 0.1
-# Times as many logits that neighbouring columns may have padded to the largest of them.
+# Padding neighbouring columns to the largest of them may make at most this many times
+# the logits that they need.
 MAX_PADDING = 4
-NEVER = -1e4  # the bias of a level that a column does not have
+# Bias of a level that a column does not have: bounded, its logit is that of e ** -30.
+NEVER = -1e4
 
 
 class RowModel(nn.Module):
@@ -337,5 +339,5 @@ def sample_mixture(
     chosen = (log_weights + gumbel(log_weights, generator)).argmax(1, keepdim=True)
     noise = normal((len(means), 1), generator, means.device)
     scales = log_scales.gather(1, chosen).exp()
-    # Beyond the normal quantiles that a table of millions of rows has nothing is coded.
+    # No table of fewer than a billion rows has a value beyond these normal quantiles.
     return (means.gather(1, chosen) + noise * scales)[:, 0].clamp(-6.0, 6.0)

@@ -104,6 +104,22 @@ def test_same_bits_in_any_company(model, kind, size, threads, monkeypatch):
                 assert_same(fitted.score_samples(rows), scores[index])
 
 
+@torch.no_grad()
+def test_a_product_into_given_memory_gets_there():
+    """Its memory has the sizes before they are filled up."""
+    x, layer = torch.randn(20, 14), torch.nn.Linear(14, 3)
+    start, weight = layer.bias, layer.weight.t()
+    both = torch.full((20, 5), torch.nan)
+    _, out = both.split([2, 3], 1)
+    with AlignedProducts():
+        found = torch.addmm(start, x, weight, out=out)
+    torch.testing.assert_close(both[:, 2:], layer(x))
+    assert found is out
+    with AlignedProducts():
+        torch.mm(x, weight, out=out)
+    torch.testing.assert_close(both[:, 2:], x @ weight)
+
+
 def test_each_row_of_a_product_takes_the_same_path(threads):
     """As no plain product of these sizes does on every processor."""
     torch.manual_seed(0)

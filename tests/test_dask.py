@@ -37,8 +37,10 @@ ONE_THREAD = dict.fromkeys(
 N_PARTITIONS = 3
 
 pytestmark = pytest.mark.filterwarnings(
+    # older versions, of a scheduler that a test asks for beside a client
+    "ignore:Running on a single-machine scheduler",
     # so few steps leave modes out and components collapsed
-    "ignore::sklearn.exceptions.ConvergenceWarning"
+    "ignore::sklearn.exceptions.ConvergenceWarning",
 )
 
 

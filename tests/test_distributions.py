@@ -12,10 +12,12 @@ from sklearn_unsup._distributions import (
     TableDistribution,
     block_indicator,
     gumbel,
+    indices,
     one_hot,
     presence,
     softcap,
 )
+from sklearn_unsup._fused import _peaks
 from sklearn_unsup._layout import TableLayout
 from sklearn_unsup._likelihoods import LOGIT_CAP
 
@@ -310,3 +312,15 @@ def test_presence_is_what_the_masks_say():
     assert presence(MIXED, x_cat).tolist() == [[1, 1], [1, 0]]
     assert presence(NUMBERS, x_cat[:, :0]) is None
     assert presence(CATEGORIES, x_cat) is None
+
+
+def test_cached_tensors_can_be_trained_with_wherever_they_were_made():
+    indices.cache_clear()
+    _peaks.cache_clear()
+    with torch.inference_mode():
+        made = indices((1, 0), torch.device("cpu")), _peaks(4, torch.device("cpu"))
+    assert not any(tensor.is_inference() for tensor in made)
+    assert made[1].dtype == torch.float32
+    x = torch.ones(3, 2, requires_grad=True)
+    (x.index_select(1, made[0]) * x).sum().backward()
+    assert (x.grad == 2).all()

@@ -25,7 +25,10 @@ from torch import nn
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._batches import Rows, warmup_cosine
 from sklearn_unsup._encoding import upload
-from sklearn_unsup._nets import GANNet, TableNet
+from sklearn_unsup._layout import TableLayout
+from sklearn_unsup._modules import Autoencoder, VariationalAutoencoder
+from sklearn_unsup._nets import GANNet, TableNet, backward, clip_gradients
+from sklearn_unsup._objectives import NegativeELBO, ReconstructionLoss
 
 X = load_iris().data
 N_EPOCHS, N_STEPS = 4, 10  # of `quick`: 150 rows in batches of 16, the last of 6
@@ -764,3 +767,31 @@ def test_gradients_do_not_outlive_a_fit(kind):
     """They are as large as the net, and on a GPU hold the memory of its graphs."""
     net = kind(2, hidden_layer_sizes=(8,), max_iter=2, random_state=0).fit(X).net_
     assert all(p.grad is None for _, p in net.get_all_learnable_params())
+
+
+@pytest.mark.parametrize("kind", ["autoencoder", "VAE"])
+def test_gradients_lie_in_memory_of_their_own(kind):
+    """Clipping divides each in place; two names of one would be divided twice."""
+    layout = TableLayout(2, (3, 40), masks=(-1, 0))
+    torch.manual_seed(0)
+    if kind == "VAE":
+        net = VariationalAutoencoder(layout, 2, (4, 4), "silu", False, row_width=4)
+        criterion = NegativeELBO(0.5)
+    else:
+        net = Autoencoder(layout, 2, (4, 4), "silu", False, 0.1, False)
+        criterion = ReconstructionLoss(layout)
+    noise = torch.Generator().manual_seed(0)
+    rows = torch.randn(9, 2), torch.randint(3, (9, 2))
+    loss = criterion(net(*rows, generator=noise), rows)
+    backward(loss, net)
+    gradients = [p.grad for p in net.parameters()]
+    places = {gradient.untyped_storage().data_ptr() for gradient in gradients}
+    assert len(places) == len(gradients)
+    expected = torch.autograd.grad(
+        criterion(net(*rows, generator=noise.manual_seed(0)), rows),
+        list(net.parameters()),
+    )
+    norm = torch.stack([g.norm() for g in expected]).norm()
+    clip_gradients(net, 0.5 * norm.item())
+    for gradient, plain in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, 0.5 * plain)
