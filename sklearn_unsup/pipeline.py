@@ -125,6 +125,11 @@ def _inverse(step, rows):
         # ... and others about names, though they were fitted on an array.
         rows = np.asarray(rows)
     rows = step.inverse_transform(rows)
-    if isinstance(rows, np.ndarray) and names is not None:
-        rows = pd.DataFrame(rows, columns=names)
+    if names is None:
+        return rows
+    if isinstance(rows, np.ndarray):
+        return pd.DataFrame(rows, columns=names)
+    if isinstance(rows, pd.DataFrame) and isinstance(rows.columns, pd.RangeIndex):
+        # Older steps of scikit-learn compute with a frame and lose its names.
+        rows = rows.set_axis(names, axis=1)
     return rows

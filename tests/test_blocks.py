@@ -43,7 +43,7 @@ def tables():
     return {
         "mixed": make_mixed_table(N_ROWS, random_state=0)[0],
         "array": rng.normal(size=(N_ROWS, 14)),
-        "sparse": sparse.random_array((N_ROWS, 37), density=0.2, format="csr", rng=rng),
+        "sparse": sparse.csr_array(sparse.random(N_ROWS, 37, 0.2, random_state=0)),
     }
 
 

@@ -20,6 +20,7 @@ from sklearn_unsup.datasets import make_mixed_table
 pytest.importorskip("accelerate", reason="needs the extra accelerate")
 pytestmark = pytest.mark.filterwarnings("ignore:Generated rows cover only")
 
+KNOWN_AFTER_ALL = 7  # exit code of a process that accelerate knows of
 N_PROCESSES = 2
 X, _ = make_mixed_table(330, random_state=0)  # the last batch of 64 has 10 rows
 SMALL = {
@@ -189,7 +190,9 @@ def test_other_tables_in_other_processes_are_refused():
 def fit_unknown_to_accelerate():
     from accelerate import Accelerator
 
-    Accelerator()  # without cpu=True: on a machine without GPUs it sees one process
+    # Without cpu=True, on a machine without GPUs, newer versions see one process.
+    if Accelerator().num_processes == N_PROCESSES:
+        sys.exit(KNOWN_AFTER_ALL)
     VAETransformer(4, data_parallel=True, **SMALL).fit(X)
 
 
@@ -197,6 +200,8 @@ def fit_unknown_to_accelerate():
 def test_processes_that_accelerate_does_not_know_of_are_refused():
     """They would each train by themselves, and nobody would notice."""
     codes, errors = launch("t.fit_unknown_to_accelerate()")
+    if codes == [KNOWN_AFTER_ALL, KNOWN_AFTER_ALL]:
+        pytest.skip("this version of accelerate sees both processes")
     assert codes == [1, 1]
     assert "RuntimeError: 2 processes were launched" in errors[0]
 

@@ -564,7 +564,7 @@ def test_columns_that_boosting_takes_as_categories():
 
 def test_many_levels_can_have_a_ratio():
     rng = rng_of()
-    X = pd.DataFrame({"a": rng.normal(size=900), "b": np.arange(900) % 300})
+    X = pd.DataFrame({"a": rng.normal(size=4_500), "b": np.arange(4_500) % 300})
     X["b"] = X["b"].astype("category")
     codec = TableCodec().fit(X)
 

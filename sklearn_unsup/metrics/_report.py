@@ -44,8 +44,8 @@ class SynthesisReport:
     >>> from sklearn_unsup.metrics import synthesis_report
     >>> real = np.random.default_rng(0).normal(size=(100, 3))
     >>> report = synthesis_report(real, real, random_state=0)
-    >>> report.scores.loc["synthetic", "shape"]
-    np.float64(1.0)
+    >>> float(report.scores.loc["synthetic", "shape"])
+    1.0
     >>> report.warnings[0]
     'Copies: 100 synthetic rows (100 %) repeat a row that is unique in ...'
     """
