@@ -15,6 +15,9 @@ from torch.nn import functional as F
 
 from ._likelihoods import LOGIT_CAP
 
+# Multiplications of a product below which torch's own autograd is faster on a CPU.
+MIN_PRODUCT = 2**20
+
 
 class _Linear(Function):
     @staticmethod
@@ -44,7 +47,7 @@ class Linear(nn.Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.bias is None or not by_hand(x):
+        if self.bias is None or not (by_hand(x) and is_worth_it(x, self.weight)):
             return super().forward(x)
         return _Linear.apply(x, self.weight, self.bias)
 
@@ -57,9 +60,17 @@ def by_hand(x: Tensor) -> bool:
     return torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type)
 
 
+def is_worth_it(x: Tensor, weight: Tensor) -> bool:
+    """Whether a product takes longer than the calls of Python around it.
+
+    A recorded step of a GPU has none of these.
+    """
+    return x.is_cuda or len(x) * weight.numel() >= MIN_PRODUCT
+
+
 def add_linear(added: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """``added + x @ weight.T`` in one product; all are two-dimensional."""
-    if by_hand(x):
+    if by_hand(x) and is_worth_it(x, weight):
         return _Linear.apply(x, weight, added)
     return torch.addmm(added, x, weight.t())
 

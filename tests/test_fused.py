@@ -53,6 +53,18 @@ def assert_same(ours, formula, inputs):
         torch.testing.assert_close(one, other)
 
 
+@pytest.fixture
+def all_by_hand(monkeypatch):
+    monkeypatch.setattr(fused, "MIN_PRODUCT", 0)
+
+
+def test_small_products_are_left_to_torch():
+    layer, limit = fused.Linear(8, 16), fused.MIN_PRODUCT // 128
+    for n, name in ((limit - 1, "AddmmBackward0"), (limit, "_LinearBackward")):
+        assert layer(torch.ones(n, 8)).grad_fn.name() == name
+
+
+@pytest.mark.usefixtures("all_by_hand")
 def test_linear():
     ours, plain = fused.Linear(3, 2).double(), nn.Linear(3, 2).double()
     plain.load_state_dict(ours.state_dict())
@@ -64,6 +76,7 @@ def test_linear():
     torch.testing.assert_close(ours.bias.grad, plain.bias.grad)
 
 
+@pytest.mark.usefixtures("all_by_hand")
 def test_a_linear_map_is_added():
     assert_same(
         fused.add_linear,
