@@ -47,9 +47,9 @@ class AutoencoderTransformer(BaseTableModel):
         "binary_crossentropy" needs encoded numbers in [0, 1]. "auto" is
         "squared_error".
     noise : float, default=0.05
-        Denoising: standard deviation of the noise added to encoded numbers while
-        training, and probability that a category is hidden. A little of it, like the
-        default, keeps small codes from learning rows by heart.
+        Denoising: standard deviation of the uniform noise added to encoded numbers
+        while training, and probability that a category is hidden. A little of it, like
+        the default, keeps small codes from learning rows by heart.
     ordered : bool, default=False
         Order the components by importance with nested dropout [2]_: the first k of
         them are then a good code of size k, for every k.

@@ -26,7 +26,8 @@ DROPPED_BYTES = 26  # of 256: a dropout rate of 0.1
 # Padding neighbouring columns to the largest of them may make at most this many times
 # the logits that they need.
 MAX_PADDING = 4
-# Bias of a level that a column does not have: bounded, its logit is that of e ** -30.
+# Bias of a level that a column does not have. Logits are bounded, which leaves such a
+# level a weight of e ** -30 beside those of the column's own.
 NEVER = -1e4
 
 

@@ -8,14 +8,18 @@ import itertools
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
+from sklearn.exceptions import ConvergenceWarning
 
+from sklearn_unsup import VAETransformer
 from sklearn_unsup._distributions import softcap
 from sklearn_unsup._layout import TableLayout
 from sklearn_unsup._rows import (
     MAX_PADDING,
+    NEVER,
     CategoryHeads,
     RowModel,
     dropout_masks,
@@ -455,3 +459,17 @@ def test_it_learns_what_it_is_shown():
     with torch.no_grad():
         learnt = rows.log_prob(x_num, x_cat).mean().item()
     assert truth - 0.05 < learnt < truth + 0.02
+
+
+def test_weight_decay_leaves_impossible_levels_impossible():
+    """The decay of the rows' model goes by the names of its parameters."""
+    rng = np.random.default_rng(0)
+    columns = {"a": rng.choice(["x", "y"], 60), "b": rng.choice(list("abcde"), 60)}
+    model = VAETransformer(2, max_iter=3, weight_decay=1.0, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(pd.DataFrame(columns))
+    [bias] = model.net_.module_.rows.levels.biases
+    assert bias.shape == (2, 1, 5)
+    assert (bias[0, 0, 2:] == NEVER).all()
+    assert (bias[1] != 0).all()
