@@ -42,7 +42,7 @@ PYTEST := -m pytest -q --numprocesses=logical --maxprocesses=4 --dist=worksteal
 INSTALL := -m pip install --quiet --disable-pip-version-check
 
 # What differs without pyarrow: columns of strings, and files that hold their dtypes.
-TABLES := tests/test_plain.py tests/test_table.py tests/test_saving.py \
+TABLES := tests/table/test_state.py tests/table/test_codec.py tests/test_saving.py \
 	tests/test_base.py tests/test_datasets.py tests/test_metrics.py \
 	tests/test_over_sampling.py tests/test_pipeline.py
 
@@ -78,7 +78,7 @@ test-newest:
 	$(NEWEST)/bin/python $(PYTEST) -m "not slow"
 
 # The same processor, with fewer of its instructions. `make test` uses all of them.
-SAME_ANSWERS := $(BIN)/python $(PYTEST) -m "not slow" tests/test_blocks.py tests/test_common.py \
+SAME_ANSWERS := $(BIN)/python $(PYTEST) -m "not slow" tests/nn/test_chunks.py tests/test_common.py \
 	-k "same_bits or same_path or invariance"
 
 test-processors: $(STAMP)

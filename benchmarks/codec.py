@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is loaded
 import numpy as np
 import pandas as pd
 
-from sklearn_unsup._table import TableCodec
+from sklearn_unsup._table.codec import TableCodec
 
 
 def mixed_table(n_rows, seed=0):

@@ -24,8 +24,8 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
-from sklearn_unsup._devices import tensor_cores
 from sklearn_unsup._encoding import upload
+from sklearn_unsup._nn.device import allow_tf32_products
 
 MODELS = {
     "autoencoder": AutoencoderTransformer,
@@ -211,7 +211,7 @@ def plain_game(net, generator):
         critic.requires_grad_(True)
         model.encoder_loss(*batch, noise, fake).backward()
         player.step()
-        model.follow(net.decay)
+        model.update_ema(net.decay)
 
     return step
 
@@ -392,7 +392,7 @@ if __name__ == "__main__":
     )
     print(f"torch {torch.__version__}, {where}")
     for model_name in args.models:
-        with tensor_cores(device):
+        with allow_tf32_products(device):
             measure(
                 model_name,
                 whole_batches(table, model_name),

@@ -33,10 +33,10 @@ from torch import nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from sklearn_unsup import _devices
-from sklearn_unsup._capture import N_EAGER
-from sklearn_unsup._devices import tensor_cores
 from sklearn_unsup._encoding import upload
+from sklearn_unsup._nn import device as device_module
+from sklearn_unsup._nn.device import allow_tf32_products
+from sklearn_unsup._training.cuda_graphs import N_EAGER
 from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.metrics import trend_score, two_sample_score
 
@@ -94,7 +94,7 @@ class Window:
             self.seconds = synchronised(self.net.device) - self.start
             if self.profiler is not None:
                 self.profiler.stop()
-            captured = self.net.captured_
+            captured = self.net.captured_steps_
             self.n_graphs = 0 if captured is None else len(captured.graphs)
             raise KeyboardInterrupt  # by which skorch is told to end
         self.count += 1
@@ -124,7 +124,7 @@ def our_speed(*args, **params):
 def hand_speed(net, rows, batch_size, n_steps):
     twin = copy.deepcopy(net).set_params(batch_size=batch_size)
     turn = hand_written(twin, rows)
-    with tensor_cores(net.device):
+    with allow_tf32_products(net.device):
         turn(WARM)
         start = synchronised(net.device)
         turn(n_steps)
@@ -385,11 +385,11 @@ def memory_of(name, table, device):
 @contextmanager
 def no_room():
     """No encoded table is taken for small enough to lie on a GPU."""
-    before, _devices.TABLE_SHARE = _devices.TABLE_SHARE, 0
+    before, device_module.TABLE_SHARE = device_module.TABLE_SHARE, 0
     try:
         yield
     finally:
-        _devices.TABLE_SHARE = before
+        device_module.TABLE_SHARE = before
 
 
 def stream(args, on_gpu, state):

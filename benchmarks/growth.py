@@ -85,7 +85,7 @@ def category(z, n_levels, hole):
 @contextmanager
 def codec_clock():
     """A list that gets the seconds of each call of the codec within the block."""
-    from sklearn_unsup._table import TableCodec
+    from sklearn_unsup._table.codec import TableCodec
 
     spent = []
 
@@ -106,7 +106,7 @@ def codec_clock():
 def run(name, table, n_epochs):
     """The codec, fitted, and what must be kept until the peak is read."""
     import sklearn_unsup
-    from sklearn_unsup._table import TableCodec
+    from sklearn_unsup._table.codec import TableCodec
 
     if name == "codec":
         codec = TableCodec().fit(table)

@@ -16,7 +16,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from sklearn_unsup import GANSampler
-from sklearn_unsup._two_sample import energy_distance
+from sklearn_unsup._nn.two_sample import energy_distance
 from sklearn_unsup.datasets import make_mixed_table
 
 N_ROWS = 4_000

@@ -20,7 +20,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_templates", "notes"]
+exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
 default_role = "literal"
 smartquotes_action = "D"  # dashes; quotes belong to values such as "auto"

@@ -8,14 +8,16 @@ from sklearn.utils.validation import check_is_fitted
 from torch.nn import functional as F
 
 from ._base import BaseTableModel
-from ._batches import Blocks
-from ._distributions import presence
 from ._encoding import upload
-from ._modules import LOG_SCALE_MIN, Autoencoder, principal_axes
-from ._nets import TableNet
-from ._objectives import ReconstructionLoss, check_unit_interval
-from ._sampling import DENSITY_ROWS
-from ._sklearn import DENSITY_PARAMETERS, Interval, StrOptions
+from ._nn.autoencoders import LOG_SCALE_MIN, Autoencoder
+from ._nn.distributions import presence
+from ._nn.losses import ReconstructionLoss, check_unit_interval
+from ._nn.pca import principal_axes
+from ._parameters import DENSITY_PARAMETERS
+from ._sampling.density import DENSITY_ROWS
+from ._sklearn import Interval, StrOptions
+from ._training.data import DatasetChunks
+from ._training.net import TableNet
 
 VARIANCE_ROWS = 2_000  # that explained variances are measured on, at most
 PCA_ENTRIES = 2**27  # of the encoded rows that the principal axes are found from
@@ -116,7 +118,7 @@ class AutoencoderTransformer(BaseTableModel):
     ----------
     net_ : TableNet
         The trained skorch net.
-    codec_ : TableCodec or MatrixCodec
+    codec_ : TableCodec or SparseCodec
         Encodes tables, or sparse rows, and decodes them.
     device_ : str
         Where the net is.
@@ -257,7 +259,7 @@ class AutoencoderTransformer(BaseTableModel):
         return scores.cpu().numpy().astype(np.float64)
 
     def _log_likelihood(self, x_num, x_cat):
-        distribution = self._distribution(self._encode_rows(x_num, x_cat))
+        distribution = self._distribution(self._encode_batch(x_num, x_cat))
         return distribution.log_prob(x_num, x_cat)
 
     def _distribution(self, codes):
@@ -269,8 +271,8 @@ class AutoencoderTransformer(BaseTableModel):
     def _n_features_out(self):
         return self.n_components_
 
-    def _encode_rows(self, x_num, x_cat):
-        return super()._encode_rows(x_num, x_cat)[:, : self.n_components_]
+    def _encode_batch(self, x_num, x_cat):
+        return super()._encode_batch(x_num, x_cat)[:, : self.n_components_]
 
     def _build_net(self, rows, rng):
         layout = self.codec_.layout_
@@ -296,7 +298,13 @@ class AutoencoderTransformer(BaseTableModel):
         return net
 
     def _sampling_options(self):
-        return {"density": self.latent_density, "density_ratio": self.density_ratio}
+        return {
+            "latent_density": self.latent_density,
+            "density_ratio": self.density_ratio,
+        }
+
+    def _row_source(self):
+        return self._latent_source()
 
     def _default_steps(self, n_rows):
         return 2_500
@@ -312,15 +320,16 @@ class AutoencoderTransformer(BaseTableModel):
             )
         return min(layout.width, 64)
 
-    def _measure(self, rows, rng):
+    def _evaluate_fit(self, rows, rng):
         """Residual scales, and explained variances where components are ordered."""
         module = self.net_.module_.eval()
         index = torch.from_numpy(rng.permutation(len(rows)))
         ratios = None
         if self.ordered:
-            part = self._blocks(rows, index[:VARIANCE_ROWS])
+            part = self._chunks(rows, index[:VARIANCE_ROWS])
             ratios = explained_variance_ratios(module, part)
-        if not self._n_seen:  # later batches of a stream get codes of the same size
+        if self._sampler.n_rows_ == 0:
+            # Later batches of a stream keep as many components as the first one.
             self.n_components_ = self._n_kept(module, ratios)
         self.explained_variance_ratio_ = None
         if ratios is not None:
@@ -328,9 +337,9 @@ class AutoencoderTransformer(BaseTableModel):
         if not module.bernoulli:
             set_residual_scales(
                 module,
-                self._blocks(rows, index[:DENSITY_ROWS]),
+                self._chunks(rows, index[:DENSITY_ROWS]),
                 self.n_components_,
-                self._n_seen,
+                self._sampler.n_rows_,
             )
 
     def _n_kept(self, module, ratios):
@@ -347,7 +356,7 @@ def start_at_pca(module, rows, bernoulli):
     width = module.layout.width
     most = min(DENSITY_ROWS, max(1, PCA_ENTRIES // width))
     index = torch.arange(0, len(rows), max(1, len(rows) // most))
-    blocks = Blocks(rows, width, index)
+    blocks = DatasetChunks(rows, width, index)
     mean, axes = principal_axes(
         lambda: (module.table(*block) for block in blocks), module.n_components
     )

@@ -2,11 +2,11 @@
 
 import numbers
 import warnings
+from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.sparse import issparse
 from sklearn.base import (
@@ -14,59 +14,37 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from skorch.helper import predefined_split
 
-from ._batches import (
-    CHUNK_ROWS,
-    Blocks,
-    Rows,
-    default_batch_size,
-    steps_per_epoch,
-)
-from ._blocks import map_blocks
-from ._devices import freed_memory, resolve_device
-from ._encoding import fit_codec, upload, widened
-from ._frames import (
-    explained_warm_start,
-    from_polars,
-    holds_objects,
-    refuse_empty,
-    schema_of,
-    to_polars,
-)
-from ._parallel import find_peers
-from ._processes import process_token, stream_of_process
-from ._sampling import (
-    DENSITY_ROWS,
-    Proposals,
-    TableSampler,
-    merge_reservoir,
-    smoothed,
-)
-from ._sklearn import (
-    NET_PARAMETERS,
-    RATIO_PARAMETERS,
-    TABLE_PARAMETERS,
-    OtherVersion,
-    check_feature_names,
-    check_lists,
-    check_n_features,
-    fit_context,
-)
+from ._encoding import fit_codec, updated_codec, upload
+from ._nn.chunks import CHUNK_ROWS, map_blocks
+from ._nn.device import freed_memory, resolve_device
+from ._parameters import NET_PARAMETERS, RATIO_PARAMETERS, TABLE_PARAMETERS, check_lists
+from ._sampling.density import DENSITY_ROWS
+from ._sampling.processes import process_token, stream_of_process
+from ._sampling.proposals import LatentSource
+from ._sampling.sampler import TableSampler
+from ._sklearn import PackageVersionWarning, fit_context
+from ._table.polars import schema_of, to_polars
+from ._training.data import DatasetChunks, DenseDataset
+from ._training.distributed import find_peers
+from ._training.schedule import default_batch_size, steps_per_epoch
+from ._validation import check_table, explained_warm_start
 from ._version import __version__
+from ._warnings import warn_user
 
 MIN_EPOCHS = 3
 
 
-class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseTableModel(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta
+):
     """fit, partial_fit, transform, inverse_transform, sample and score of all models.
 
-    A child says what its net is (`_build_net`), how rows become codes
-    (`_encode_rows`) and, if it wants, what is fitted after training
-    (`_finish`). Think twice before adding a method here.
+    A child declares its net, where new rows come from, and what it measures after
+    training: the hooks below. Think twice before adding a method here.
 
     Tables are annotated as `Any`: they have the container of the training data or of
     `set_output`, and a union would make every caller say which.
@@ -78,9 +56,52 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         **RATIO_PARAMETERS,
     }
 
+    # Whether sparse matrices are taken.
     _takes_sparse = False
+    # Whether a stream is used with an average of its weights.
+    _averages_streams = True
+    # What numeric_scaling="auto" means for a table that does not look like pixels.
+    _default_scaling = "quantile"
+    # Columns of numbers from which on a table can look like pixels.
+    _pixel_columns = 32
 
-    _averages_streams = True  # whether streams are used with averaged weights
+    # -------------------------------------------------------- hooks of the children
+
+    @abstractmethod
+    def _build_net(self, dataset, rng):
+        """An initialized net for an encoded dataset."""
+
+    @abstractmethod
+    def _default_steps(self, n_rows) -> int:
+        """Gradient steps of a fit to so many rows where ``max_iter="auto"``."""
+
+    @abstractmethod
+    def _row_source(self):
+        """What proposes new rows: a `LatentSource` or a `RowSource`."""
+
+    @abstractmethod
+    def _sampling_options(self) -> dict:
+        """`latent_density` and `density_ratio` of the sampler, as they are resolved."""
+
+    @abstractmethod
+    def _evaluate_fit(self, dataset, rng) -> None:
+        """Set the attributes that are measured on the training rows."""
+
+    def _param_groups(self, n_rows) -> list:
+        """Options of the optimizer for weights whose names match a pattern."""
+        return []
+
+    def _default_batch_size(self, n_rows) -> int:
+        """Rows per step of a fit to so many rows where ``batch_size="auto"``."""
+        return default_batch_size(n_rows)
+
+    def _step_size(self) -> float:
+        """Step size of the optimizer."""
+        return self.learning_rate_init
+
+    def _latent_for_density(self, dataset, index, rng):
+        """Latent vectors of indexed rows, to which the density is fitted, an array."""
+        return self._each_row(self._encode_batch, dataset, index).cpu().numpy()
 
     # ------------------------------------------------------------------ fitting
 
@@ -107,25 +128,25 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self
 
     def _learn(self, X):
-        going_on = self.warm_start and hasattr(self, "net_")
-        with explained_warm_start(going_on):
-            X = self._check_table(X, reset=not going_on)
+        is_warm_start = self.warm_start and hasattr(self, "net_")
+        with explained_warm_start(is_warm_start):
+            X = self._check_table(X, reset=not is_warm_start)
         peers = find_peers(self.data_parallel, self.device, X.shape[0])
-        rng = self._start_randomness(going_on, peers)
-        if not going_on:
+        rng = self._start_randomness(is_warm_start, peers)
+        if not is_warm_start:
             self._start(X, peers)
-        with explained_warm_start(going_on):
-            rows = upload(self, X, rng)
-        train, valid = self._hold_out(rows, rng)
+        with explained_warm_start(is_warm_start):
+            dataset = upload(self, X, rng)
+        train, valid = self._hold_out(dataset, rng)
         if peers is not None:
             peers.check_rows(len(train))
-        if going_on:
+        if is_warm_start:
             self._renew_net(len(train))
         else:
             self.net_ = self._build_net(train, rng)
-        with self._usable_after_errors(rows, rng):
+        with self._usable_after_errors(dataset, rng):
             self._train(train, valid, peers)
-            self._finish(X, rows, rng)
+            self._fit_sampler(X, dataset, rng)
 
     @fit_context
     def partial_fit(self, X, y=None) -> Self:
@@ -165,20 +186,21 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         before = self.codec_
         try:
             if not first:
-                self.codec_ = widened(before, X)
-            rows = upload(self, X, rng)
+                self.codec_ = updated_codec(before, X)
+            dataset = upload(self, X, rng)
             if first:
-                self.net_ = self._build_net(rows, rng)
+                self.net_ = self._build_net(dataset, rng)
             else:
-                self._renew_stream(self._n_seen + len(rows))
-            with self._usable_after_errors(rows, rng, first):
+                self._renew_stream(self._sampler.n_rows_ + len(dataset))
+            with self._usable_after_errors(dataset, rng, first):
                 self.net_.set_params(
                     max_epochs=1, lr_floor=1.0, averages=self._averages_streams
                 )
-                self._run(rows, peers)
-                self._finish_stream(rows, rng)
+                self._run(dataset, peers)
+                self._update_sampler(dataset, rng)
         except BaseException:
-            self.codec_ = before  # which the weights and the sampler are of
+            # The weights and the sampler belong to the codec as it was before.
+            self.codec_ = before
             raise
 
     def _renew_stream(self, n_rows):
@@ -191,25 +213,28 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         net.renew_optimizers()
 
     @contextmanager
-    def _usable_after_errors(self, rows, rng, anew=True):
+    def _usable_after_errors(self, dataset, rng, anew=True):
         """Let an error or Ctrl-C leave an estimator that can do all that others can.
 
-        Its weights are the last good ones. With `anew` what sampling needs is fitted
-        to their codes, as in a stream; else what was there before still fits.
+        Its weights are the last good ones. With `anew` a new sampler takes their latent
+        vectors, as in a stream; else the sampler of before still fits.
         """
         if anew:
-            self._reservoir, self._sampler, self._n_seen = None, None, 0
+            self._sampler = self._new_sampler()
         try:
             yield
         except BaseException:
             if anew:
-                self._reservoir, self._sampler, self._n_seen = None, None, 0
+                self._sampler = self._new_sampler()
                 with suppress(Exception), warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # the error says more
-                    self._finish_stream(rows, rng)
+                    self._update_sampler(dataset, rng)
             raise
 
-    def _start_randomness(self, going_on, peers=None):
+    def _new_sampler(self):
+        return TableSampler(**self._sampling_options(), rng=self._density_rng)
+
+    def _start_randomness(self, is_warm_start, peers=None):
         """The generator of this fit; those of streams and samples go on from it."""
         state = self.random_state
         if state is None:  # fresh entropy; numpy's global generator is left alone
@@ -217,11 +242,11 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         else:
             seed = check_random_state(state).randint(2**31 - 1)
         if peers is not None:
-            seed = peers.same(seed)
+            seed = peers.broadcast(seed)
         rng = np.random.default_rng(seed)
-        if not going_on:
+        if not is_warm_start:
             self._stream_rng, self._sample_rng, self._density_rng = rng.spawn(3)
-            self._sample_home = process_token()
+            self._sample_process = process_token()
         return rng
 
     def _start(self, X, peers, is_stream=False):
@@ -229,11 +254,11 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.device_ = resolve_device(self.device) if peers is None else peers.device
         self.codec_ = fit_codec(self, X, is_stream)
 
-    def _hold_out(self, rows, rng):
+    def _hold_out(self, dataset, rng):
         """Rows to train on and, for early stopping, rows to judge on."""
-        n = len(rows)
+        n = len(dataset)
         if not self.early_stopping:
-            return rows, None
+            return dataset, None
         n_valid = max(1, round(self.validation_fraction * n))
         if n_valid >= n:
             raise ValueError(
@@ -241,17 +266,11 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"leaves no rows to train on: X has {n}. Pass more rows or "
                 "early_stopping=False."
             )
-        return rows.split(torch.from_numpy(rng.permutation(n)), n - n_valid)
+        return dataset.split(torch.from_numpy(rng.permutation(n)), n - n_valid)
 
     def _batch_size(self, n_rows):
         size = self.batch_size
         return min(n_rows, self._default_batch_size(n_rows) if size == "auto" else size)
-
-    def _default_batch_size(self, n_rows):
-        return default_batch_size(n_rows)
-
-    def _step_size(self):
-        return self.learning_rate_init
 
     def _n_epochs(self, n_rows, n_processes=1):
         if self.max_iter != "auto":
@@ -279,12 +298,13 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _renew_net(self, n_rows):
         """Hand what may change between two warm fits on to the net that is kept."""
         net = self.net_
+        weight_decays = [f"{name}__weight_decay" for name in net.optimizer_names]
         options = {
             "lr": self._step_size(),
             "batch_size": self._batch_size(n_rows),
             "callbacks": self.callbacks,
             "optimizer__param_groups": self._param_groups(n_rows),
-            **{f"{name}__weight_decay": self.weight_decay for name in net._optimizers},
+            **dict.fromkeys(weight_decays, self.weight_decay),
             "n_iter_no_change": self.n_iter_no_change,
             "tol": self.tol,
             "mixed_precision": bool(self.mixed_precision),
@@ -296,10 +316,6 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         net.initialize_callbacks()
         net.renew_optimizers()
 
-    def _param_groups(self, n_rows):
-        """Parameters of the optimizer by patterns of the names of weights."""
-        return []
-
     def _train(self, train, valid, peers):
         n_processes = 1 if peers is None else peers.n_processes
         self.net_.set_params(
@@ -310,11 +326,11 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         )
         self._run(train, peers)
 
-    def _run(self, rows, peers):
+    def _run(self, dataset, peers):
         """Train the net, which keeps nothing that belongs to this run alone."""
         self.net_.peers_ = peers
         try:
-            self.net_.partial_fit(rows)
+            self.net_.partial_fit(dataset)
         finally:
             # It holds the rows that were held out; a fitted object holds none.
             self.net_.train_split, self.net_.peers_ = None, None
@@ -330,62 +346,24 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 -epoch["valid_loss"] for epoch in history if "valid_loss" in epoch
             ]
 
-    def _sampling_options(self):
-        """What rows are drawn with: a density of codes (or None), a density ratio."""
-        return {"density": None, "density_ratio": self.density_ratio}
+    def _fit_sampler(self, X, dataset, rng):
+        """Measure the trained net, and fit what sampling needs."""
+        self._evaluate_fit(dataset, rng)
+        latent = self._some_latent(dataset, rng)
+        X = None if issparse(X) else X
+        source = self._row_source()
+        self._sampler.fit(source, self.codec_, latent, X, len(dataset), rng)
 
-    def _finish(self, X, rows, rng):
-        """Measure the trained net, and fit what sampling needs to its codes."""
-        self._measure(rows, rng)
-        options = self._sampling_options()
-        if issparse(X):
-            options["density_ratio"] = None
-        self._sampler = TableSampler(**options)
-        self._reservoir, self._n_seen = None, len(rows)
-        codes = None if options["density"] is None else self._some_codes(rows, rng)
-        self._sampler.fit(self, X, codes, rng)
+    def _update_sampler(self, dataset, rng):
+        """Measure the trained net, and let the sampler know of more rows."""
+        self._evaluate_fit(dataset, rng)
+        self._sampler.update(self._some_latent(dataset, rng), len(dataset), rng)
 
-    def _finish_stream(self, rows, rng):
-        """Add codes to the reservoir; `sample` fits the density when it is asked.
-
-        No code is kept as it is: it would decode to its row.
-        """
-        self._measure(rows, rng)
-        if self._sampling_options()["density"] is None:
-            self._sampler = None
-            self._n_seen += len(rows)
-            return
-        if self._reservoir is None and self._sampler is not None:
-            # After a `fit`, which keeps no codes, its density stands for its rows.
-            n = min(self._n_seen, DENSITY_ROWS)
-            if self._sampler.density is not None:
-                self._reservoir = self._sampler.density.sample(n, rng)
-        codes = smoothed(self._some_codes(rows, rng), self._reservoir, rng)
-        self._reservoir = merge_reservoir(
-            self._reservoir, self._n_seen, codes, len(rows), rng
-        )
-        self._n_seen += len(rows)
-        self._sampler = None
-
-    def _some_codes(self, rows, rng):
-        index = torch.from_numpy(rng.permutation(len(rows))[:DENSITY_ROWS])
-        return self._codes_for_density(rows, index, rng)
-
-    def _ready_sampler(self):
-        if self._sampler is None:
-            density = self._sampling_options()["density"]
-            if density is not None and self._reservoir is None:
-                raise NotFittedError(
-                    f"This {type(self).__name__} cannot sample: an error ended its "
-                    "`fit` before codes were kept for latent_density. Call `fit` again."
-                )
-            sampler = TableSampler(density, None)
-            try:
-                sampler.fit(self, None, self._reservoir, self._density_rng)
-            except BaseException:
-                self._sampler = None
-                raise
-        return self._sampler
+    def _some_latent(self, dataset, rng):
+        if not self._sampler.needs_latent:
+            return None
+        index = torch.from_numpy(rng.permutation(len(dataset))[:DENSITY_ROWS])
+        return self._latent_for_density(dataset, index, rng)
 
     # ------------------------------------------------------------------ verbs
 
@@ -403,8 +381,8 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             The same for the same row in any company.
         """
         check_is_fitted(self)
-        rows = upload(self, self._check_table(X, reset=False))
-        return self._each_row(self._encode_rows, rows).cpu().numpy()
+        dataset = upload(self, self._check_table(X, reset=False))
+        return self._each_row(self._encode_batch, dataset).cpu().numpy()
 
     def inverse_transform(self, X) -> Any:
         """The most likely table for the given codes.
@@ -420,17 +398,17 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             With the container, columns and dtypes that `fit` saw.
         """
         check_is_fitted(self)
-        codes = check_array(X, dtype=np.float32, input_name="codes")
-        if codes.shape[1] != self._n_features_out:
+        z = check_array(X, dtype=np.float32, input_name="codes")
+        if z.shape[1] != self._n_features_out:
             raise ValueError(
-                f"codes have {codes.shape[1]} columns, but {type(self).__name__} was "
+                f"codes have {z.shape[1]} columns, but {type(self).__name__} was "
                 f"fitted with n_components={self._n_features_out}: pass what "
                 "transform returned."
             )
         # A frame's own array may be read-only, which torch warns of.
-        codes = torch.from_numpy(np.require(codes, requirements="W"))
-        rows = Rows(codes, torch.empty((len(codes), 0)), self.device_)
-        x_num, x_cat = self._each_row(lambda z, _: self._mode(z), rows)
+        z = torch.from_numpy(np.require(z, requirements="W"))
+        dataset = DenseDataset(z, torch.empty((len(z), 0)), self.device_)
+        x_num, x_cat = self._each_row(lambda z, _: self._mode(z), dataset)
         table = self.codec_.decode(x_num.cpu().numpy(), x_cat.cpu().numpy())
         return to_polars(table, self._polars_schema)
 
@@ -468,8 +446,8 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"n_samples must be an int of at least 1, got {n_samples!r}."
             )
         if random_state is None:
-            self._sample_rng, self._sample_home = stream_of_process(
-                self._sample_rng, self._sample_home
+            self._sample_rng, self._sample_process = stream_of_process(
+                self._sample_rng, self._sample_process
             )
             rng = self._sample_rng
         else:
@@ -477,8 +455,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             rng = np.random.default_rng(seed)
         codes, fixed = self.codec_.encode_conditions(conditions, n_samples)
         with freed_memory():
-            sampler = self._ready_sampler()
-            x_num, x_cat = sampler.sample(self, int(n_samples), codes, rng)
+            x_num, x_cat = self._sample_encoded(int(n_samples), codes, rng)
         table = self.codec_.decode(x_num, x_cat, random_state=rng, fixed=fixed)
         return to_polars(table, self._polars_schema)
 
@@ -499,61 +476,42 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         return float(np.mean(self.score_samples(X), dtype=np.float64))
 
-    # ------------------------------------------------------- for the sampler
-
-    def _propose(self, n, given, rng):
-        """Candidate rows with log-weights for the categories that are given."""
-        return Proposals(self, n, given, rng)
-
-    def _draw_codes(self, n, rng):
-        """New codes from the fitted density, shape (n, n_components), on the device."""
-        codes = self._sampler.density.sample(n, rng)
-        return torch.from_numpy(codes).to(self.device_)
-
-    @torch.no_grad()
-    def _distribution(self, codes):
-        """Distribution of rows given codes on the device."""
-        module = self.net_.module_.eval()
-        return module.distribution(module.decode(codes))
-
-    def _mode(self, codes):
-        """The most likely `x_num` and `x_cat` given codes on the device."""
-        return self._distribution(codes).mode()
-
     # ------------------------------------------------------------------ helpers
 
-    def _check_table(self, X, reset):
-        X, schema = from_polars(X), schema_of(X)
-        if reset:
-            self._polars_schema = schema
-        if isinstance(X, pd.DataFrame):
-            check_feature_names(self, X, reset=reset)
-            check_n_features(self, X, reset=reset)
-            refuse_empty(X, type(self).__name__)
-            return X
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=None,
-            accept_sparse="csr" if self._takes_sparse else False,
-            ensure_all_finite=False if holds_objects(X) else "allow-nan",
-        )
+    def _sample_encoded(self, n, conditions, rng):
+        """New rows `x_num`, `x_cat`; conditions are codes by column of `x_cat`."""
+        source = self._row_source()
+        return self._sampler.sample(source, self.codec_, n, conditions, rng)
 
-    def _codes_for_density(self, rows, index, rng):
-        """Codes of the indexed rows that the latent density is fitted to, an array."""
-        return self._each_row(self._encode_rows, rows, index).cpu().numpy()
-
-    def _each_row(self, function, rows, index=None):
-        """What a function of blocks says of rows, the same bits in any company."""
-        return map_blocks(function, rows, self.codec_.layout_.width, index)
-
-    def _blocks(self, rows, index=None):
-        """Rows, all or those of an index, a bounded part at a time, to sum up over."""
-        return Blocks(rows, self.codec_.layout_.width, index, CHUNK_ROWS)
+    def _latent_source(self):
+        return LatentSource(self._distribution, self.codec_.layout_, self.device_)
 
     @torch.no_grad()
-    def _encode_rows(self, x_num, x_cat):
+    def _distribution(self, z):
+        """Distribution of rows given latent vectors on the device."""
+        module = self.net_.module_.eval()
+        return module.distribution(module.decode(z))
+
+    def _mode(self, z):
+        """The most likely `x_num` and `x_cat` given latent vectors on the device."""
+        return self._distribution(z).mode()
+
+    def _check_table(self, X, reset):
+        checked = check_table(self, X, reset)
+        if reset:
+            self._polars_schema = schema_of(X)
+        return checked
+
+    def _each_row(self, function, dataset, index=None):
+        """Results of a function of batches, the same bits for a row in any company."""
+        return map_blocks(function, dataset, self.codec_.layout_.width, index)
+
+    def _chunks(self, dataset, index=None):
+        """All rows, or those of an index, a bounded part at a time, to sum up over."""
+        return DatasetChunks(dataset, self.codec_.layout_.width, index, CHUNK_ROWS)
+
+    @torch.no_grad()
+    def _encode_batch(self, x_num, x_cat):
         return self.net_.module_.eval().encode(x_num, x_cat)
 
     @property
@@ -570,7 +528,7 @@ class BaseTableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         state = dict(state)
         written_by = state.pop("_package_version", "unknown")
         if written_by != __version__:
-            warnings.warn(OtherVersion(type(self).__name__, written_by), stacklevel=2)
+            warn_user(PackageVersionWarning(type(self).__name__, written_by))
         super().__setstate__(state)
         if hasattr(self, "net_"):  # loaded without the GPU that it was fitted on
             self.device_ = str(self.net_.device)

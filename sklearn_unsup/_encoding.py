@@ -1,15 +1,20 @@
 """How tables of a fit are encoded, and the way of encoded rows to the device."""
 
-import warnings
-
 import torch
 from scipy.sparse import issparse
 
-from ._batches import Atoms, LazyRows, chunks_of, place_rows, place_sparse_rows
-from ._columns import ENCODED_MAX
-from ._frames import refuse_dense_options, resolve_scaling, resolve_sparse_scaling
-from ._matrix import MatrixCodec
-from ._table import TableCodec
+from ._nn.chunks import chunks_of
+from ._table.codec import TableCodec
+from ._table.numeric import ENCODED_MAX
+from ._table.scaling import (
+    refuse_dense_options,
+    resolve_scaling,
+    resolve_sparse_scaling,
+)
+from ._table.sparse import SparseCodec
+from ._training.atoms import Dequantizer
+from ._training.data import LazyDataset, place_dataset, place_sparse_dataset
+from ._warnings import warn_user
 
 
 def fit_codec(model, X, is_stream):
@@ -17,7 +22,7 @@ def fit_codec(model, X, is_stream):
     scaling, default = model.numeric_scaling, model._default_scaling
     if issparse(X):
         scaling = resolve_sparse_scaling(X, scaling, model.loss, default)
-        return MatrixCodec(scaling, keep_constants=is_stream).fit(X)
+        return SparseCodec(scaling, keep_constants=is_stream).fit(X)
     limit = {}
     if model.max_categories is not None:
         limit = {"max_categories": model.max_categories, "keep_infrequent": False}
@@ -37,21 +42,19 @@ def fit_codec(model, X, is_stream):
 
 
 def warn_of_identifier(column):
-    warnings.warn(
+    warn_user(
         f"column {column.name!r} looks like an identifier: {column.n_levels_seen_} of "
         f"its {column.n_present_} values differ. Samples repeat them, and a saved "
         "model holds them. Drop the column, or pass max_categories to keep the "
         "frequent ones alone.",
-        UserWarning,
-        stacklevel=7,
     )
 
 
-def widened(codec, X):
+def updated_codec(codec, X):
     """A codec that has learnt from more rows, too, where it can; `codec` stays."""
     if isinstance(codec, TableCodec) and issparse(X):
         return codec
-    return codec.widen(X)
+    return codec.updated(X)
 
 
 def upload(model, X, rng=None):
@@ -66,28 +69,30 @@ def upload(model, X, rng=None):
         return upload_sparse(codec, X, device, rng is not None)
     x_num, x_cat = map(torch.from_numpy, codec.encode(X))
     x_num.clamp_(-ENCODED_MAX, ENCODED_MAX)  # of rows that `fit` has not seen
-    atoms = atoms_of(codec) if rng is not None else None
-    if atoms:
-        noise = torch.Generator().manual_seed(int(rng.integers(2**63)))
+    dequantizer = dequantizer_of(codec) if rng is not None else None
+    if dequantizer:
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         for part in chunks_of(len(x_num), x_num.shape[1]):
-            atoms.redraw(x_num[part], x_cat[part], noise)
-        atoms.to(device)
-    return place_rows(x_num, x_cat, device, atoms)
+            dequantizer.dequantize_(x_num[part], x_cat[part], generator)
+        dequantizer.to(device)
+    return place_dataset(x_num, x_cat, device, dequantizer)
 
 
 def upload_sparse(codec, X, device, to_train):
     """Encoded rows of a sparse matrix, of which no more than a batch is dense."""
-    if isinstance(codec, MatrixCodec):
-        return place_sparse_rows(*map(torch.from_numpy, codec.encode_sparse(X)), device)
-    return LazyRows(
+    if isinstance(codec, SparseCodec):
+        return place_sparse_dataset(
+            *map(torch.from_numpy, codec.encode_sparse(X)), device
+        )
+    return LazyDataset(
         lambda index: codec.encode(X[index].toarray()),
         torch.arange(X.shape[0]),
         16 * X.shape[1],
         device,
-        atoms_of(codec).to(device) if to_train else None,
+        dequantizer_of(codec).to(device) if to_train else None,
     )
 
 
-def atoms_of(codec):
+def dequantizer_of(codec):
     """The intervals of a codec's numbers that stand for one value each."""
-    return Atoms(codec.atoms(), codec.layout_.masks)
+    return Dequantizer(codec.atoms(), codec.layout_.masks)

@@ -1,21 +1,21 @@
 """GANSampler."""
 
 import numbers
-import warnings
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from ._adversarial import AdversarialModel, Critic
 from ._base import BaseTableModel
 from ._encoding import upload
-from ._nets import GANNet
-from ._objectives import MinimaxLoss, RelativisticLoss, WassersteinLoss
-from ._sampling import RowProposals
+from ._nn.gan import AdversarialModel, Critic
+from ._nn.gan_losses import MinimaxLoss, RelativisticLoss, WassersteinLoss
+from ._nn.two_sample import coverage, energy_distance
+from ._sampling.proposals import RowSource
 from ._sklearn import Interval, StrOptions
-from ._two_sample import coverage, energy_distance
+from ._training.gan_net import GANNet
+from ._warnings import warn_user
 
 LOSSES = {
     "relativistic": RelativisticLoss,
@@ -291,7 +291,7 @@ class GANSampler(BaseTableModel):
         rng = np.random.default_rng(self.net_.seed)
         index = rng.permutation(len(X))[:SCORED_ROWS]
         X = X.iloc[index] if hasattr(X, "iloc") else X[index]
-        x_num, x_cat = self._ready_sampler().sample(self, len(X), {}, rng)
+        x_num, x_cat = self._sample_encoded(len(X), {}, rng)
         # Encoded like X, with numbers in the middle of their atoms.
         generated = self.codec_.decode(x_num, x_cat, random_state=rng)
         tables = [self._table_on_device(table) for table in (X, generated)]
@@ -327,7 +327,7 @@ class GANSampler(BaseTableModel):
             module__activation=self.activation,
             critic__layout=layout,
             critic__hidden_layer_sizes=tuple(self.critic_hidden_layer_sizes),
-            critic__hats=self.codec_.numeric_scaling == "quantile",
+            critic__piecewise_linear=self.codec_.numeric_scaling == "quantile",
             criterion__gradient_penalty=float(self._resolved("gradient_penalty", 0)),
             n_critic_steps=int(self._resolved("n_critic_steps", 1)),
             n_warmup_steps=N_WARMUP_STEPS,
@@ -355,23 +355,25 @@ class GANSampler(BaseTableModel):
 
     # ------------------------------------------------------------------ sampling
 
-    def _propose(self, n, given, rng):
-        """Candidate rows with log-weights for the categories that are given."""
-        return RowProposals(self.net_.module_.eval().average, n, given, rng)
+    def _row_source(self):
+        return RowSource(self.net_.module_.eval().ema_generator)
+
+    def _sampling_options(self):
+        return {"latent_density": None, "density_ratio": self.density_ratio}
 
     @torch.no_grad()
     def _mode(self, codes):
-        return self.net_.module_.eval().average.mode(codes)
+        return self.net_.module_.eval().ema_generator.mode(codes)
 
     @torch.no_grad()
-    def _measure(self, rows, rng):
+    def _evaluate_fit(self, rows, rng):
         """The share of rows that generated ones cover, and a warning if it is low."""
         self.coverage_ = None
         if len(rows) < MIN_COVERED_ROWS:
             return
         index = torch.from_numpy(rng.permutation(len(rows))[:COVERED_ROWS])
         real = rows.take(index)
-        generated = self._propose(len(index), {}, rng)
+        generated = self._row_source().propose(len(index), {}, rng)
         module = self.net_.module_
         x_num, x_cat = (
             torch.from_numpy(part).to(self.device_)
@@ -379,11 +381,10 @@ class GANSampler(BaseTableModel):
         )
         self.coverage_ = coverage(module.table(*real), module.table(x_num, x_cat))
         if self.coverage_ < MIN_COVERAGE:
-            warnings.warn(
+            warn_user(
                 f"Generated rows cover only {self.coverage_:.0%} of the training rows "
                 f"(coverage_; {MIN_COVERAGE:.0%} is asked for): modes are missing. "
                 "Train longer (max_iter), raise gradient_penalty, or lower "
                 "learning_rate_init.",
                 ConvergenceWarning,
-                stacklevel=7,
             )

@@ -1,15 +1,10 @@
-"""What scikit-learn calls private, in one place: a new release changes this file.
+"""What scikit-learn calls private, in one place: a new release changes this file."""
 
-Most of it is the table by which `fit` checks the parameters of an estimator.
-"""
-
-import numbers
 from collections.abc import Callable
 from typing import TypeVar
 
 import sklearn
-import torch
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import _fit_context
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 from sklearn.utils.validation import (
@@ -18,63 +13,18 @@ from sklearn.utils.validation import (
 from sklearn.utils.validation import (
     _check_n_features as check_n_features,
 )
-from skorch.callbacks import Callback
 
-from ._modules import ACTIVATIONS
 from ._version import __version__
 
 __all__ = [
-    "DENSITY_PARAMETERS",
-    "NET_PARAMETERS",
-    "RATIO_PARAMETERS",
-    "TABLE_PARAMETERS",
+    "Hidden",
     "Interval",
-    "OtherVersion",
+    "PackageVersionWarning",
     "StrOptions",
     "check_feature_names",
-    "check_lists",
     "check_n_features",
     "fit_context",
 ]
-
-NET_PARAMETERS = {
-    "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
-    "hidden_layer_sizes": ["array-like"],
-    "activation": [StrOptions(set(ACTIVATIONS))],
-    "max_iter": [
-        Interval(numbers.Integral, 1, None, closed="left"),
-        StrOptions({"auto"}),
-    ],
-    "batch_size": [
-        Interval(numbers.Integral, 1, None, closed="left"),
-        StrOptions({"auto"}),
-    ],
-    "learning_rate_init": [Interval(numbers.Real, 0, None, closed="neither")],
-    "weight_decay": [Interval(numbers.Real, 0, None, closed="left")],
-    "early_stopping": ["boolean"],
-    "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
-    "n_iter_no_change": [Interval(numbers.Integral, 1, None, closed="left")],
-    "tol": [Interval(numbers.Real, 0, None, closed="left")],
-    "warm_start": ["boolean"],
-    "verbose": ["verbose"],
-    "random_state": ["random_state"],
-    "device": [str, Hidden(torch.device)],
-    "data_parallel": ["boolean"],
-    "mixed_precision": ["boolean"],
-    "callbacks": [list, None],
-}
-TABLE_PARAMETERS = {
-    "numeric_scaling": [StrOptions({"auto", "quantile", "standard", "minmax"}), None],
-    "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
-    "handle_unknown": [StrOptions({"error", "ignore"})],
-    "max_categories": [Interval(numbers.Integral, 2, None, closed="left"), None],
-}
-RATIO_PARAMETERS = {
-    "density_ratio": [StrOptions({"auto"}), None, Hidden(BaseEstimator)],
-}
-DENSITY_PARAMETERS = {
-    "latent_density": [StrOptions({"normal", "mixture"}), Hidden(BaseEstimator)],
-}
 
 Method = TypeVar("Method", bound=Callable)
 
@@ -88,33 +38,7 @@ def fit_context(method: Method) -> Method:
     return _fit_context(prefer_skip_nested_validation=True)(method)
 
 
-def check_lists(estimator):
-    """Check what is inside the lists among the parameters.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For a width that is no int of at least 1, or what is no callback of skorch.
-    """
-    parameters = estimator.get_params(deep=False)
-    for name in ("hidden_layer_sizes", "critic_hidden_layer_sizes"):
-        sizes = parameters.get(name, ())
-        if not all(isinstance(n, numbers.Integral) and n > 0 for n in sizes):
-            raise ValueError(
-                f"{name} must hold ints of at least 1, such as (256, 128), got "
-                f"{sizes!r}."
-            )
-    for item in parameters["callbacks"] or []:
-        callback = item[1] if isinstance(item, tuple | list) else item
-        kind = callback if isinstance(callback, type) else type(callback)
-        if not issubclass(kind, Callback):
-            raise TypeError(
-                "callbacks must hold callbacks of skorch (instances, classes, or pairs "
-                f"of a name and one of them), got {item!r}."
-            )
-
-
-class OtherVersion(InconsistentVersionWarning):
+class PackageVersionWarning(InconsistentVersionWarning):
     """A model was saved by another version of this package."""
 
     def __init__(self, name, written_by):

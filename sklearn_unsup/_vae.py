@@ -2,7 +2,6 @@
 
 import math
 import numbers
-import warnings
 
 import numpy as np
 import torch
@@ -10,17 +9,27 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseTableModel
-from ._batches import CHUNK_ROWS
 from ._encoding import upload
-from ._modules import VariationalAutoencoder, draw_codes
-from ._nets import TableNet
-from ._objectives import NegativeELBO, check_unit_interval, importance_bound
-from ._sampling import Proposals, RowProposals
-from ._sklearn import DENSITY_PARAMETERS, Interval, StrOptions
+from ._nn.autoencoders import VariationalAutoencoder, importance_bound, reparameterize
+from ._nn.chunks import CHUNK_ROWS
+from ._nn.losses import NegativeELBO, check_unit_interval
+from ._parameters import DENSITY_PARAMETERS
+from ._sampling.proposals import RowSource
+from ._sklearn import Interval, StrOptions
+from ._training.net import TableNet
+from ._warnings import warn_user
 
 ACTIVE_VARIANCE = 0.01  # of a component's posterior mean over rows (Burda et al. 2016)
-ROW_WIDTHS = (64, 48, 32, 24, 16)  # hidden units per column, as many as are affordable
-MAX_ROW_WEIGHTS = 2_000_000  # of the widest layer; past it rows are drawn from codes
+AUTOREGRESSIVE_WIDTHS = (
+    64,
+    48,
+    32,
+    24,
+    16,
+)  # hidden units per column, as many as are affordable
+MAX_AUTOREGRESSIVE_WEIGHTS = (
+    2_000_000  # of the widest layer; past it rows are drawn from codes
+)
 N_WARMUP_STEPS = 200
 MIN_STEPS = 1_000  # of encoder and decoder
 MAX_GRAD_NORM = 10.0
@@ -130,7 +139,7 @@ class VAETransformer(BaseTableModel):
     ----------
     net_ : TableNet
         The trained skorch net.
-    codec_ : TableCodec or MatrixCodec
+    codec_ : TableCodec or SparseCodec
         Encodes tables, or sparse rows, and decodes them.
     device_ : str
         Where the net is.
@@ -291,7 +300,7 @@ class VAETransformer(BaseTableModel):
         layout = self.codec_.layout_
         if self.loss == "binary_crossentropy":
             check_unit_interval(rows.numbers)
-        if self.sampling == "autoregressive" and not self._rows_fit:
+        if self.sampling == "autoregressive" and not self._is_standardized:
             raise ValueError(
                 "sampling='autoregressive' needs numbers of mean 0 and variance 1, got "
                 f"numeric_scaling={self.codec_.numeric_scaling!r}: pass 'quantile' or "
@@ -305,7 +314,9 @@ class VAETransformer(BaseTableModel):
             module__hidden_layer_sizes=tuple(self.hidden_layer_sizes),
             module__activation=self.activation,
             module__bernoulli=self._bernoulli,
-            module__row_width=0 if self._draws_codes else row_width(layout),
+            module__autoregressive_width=0
+            if self._samples_from_latent
+            else affordable_width(layout),
             criterion__beta=float(self.beta),
             criterion__n_warmup_steps=N_WARMUP_STEPS,
             n_warmup_steps=N_WARMUP_STEPS,
@@ -313,8 +324,8 @@ class VAETransformer(BaseTableModel):
             optimizer__param_groups=self._param_groups(len(rows)),
             **self._net_options(len(rows), rng),
         ).initialize()
-        if net.module_.rows is not None:
-            net.module_.rows.start_at_frequencies(rows.x_cat)
+        if net.module_.autoregressive is not None:
+            net.module_.autoregressive.start_at_frequencies(rows.x_cat)
         return net
 
     @property
@@ -326,22 +337,28 @@ class VAETransformer(BaseTableModel):
         return self.loss == "binary_crossentropy"
 
     @property
-    def _draws_codes(self):
+    def _samples_from_latent(self):
         """Whether new rows come from codes, not from the autoregressive model."""
         if self.sampling == "auto":
-            return not self._rows_fit or row_width(self.codec_.layout_) == 0
+            return (
+                not self._is_standardized or affordable_width(self.codec_.layout_) == 0
+            )
         return self.sampling == "latent"
 
     @property
-    def _rows_fit(self):
+    def _is_standardized(self):
         """Whether numbers have the scale that the autoregressive model expects."""
         standard = self.codec_.numeric_scaling in ("quantile", "standard")
         return standard or self.codec_.layout_.n_numeric == 0
 
     def _default_steps(self, n_rows):
-        return 3_000 if self._draws_codes else max(MIN_STEPS, self._row_steps(n_rows))
+        return (
+            3_000
+            if self._samples_from_latent
+            else max(MIN_STEPS, self._autoregressive_steps(n_rows))
+        )
 
-    def _row_steps(self, n_rows):
+    def _autoregressive_steps(self, n_rows):
         """Steps at the full rate after which the rows' model starts to overfit."""
         return round(10.5 * math.sqrt(n_rows))
 
@@ -352,14 +369,14 @@ class VAETransformer(BaseTableModel):
         take. It takes as many shorter ones: what counts is their sum.
         """
         scale = 1.0
-        if self.max_iter == "auto" and not self._draws_codes:
-            scale = self._row_steps(n_rows) / self._default_steps(n_rows)
+        if self.max_iter == "auto" and not self._samples_from_latent:
+            scale = self._autoregressive_steps(n_rows) / self._default_steps(n_rows)
         plain = {"weight_decay": 0.0}
         # A normal prior on the weights counts like a fixed number of rows.
         decay = self.weight_decay * np.clip(DECAY_ROWS / n_rows, 1.0, MAX_DECAY)
         return [
-            ("rows.*bias*", {**plain, "lr_scale": scale}),
-            ("rows.*", {"weight_decay": float(decay), "lr_scale": scale}),
+            ("autoregressive.*bias*", {**plain, "lr_scale": scale}),
+            ("autoregressive.*", {"weight_decay": float(decay), "lr_scale": scale}),
             ("*bias", plain),
             ("log_scale", plain),
         ]
@@ -367,57 +384,54 @@ class VAETransformer(BaseTableModel):
     # ------------------------------------------------------------------ sampling
 
     @property
-    def _autoregressive(self):
-        return self.net_.module_.rows is not None
+    def _is_autoregressive(self):
+        return self.net_.module_.autoregressive is not None
 
-    def _propose(self, n, given, rng):
-        """Candidate rows with log-weights for the categories that are given."""
-        if self._autoregressive:
-            module = self.net_.module_.eval()
-            return RowProposals(module.rows, n, given, rng)
-        return Proposals(self, n, given, rng)
+    def _row_source(self):
+        if self._is_autoregressive:
+            return RowSource(self.net_.module_.eval().autoregressive)
+        return self._latent_source()
 
     def _sampling_options(self):
         density_ratio = self.density_ratio
-        if self._autoregressive:
+        if self._is_autoregressive:
             ratio = None if isinstance(density_ratio, str) else density_ratio
-            return {"density": None, "density_ratio": ratio}
-        return {"density": self.latent_density, "density_ratio": density_ratio}
+            return {"latent_density": None, "density_ratio": ratio}
+        return {"latent_density": self.latent_density, "density_ratio": density_ratio}
 
     @torch.no_grad()
-    def _codes_for_density(self, rows, index, rng):
+    def _latent_for_density(self, dataset, index, rng):
         """Posterior draws, which fill the space that the means leave thin."""
         module = self.net_.module_.eval()
-        noise = torch.Generator(self.device_).manual_seed(int(rng.integers(2**63)))
-        mean, log_var = self._each_row(module.posterior, rows, index)
-        return draw_codes(mean, log_var, noise).cpu().numpy()
+        generator = torch.Generator(self.device_).manual_seed(int(rng.integers(2**63)))
+        mean, log_var = self._each_row(module.posterior, dataset, index)
+        return reparameterize(mean, log_var, generator).cpu().numpy()
 
-    def _measure(self, rows, rng):
+    def _evaluate_fit(self, rows, rng):
         """Which components carry something, and a warning if none does.
 
         Of a stream that has hardly begun none need do so.
         """
         index = torch.from_numpy(rng.permutation(len(rows))[:CHUNK_ROWS])
-        means = self._each_row(self._encode_rows, rows, index)
+        means = self._each_row(self._encode_batch, rows, index)
         variances = means.var(0, correction=0).cpu().numpy()
         self.active_components_ = variances > ACTIVE_VARIANCE
         begins = self.net_.lr_floor == 1.0 and self.net_.step_ < N_WARMUP_STEPS
         if not (self.active_components_.any() or begins or len(rows) == 1):
-            warnings.warn(
+            warn_user(
                 "All components have collapsed to the prior: codes say nothing about "
                 f"their rows. Lower beta (it is {self.beta}), train longer (max_iter), "
                 "or expect no dependence between the columns.",
                 ConvergenceWarning,
-                stacklevel=6,
             )
 
 
-def row_width(layout):
+def affordable_width(layout):
     """Hidden units per column that the rows' model can afford, or 0."""
     n_columns = layout.n_numeric + layout.n_categorical
     n_features = 18 * layout.n_numeric + sum(min(c, 32) for c in layout.cardinalities)
-    for width in ROW_WIDTHS:
-        if n_features * n_columns * width <= MAX_ROW_WEIGHTS:
+    for width in AUTOREGRESSIVE_WIDTHS:
+        if n_features * n_columns * width <= MAX_AUTOREGRESSIVE_WEIGHTS:
             return width
     return 0
 

@@ -18,7 +18,8 @@ from skorch.callbacks import Callback
 from sklearn_unsup import AutoencoderTransformer, _base
 from sklearn_unsup._autoencoder import explained_variance_ratios
 from sklearn_unsup._encoding import upload
-from sklearn_unsup._modules import ACTIVATIONS, LOG_SCALE_MIN
+from sklearn_unsup._nn.autoencoders import LOG_SCALE_MIN
+from sklearn_unsup._nn.layers import ACTIVATIONS
 from sklearn_unsup.datasets import make_mixed_table
 
 Z = stats.norm.isf(1e-5 / 2)  # bound of a correct draw's error, in standard errors
@@ -521,7 +522,7 @@ def test_densities_draw_both_clusters(clusters, density):
 def test_a_normal_density_does_not_see_clusters(clusters):
     """Rows of one normal distribution fill the gap, so the tests above have power.
 
-    Without scaling, as calibration would carry values across it.
+    Without scaling, as calibration would to_device values across it.
     """
     X, centres = clusters
     model = quick(2, max_iter=10, numeric_scaling=None, hidden_layer_sizes=()).fit(X)

@@ -213,3 +213,40 @@ def test_the_sampler_documents_its_attributes():
 def test_the_check_of_defaults(type_text, default, expected):
     [documented] = default_as_documented(type_text)
     assert same_default(documented, default) is expected
+
+
+# Parameters and attributes that mean something else in each model, and say so. All
+# others that the three models share are described in the same words.
+OF_EACH_MODEL = {
+    "activation",
+    "batch_size",
+    "codec_",
+    "density_ratio",
+    "early_stopping",
+    "hidden_layer_sizes",
+    "latent_density",
+    "learning_rate_init",
+    "loss",
+    "loss_curve_",
+    "max_iter",
+    "n_components",
+    "net_",
+    "numeric_scaling",
+    "tol",
+    "validation_scores_",
+    "weight_decay",
+}
+
+
+def test_what_models_share_is_described_alike():
+    """The words are repeated, as in scikit-learn, and must not drift apart."""
+    descriptions = {}
+    for name in ("AutoencoderTransformer", "VAETransformer", "GANSampler"):
+        documentation = ClassDoc(getattr(sklearn_unsup, name))
+        for entry in [*documentation["Parameters"], *documentation["Attributes"]]:
+            text = " ".join(" ".join(entry.desc).split())
+            descriptions.setdefault(entry.name, []).append(text)
+    shared = {name: texts for name, texts in descriptions.items() if len(texts) > 1}
+    differing = {name for name, texts in shared.items() if len(set(texts)) > 1}
+    assert differing <= OF_EACH_MODEL
+    assert {"max_categories", "device", "random_state"} <= set(shared) - differing

@@ -128,7 +128,8 @@ def test_every_page_is_in_the_contents():
     """The build would say so, too, but the build is no part of the tests."""
     listed = re.findall(r"^   ([\w/]+)$", read("docs", "index.rst"), re.MULTILINE)
     pages = [page.relative_to(ROOT / "docs") for page in (ROOT / "docs").glob("*.*")]
-    pages += [page.relative_to(ROOT / "docs") for page in GUIDE]
+    notes = (ROOT / "docs" / "notes").glob("*.md")
+    pages += [page.relative_to(ROOT / "docs") for page in [*GUIDE, *notes]]
     pages = {
         page.with_suffix("").as_posix()
         for page in pages

@@ -14,11 +14,13 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
 from sklearn_unsup import GANSampler
-from sklearn_unsup._adversarial import AdversarialModel, Critic, average_decay
-from sklearn_unsup._batches import Rows, steps_per_epoch
-from sklearn_unsup._layout import TableLayout
-from sklearn_unsup._nets import GANNet
-from sklearn_unsup._objectives import RelativisticLoss
+from sklearn_unsup._nn.gan import AdversarialModel, Critic
+from sklearn_unsup._nn.gan_losses import RelativisticLoss
+from sklearn_unsup._table.layout import TableLayout
+from sklearn_unsup._training.averaging import ema_decay
+from sklearn_unsup._training.data import DenseDataset
+from sklearn_unsup._training.gan_net import GANNet
+from sklearn_unsup._training.schedule import steps_per_epoch
 
 ALPHA = 1e-5  # chance that sampling error alone exceeds one bound
 Z = stats.norm.isf(ALPHA / 2)
@@ -120,13 +122,15 @@ class Collapse(Callback):
 
     @torch.no_grad()
     def on_train_end(self, net, X=None, y=None, **kwargs):
-        average = net.module_.average
+        average = net.module_.ema_generator
         average.trunk.output.weight.zero_()
         for layer in average.trunk.hidden:
             layer.weight.zero_()
-        if hasattr(average, "levels"):
-            average.levels.weight.zero_()
-            average.levels.bias.copy_(30.0 * torch.arange(len(average.levels.bias)))
+        if hasattr(average, "category_head"):
+            average.category_head.weight.zero_()
+            average.category_head.bias.copy_(
+                30.0 * torch.arange(len(average.category_head.bias))
+            )
 
 
 # ------------------------------------------------------------------- what it learns
@@ -369,7 +373,7 @@ class EveryEpoch(Callback):
         return self
 
     def on_epoch_end(self, net, dataset_valid=None, **kwargs):
-        self.averages.append(copy.deepcopy(net.module_.average))
+        self.averages.append(copy.deepcopy(net.module_.ema_generator))
         self.held_out = dataset_valid
 
 
@@ -389,7 +393,7 @@ def test_early_stopping_keeps_the_best_weights():
     best = int(np.argmax(scores))
     assert best < len(scores) - 1
     for kept, expected in zip(
-        model.net_.module_.average.parameters(),
+        model.net_.module_.ema_generator.parameters(),
         listener.averages[best].parameters(),
         strict=True,
     ):
@@ -485,13 +489,13 @@ def test_pixels_are_passed_through():
     X = rng.random((60, 32))
     model = ignored(untrained().fit, X)
     assert model.codec_.numeric_scaling is None
-    assert not model.net_.critic_.hats
+    assert not model.net_.critic_.piecewise_linear
     rows = model.sample(50, random_state=0)
     assert rows.min() >= X.min()
     assert rows.max() <= X.max()
     narrow = ignored(untrained().fit, X[:, :8])
     assert narrow.codec_.numeric_scaling == "quantile"
-    assert narrow.net_.critic_.hats
+    assert narrow.net_.critic_.piecewise_linear
 
 
 # ------------------------------------------------------------------- the net
@@ -508,7 +512,7 @@ def make_net(device="cpu", **parameters):
         "module__activation": "silu",
         "critic__layout": LAYOUT,
         "critic__hidden_layer_sizes": (7,),
-        "critic__hats": True,
+        "critic__piecewise_linear": True,
         "criterion__gradient_penalty": 1.0,
         "optimizer__weight_decay": 0.0,
         "critic_optimizer__weight_decay": 0.0,
@@ -524,7 +528,7 @@ def make_net(device="cpu", **parameters):
 def make_rows(n=64, device="cpu"):
     noise = torch.Generator().manual_seed(1)
     x_cat = torch.stack([torch.randint(s, (n,), generator=noise) for s in (3, 2)], 1)
-    return Rows(torch.randn(n, 2, generator=noise).to(device), x_cat.to(device))
+    return DenseDataset(torch.randn(n, 2, generator=noise).to(device), x_cat.to(device))
 
 
 def parts_of(net, *names):
@@ -644,27 +648,27 @@ def test_the_generator_learns_at_every_nth_step(n_critic_steps):
         assert always <= moved
         assert ("module.generator" in moved) == plays
         # the average goes on following
-        assert "module.average" in moved
-        assert moved <= always | {"module.generator", "module.average"}
+        assert "module.ema_generator" in moved
+        assert moved <= always | {"module.generator", "module.ema_generator"}
 
 
 def test_average_is_the_running_one():
     class Follow(Callback):
         def on_batch_begin(self, net, **kwargs):
             if not hasattr(self, "expected"):
-                self.expected, self.step = parts_of(net, "module.average."), 0
+                self.expected, self.step = parts_of(net, "module.ema_generator."), 0
 
         def on_batch_end(self, net, **kwargs):
-            decay = average_decay(self.step, 0.7)
+            decay = ema_decay(self.step, 0.7)
             latest = parts_of(net, "module.generator.")
             for name, slow in self.expected.items():
-                fast = latest[name.replace("average", "generator")]
+                fast = latest[name.replace("ema_generator", "generator")]
                 self.expected[name] = decay * slow + (1 - decay) * fast
             self.step += 1
 
     follow = Follow()
     net = make_net(callbacks=[follow], decay=0.7).partial_fit(make_rows())
-    for name, tensor in parts_of(net, "module.average.").items():
+    for name, tensor in parts_of(net, "module.ema_generator.").items():
         torch.testing.assert_close(tensor, follow.expected[name], atol=1e-5, rtol=1e-4)
 
 
@@ -678,7 +682,7 @@ def test_the_encoder_leaves_no_trace_in_the_game(monkeypatch):
 
     monkeypatch.setattr(AdversarialModel, "encoder_loss", silent)
     alone = make_net().partial_fit(make_rows())
-    names = "module.generator.", "module.average.", "critic."
+    names = "module.generator.", "module.ema_generator.", "critic."
     assert_equal(parts_of(played, *names), parts_of(alone, *names))
     start = make_net().initialize()
     encoders = [parts_of(net, "module.encoder.") for net in (played, alone, start)]

@@ -22,12 +22,12 @@ from sklearn_unsup import (
     AutoencoderTransformer,
     GANSampler,
     VAETransformer,
-    _capture,
-    _devices,
 )
-from sklearn_unsup._capture import MIN_STEPS, SWITCH
 from sklearn_unsup._encoding import upload
-from sklearn_unsup._nets import TableNet
+from sklearn_unsup._nn import device as device_module
+from sklearn_unsup._training import cuda_graphs
+from sklearn_unsup._training.cuda_graphs import MIN_STEPS, SWITCH
+from sklearn_unsup._training.net import TableNet
 from sklearn_unsup.datasets import make_mixed_table
 
 # After so few steps.
@@ -127,7 +127,7 @@ class Heard(Callback):
     """Keeps the recorded steps of a fit, which forgets them at its end."""
 
     def on_epoch_end(self, net, **kwargs):
-        self.captured = net.captured_
+        self.captured = net.captured_steps_
 
 
 @on_gpu
@@ -138,7 +138,7 @@ def test_graphs_learn_what_eager_steps_do(name, early_stopping, monkeypatch):
     heard = Heard()
     parameters = {"early_stopping": early_stopping, "n_iter_no_change": 99}
     parameters["callbacks"] = [heard]
-    monkeypatch.setattr(_capture, "MIN_EPOCHS", N_EPOCHS)  # last batches as well
+    monkeypatch.setattr(cuda_graphs, "MIN_EPOCHS", N_EPOCHS)  # last batches as well
     graphs = fitted(name, **parameters)
     assert graphs.net_.capture_error_ is None
     sizes = {size for size, _ in heard.captured.graphs}
@@ -280,7 +280,7 @@ def test_a_table_that_does_not_fit_streams(name, early_stopping, monkeypatch):
     parameters = {"early_stopping": early_stopping, "n_iter_no_change": 99}
     lies = fitted(name, **parameters)
     assert upload(lies, X).x_num.is_cuda
-    monkeypatch.setattr(_devices, "TABLE_SHARE", 0)
+    monkeypatch.setattr(device_module, "TABLE_SHARE", 0)
     streams = fitted(name, **parameters)
     rows = upload(streams, X)
     assert not rows.x_num.is_cuda

@@ -77,7 +77,7 @@ def draw_losses(**kwargs):
     return display.plot(**kwargs)
 
 
-def draw_codes(**kwargs):
+def reparameterize(**kwargs):
     codes = np.random.default_rng(0).normal(size=(50, 4))
     return LatentSpaceDisplay(codes, target=np.arange(50) % 3).plot(**kwargs)
 
@@ -100,7 +100,7 @@ def draw_comparison(**kwargs):
     )
 
 
-DRAW = [draw_losses, draw_codes, draw_images, draw_reconstructions, draw_comparison]
+DRAW = [draw_losses, reparameterize, draw_images, draw_reconstructions, draw_comparison]
 
 
 @pytest.mark.parametrize("draw", DRAW)
@@ -127,7 +127,7 @@ def test_given_ax_is_used(pyplot, draw, layout):
 
 def test_given_ax_without_a_grid(pyplot):
     ax = pyplot.figure().add_axes((0.6, 0.1, 0.3, 0.8))
-    display = draw_codes(ax=ax)
+    display = reparameterize(ax=ax)
     boxes = [panel.get_position() for panel in panels(display)]
     assert min(box.x0 for box in boxes) == pytest.approx(0.6)
     assert max(box.y1 for box in boxes) == pytest.approx(0.9)

@@ -18,7 +18,7 @@ from skorch.callbacks import EarlyStopping
 
 import sklearn_unsup
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
-from sklearn_unsup._table import TableCodec
+from sklearn_unsup._table.codec import TableCodec
 from sklearn_unsup.datasets import make_mixed_table
 
 # What docs/guide/saving.rst lists: of every model, and of each.
@@ -27,35 +27,35 @@ TRUSTED = [
     "skorch.callbacks.logging.EpochTimer",
     "skorch.dataset.Dataset",
     "skorch.history.History",
-    "sklearn_unsup._batches.DeviceBatches",
-    "sklearn_unsup._callbacks.KeepWeights",
-    "sklearn_unsup._layout.TableLayout",
-    "sklearn_unsup._optimizers.LeanAdamW",
-    "sklearn_unsup._quantiles.Quantiles",
-    "sklearn_unsup._sampling.MarginalMap",
-    "sklearn_unsup._sampling.TableSampler",
-    "sklearn_unsup._table.TableCodec",
+    "sklearn_unsup._training.loader.DeviceLoader",
+    "sklearn_unsup._training.callbacks.KeepWeights",
+    "sklearn_unsup._table.layout.TableLayout",
+    "sklearn_unsup._training.optimizer.LeanAdamW",
+    "sklearn_unsup._table.quantiles.Quantiles",
+    "sklearn_unsup._sampling.marginals.MarginalMap",
+    "sklearn_unsup._sampling.sampler.TableSampler",
+    "sklearn_unsup._table.codec.TableCodec",
 ]
 TRUSTED_OF = {
     AutoencoderTransformer: [
         "sklearn_unsup._autoencoder.AutoencoderTransformer",
-        "sklearn_unsup._modules.Autoencoder",
-        "sklearn_unsup._nets.TableNet",
-        "sklearn_unsup._objectives.ReconstructionLoss",
-        "sklearn_unsup._sampling.LatentDensity",
+        "sklearn_unsup._nn.autoencoders.Autoencoder",
+        "sklearn_unsup._training.net.TableNet",
+        "sklearn_unsup._nn.losses.ReconstructionLoss",
+        "sklearn_unsup._sampling.density.LatentDensity",
     ],
     VAETransformer: [
         "sklearn_unsup._vae.VAETransformer",
-        "sklearn_unsup._modules.VariationalAutoencoder",
-        "sklearn_unsup._nets.TableNet",
-        "sklearn_unsup._objectives.NegativeELBO",
+        "sklearn_unsup._nn.autoencoders.VariationalAutoencoder",
+        "sklearn_unsup._training.net.TableNet",
+        "sklearn_unsup._nn.losses.NegativeELBO",
     ],
     GANSampler: [
         "sklearn_unsup._gan.GANSampler",
-        "sklearn_unsup._adversarial.AdversarialModel",
-        "sklearn_unsup._adversarial.Critic",
-        "sklearn_unsup._nets.GANNet",
-        "sklearn_unsup._objectives.RelativisticLoss",
+        "sklearn_unsup._nn.gan.AdversarialModel",
+        "sklearn_unsup._nn.gan.Critic",
+        "sklearn_unsup._training.gan_net.GANNet",
+        "sklearn_unsup._nn.gan_losses.RelativisticLoss",
     ],
 }
 # of the density ratio, where a model keeps one
@@ -63,7 +63,7 @@ TRUSTED_RATIO = [
     "functools.partial",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.utils.validation.check_array",
-    "sklearn_unsup._sampling.DensityRatio",
+    "sklearn_unsup._sampling.ratio.DensityRatio",
 ]
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -220,7 +220,7 @@ def test_skops_in_a_pipeline_with_a_ratio(table):
     # "auto" drops a ratio that does not help, a classifier of one's own stays.
     ratio = HistGradientBoostingClassifier()
     pipeline = make_pipeline(quick(GANSampler, density_ratio=ratio)).fit(table)
-    assert pipeline[0]._sampler.ratio is not None
+    assert pipeline[0]._sampler.ratio_ is not None
     trusted = TRUSTED + TRUSTED_OF[GANSampler] + TRUSTED_RATIO
     data = io.dumps(pipeline)
     # Older versions of skops ask for more of scikit-learn's types.

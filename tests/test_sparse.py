@@ -22,12 +22,14 @@ from sklearn_unsup import (
     VAETransformer,
     _autoencoder,
 )
-from sklearn_unsup import _batches as batches_module
-from sklearn_unsup._batches import DeviceBatches, SparseRows
-from sklearn_unsup._blocks import MIN_BLOCK_ROWS
 from sklearn_unsup._encoding import upload
-from sklearn_unsup._matrix import MatrixCodec
-from sklearn_unsup._table import TableCodec
+from sklearn_unsup._nn import chunks
+from sklearn_unsup._nn.chunks import MIN_BLOCK_ROWS
+from sklearn_unsup._table.codec import TableCodec
+from sklearn_unsup._table.sparse import SparseCodec
+from sklearn_unsup._training import data
+from sklearn_unsup._training.data import SparseDataset
+from sklearn_unsup._training.loader import DeviceLoader
 from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.pipeline import sample_pipeline
 
@@ -82,7 +84,7 @@ def test_a_sparse_fit_is_the_dense_one(model, scaling, early_stopping):
         options |= {"sampling": "latent", "density_ratio": None}
     one = quick(model, **options).fit(X)
     two = quick(model, **options).fit(X.toarray())
-    assert isinstance(one.codec_, MatrixCodec)
+    assert isinstance(one.codec_, SparseCodec)
     assert isinstance(two.codec_, TableCodec)
     for verb in ("transform", "score_samples"):
         first, second = getattr(one, verb)(X), getattr(two, verb)(X.toarray())
@@ -126,7 +128,7 @@ def test_training_goes_on_with_the_other_kind(scaling):
         for part in kinds:
             getattr(fitted, verb)(part)
         assert fitted.n_iter_ == len(kinds) * (3 if verb == "fit" else 1)
-        codec = MatrixCodec if scaling == "standard" else TableCodec
+        codec = SparseCodec if scaling == "standard" else TableCodec
         assert isinstance(fitted.codec_, codec)
         assert np.isfinite(fitted.sample(10)).all()
 
@@ -139,8 +141,8 @@ def test_a_ratio_of_dense_rows_ends_with_sparse_ones():
     X = 7 * make_matrix()
     options = {"warm_start": True, "density_ratio": "auto"}
     fitted = quick(AutoencoderTransformer, **options).fit(X.toarray()).fit(X)
-    assert fitted._sampler.ratio is None
-    assert fitted._sampler.marginals is not None  # its codec knows the quantiles
+    assert fitted._sampler.ratio_ is None
+    assert fitted._sampler.marginals_ is not None  # its codec knows the quantiles
     fitted.set_params(density_ratio=DecisionTreeClassifier())
     with pytest.raises(ValueError, match="pass 'auto' or None"):
         fitted.fit(X)
@@ -153,7 +155,7 @@ def test_atoms_of_sparse_rows_are_redrawn():
     rows = upload(fitted, X, np.random.default_rng(0))
     generator = torch.Generator().manual_seed(0)
     first, second = (
-        next(iter(DeviceBatches(rows, 120, generator)))[0][0].sort(0)[0] for _ in "12"
+        next(iter(DeviceLoader(rows, 120, generator)))[0][0].sort(0)[0] for _ in "12"
     )
     assert (first != second).any()
     same = [upload(fitted, X).take(slice(None))[0] for _ in "12"]
@@ -238,11 +240,11 @@ def test_weights_that_are_small_are_learnt():
 def test_few_columns_have_an_autoregressive_model():
     X = sparse.csr_array(make_matrix().toarray()[:, :4])
     fitted = quick(VAETransformer, numeric_scaling="standard").fit(X)
-    assert fitted.net_.module_.rows is not None
+    assert fitted.net_.module_.autoregressive is not None
     assert fitted.sample(20).shape == (20, 4)
     fitted = quick(VAETransformer).fit(X)
     assert fitted.codec_.numeric_scaling == "shared"
-    assert fitted.net_.module_.rows is None
+    assert fitted.net_.module_.autoregressive is None
 
 
 # ------------------------------------------------------------------- never dense
@@ -251,16 +253,16 @@ def test_few_columns_have_an_autoregressive_model():
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of ten rows of 15 columns; the list of how many were dense at once."""
-    monkeypatch.setattr(batches_module, "BLOCK_BYTES", 10 * 4 * 15)
-    monkeypatch.setattr("sklearn_unsup._matrix.BLOCK_ENTRIES", 10 * 15)
-    dense, take = [], SparseRows.take
+    monkeypatch.setattr(chunks, "BLOCK_BYTES", 10 * 4 * 15)
+    monkeypatch.setattr("sklearn_unsup._table.sparse.BLOCK_ENTRIES", 10 * 15)
+    dense, take = [], SparseDataset.take
 
     def watched(self, index):
         rows = take(self, index)
         dense.append(len(rows[0]))
         return rows
 
-    monkeypatch.setattr(SparseRows, "take", watched)
+    monkeypatch.setattr(SparseDataset, "take", watched)
     return dense
 
 
@@ -311,7 +313,7 @@ def test_blocks_change_nothing(model, small_blocks):
         options = {"ordered": True} if model is AutoencoderTransformer else {}
         fits = []
         for n_bytes in (10 * 4 * 15, 2**26):
-            batches_module.BLOCK_BYTES = n_bytes  # the fixture puts it back
+            chunks.BLOCK_BYTES = n_bytes  # the fixture puts it back
             fitted = quick(model, numeric_scaling="standard", **options).fit(X)
             fits.append((fitted, fitted.transform(X), fitted.score_samples(X)))
         (one, *results), (two, *expected) = fits
@@ -332,7 +334,7 @@ def test_blocks_change_nothing(model, small_blocks):
                 one.active_components_, two.active_components_
             )
         rows = one.inverse_transform(results[0])
-        batches_module.BLOCK_BYTES = 10 * 4 * 15
+        chunks.BLOCK_BYTES = 10 * 4 * 15
         again = one.inverse_transform(results[0])
         if isinstance(rows, pd.DataFrame):
             pd.testing.assert_frame_equal(rows, again)
@@ -436,7 +438,7 @@ def test_what_needs_dense_rows_is_refused(model):
         {"categorical_features": [False] * 15},
     ):
         fitted = quick(model, max_iter=1, **options).fit(X)
-        assert fitted._sampler.ratio is None
+        assert fitted._sampler.ratio_ is None
 
 
 def test_values_that_are_no_numbers(model):
@@ -581,7 +583,7 @@ def test_skops(model):
     fitted = quick(model).fit(X)
     data = io.dumps(fitted)
     found = io.get_untrusted_types(data=data)
-    assert "sklearn_unsup._matrix.MatrixCodec" in found
+    assert "sklearn_unsup._table.sparse.SparseCodec" in found
     assert all(
         name.split(".")[0] in ("sklearn_unsup", "skorch", "numpy") for name in found
     )
@@ -597,7 +599,7 @@ def test_each_device_fits(model, device, monkeypatch):
     """Also where the rows lie in the memory of the host."""
     X, codes = make_matrix(), []
     for fits in (True, False):
-        monkeypatch.setattr(batches_module, "may_lie_on", lambda *_, fits=fits: fits)
+        monkeypatch.setattr(data, "fits_on", lambda *_, fits=fits: fits)
         fitted = quick(model, device=device, early_stopping=True).fit(X)
         assert fitted.device_ == device
         assert np.isfinite(fitted.score(X))

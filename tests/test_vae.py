@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
 from sklearn_unsup import VAETransformer
-from sklearn_unsup._objectives import importance_bound
+from sklearn_unsup._nn.autoencoders import importance_bound
 from sklearn_unsup.datasets import make_mixed_table
 
 ALPHA = 1e-4  # chance that sampling error alone exceeds one bound
@@ -561,7 +561,7 @@ def test_plain_numbers_are_drawn_from_codes():
     rows = model.sample(2_000, random_state=0)
     spread = X.std(0)
     assert (np.abs(rows.mean(0) - X.mean(0)) < 0.5 * spread).all()
-    assert model.net_.module_.rows is None
+    assert model.net_.module_.autoregressive is None
     with pytest.raises(ValueError, match="sampling='autoregressive' needs numbers"):
         model.set_params(sampling="autoregressive").fit(X)
 

@@ -1,0 +1,232 @@
+"""A column of categories: levels to integer codes and back."""
+
+from collections.abc import Hashable
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_object_dtype
+
+from .kinds import inferred_dtype
+
+# From this share of values that differ, and so many of them, a column of categories is
+# taken for an identifier: a table of thirty rows may well have 25 cities.
+IDENTIFIER_SHARE, IDENTIFIER_LEVELS = 0.5, 100
+
+
+class CategoricalColumn:
+    """Levels as codes in the order of their frequency, a missing value one of them.
+
+    Parameters
+    ----------
+    name : hashable
+    max_categories : int
+        With more levels the rarest share the last code.
+    declared_levels : bool, default=False
+        Learn the levels of a category dtype that no row shows, too.
+    keep_infrequent : bool, default=True
+        False: forget which levels share the last code. It then decodes to the other
+        ones, by their frequencies, and a level that is not known is read as one of
+        those forgotten.
+    """
+
+    def __init__(
+        self,
+        name: Hashable,
+        max_categories: int,
+        declared_levels: bool = False,
+        keep_infrequent: bool = True,
+    ):
+        self.name, self.max_categories = name, max_categories
+        self.declared_levels = declared_levels
+        self.keep_infrequent = keep_infrequent
+
+    def fit(self, column: pd.Series) -> "CategoricalColumn":
+        n_rows = len(column)
+        if self.declared_levels and isinstance(column.dtype, pd.CategoricalDtype):
+            declared = pd.Categorical(column.cat.categories, dtype=column.dtype)
+            column = pd.concat([column, pd.Series(declared)], ignore_index=True)
+        codes, levels = factorize(self.name, column)
+        counts = np.bincount(codes[:n_rows], minlength=len(levels))
+        order = np.argsort(-counts, kind="stable")
+        present = np.array([level is not None for level in levels], dtype=bool)
+        self.n_levels_seen_ = int(np.count_nonzero(counts[present]))
+        self.n_present_ = int(counts[present].sum())
+        self.pools_ = bool(
+            not self.keep_infrequent and present.sum() > self.max_categories
+        )
+        if self.pools_:
+            # That a value is missing is no infrequent level: it is kept in any case.
+            ranks = np.cumsum(present[order])
+            order = order[(ranks < self.max_categories) | ~present[order]]
+        # Backwards, because the last one of several assignments stays.
+        first = np.empty(len(levels), dtype=np.int64)
+        first[codes[::-1]] = np.arange(len(codes))[::-1]
+        # Levels in the column's own dtype, most frequent first, and as objects.
+        self.values_ = column.array.take(first[order])
+        self.levels_ = [levels[i] for i in order]
+        self.counts_ = counts[order]
+        self.n_own_ = len(order)
+        if self.pools_:
+            self.values_ = forget_categories(self.values_)
+        elif len(levels) > self.max_categories:
+            self.n_own_ = self.max_categories - 1
+        self.index_ = {key_of(level): i for i, level in enumerate(self.levels_)}
+        return self
+
+    @property
+    def cardinality_(self) -> int:
+        return min(len(self.levels_) + self.pools_, self.n_own_ + 1)
+
+    @property
+    def encoded_(self) -> bool:
+        return self.cardinality_ > 1
+
+    @property
+    def looks_like_identifier_(self) -> bool:
+        """Whether most values differ from each other, and they are kept."""
+        most = self.n_levels_seen_ > IDENTIFIER_SHARE * self.n_present_
+        return most and self.n_levels_seen_ >= IDENTIFIER_LEVELS and not self.pools_
+
+    def encode(self, column: pd.Series, ignore=False) -> np.ndarray:
+        """Codes int64; unseen levels are refused or, with `ignore`, read as known."""
+        codes, levels = factorize(self.name, column)
+        known = np.array(
+            [self.index_.get(key_of(level), -1) for level in levels], dtype=np.int64
+        )
+        if self.pools_:
+            there = np.array([level is not None for level in levels], dtype=bool)
+            known[(known < 0) & there] = self.n_own_
+        if len(known) and known.min() < 0:
+            if not ignore:
+                self._refuse([levels[i] for i in np.flatnonzero(known < 0)])
+            known[known < 0] = self._stand_in()
+        return np.minimum(known, self.n_own_)[codes] if len(known) else codes
+
+    def _stand_in(self):
+        """Where an unseen level goes: missing, else rare, else most frequent."""
+        missing = self.index_.get(None)
+        if missing is not None:
+            return missing
+        return self.n_own_ if self.n_own_ < self.cardinality_ else 0
+
+    def _refuse(self, unseen):
+        shown = ", ".join(repr(level) for level in unseen[:5])
+        more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+        raise ValueError(
+            f"column {self.name!r} has values that were not there when fitted: "
+            f"{shown}{more}. Fit on rows that show them, or pass "
+            "handle_unknown='ignore'."
+        )
+
+    def rank_of(self, level) -> int:
+        """Rank of one level by frequency; raises the error of an unknown condition."""
+        try:
+            place = self.index_.get(key_of(level))
+        except TypeError:
+            place = None
+        if place is None:
+            known = ", ".join(repr(known) for known in self.levels_[:20])
+            more = ", ..." if len(self.levels_) > 20 else ""
+            raise ValueError(
+                f"conditions: column {self.name!r} has no level {level!r}"
+                f"{self._told_of_pool()}. Its levels are {known}{more}."
+            )
+        return place
+
+    def _told_of_pool(self):
+        if not self.pools_:
+            return ""
+        return (
+            f" of its own: max_categories={self.max_categories} keeps the frequent ones"
+        )
+
+    def code_of(self, level) -> int:
+        return min(self.rank_of(level), self.n_own_)
+
+    def decode(self, codes: np.ndarray, rng=None) -> pd.Series:
+        """A column with the dtype of training; rare levels by their frequencies."""
+        places = np.array(codes, dtype=np.int64)
+        if self.pools_:
+            forgotten = places == self.n_own_
+            shares = np.array([level is not None for level in self.levels_], float)
+            shares *= np.maximum(self.counts_, 1e-9)
+            drawn = int(shares.argmax())
+            if rng is not None:
+                shares = shares / shares.sum()
+                drawn = rng.choice(len(shares), size=int(forgotten.sum()), p=shares)
+            places[forgotten] = drawn
+        elif self.n_own_ < len(self.levels_):
+            rare = places == self.n_own_
+            if rng is not None:
+                shares = np.maximum(self.counts_[self.n_own_ :], 1e-9)
+                shares = shares / shares.sum()
+                drawn = rng.choice(len(shares), size=int(rare.sum()), p=shares)
+                places[rare] = self.n_own_ + drawn
+        return self._take(places)
+
+    def column_of(self, values) -> pd.Series:
+        """A column of training's dtype from level objects, shape (n,)."""
+        codes, levels = factorize(self.name, pd.Series(values, dtype=object))
+        places = np.array([self.rank_of(level) for level in levels], dtype=np.int64)
+        return self._take(places[codes])
+
+    def _take(self, places):
+        return pd.Series(self.values_.take(places), dtype=self.values_.dtype)
+
+
+def forget_categories(values):
+    """Values whose category dtype, if they have one, declares no others."""
+    if not isinstance(values, pd.Categorical):
+        return values
+    return values.remove_unused_categories()
+
+
+def key_of(level):
+    """A dictionary key that keeps 1, True and 1.0 of an object column apart."""
+    if level is None or level is pd.NaT or level is pd.NA or level != level:
+        return None
+    if isinstance(level, bool | np.bool_):
+        return bool, bool(level)
+    return level
+
+
+def level_of(key):
+    """Inverse of `key_of`."""
+    return key[1] if isinstance(key, tuple) and key[:1] == (bool,) else key
+
+
+def factorize(name: Hashable, column: pd.Series) -> tuple[np.ndarray, list]:
+    """Codes (n,) into a list of levels, sorted if they sort, None for missing."""
+    try:
+        # Only where types mix can 1 stand beside True, which pandas takes for equal.
+        if is_object_dtype(column.dtype) and inferred_dtype(column).startswith("mixed"):
+            column = column.map(key_of, na_action="ignore")
+        codes, keys = pd.factorize(column)
+    except TypeError as error:
+        kinds = {type(cell).__name__ for cell in column if unhashable(cell)}
+        raise TypeError(
+            f"column {name!r} holds {', '.join(sorted(kinds))} objects: the argument "
+            "must be a string or a number, or a date or missing. Convert such cells, "
+            "for example by astype(str)."
+        ) from error
+    levels = [level_of(key) for key in keys]
+    codes = codes.astype(np.int64, copy=False)
+    try:
+        order = sorted(range(len(levels)), key=levels.__getitem__)
+    except TypeError:
+        order = range(len(levels))  # levels of many kinds: first come, first coded
+    back = np.empty(len(levels) + 1, dtype=np.int64)
+    back[list(order)] = np.arange(len(levels))
+    back[-1] = len(levels)  # code -1 of factorize: missing
+    levels = [levels[i] for i in order]
+    if (codes < 0).any():
+        levels.append(None)
+    return back[codes], levels
+
+
+def unhashable(value) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return True
+    return False

@@ -1,0 +1,461 @@
+"""TableCodec: a DataFrame or array to numbers and codes, and back."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+
+from .categorical import CategoricalColumn, factorize, key_of
+from .kinds import is_categorical
+from .layout import TableLayout
+from .numeric import NumericColumn
+from .state import array_of, dtype_of, index_of, plain_array, plain_dtype, plain_index
+
+
+class TableCodec(BaseEstimator):
+    """Encode tables as float32 numbers and int64 codes; decode them exactly.
+
+    It keeps the levels of categories and at most `n_quantiles` quantiles of numbers,
+    but no rows. Columns that do not vary are not encoded: they come back as their
+    constant, whatever `encode` saw in them.
+
+    Parameters
+    ----------
+    numeric_scaling : {"quantile", "standard", "minmax"} or None, default="quantile"
+        "quantile" is the randomised distributional transform: every column standard
+        normal. None passes numbers through (dates in the largest unit of time
+        that they are multiples of, from the first one on).
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Which columns are categories: those of category, string, object and bool dtype;
+        or by names, positions or a boolean mask; None for none. An object column of
+        numbers is numeric. Arrays have none by dtype, but for object arrays.
+    max_categories : int, default=1000
+        With more levels the rarest share one code, which decodes to them by their
+        frequencies.
+    n_quantiles : int, default=2000
+        Quantiles kept of a numeric column that has more values.
+    handle_unknown : {"error", "ignore"}, default="error"
+        "ignore" reads unseen levels as missing where the column had missing values,
+        else as the rare code where there is one, else as the most frequent level; and
+        unseen missing numbers as the middle of the column.
+    declared_levels : bool, default=False
+        Whether the levels of a category dtype that no row of `fit` shows are levels:
+        later rows of a stream may have them.
+    keep_infrequent : bool, default=True
+        Whether the levels that share a code are kept. False: the code decodes to the
+        other levels by their frequencies, a category dtype comes back with these alone,
+        and levels that are not known share the code.
+
+    Attributes
+    ----------
+    layout_ : TableLayout
+        Shape of the encoded table.
+    matrix_categorical_ : ndarray of bool
+        Which columns of :meth:`to_matrix` are codes.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> X = pd.DataFrame({"age": [31, 45, 27], "city": ["Rome", "Oslo", "Rome"]})
+    >>> codec = TableCodec().fit(X)
+    >>> x_num, x_cat = codec.encode(X)
+    >>> x_cat.ravel()
+    array([0, 1, 0])
+    >>> codec.decode(x_num, x_cat).equals(X)
+    True
+    """
+
+    def __init__(
+        self,
+        numeric_scaling="quantile",
+        *,
+        categorical_features="from_dtype",
+        max_categories=1000,
+        n_quantiles=2000,
+        handle_unknown="error",
+        declared_levels=False,
+        keep_infrequent=True,
+    ):
+        self.numeric_scaling = numeric_scaling
+        self.categorical_features = categorical_features
+        self.max_categories = max_categories
+        self.n_quantiles = n_quantiles
+        self.handle_unknown = handle_unknown
+        self.declared_levels = declared_levels
+        self.keep_infrequent = keep_infrequent
+
+    # ------------------------------------------------------------------ learning
+
+    def fit(self, X, y=None) -> "TableCodec":
+        """Learn columns, levels, quantiles, resolutions and ranges of X."""
+        self.array_dtype_ = None if isinstance(X, pd.DataFrame) else np.asarray(X).dtype
+        frame = as_frame(X)
+        self.columns_ = frame.columns
+        chosen = self._categorical_mask(frame)
+        self.columns_codec_ = [
+            self._fit_column(name, frame.iloc[:, position], chosen[position])
+            for position, name in enumerate(frame.columns)
+        ]
+        for position, codec in enumerate(self.columns_codec_):
+            codec.position_ = position
+        self._lay_out()
+        return self
+
+    def updated(self, X) -> "TableCodec":
+        """A codec that has learnt the numbers of more rows, too; this one is the same.
+
+        Columns scaled by quantiles get those of all rows so far. Layout, levels and
+        other scales stay what `fit` made them.
+
+        Raises
+        ------
+        ValueError
+            If a column varies that did not, and unknown values are an error.
+        """
+        wider, frame = copy.copy(self), as_frame(X)
+        ignore = self.handle_unknown == "ignore"
+        wider.columns_codec_ = []
+        for position, codec in enumerate(self.columns_codec_):
+            column = self._column(frame, position)
+            if isinstance(codec, NumericColumn):
+                codec = codec.updated(column, ignore)
+            elif not codec.encoded_:  # else `encode` refuses what is new
+                codec.encode(column, ignore)
+            wider.columns_codec_.append(codec)
+        wider._lay_out()
+        return wider
+
+    def _fit_column(self, name, column, categorical):
+        if categorical:
+            return CategoricalColumn(
+                name, self.max_categories, self.declared_levels, self.keep_infrequent
+            ).fit(column)
+        return NumericColumn(name, self.numeric_scaling, self.n_quantiles).fit(column)
+
+    def _categorical_mask(self, frame):
+        chosen = self.categorical_features
+        if isinstance(chosen, str):
+            return [is_categorical(column) for _, column in frame.items()]
+        mask = np.zeros(frame.shape[1], dtype=bool)
+        if chosen is None:
+            return mask
+        chosen = np.asarray(chosen)
+        if chosen.dtype == bool:
+            if len(chosen) != len(mask):
+                raise ValueError(
+                    f"categorical_features is a mask of {len(chosen)} columns, X has "
+                    f"{len(mask)}."
+                )
+            return chosen
+        for item in chosen.tolist():
+            mask[self._position(item, frame.columns)] = True
+        return mask
+
+    @staticmethod
+    def _position(item, columns):
+        if item in columns:
+            return columns.get_loc(item)
+        if isinstance(item, int) and -len(columns) <= item < len(columns):
+            return item
+        raise ValueError(
+            f"categorical_features names {item!r}, which is no column of X. The "
+            f"columns are {', '.join(map(repr, columns[:20]))}."
+        )
+
+    def _lay_out(self):
+        """Place columns in the encoded table: numbers; categories; masks of numbers."""
+        codecs = self.columns_codec_
+        numeric = [c for c in codecs if isinstance(c, NumericColumn)]
+        self.numbers_ = [c for c in numeric if c.encoded_]
+        # A constant with gaps is all mask: a category of two levels.
+        gaps = [c for c in numeric if not c.encoded_ and has_missing(c)]
+        self.categories_ = [
+            c for c in codecs if isinstance(c, CategoricalColumn) and c.encoded_
+        ]
+        masked = [c for c in self.numbers_ if c.has_missing_]
+        cardinalities = [c.cardinality_ for c in self.categories_]
+        self.categories_ += gaps
+        first_mask = len(self.categories_)
+        cardinalities += [2] * (len(gaps) + len(masked))
+        self.mask_of_ = {
+            c.position_: place
+            for place, c in enumerate(gaps + masked, first_mask - len(gaps))
+        }
+        n_numeric = len(self.numbers_)
+        masks = tuple(self.mask_of_.get(c.position_, -1) for c in self.numbers_)
+        # With nothing that varies a network still needs an input: a column of zeros.
+        self.empty_ = n_numeric + len(cardinalities) == 0
+        if self.empty_:
+            n_numeric, masks = 1, (-1,)
+        self.layout_ = TableLayout(n_numeric, tuple(cardinalities), masks)
+        self.matrix_categorical_ = np.repeat(
+            [False, True], [n_numeric, len(self.categories_)]
+        )
+
+    # ------------------------------------------------------------------ encoding
+
+    def encode(self, X, random_state=None) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers (n, n_numeric) float32 and codes (n, n_categorical) int64.
+
+        With a numpy Generator as `random_state` an atom is encoded at a random point of
+        its interval, which makes columns exactly normal; without, at its middle.
+        """
+        frame = as_frame(X)
+        layout, n = self.layout_, len(frame)
+        x_num = np.zeros((n, layout.n_numeric), np.float32)
+        x_cat = np.zeros((n, layout.n_categorical), np.int64)
+        ignore = self.handle_unknown == "ignore"
+        places = self._places()
+        for position, codec in enumerate(self.columns_codec_):
+            column = self._column(frame, position)
+            place = places.get(codec.position_)
+            if isinstance(codec, CategoricalColumn):
+                if codec.encoded_:
+                    x_cat[:, place] = codec.encode(column, ignore)
+                continue
+            mask = self.mask_of_.get(codec.position_)
+            if place is not None:
+                z, missing = codec.encode(column, random_state, ignore)
+                x_num[:, place] = z
+            else:
+                missing = None if mask is None else column.isna().to_numpy()
+            if mask is not None and missing is not None:
+                x_cat[:, mask] = missing
+        return x_num, x_cat
+
+    def _column(self, frame, position):
+        """By name, so that the order of a frame's columns does not matter."""
+        name = self.columns_[position]
+        by_name = self.array_dtype_ is None and self.columns_.is_unique
+        if by_name and name in frame.columns:  # an array may come after a frame
+            return frame[name]
+        return frame.iloc[:, position]
+
+    def _places(self) -> dict:
+        """Column of `x_num` or `x_cat` of each encoded column."""
+        both = [*enumerate(self.numbers_), *enumerate(self.categories_)]
+        return {
+            codec.position_: place
+            for place, codec in both
+            if codec.encoded_  # a constant with gaps has its mask alone
+        }
+
+    # ------------------------------------------------------------------ decoding
+
+    def decode(self, x_num, x_cat, random_state=None, fixed=None):
+        """The table of encoded rows, with the container and dtypes of training.
+
+        Total: any finite numbers and legal codes give a legal table.
+
+        Parameters
+        ----------
+        x_num : array of shape (n, n_numeric)
+        x_cat : array of shape (n, n_categorical)
+        random_state : numpy.random.Generator or None, default=None
+            Draws the levels behind the shared rare code; None takes the most frequent.
+        fixed : dict or None, default=None
+            Values by column that stand instead of what was decoded.
+        """
+        places, n = self._places(), len(x_num)
+        columns = []
+        for codec in self.columns_codec_:
+            place, mask = (
+                places.get(codec.position_),
+                self.mask_of_.get(codec.position_),
+            )
+            if isinstance(codec, CategoricalColumn):
+                codes = np.zeros(n, np.int64) if place is None else x_cat[:, place]
+                if fixed and codec.name in fixed:
+                    columns.append(codec.column_of(fixed[codec.name]))
+                else:
+                    columns.append(codec.decode(codes, random_state))
+                continue
+            z = np.zeros(n) if place is None else x_num[:, place]
+            missing = None if mask is None else np.asarray(x_cat[:, mask], dtype=bool)
+            columns.append(codec.decode(z, missing))
+        return self._assemble(columns, n)
+
+    def _assemble(self, columns, n):
+        if self.array_dtype_ is None:
+            table = dict(enumerate(columns))
+            frame = pd.DataFrame(table, index=pd.RangeIndex(n))
+            frame.columns = self.columns_
+            return frame
+        dtype = self.array_dtype_
+        if dtype.kind == "U":
+            dtype = np.dtype(object)
+        out = np.empty((n, len(columns)), dtype)
+        for position, column in enumerate(columns):
+            out[:, position] = column.to_numpy()
+        return out.astype(self.array_dtype_) if dtype != self.array_dtype_ else out
+
+    def to_matrix(self, x_num, x_cat) -> np.ndarray:
+        """Decoded numbers (NaN where missing), then codes: what a tree should see.
+
+        Shape (n, n_numeric + categorical columns that are no masks), float64.
+        """
+        layout = self.layout_
+        n_numeric = layout.n_numeric
+        out = np.zeros((len(x_num), len(self.matrix_categorical_)))
+        for place, codec in enumerate(self.numbers_):
+            out[:, place] = codec.to_numbers(x_num[:, place])
+            mask = layout.masks[place]
+            if mask >= 0:
+                out[x_cat[:, mask] == 1, place] = np.nan
+        out[:, n_numeric:] = x_cat[:, : len(self.categories_)]
+        return out
+
+    @property
+    def has_marginals_(self) -> bool:
+        """Whether generated numbers can be given those of training, by quantiles."""
+        return self.numeric_scaling is not None and self.layout_.n_numeric > 0
+
+    def encoded_quantile(self, column: int, u: np.ndarray) -> np.ndarray:
+        """Encoded values of training quantiles `u` of a column of `x_num`."""
+        if self.empty_:
+            return np.zeros(len(u))
+        return self.numbers_[column].encoded_quantile(u)
+
+    def cluster_gaps(self, column: int) -> tuple[np.ndarray, np.ndarray]:
+        """Quantiles and encoded middles of the gaps of a column of `x_num`."""
+        if self.empty_:
+            return np.zeros(0), np.zeros(0)
+        return self.numbers_[column].cluster_gaps()
+
+    def atoms(self) -> list:
+        """Of each column of `x_num` the intervals that stand for one value each.
+
+        Arrays of shape (4, n_atoms): least and greatest encoded value, and the
+        quantiles in (0, 1) that they are of.
+        """
+        if self.empty_:
+            return [np.empty((4, 0))]
+        return [column.atoms() for column in self.numbers_]
+
+    # ------------------------------------------------------------------ conditions
+
+    def encode_conditions(self, conditions, n_samples: int) -> tuple[dict, dict]:
+        """Codes by column of `x_cat`, and the values themselves by column of X.
+
+        A value stands for all rows, or is a sequence of length `n_samples`.
+
+        Raises
+        ------
+        ValueError
+            For an unknown column or level; the message lists the known ones.
+        """
+        if conditions is None:
+            return {}, {}
+        if not isinstance(conditions, dict):
+            raise TypeError(
+                "conditions must be a dict of columns and their values, such as "
+                f"{{'sex': 'Female'}}, or None, got {conditions!r}."
+            )
+        by_name = {
+            c.name: c for c in self.columns_codec_ if isinstance(c, CategoricalColumn)
+        }
+        places, codes, fixed = self._places(), {}, {}
+        for name, value in conditions.items():
+            if name not in by_name:
+                known = ", ".join(map(repr, by_name)) or "none"
+                advice = ""
+                if name in self.columns_:
+                    advice = (
+                        " Name it in categorical_features before `fit`, or draw more "
+                        "rows and select among them."
+                    )
+                raise ValueError(
+                    f"conditions: {name!r} is no categorical column. The categorical "
+                    f"columns are: {known}.{advice}"
+                )
+            codec = by_name[name]
+            values = broadcast_condition(name, value, n_samples)
+            try:
+                inverse, kinds = factorize(name, values)
+            except TypeError as error:
+                raise ValueError(f"conditions: {error}") from error
+            found = np.array([codec.code_of(kind) for kind in kinds], dtype=np.int64)
+            fixed[name] = values.to_numpy()
+            if codec.encoded_:
+                codes[places[codec.position_]] = found[inverse]
+        return codes, fixed
+
+    # ------------------------------------------------------------------ saving
+
+    def __getstate__(self):
+        """Plain values and numpy arrays where they say it all."""
+        state = dict(super().__getstate__())
+        if "columns_codec_" in state:
+            for name in LAID_OUT:
+                del state[name]
+            state["columns_"] = plain_index(self.columns_)
+            state["columns_codec_"] = [column_state(c) for c in self.columns_codec_]
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "columns_codec_" in state:
+            self.columns_ = index_of(self.columns_)
+            self.columns_codec_ = [column_of_state(s) for s in self.columns_codec_]
+            self._lay_out()
+
+
+# What `_lay_out` makes of the columns.
+LAID_OUT = (
+    *("numbers_", "categories_", "mask_of_"),
+    *("empty_", "layout_", "matrix_categorical_"),
+)
+
+
+def column_state(codec) -> dict:
+    """What a column learnt, in plain parts."""
+    state = dict(vars(codec))
+    if isinstance(codec, CategoricalColumn):
+        for name in ("levels_", "index_"):  # follow from the values
+            del state[name]
+        return {**state, "values_": plain_array(codec.values_)}
+    if not pd.api.types.is_object_dtype(codec.dtype_):
+        state["na_value_"] = (
+            None  # of its dtype, which no file of plain parts could hold
+        )
+    return {**state, "dtype_": plain_dtype(codec.dtype_)}
+
+
+def column_of_state(state) -> CategoricalColumn | NumericColumn:
+    """Inverse of `column_state`."""
+    if "values_" not in state:
+        codec = NumericColumn.__new__(NumericColumn)
+        vars(codec).update(state, dtype_=dtype_of(state["dtype_"]))
+        return codec
+    codec = CategoricalColumn.__new__(CategoricalColumn)
+    vars(codec).update(state, values_=array_of(state["values_"]))
+    codes, levels = factorize(codec.name, pd.Series(codec.values_))
+    codec.levels_ = [levels[code] for code in codes]
+    codec.index_ = {key_of(level): i for i, level in enumerate(codec.levels_)}
+    return codec
+
+
+def as_frame(X) -> pd.DataFrame:
+    """A frame as it is; an array as one, strings as objects."""
+    if isinstance(X, pd.DataFrame):
+        return X
+    X = np.asarray(X)
+    return pd.DataFrame(X, dtype=object if X.dtype.kind in "OSU" else X.dtype)
+
+
+def has_missing(codec: NumericColumn) -> bool:
+    """Whether a column that is constant where present is missing in some rows only."""
+    return codec.has_missing_ and codec.n_present_ > 0
+
+
+def broadcast_condition(name, value, n_samples) -> pd.Series:
+    """One value per row from a scalar or a sequence of that length."""
+    if not pd.api.types.is_list_like(value) or isinstance(value, dict | set):
+        value = [value] * n_samples
+    if len(value) != n_samples:
+        raise ValueError(
+            f"conditions: column {name!r} has {len(value)} values for {n_samples} "
+            "rows. Pass one value, or one per row."
+        )
+    return pd.Series(list(value), dtype=object)

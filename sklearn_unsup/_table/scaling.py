@@ -1,0 +1,86 @@
+"""What `numeric_scaling="auto"` means for a table, and which tables are pixels."""
+
+import numpy as np
+import pandas as pd
+
+
+def resolve_scaling(X, scaling, default, pixel_columns):
+    """What "auto" means: the default, but for tables that look like pixels.
+
+    Those have `pixel_columns` columns of numbers, or more.
+    """
+    if scaling != "auto":
+        return scaling
+    if X.shape[1] < pixel_columns:
+        return default
+    if is_unit_interval(X):
+        return None
+    return "minmax" if default == "quantile" and shares_one_scale(X) else default
+
+
+def resolve_sparse_scaling(X, scaling, loss, default):
+    """What "auto" means for sparse rows.
+
+    Where all numbers are in [0, 1] their columns share a unit, which one scale leaves
+    them; a likelihood of probabilities, as models have it whose default is "quantile",
+    wants zeros and ones as they are.
+    """
+    if scaling == "quantile":
+        raise ValueError(
+            "numeric_scaling='quantile' needs dense rows, and X is sparse: pass "
+            "'standard', 'minmax', None or 'auto'."
+        )
+    if scaling != "auto":
+        return scaling
+    if (X.data < 0).any() or (X.data > 1).any():
+        return "standard"
+    bits = default == "quantile" and loss == "auto" and np.isin(X.data, (0, 1)).all()
+    return None if bits or loss == "binary_crossentropy" else "shared"
+
+
+def refuse_dense_options(categorical_features, density_ratio):
+    """Raise for what sparse rows cannot have."""
+    chosen = np.asarray([] if categorical_features is None else categorical_features)
+    named = chosen.any() if chosen.dtype == bool else chosen.size > 0
+    if named and not isinstance(categorical_features, str):
+        raise ValueError(
+            f"categorical_features={categorical_features!r}: X is sparse, and all "
+            "columns of sparse rows are numbers. Pass 'from_dtype' or None, or a "
+            "DataFrame."
+        )
+    if not isinstance(density_ratio, str | None):
+        raise ValueError(
+            f"density_ratio={density_ratio!r} learns from dense rows, X is sparse: "
+            "pass 'auto' or None, which are the same for sparse rows."
+        )
+
+
+def is_unit_interval(X) -> bool:
+    """Whether a table is numbers in [0, 1] only: pixels, or scaled by the user."""
+    # Most tables say no in the first chunk.
+    return holds_plain_numbers(X) and not any(
+        ((part < 0) | (part > 1)).any() for part in float_chunks(X)
+    )
+
+
+def shares_one_scale(X) -> bool:
+    """Whether most columns run from 0 or above to one same maximum, as greys do."""
+    if not holds_plain_numbers(X):
+        return False
+    highest = np.zeros(X.shape[1], np.float32)
+    for part in float_chunks(X):
+        if not (part >= 0).all():
+            return False
+        highest = np.maximum(highest, part.max(0))
+    return bool(highest.any() and np.mean(highest == highest.max()) > 0.5)
+
+
+def holds_plain_numbers(X) -> bool:
+    dtypes = X.dtypes if isinstance(X, pd.DataFrame) else [X.dtype]
+    return all(isinstance(d, np.dtype) and d.kind in "fiu" for d in dtypes)
+
+
+def float_chunks(X):
+    step = 1_000
+    for start in range(0, len(X), step):
+        yield np.asarray(X[start : start + step], dtype=np.float32)

@@ -1,0 +1,77 @@
+"""Random numbers of a batch, whole or shared."""
+
+import pytest
+import torch
+from scipy import stats
+
+from sklearn_unsup._nn.random import (
+    BatchGenerator,
+    coarse_uniform,
+    gumbel,
+    normal,
+    random_bytes,
+    uniform,
+)
+
+ALPHA = 1e-4
+DRAWS = {
+    "normal": lambda n, g: normal((n, 3), g, "cpu"),
+    "uniform": lambda n, g: uniform((n, 3), g, "cpu"),
+    "coarse_uniform": lambda n, g: coarse_uniform((n, 3), g, "cpu"),
+    "gumbel": lambda n, g: gumbel(torch.empty(n, 3), g),
+    "random_bytes": lambda n, g: random_bytes((n, 3), g, "cpu"),
+    "bytes of rows in the middle": lambda n, g: random_bytes(
+        (5, n, 3), g, "cpu", dim=1
+    ).transpose(0, 1),
+}
+DISTRIBUTIONS = {
+    "normal": stats.norm,
+    "uniform": stats.uniform,
+    "gumbel": stats.gumbel_r,
+}
+
+
+def generator(share=None):
+    noise = BatchGenerator().manual_seed(0)
+    noise.share = share
+    return noise
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_distributions(name):
+    drawn = DRAWS[name](5_000, generator()).flatten().numpy()
+    assert stats.kstest(drawn, DISTRIBUTIONS[name].cdf).pvalue > ALPHA
+
+
+def test_bytes_are_uniform():
+    drawn = random_bytes((256, 100), generator(), "cpu")
+    assert drawn.dtype == torch.uint8
+    counts = torch.bincount(drawn.flatten().long(), minlength=256)
+    assert stats.chisquare(counts.numpy()).pvalue > ALPHA
+
+
+def test_coarse_numbers_have_mean_zero_and_variance_one():
+    drawn = coarse_uniform((256, 400), generator(), "cpu")
+    values, counts = drawn.unique(return_counts=True)
+    assert len(values) == 128
+    assert stats.chisquare(counts.numpy()).pvalue > ALPHA
+    torch.testing.assert_close(values.flip(0), -values)
+    assert values.double().square().mean().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_shares_are_parts_of_the_whole(name):
+    """Together processes draw what one would, and go on alike."""
+    draw, whole = DRAWS[name], generator()
+    expected = [draw(10, whole), draw(7, whole)]
+    for part in (slice(0, 4), slice(4, 7), slice(7, 10)):
+        mine = generator((10, part))
+        n = part.stop - part.start
+        assert torch.equal(draw(n, mine), expected[0][part])
+        mine.share = None
+        assert torch.equal(draw(7, mine), expected[1])
+
+
+def test_a_plain_generator_will_do():
+    plain = torch.Generator().manual_seed(0)
+    assert torch.equal(normal((4,), plain, "cpu"), normal((4,), generator(), "cpu"))

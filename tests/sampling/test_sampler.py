@@ -1,0 +1,961 @@
+"""From codes to rows: conditions, density ratio and calibration against known laws."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from scipy.special import expit
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KernelDensity, NearestNeighbors
+
+from sklearn_unsup import AutoencoderTransformer, VAETransformer
+from sklearn_unsup._nn.distributions import TableDistribution, block_indicator
+from sklearn_unsup._nn.likelihoods import LOGIT_CAP
+from sklearn_unsup._sampling import proposals
+from sklearn_unsup._sampling.density import LatentDensity, smoothed
+from sklearn_unsup._sampling.marginals import MarginalMap, random_ranks
+from sklearn_unsup._sampling.proposals import (
+    MAX_POOL,
+    LatentProposals,
+    distinct_sample_size,
+    draw_given,
+    resample,
+)
+from sklearn_unsup._sampling.ratio import (
+    DensityRatio,
+    native_categories,
+    resample_distinct,
+)
+from sklearn_unsup._sampling.sampler import TableSampler
+from sklearn_unsup._table.codec import TableCodec
+from sklearn_unsup._table.layout import TableLayout
+from sklearn_unsup._table.quantiles import Quantiles
+
+ALPHA = 1e-5  # chance that correct code fails one comparison under another seed
+Z = stats.norm.isf(ALPHA / 2)
+
+
+def rng_of(seed=0):
+    return np.random.default_rng(seed)
+
+
+def dkw(*sizes):
+    """Distance of distribution functions that samples of these sizes stay within."""
+    return sum(np.sqrt(np.log(2 / ALPHA) / (2 * size)) for size in sizes)
+
+
+# ------------------------------------------------------------------- latent density
+
+
+def assert_moments(codes, mean, covariance):
+    """Within the error of as many normal draws."""
+    scale = np.sqrt(np.diag(covariance))
+    error = (codes.mean(0) - mean) / scale
+    assert np.abs(error).max() < Z / np.sqrt(len(codes))
+    error = (np.cov(codes.T) - covariance) / np.outer(scale, scale)
+    assert np.abs(error).max() < Z * np.sqrt(2 / len(codes))
+
+
+def test_a_normal_density_has_the_moments_of_the_codes():
+    rng = rng_of()
+    codes = rng.exponential(size=(3_000, 3)) @ rng.normal(size=(3, 3)) * [1, 100, 1e-3]
+    density = LatentDensity("normal").fit(codes, rng)
+    drawn = density.sample(50_000, rng)
+    assert drawn.dtype == np.float32
+    assert_moments(drawn, codes.mean(0), np.cov(codes.T))
+    standard = (drawn - codes.mean(0)) / codes.std(0)
+    for column in standard.T:
+        assert stats.kstest(column, "norm").pvalue > ALPHA
+
+
+def two_clusters(n, rng):
+    """Codes at 0 and at 20, a quarter and three quarters of them."""
+    far = rng.random(n) < 0.75
+    return rng.normal(size=(n, 2)) + 20.0 * far[:, None]
+
+
+@pytest.mark.parametrize(
+    "density",
+    ["mixture", GaussianMixture(2), KernelDensity(bandwidth=0.05)],
+    ids=["mixture", "GaussianMixture", "KernelDensity"],
+)
+def test_a_density_with_modes_keeps_them(density):
+    rng = rng_of()
+    codes = two_clusters(2_000, rng)
+    params = None if isinstance(density, str) else density.get_params()
+    drawn = LatentDensity(density).fit(codes, rng).sample(8_000, rng)
+    share = (drawn[:, 0] > 10).mean()
+    bound = Z * np.sqrt(0.75 * 0.25 * (1 / 2_000 + 1 / 8_000))
+    assert abs(share - 0.75) < bound
+    assert ((drawn > 4) & (drawn < 16)).mean() < 1e-3
+    if params is not None:  # a clone was fitted
+        assert density.get_params() == params
+        assert not any(name.endswith("_") for name in vars(density))
+
+
+@pytest.mark.parametrize("density", ["normal", "mixture", KernelDensity()])
+def test_drawn_codes_are_in_random_order(density):
+    """A mixture's own sample is sorted by component."""
+    rng = rng_of()
+    drawn = LatentDensity(density).fit(two_clusters(2_000, rng), rng).sample(2_000, rng)
+    first, second = drawn[:-1, 0], drawn[1:, 0]
+    assert abs(np.corrcoef(first, second)[0, 1]) < Z / np.sqrt(2_000)
+
+
+@pytest.mark.parametrize("density", ["normal", "mixture", GaussianMixture(2)])
+def test_draws_differ_and_repeat_by_their_generator(density):
+    codes = two_clusters(500, rng_of())
+    fitted, again = (LatentDensity(density).fit(codes, rng_of(1)) for _ in range(2))
+    rng, other = rng_of(2), rng_of(2)
+    first, second = fitted.sample(50, rng), fitted.sample(50, rng)
+    assert not np.isin(first[:, 0], second[:, 0]).any()
+    np.testing.assert_array_equal(first, again.sample(50, other))
+    np.testing.assert_array_equal(second, again.sample(50, other))
+
+
+@pytest.mark.parametrize("density", ["normal", "mixture"])
+@pytest.mark.parametrize(
+    "case", ["constant column", "collinear", "all constant", "one row", "two rows"]
+)
+def test_degenerate_codes_stay_what_they_are(density, case):
+    rng = rng_of()
+    codes = rng.normal(size=(300, 1)) * [1.0, 1.0, 1.0] + 5
+    codes[:, 1] = {"constant column": 7.0, "collinear": 2 * codes[:, 0]}.get(case, 5.0)
+    if case == "all constant":
+        codes[:] = [1.0, -2.0, 3.0]
+    codes = codes[: {"one row": 1, "two rows": 2}.get(case, 300)]
+    drawn = LatentDensity(density).fit(codes, rng).sample(1_000, rng)
+    assert drawn.shape == (1_000, 3)
+    assert np.isfinite(drawn).all()
+    # no further out than the codes' own spread (constant ones: 1e-6) allows
+    spread = np.maximum(codes.std(0), 1e-5)
+    assert (np.abs(drawn - codes.mean(0)) < 6 * spread).all()
+    if case == "collinear":
+        # GaussianMixture adds 1e-4 to the variances of standardised codes
+        apart = drawn[:, 1] - 2 * drawn[:, 0]
+        assert np.abs(apart).max() < 6 * np.sqrt(8 * 1e-4) * codes.std(0)[0]
+
+
+def test_a_mixture_has_a_component_per_hundred_codes():
+    codes = rng_of().normal(size=(6_000, 2))
+    for n, expected in [(50, 1), (399, 3), (6_000, 50)]:
+        fitted = LatentDensity("mixture").fit(codes[:n], rng_of())
+        assert fitted.estimator_.n_components == expected
+    fitted = LatentDensity("normal").fit(codes, rng_of())
+    assert fitted.estimator_.n_components == 1
+
+
+# ------------------------------------------------------------------- conditions
+
+
+class Toy:
+    """A decoder of four codes, every probability of which is written down.
+
+    `x_num` is the code itself, and the two categories are independent given it.
+    """
+
+    layout = TableLayout(1, (3, 2))
+    prior = np.array([0.5, 0.3, 0.15, 0.05])
+    first = np.array(
+        [[0.1, 0.2, 0.7], [0.3, 0.4, 0.3], [0.5, 0.45, 0.05], [0.04, 0.06, 0.9]]
+    )
+    second = np.array([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8], [0.05, 0.95]])
+
+    def __init__(self):
+        log_p = np.log(np.hstack([self.first, self.second]))
+        logits = LOGIT_CAP * np.arctanh(log_p / LOGIT_CAP)  # decoders cap them
+        raw = np.column_stack([np.arange(4), logits])
+        self.raw = torch.tensor(raw, dtype=torch.float32)
+        self.pools = []
+
+    def distribution(self, z):
+        scale, blocks = torch.full((1,), -8.0), block_indicator(self.layout)
+        return TableDistribution(self.layout, self.raw[z[:, 0]], scale, blocks)
+
+    def propose(self, n, given, rng):
+        self.pools.append(n)
+        z = torch.from_numpy(rng.choice(4, size=(n, 1), p=self.prior))
+        return LatentProposals(self.distribution, self.layout, z, given)
+
+    def joint(self):
+        """Probabilities of code, first and second category, shape (4, 3, 2)."""
+        return np.einsum("z,za,zb->zab", self.prior, self.first, self.second)
+
+
+def test_weights_are_the_probabilities_of_what_is_given():
+    toy = Toy()
+    for given, expected in [
+        ({}, np.ones(4)),
+        ({0: 1}, toy.first[:, 1]),
+        ({0: 2, 1: 0}, toy.first[:, 2] * toy.second[:, 0]),
+    ]:
+        pool = toy.propose(40_000, given, rng_of())
+        z = pool.z[:, 0].numpy()
+        np.testing.assert_allclose(np.exp(pool.log_weights), expected[z], rtol=1e-4)
+        assert pool.log_weights.shape == (40_000,)
+
+
+@pytest.mark.parametrize("given", [{}, {0: 2}, {1: 0}, {0: 0, 1: 1}, {0: 2, 1: 0}])
+def test_rows_follow_the_conditional_law(given):
+    """Cells of code and free categories against p(code, rest | given), enumerated."""
+    toy, n = Toy(), 40_000
+    law = toy.joint()
+    for column, value in given.items():
+        keep = np.zeros(law.shape[column + 1])
+        keep[value] = 1
+        law = law * keep.reshape([-1 if i == column + 1 else 1 for i in range(3)])
+    law = (law / law.sum()).ravel()
+    x_num, x_cat = draw_given(toy.propose, n, given, rng_of())
+    for column, value in given.items():
+        assert (x_cat[:, column] == value).all()
+    code = np.rint(x_num[:, 0]).astype(int)
+    cells = np.ravel_multi_index((code, *x_cat.T), (4, 3, 2))
+    shares = np.bincount(cells, minlength=24) / n
+    assert (shares[law == 0] == 0).all()
+    # the pool's own shares err, too: it is about twice the request here
+    error = np.sqrt(law * (1 - law) * 2 / n)
+    assert (np.abs(shares - law) <= Z * error + 5 / n).all()
+
+
+def test_rows_are_in_random_order():
+    x_num, _ = draw_given(Toy().propose, 5_000, {0: 1}, rng_of())
+    code = np.rint(x_num[:, 0])
+    assert abs(np.corrcoef(code[1:], code[:-1])[0, 1]) < Z / np.sqrt(5_000)
+
+
+def test_the_pool_grows_until_it_is_worth_the_request():
+    """Kish's size of a pool of m is m E[w]^2 / E[w^2], known here in closed form."""
+    n, given = 20_000, {0: 2, 1: 0}
+    toy = Toy()
+    draw_given(toy.propose, n, given, rng_of())
+    weights = toy.first[:, 2] * toy.second[:, 0]
+    efficiency = (toy.prior @ weights) ** 2 / (toy.prior @ weights**2)
+    assert 0.1 < efficiency < 0.9  # or there would be nothing to see
+    assert toy.pools[0] == n
+    assert sum(toy.pools) == pytest.approx(n / efficiency, rel=0.15)
+    small = Toy()
+    draw_given(small.propose, 10, given, rng_of())
+    assert small.pools == [proposals.MIN_POOL]
+
+
+class RareToy(Toy):
+    """One code in 300,000 has the level that is asked for; others all but never."""
+
+    prior = np.array([0.5, 0.3, 0.2 - 1 / 300_000, 1 / 300_000])
+    first = np.array([[1 - 2e-9, 1e-9, 1e-9]] * 3 + [[0.1, 0.8, 0.1]])
+
+
+def test_a_rare_level_costs_a_bounded_pool_and_no_failure():
+    toy = RareToy()
+    x_num, x_cat = draw_given(toy.propose, 500, {0: 1}, rng_of())
+    assert x_num.shape == (500, 1)
+    assert (x_cat[:, 0] == 1).all()
+    assert sum(toy.pools) <= MAX_POOL
+    few, _ = draw_given(RareToy().propose, 3, {0: 1}, rng_of(1))
+    assert few.shape == (3, 1)
+
+
+def test_an_impossible_level_does_not_fail():
+    """A log-probability whose exponential is zero in any precision."""
+
+    class Never(Toy):
+        def distribution(self, z):
+            distribution = super().distribution(z)
+            distribution.category_log_probs = lambda column: torch.full(
+                (len(z), 3), -5_000.0
+            )
+            return distribution
+
+    toy = Never()
+    x_num, x_cat = draw_given(toy.propose, 500, {0: 1}, rng_of())
+    assert (x_cat[:, 0] == 1).all()
+    assert set(np.rint(x_num[:, 0])) == {0, 1, 2, 3}
+    assert sum(toy.pools) == proposals.MIN_POOL  # all alike: nothing to gain
+
+
+def test_more_rows_than_a_pool_may_have(monkeypatch):
+    monkeypatch.setattr(proposals, "MAX_POOL", 3_000)
+    toy = Toy()
+    x_num, x_cat = draw_given(toy.propose, 5_000, {0: 1}, rng_of())
+    assert toy.pools == [5_000]
+    assert len(x_num) == len(x_cat) == 5_000
+
+
+# ------------------------------------------------------------------- resampling
+
+
+def test_systematic_counts_are_floor_or_ceil():
+    rng = rng_of()
+    for n in (1, 7, 1_000):
+        weights = rng.exponential(size=200) * (rng.random(200) < 0.7)
+        expected = n * weights / weights.sum()
+        chosen = resample(weights, n, rng)
+        assert chosen.shape == (n,)
+        counts = np.bincount(chosen, minlength=200)
+        assert (counts >= np.floor(expected - 1e-9)).all()
+        assert (counts <= np.ceil(expected + 1e-9)).all()
+
+
+def test_systematic_counts_are_unbiased():
+    rng = rng_of()
+    weights, n, repeats = rng.exponential(size=12), 5, 20_000
+    expected = n * weights / weights.sum()
+    counts = [
+        np.bincount(resample(weights, n, rng), minlength=12) for _ in range(repeats)
+    ]
+    part = expected - np.floor(expected)
+    error = np.sqrt(part * (1 - part) / repeats)
+    assert (np.abs(np.mean(counts, axis=0) - expected) < Z * error + 1e-12).all()
+
+
+@pytest.mark.parametrize("function", [resample, resample_distinct])
+def test_chosen_rows_are_in_random_order(function):
+    chosen = function(np.ones(4_000), 2_000, rng_of())
+    assert abs(np.corrcoef(chosen[1:], chosen[:-1])[0, 1]) < Z / np.sqrt(2_000)
+
+
+@pytest.mark.parametrize(
+    ("spread", "n"),
+    [(0.0, 100), (0.3, 25), (1.0, 50), (3.0, 1), (3.0, 90), (3.0, 99), (3.0, 100)]
+    + [(6.0, 50)],
+)
+def test_distinct_rows_are_distinct(spread, n):
+    rng = rng_of()
+    for _ in range(50):
+        weights = np.clip(np.exp(spread * rng.normal(size=100)), 1e-3, 1e3)
+        chosen = resample_distinct(weights, n, rng)
+        assert len(set(chosen)) == n
+        assert chosen.min() >= 0
+        assert chosen.max() < 100
+
+
+@pytest.mark.parametrize("n_good", [0, 100, 960, 999, 1_000, 3_999])
+def test_distinct_rows_from_a_pool_of_good_and_bad_ones(n_good):
+    """The extreme weights of a density ratio; the good rows come first."""
+    weights = np.repeat([999.0, 1 / 999], [n_good, 4_000 - n_good])
+    chosen = resample_distinct(weights, 1_000, rng_of())
+    assert len(set(chosen)) == 1_000
+    assert np.count_nonzero(chosen < n_good) >= min(n_good, 1_000) - 1
+
+
+def test_distinct_rows_are_proportional_where_that_can_be():
+    """A weight is cut where it is due more than one row; the others share the rest."""
+    rng = rng_of()
+    weights = np.array([40.0, 6.0, 4.0, 3.0, 2.0, 2.0, 1.0, 1.0, 0.5, 0.5])
+    n, repeats = 4, 5_000
+    counts = np.zeros(10)
+    for _ in range(repeats):
+        counts[resample_distinct(weights, n, rng)] += 1
+    expected = np.append(1.0, 3 * weights[1:] / weights[1:].sum())
+    assert expected.max() <= 1
+    error = np.sqrt(expected * (1 - expected) / repeats)
+    assert (np.abs(counts / repeats - expected) <= Z * error + 1e-9).all()
+
+
+# ------------------------------------------------------------------- density ratio
+
+
+class NormalSource:
+    """Rows of independent normal numbers and a category; the codec is of the truth."""
+
+    def __init__(self, X, shift, levels=None):
+        self.codec = TableCodec(None).fit(X)
+        self.shift, self.levels = shift, levels
+
+    def propose(self, n, given, rng, density=None):
+        return NormalRows(self, n, given, rng)
+
+
+class NormalRows:
+    effective_size = staticmethod(distinct_sample_size)
+
+    def __init__(self, source, n, given, rng):
+        layout = source.codec.layout_
+        self.x_num = rng.normal(source.shift, size=(n, layout.n_numeric)).astype("f4")
+        self.x_cat = np.zeros((n, layout.n_categorical), np.int64)
+        self.log_weights = np.zeros(n)
+        if layout.n_categorical:
+            # the level depends on the first number
+            p = expit(self.x_num[:, 0])
+            self.x_cat[:, 0] = rng.random(n) < p
+            for column, value in given.items():
+                drawn = p if value else 1 - p
+                self.log_weights = np.log(drawn.astype(float))
+                self.x_cat[:, column] = value
+
+    def draw(self, index, rng):
+        return self.x_num[index], self.x_cat[index]
+
+
+def normal_table(n, seed=0):
+    return rng_of(seed).normal(size=(n, 2))
+
+
+def fitted_sampler(source, X, density_ratio, rng):
+    sampler = TableSampler(None, density_ratio, rng)
+    return sampler.fit(source, source.codec, None, X, len(X), rng)
+
+
+def ratio_of(density_ratio, X, shift, seed=0):
+    source = NormalSource(X, shift)
+
+    def draw(n, given, rng):
+        return draw_given(source.propose, n, given, rng)
+
+    return DensityRatio.fitted(density_ratio, source.codec, X, draw, rng_of(seed))
+
+
+@pytest.mark.parametrize("density_ratio", ["auto", LogisticRegression()])
+def test_weights_are_the_ratio_of_densities(density_ratio):
+    """Real N(0, 1), generated N(0.7, 1) twice: log w = 0.245 - 0.7 x + const."""
+    ratio = ratio_of(density_ratio, normal_table(8_000), [0.7, 0.0])
+    fresh = rng_of(5).normal([0.7, 0.0], size=(5_000, 2))
+    log_w = np.log(ratio.weights(fresh))
+    true = 0.245 - 0.7 * fresh[:, 0] - np.log(2)
+    assert np.abs(log_w - true).mean() < 0.15
+    assert np.corrcoef(log_w, true)[0, 1] > 0.96
+    # the gain is the divergence of the two, 0.7^2 / 2 nats
+    assert ratio.gain == pytest.approx(0.245, abs=0.06)
+
+
+class Odds(LogisticRegression):
+    """A classifier whose odds are known: exp(first column), whatever it is shown."""
+
+    def fit(self, X, y):
+        self.seen_ = X, y
+        return self
+
+    def predict_proba(self, X):
+        p = expit(X[:, 0])
+        return np.column_stack([1 - p, p])
+
+
+def test_the_gain_is_judged_on_rows_held_out():
+    X = normal_table(4_000)
+    ratio = ratio_of(Odds(), X, [0.7, 0.0])
+    rows, label = ratio.classifier.seen_
+    assert np.count_nonzero(label == 1) == 3_000
+    assert np.count_nonzero(label == 0) == 6_000
+    codec = TableCodec(None).fit(X)
+    X = codec.to_matrix(*codec.encode(X))  # float32 on the way
+    held_out = X[~np.isin(X[:, 0] + np.pi * X[:, 1], rows[:, 0] + np.pi * rows[:, 1])]
+    assert len(held_out) == 1_000
+    # E_real[log w] - log E_generated[w]; of log-normal w the latter is 0.7 + 1 / 2
+    generated = 0.7 + 0.5
+    error = np.sqrt((np.e - 1) / 2_000)
+    expected = held_out[:, 0].mean() - generated
+    assert ratio.gain == pytest.approx(expected, abs=Z * error)
+
+
+class Memory(Odds):
+    """Knows the rows that it was fitted to, and nothing else."""
+
+    def predict_proba(self, X):
+        rows, label = self.seen_
+        known = dict(zip(map(tuple, rows), label, strict=True))
+        p = np.array([0.05 + 0.9 * known.get(tuple(row), 0.5) for row in X])
+        return np.column_stack([1 - p, p])
+
+
+def test_no_overfitting_flatters_the_gain():
+    ratio = ratio_of(Memory(), normal_table(1_000), [0.7, 0.0])
+    assert ratio.gain == pytest.approx(0.0, abs=1e-6)
+
+
+def test_weights_are_bounded():
+    ratio = DensityRatio(Odds(), None)
+    weights = ratio.weights(np.array([[-1e3], [0.0], [1e3]]))
+    np.testing.assert_allclose(weights, [1 / 999, 1.0, 999])
+
+
+def test_auto_steps_aside_for_a_perfect_generator():
+    for seed in range(6):
+        assert ratio_of("auto", normal_table(1_000, seed), [0, 0], seed) is None
+
+
+def test_a_classifier_of_ones_own_is_kept_even_if_it_does_not_help():
+    ratio = ratio_of(LogisticRegression(), normal_table(1_000), [0.0, 0.0])
+    assert ratio.gain < 0.02
+    assert np.abs(ratio.weights(normal_table(100, 1)) - 0.5).max() < 0.2
+
+
+def test_too_few_rows_to_judge_on():
+    assert ratio_of("auto", normal_table(79), [3.0, 0.0]) is not None
+    assert ratio_of("auto", normal_table(76), [3.0, 0.0]) is None
+
+
+def test_the_classifier_is_a_clone_with_a_seed():
+    classifier = LogisticRegression()
+    ratio = ratio_of(classifier, normal_table(200), [1.0, 0.0])
+    assert ratio.classifier is not classifier
+    assert ratio.classifier.random_state is not None
+    assert classifier.random_state is None
+    assert not hasattr(classifier, "coef_")
+
+
+def test_the_ratio_brings_rows_nearer_to_the_truth():
+    """Weighted N(0.5, 1) becomes N(0, 1), without a row that comes twice."""
+    X = normal_table(4_000)
+    source = NormalSource(X, [0.5, 0.0])
+    means = {}
+    for density_ratio in (None, "auto", LogisticRegression()):
+        sampler = fitted_sampler(source, X, density_ratio, rng_of())
+        assert (sampler.ratio_ is None) == (density_ratio is None)
+        # not calibrated: calibration alone would mend a column's mean
+        x_num, _ = sampler._draw(source, source.codec, 4_000, {}, rng_of(1))
+        means[str(density_ratio)] = x_num[:, 0].mean()
+        assert len(np.unique(x_num, axis=0)) == 4_000
+    assert means["None"] == pytest.approx(0.5, abs=Z / np.sqrt(4_000))
+    # one row of four is kept: the best reachable mean is not quite zero
+    assert abs(means["auto"]) < 0.1
+    assert abs(means["LogisticRegression()"]) < 0.1
+
+
+def test_conditions_and_the_ratio_together():
+    """p(x | level) of the truth: the weights of both multiply."""
+    rng = rng_of()
+    numbers = rng.normal(size=(6_000, 2))
+    level = rng.random(6_000) < expit(numbers[:, 0])
+    X = pd.DataFrame({"a": numbers[:, 0], "b": numbers[:, 1], "level": level})
+    grid = np.linspace(-8, 8, 4_001)
+    density = stats.norm.pdf(grid)
+    # the column b is generated at 0.7, and the ratio must mend it under conditions
+    source = NormalSource(X, [0.0, 0.7])
+    # a fit orders codes by frequency; here code 1 means True
+    source.codec = TableCodec(None).fit(
+        pd.concat([X, X[X["level"].eq(False)][:300]], ignore_index=True)
+    )
+    assert source.codec.categories_[0].levels_ == [False, True]
+    sampler = fitted_sampler(source, X, LogisticRegression(), rng)
+    for value in (0, 1):
+        n = 4_000
+        x_num, x_cat = sampler._draw(source, source.codec, n, {0: value}, rng)
+        assert (x_cat[:, 0] == value).all()
+        part = density * (expit(grid) if value else 1 - expit(grid))
+        mean = (grid * part).sum() / part.sum()
+        assert x_num[:, 0].mean() == pytest.approx(mean, abs=2 * Z / np.sqrt(n))
+        assert x_num[:, 1].mean() == pytest.approx(0.0, abs=0.12)
+    given = np.arange(2_000) % 2
+    x_num, x_cat = sampler.sample(source, source.codec, 2_000, {0: given}, rng)
+    np.testing.assert_array_equal(x_cat[:, 0], given)
+    assert x_num[given == 1, 0].mean() > x_num[given == 0, 0].mean() + 0.5
+
+
+def test_columns_that_boosting_takes_as_categories():
+    n = 700
+    X = pd.DataFrame(
+        {
+            "many": [f"level {i % 256}" for i in range(n)],
+            "number": np.arange(n) / 7,
+            "few": [f"level {i % 255}" for i in range(n)],
+            "hole": np.where(np.arange(n) % 5, np.arange(n), np.nan),
+            "flag": np.arange(n) % 2 == 0,
+            # constant where it is there: a category of two levels
+            "constant": np.where(np.arange(n) % 3, 1.0, np.nan),
+        }
+    )
+    codec = TableCodec().fit(X)
+    matrix = codec.to_matrix(*codec.encode(X))
+    mask = native_categories(codec)
+    # numbers first; then many, few, flag and the constant's
+    assert mask.tolist() == [False, False, False, True, True, True]
+    assert matrix.shape[1] == 6
+    assert matrix[:, mask].max() <= 254
+
+
+def test_many_levels_can_have_a_ratio():
+    rng = rng_of()
+    X = pd.DataFrame({"a": rng.normal(size=4_500), "b": np.arange(4_500) % 300})
+    X["b"] = X["b"].astype("category")
+    codec = TableCodec().fit(X)
+
+    def draw(n, given, rng):
+        rows = rng.integers(len(X), size=n)
+        x_num, x_cat = codec.encode(X, rng)
+        return x_num[rows] + 2, x_cat[rows]
+
+    ratio = DensityRatio.fitted("auto", codec, X, draw, rng)
+    assert ratio is not None
+    assert ratio.gain > 0.5
+
+
+# ------------------------------------------------------------------- calibration
+
+
+def calibrated_table(n, rng):
+    """Columns without gaps: bell, skew, integers, a spike, and one with holes."""
+    spike = np.where(rng.random(n) < 0.6, 0.0, rng.gamma(3.0, size=n))
+    holes = np.where(rng.random(n) < 0.3, np.nan, rng.uniform(size=n))
+    return pd.DataFrame(
+        {
+            "bell": rng.normal(3, 2, n),
+            "skew": rng.gamma(3.0, size=n),
+            "counts": rng.poisson(4, n),
+            "spike": spike,
+            "holes": holes,
+        }
+    )
+
+
+def wrong_rows(codec, n, rng):
+    """Encoded rows whose numbers are off in location, scale and shape."""
+    layout = codec.layout_
+    x_num = np.sinh(rng.normal(0.4, 0.7, size=(n, layout.n_numeric)))
+    x_cat = (rng.random((n, layout.n_categorical)) < 0.2).astype(np.int64)
+    for number, mask in enumerate(layout.masks):
+        if mask >= 0:
+            x_num[x_cat[:, mask] == 1, number] = 0.0
+    return x_num.astype(np.float32), x_cat
+
+
+def ecdf_distance(first, second):
+    return stats.ks_2samp(first, second, method="asymp").statistic
+
+
+@pytest.mark.parametrize("scaling", ["quantile", "standard", "minmax"])
+@pytest.mark.parametrize("ranked", [True, False])
+def test_marginals_become_those_of_training(scaling, ranked):
+    rng = rng_of()
+    X = calibrated_table(3_000, rng)
+    codec = TableCodec(scaling).fit(X)
+    marginals = MarginalMap(codec).fit(*wrong_rows(codec, 20_000, rng))
+    x_num, x_cat = wrong_rows(codec, 3_000, rng)
+    fixed = marginals.apply(x_num, x_cat, rng, ranked=ranked)
+    before, after = codec.decode(x_num, x_cat), codec.decode(fixed, x_cat)
+    # ranks leave a step of their own; 2,000 quantiles are kept, 1,000 knots
+    bound = 1 / 2_000 + 1 / 1_000
+    if not ranked:
+        bound = dkw(20_000 * 0.7, 3_000 * 0.7) + 2 / 1_000
+    for column in X:
+        real = X[column].dropna()
+        assert ecdf_distance(before[column].dropna(), real) > 0.1
+        assert ecdf_distance(after[column].dropna(), real) < bound
+        assert (after[column].isna() == before[column].isna()).all()
+    assert set(after["counts"]) <= set(X["counts"])
+
+
+@pytest.mark.parametrize("scaling", ["standard", "minmax"])
+def test_a_map_of_calibrated_rows_leaves_their_atoms(scaling):
+    """Under a density ratio rows are calibrated twice: the second map meets atoms."""
+    rng = rng_of()
+    X = calibrated_table(3_000, rng)
+    codec = TableCodec(scaling).fit(X)
+    first = MarginalMap(codec).fit(*wrong_rows(codec, 20_000, rng))
+    rows = wrong_rows(codec, 20_000, rng)
+    once = first.apply(*rows, rng, ranked=False)
+    second = MarginalMap(codec).fit(once, rows[1])
+    few = slice(0, 3_000)
+    twice = second.apply(once[few], rows[1][few], rng, ranked=False)
+    after = codec.decode(twice, rows[1][few])
+    bound = dkw(20_000 * 0.7, 3_000 * 0.7) + 2 / 1_000
+    for column in X:
+        assert ecdf_distance(after[column].dropna(), X[column].dropna()) < bound
+
+
+def test_the_fixed_map_reaches_the_extremes():
+    """The largest of 20,000 rows are as rare among a few hundred, and as different."""
+    rng = rng_of()
+    X = rng.lognormal(size=(20_000, 1))
+    codec = TableCodec().fit(X)
+    rows, none = codec.encode(X)
+    marginals = MarginalMap(codec).fit(rows, none)
+    largest = np.argsort(X[:, 0])[-20:]
+    out = marginals.apply(rows[largest], none[largest], rng, ranked=False)
+    assert len(np.unique(out)) == 20
+    assert codec.decode(out, none[largest]).max() == X.max()
+
+
+def test_a_classifier_is_never_dropped():
+    """Only "auto" steps aside on few rows."""
+    X = rng_of().normal(size=(60, 1))
+    codec = TableCodec().fit(X)
+
+    def draw(n, given, rng):
+        return rng.normal(1.0, size=(n, 1)).astype("f4"), np.zeros((n, 0), np.int64)
+
+    classifier = LogisticRegression()
+    assert DensityRatio.fitted(classifier, codec, X, draw, rng_of()) is not None
+    assert DensityRatio.fitted("auto", codec, X, draw, rng_of()) is None
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+def test_ranks_are_kept(ranked):
+    rng = rng_of()
+    X = calibrated_table(3_000, rng)
+    codec = TableCodec().fit(X)
+    x_num, x_cat = wrong_rows(codec, 2_000, rng)
+    copy = x_num.copy()
+    marginals = MarginalMap(codec).fit(*wrong_rows(codec, 20_000, rng))
+    out = marginals.apply(x_num, x_cat, rng, ranked=ranked)
+    np.testing.assert_array_equal(x_num, copy)  # the argument is left alone
+    for column, mask in enumerate(codec.layout_.masks):
+        present = slice(None) if mask < 0 else x_cat[:, mask] == 0
+        order = np.argsort(x_num[present, column])
+        assert (np.diff(out[present, column][order]) >= 0).all()
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+def test_missing_numbers_are_left_alone(ranked):
+    rng = rng_of()
+    X = calibrated_table(3_000, rng)
+    codec = TableCodec("standard").fit(X)
+    place = list(X).index("holes")
+    mask = codec.layout_.masks[place]
+    x_num, x_cat = wrong_rows(codec, 2_000, rng)
+    marginals = MarginalMap(codec).fit(x_num, x_cat)
+    out = marginals.apply(x_num, x_cat, rng, ranked=ranked)
+    missing = x_cat[:, mask] == 1
+    assert 0 < missing.sum() < 2_000
+    assert (out[missing, place] == 0).all()
+    # nor do they count among the ranks of the others
+    x_num[missing, place] = 50.0
+    other = MarginalMap(codec).fit(x_num, x_cat)
+    for one, two in zip(other.clusters_, marginals.clusters_, strict=True):
+        np.testing.assert_array_equal(one[2], two[2])
+    assert (other.apply(x_num, x_cat, rng, ranked=ranked)[missing, place] == 50).all()
+
+
+def test_the_fixed_map_and_the_ranked_one():
+    """Of a sample unlike the one that was kept, ranks undo what a map leaves."""
+    rng = rng_of()
+    X = rng.normal(size=(5_000, 1))
+    codec = TableCodec().fit(X)
+    rows = rng.normal(0.3, 1.2, size=(20_000, 1)).astype("f4")
+    none = np.zeros((20_000, 0), np.int64)
+    marginals = MarginalMap(codec).fit(rows, none)
+    # such a map is x -> (x - 0.3) / 1.2, for one row as for many
+    for part in (slice(0, 1), slice(0, 2_000)):
+        out = marginals.apply(rows[part], none[part], rng, ranked=False)
+        inner = np.abs(out) < 2
+        expected = (rows[part] - 0.3) / 1.2
+        np.testing.assert_allclose(out[inner], expected[inner], atol=0.15)
+    above = rows[rows[:, 0] > 0.3][:2_000]
+    kept = marginals.apply(above, none[: len(above)], rng, ranked=False)
+    assert kept.min() > -0.1  # what a condition has moved stays moved
+    ranked = marginals.apply(above, none[: len(above)], rng, ranked=True)
+    assert ecdf_distance(ranked[:, 0], codec.encode(X)[0][:, 0]) < 1e-3
+
+
+def clustered(n, rng):
+    """Five clusters of equal share at 0, 2, 4, 6 and 8; which one comes, too."""
+    which = rng.integers(5, size=n)
+    return 2.0 * which + 0.05 * rng.normal(size=n), which
+
+
+@pytest.mark.parametrize("scaling", ["quantile", "standard", "minmax", None])
+@pytest.mark.parametrize("ranked", [True, False])
+def test_no_value_crosses_a_gap(scaling, ranked):
+    """The generator's shares are off; a row stays in its cluster all the same."""
+    rng = rng_of()
+    X, _ = clustered(4_000, rng)
+    codec = TableCodec(scaling).fit(X[:, None])
+    which = rng.choice(5, size=5_000, p=[0.1, 0.25, 0.3, 0.25, 0.1])
+    values = 2.0 * which + 0.2 * rng.normal(size=5_000).clip(-4, 4)
+    x_num, x_cat = codec.encode(values[:, None])
+    marginals = MarginalMap(codec).fit(x_num, x_cat)
+    out = codec.decode(marginals.apply(x_num, x_cat, rng, ranked=ranked), x_cat)[:, 0]
+    np.testing.assert_array_equal(np.rint(out / 2), which)
+    # and inside its cluster it is calibrated
+    for cluster in range(5):
+        apart = out[which == cluster] - 2 * cluster
+        real = X[np.rint(X / 2) == cluster] - 2 * cluster
+        assert ecdf_distance(apart, real) < dkw(400) * 0.5
+
+
+def test_a_cluster_without_generated_rows():
+    """It has no map of its own; a row that comes there later stays there."""
+    rng = rng_of()
+    X, _ = clustered(2_000, rng)
+    codec = TableCodec().fit(X[:, None])
+    x_num, x_cat = codec.encode(X[X < 5][:, None])
+    marginals = MarginalMap(codec).fit(x_num, x_cat)
+    later, _ = codec.encode(np.array([[6.01], [8.02], [2.0]]))
+    out = marginals.apply(later, x_cat[:3], rng, ranked=False)
+    values = codec.decode(out, x_cat[:3])[:, 0]
+    np.testing.assert_array_equal(np.rint(values / 2), [3, 4, 1])
+
+
+def test_a_table_of_constants_is_calibrated_to_itself():
+    codec = TableCodec().fit(np.ones((50, 2)))
+    zeros, none = np.zeros((50, 1), np.float32), np.zeros((50, 0), np.int64)
+    marginals = MarginalMap(codec).fit(zeros, none)
+    np.testing.assert_array_equal(
+        marginals.apply(zeros, none, rng_of(), ranked=True), zeros
+    )
+
+
+def test_random_ranks():
+    rng = rng_of()
+    values = np.repeat([3.0, 1.0, 2.0], [50, 30, 20])
+    ranks = random_ranks(values, rng)
+    assert ((ranks > 0) & (ranks < 1)).all()
+    # one in each hundredth, in the order of the values
+    np.testing.assert_array_equal(np.sort((ranks * 100).astype(int)), np.arange(100))
+    for value, low, high in [(1.0, 0.0, 0.3), (2.0, 0.3, 0.5), (3.0, 0.5, 1.0)]:
+        of_value = ranks[values == value]
+        assert of_value.min() > low
+        assert of_value.max() < high
+    # equal values are in no order
+    first = [random_ranks(np.ones(10), rng)[0] for _ in range(2_000)]
+    assert stats.kstest(first, "uniform").pvalue > ALPHA
+    assert len(random_ranks(np.zeros(0), rng)) == 0
+
+
+# ------------------------------------------------------------------- gaps
+
+
+@pytest.mark.parametrize("n", [200, 2_000, 20_000])
+def test_gaps_between_clusters_are_found(n):
+    for seed in range(5):
+        X, _ = clustered(n, rng_of(seed))
+        quantiles = Quantiles(2_000).fit(X)
+        last = quantiles.values_[quantiles.cluster_gaps_]
+        first = quantiles.values_[quantiles.cluster_gaps_ + 1]
+        np.testing.assert_array_equal(np.rint(last / 2), [0, 1, 2, 3])
+        np.testing.assert_array_equal(np.rint(first / 2), [1, 2, 3, 4])
+        for scaling in ("quantile", "standard", "minmax", None):
+            codec = TableCodec(scaling).fit(X[:, None])
+            u, middles = codec.cluster_gaps(0)
+            below = [(X < border).mean() for border in (1, 3, 5, 7)]
+            np.testing.assert_allclose(u, below, atol=1 / n + 1 / 2_000)
+            sides = codec.encode(np.column_stack([last, first]).reshape(-1, 1))[0]
+            assert (sides.reshape(4, 2)[:, 0] < middles).all()
+            assert (middles < sides.reshape(4, 2)[:, 1]).all()
+
+
+@pytest.mark.parametrize("n", [200, 2_000, 20_000])
+@pytest.mark.parametrize(
+    "law", ["normal", "uniform", "exponential", "lognormal", "standard_cauchy"]
+)
+def test_no_gaps_where_there_are_none(law, n):
+    for seed in range(10):
+        X = getattr(rng_of(seed), law)(size=n)
+        assert len(Quantiles(2_000).fit(X).cluster_gaps_) == 0
+
+
+def test_small_and_discrete_columns_have_no_gaps():
+    rng = rng_of()
+    few = np.append(rng.random(500), 50 + rng.random(19))
+    assert len(Quantiles(2_000).fit(few).cluster_gaps_) == 0  # under twenty rows
+    some = np.append(rng.random(500), 50 + rng.random(21))
+    assert len(Quantiles(2_000).fit(some).cluster_gaps_) == 1
+    rare = np.append(rng.random(5_000), 50 + rng.random(100))
+    assert len(Quantiles(2_000).fit(rare).cluster_gaps_) == 0  # under one in fifty
+    assert len(Quantiles(2_000).fit(rng.choice([0.0, 9.0], 500)).cluster_gaps_) == 0
+    assert len(Quantiles(2_000).fit(np.array([1.0, 5.0])).cluster_gaps_) == 0
+
+
+# ------------------------------------------------------------------- the sampler
+
+
+def test_few_rows_pass_through_the_fixed_map():
+    """A request of 999 rows is calibrated by the kept map, one of 1,000 by ranks."""
+    X = normal_table(2_000)
+    source = NormalSource(X, [0.3, 0.0])
+    source.codec = TableCodec("standard").fit(X)
+    sampler = fitted_sampler(source, X, None, rng_of())
+    real = np.sort(X[:, 0])
+    distances = {}
+    for n in (999, 1_000):
+        x_num, x_cat = sampler.sample(source, source.codec, n, {}, rng_of(1))
+        drawn = source.codec.decode(x_num, x_cat)
+        distances[n] = ecdf_distance(drawn[:, 0], real)
+    assert distances[1_000] < 2.5e-3
+    assert 5e-3 < distances[999] < dkw(999, 20_000) + 2 / 1_000
+
+
+def test_what_calibration_mends_is_not_worth_a_weight():
+    """Rows that are off by their marginals alone need no ratio."""
+    X = normal_table(2_000)
+    source = NormalSource(X, [0.7, -0.4])
+    source.codec = TableCodec("standard").fit(X)
+    sampler = fitted_sampler(source, X, "auto", rng_of())
+    assert sampler.ratio_ is None
+    assert sampler.proposal_marginals_ is None
+    assert ratio_of("auto", X, [0.7, -0.4]) is not None
+
+
+@pytest.mark.parametrize("density_ratio", [None, LogisticRegression()])
+def test_conditions_keep_their_own_marginals(density_ratio):
+    """Many rows of one level have that level's mean, not the table's."""
+    rng = rng_of()
+    numbers = rng.normal(size=4_000)
+    level = rng.random(4_000) < expit(2 * numbers - 0.5)
+    X = pd.DataFrame({"a": numbers, "level": level})
+    source = NormalSource(X, [0.0])
+    source.codec = TableCodec("standard").fit(X)
+    assert source.codec.categories_[0].levels_ == [False, True]
+    sampler = fitted_sampler(source, X, density_ratio, rng)
+    given = np.ones(3_000, dtype=np.int64)
+    x_num, _ = sampler.sample(source, source.codec, 3_000, {0: given}, rng)
+    grid = np.linspace(-8, 8, 4_001)
+    part = stats.norm.pdf(grid) * expit(grid)  # the law of the source
+    if density_ratio is None:
+        mean = (grid * part).sum() / part.sum()
+        assert x_num[:, 0].mean() == pytest.approx(mean, abs=2 * Z / np.sqrt(3_000))
+    assert x_num[:, 0].mean() > 0.25
+
+
+def test_numbers_without_scaling_are_not_calibrated():
+    X = normal_table(500)
+    source = NormalSource(X, [0.3, 0.0])
+    sampler = fitted_sampler(source, X, None, rng_of())
+    assert sampler.marginals_ is None
+    x_num, _ = sampler.sample(source, source.codec, 5_000, {}, rng_of())
+    assert x_num[:, 0].mean() == pytest.approx(0.3, abs=Z / np.sqrt(5_000))
+
+
+def test_models_take_estimators():
+    X = load_iris().data
+    model = VAETransformer(
+        2,
+        hidden_layer_sizes=(16,),
+        sampling="latent",
+        latent_density=KernelDensity(bandwidth=0.3),
+        density_ratio=LogisticRegression(max_iter=1_000),
+        max_iter=20,
+        random_state=0,
+    ).fit(X)
+    rows = model.sample(1_000, random_state=0)
+    assert ecdf_distance(rows[:, 2], X[:, 2]) < 0.02
+    assert not np.array_equal(model.sample(5), model.sample(5))
+
+
+# ------------------------------------------------------------------- what is kept
+
+
+def test_smoothed_codes_keep_mean_and_covariance():
+    """Few codes are far apart: their noise is no small part of the variance."""
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(40, 5)) @ rng.normal(size=(5, 5)) + 5
+    drawn = np.concatenate([smoothed(codes, None, rng) for _ in range(500)])
+    assert np.allclose(drawn.mean(0), codes.mean(0), atol=0.1)
+    assert np.allclose(np.cov(drawn.T), np.cov(codes.T), rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("codes", [np.ones((1, 3)), np.ones((5, 3))])
+def test_equal_codes_stay(codes):
+    assert (smoothed(codes, None, np.random.default_rng(0)) == codes).all()
+
+
+@pytest.mark.parametrize("width", [4, 24])
+@pytest.mark.parametrize("model", [AutoencoderTransformer, VAETransformer])
+def test_a_stream_keeps_no_code_that_decodes_to_a_row(model, width):
+    """Those that it keeps are about as far from the rows as fresh rows are."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(4, width))
+    X, fresh = (
+        rng.normal(size=(n, 4)) @ mixing + 0.02 * rng.normal(size=(n, width))
+        for n in (1_000, 300)
+    )
+    options = {"sampling": "latent"} if model is VAETransformer else {}
+    fitted = model(4, hidden_layer_sizes=(32,), random_state=0, **options)
+    for chunk in np.split(X, 4):
+        fitted.partial_fit(chunk)
+    decoded = fitted.inverse_transform(fitted._sampler.reservoir_)
+    near = NearestNeighbors(n_neighbors=1).fit(X)
+    spacing = np.median(near.kneighbors(fresh)[0])
+    assert np.median(near.kneighbors(decoded)[0]) > 0.5 * spacing

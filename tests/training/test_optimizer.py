@@ -1,0 +1,79 @@
+"""LeanAdamW against torch's own AdamW."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from sklearn_unsup._training.optimizer import LeanAdamW
+
+
+def make_net():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Linear(7, 3))
+
+
+def groups_of(net):
+    return [
+        {"params": list(net[0].parameters()), "lr": 3e-2},
+        {"params": list(net[1].parameters()), "weight_decay": 0.0},
+    ]
+
+
+def take_steps(net, optimizer, n_steps, rate=1.0, seed=0):
+    device = next(net.parameters()).device
+    noise = torch.Generator(device).manual_seed(seed)
+    for number in range(n_steps):
+        optimizer.zero_grad()
+        for group in optimizer.param_groups:
+            group["lr"] *= rate
+        # every third step the second layer does not learn
+        net[1].requires_grad_(number % 3 != 2)
+        net(
+            torch.randn(16, 5, generator=noise, device=device)
+        ).square().sum().backward()
+        optimizer.step()
+    net[1].requires_grad_(True)
+
+
+def assert_same(first, second):
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_steps_are_those_of_adamw(device):
+    ours, theirs = make_net().to(device), make_net().to(device)
+    options = {"lr": 1e-2, "weight_decay": 0.1, "betas": (0.5, 0.99)}
+    lean = LeanAdamW(groups_of(ours), **options)
+    full = torch.optim.AdamW(groups_of(theirs), **options)
+    take_steps(ours, lean, 25, rate=0.9)
+    take_steps(theirs, full, 25, rate=0.9)
+    assert_same(ours, theirs)
+    assert (ours[0].weight - make_net()[0].weight.to(device)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("way", ["pickle", "state_dict"])
+def test_steps_go_on_after_saving(way):
+    net = make_net()
+    optimizer = LeanAdamW(groups_of(net), lr=1e-2)
+    take_steps(net, optimizer, 7)
+    if way == "pickle":
+        other, loaded = pickle.loads(pickle.dumps((net, optimizer)))
+    else:
+        other = copy.deepcopy(net)
+        loaded = LeanAdamW(groups_of(other), lr=1e-2)
+        loaded.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for model, adam in ((net, optimizer), (other, loaded)):
+        take_steps(model, adam, 7, seed=1)
+    assert_same(net, other)
+
+
+def test_without_gradients_nothing_moves():
+    net = make_net()
+    optimizer = LeanAdamW(net.parameters(), lr=1e-2)
+    net(torch.ones(2, 5)).sum().backward()
+    optimizer.zero_grad()
+    assert all(p.grad is None for p in net.parameters())
+    optimizer.step()
+    assert_same(net, make_net())
