@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.utils.validation import validate_data
 
 from ._sklearn import check_feature_names, check_n_features
-from ._table.polars import from_polars
+from ._table.frames import as_container
 
 
 def check_table(model, X, reset: bool):
@@ -15,7 +15,7 @@ def check_table(model, X, reset: bool):
 
     With `reset` the model remembers their names and their number.
     """
-    X = from_polars(X)
+    X = as_container(X)
     if isinstance(X, pd.DataFrame):
         check_feature_names(model, X, reset=reset)
         check_n_features(model, X, reset=reset)

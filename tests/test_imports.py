@@ -68,7 +68,8 @@ FLOORS = {
     "side rooms": Floor(
         {"datasets", "pipeline", "over_sampling", "metrics", "inspection"},
         {*TABLE_LIBRARIES, "imblearn"},
-        {"__init__", "metrics", "_table.kinds", "_table.polars"},
+        {"__init__", "metrics"}
+        | {f"_table.{name}" for name in ("frames", "kinds", "plain", "polars")},
         frozenset({"matplotlib"}),
     ),
 }

@@ -327,7 +327,7 @@ FRAME = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": list("xyx")})
         (FRAME, FRAME, {"n_bins": 0}, "n_bins must be an int of at least 1, got 0"),
         (FRAME, FRAME, {"max_levels": 1}, "max_levels must be an int of at least 2"),
         (FRAME, FRAME, {"n_cols": 2.0}, "n_cols must be an int of at least 1, got 2.0"),
-        (X[:, 0], X, {}, r"rows and columns, got an array of shape \(150,\)"),
+        (X[:, 0], X, {}, "real must be .* of two dimensions, got one of 1"),
         (
             FRAME[["a"]],
             FRAME[["a"]],
@@ -1034,9 +1034,9 @@ def test_codes_of_infinite_numbers():
 
 def test_codes_of_levels():
     levels = pd.Series([str(i // 2) for i in range(60)] + [None])
-    codes = code_column(levels, "category", 10)
+    codes = code_column(levels, False, 10)
     assert len(np.unique(codes)) == 22  # twenty, the rest, missing
-    assert (code_column(pd.Series([None] * 3), "category", 10) == 0).all()
+    assert (code_column(pd.Series([None] * 3), False, 10) == 0).all()
 
 
 # ----------------------------------------------------------------------- labels

@@ -7,9 +7,11 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 
 from .categorical import CategoricalColumn, factorize, key_of
+from .frames import as_frame
 from .kinds import is_categorical
 from .layout import TableLayout
 from .numeric import NumericColumn
+from .plain import Form
 from .state import array_of, dtype_of, index_of, plain_array, plain_dtype, plain_index
 
 
@@ -415,10 +417,12 @@ def column_state(codec) -> dict:
         for name in ("levels_", "index_"):  # follow from the values
             del state[name]
         return {**state, "values_": plain_array(codec.values_)}
-    if not pd.api.types.is_object_dtype(codec.dtype_):
-        state["na_value_"] = (
-            None  # of its dtype, which no file of plain parts could hold
-        )
+    form = codec.form_
+    if not pd.api.types.is_object_dtype(form.dtype if form else codec.dtype_):
+        # Other dtypes have one of their own, which no file of plain parts could hold.
+        state["na_value_"] = None
+    if form:
+        state["form_"] = {**vars(form), "dtype": plain_dtype(form.dtype)}
     return {**state, "dtype_": plain_dtype(codec.dtype_)}
 
 
@@ -427,6 +431,10 @@ def column_of_state(state) -> CategoricalColumn | NumericColumn:
     if "values_" not in state:
         codec = NumericColumn.__new__(NumericColumn)
         vars(codec).update(state, dtype_=dtype_of(state["dtype_"]))
+        if codec.form_:
+            codec.form_ = Form(
+                **{**codec.form_, "dtype": dtype_of(codec.form_["dtype"])}
+            )
         return codec
     codec = CategoricalColumn.__new__(CategoricalColumn)
     vars(codec).update(state, values_=array_of(state["values_"]))
@@ -434,14 +442,6 @@ def column_of_state(state) -> CategoricalColumn | NumericColumn:
     codec.levels_ = [levels[code] for code in codes]
     codec.index_ = {key_of(level): i for i, level in enumerate(codec.levels_)}
     return codec
-
-
-def as_frame(X) -> pd.DataFrame:
-    """A frame as it is; an array as one, strings as objects."""
-    if isinstance(X, pd.DataFrame):
-        return X
-    X = np.asarray(X)
-    return pd.DataFrame(X, dtype=object if X.dtype.kind in "OSU" else X.dtype)
 
 
 def has_missing(codec: NumericColumn) -> bool:

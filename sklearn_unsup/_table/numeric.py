@@ -9,7 +9,8 @@ import pandas as pd
 from pandas.api.types import is_object_dtype
 from scipy.special import ndtri
 
-from .kinds import NUMBERS_IN_OBJECTS, inferred_dtype
+from .kinds import KIND_OF_OBJECTS, NUMBERS, inferred_dtype
+from .plain import given_back, plain_column
 from .quantiles import Quantiles
 
 MAX_DECIMALS = 8
@@ -35,14 +36,16 @@ class NumericColumn:
         self.name, self.scaling, self.n_quantiles = name, scaling, n_quantiles
 
     def fit(self, column: pd.Series) -> "NumericColumn":
+        given = column
+        column, self.form_ = plain_column(given)
         self.dtype_ = column.dtype
         if self.dtype_.kind in "mM":
             self.time_unit_ = as_index(column).unit
-        missing, values = self._read(column)
+        missing, values = self._read(given)
         self.has_missing_ = missing is not None
         self.n_present_ = len(values)
         # None, NaN or NA: what an object column takes for missing.
-        self.na_value_ = column[missing].iloc[0] if self.has_missing_ else None
+        self.na_value_ = given[missing].iloc[0] if self.has_missing_ else None
         self.raw_dtype_ = values.dtype
         self.decimals_, self.origin_, self.step_, self.span_ = None, 0, 1, None
         if values.dtype.kind != "f":
@@ -153,6 +156,14 @@ class NumericColumn:
 
     def _read(self, column):
         """The mask of missing values, or None, and the others as plain numbers."""
+        dtype = column.dtype
+        column, form = plain_column(column)
+        if frequency(form) != frequency(self.form_):
+            raise ValueError(
+                f"column {self.name!r} has dtype {dtype}, but was a column of "
+                f"{self.form_.dtype if self.form_ else self.dtype_} when fitted. "
+                "Convert it to that dtype."
+            )
         if self.dtype_.kind not in "mM":
             return read_numbers(self.name, column)
         if column.dtype.kind != self.dtype_.kind or has_zone(column.dtype) != has_zone(
@@ -328,6 +339,10 @@ class NumericColumn:
 
     def decode(self, z: np.ndarray, missing: np.ndarray | None) -> pd.Series:
         """A column with the dtype of training."""
+        return given_back(self._decode_plain(z, missing), self.form_, self.na_value_)
+
+    def _decode_plain(self, z, missing):
+        """A column with the dtype that the column of training had as a plain one."""
         x = self.to_numbers(z)
         if not self.varies_ and self.has_missing_ and missing is None:
             missing = np.ones(len(x), dtype=bool)  # a column that is all missing
@@ -401,7 +416,7 @@ def numbers_of_objects(name, column):
                 return column.to_numpy(dtype=np.int64)
             except OverflowError:
                 return column.to_numpy(dtype=np.uint64)
-        if found not in {*NUMBERS_IN_OBJECTS, "boolean"}:
+        if KIND_OF_OBJECTS.get(found) != NUMBERS and found not in ("boolean", "empty"):
             raise ValueError(f"it holds cells of type {found}")
         return column.to_numpy(dtype=np.float64)
     except (ValueError, OverflowError) as error:
@@ -420,6 +435,11 @@ def as_index(column: pd.Series):
     """Dates or durations as an index: the one type with unit and integers for all."""
     kind = pd.TimedeltaIndex if column.dtype.kind == "m" else pd.DatetimeIndex
     return kind(column)
+
+
+def frequency(form):
+    """That of periods, which count in units that cannot be told apart; else None."""
+    return form.detail if form and form.kind in ("period", "Period") else None
 
 
 def has_zone(dtype) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 WIDE_INTEGERS = "Int128", "UInt128"
+TIMES = "Date", "Datetime", "Duration", "Time"
 
 
 def is_polars(X) -> bool:
@@ -15,10 +16,17 @@ def is_polars(X) -> bool:
     return polars is not None and isinstance(X, polars.DataFrame | polars.LazyFrame)
 
 
+def refuse_lazy(X):
+    """Raise for a polars frame that has no rows yet."""
+    if not hasattr(X, "height"):
+        raise TypeError("X is a polars LazyFrame: pass X.collect(), its rows.")
+
+
 def schema_of(X) -> bytes | None:
     """What `to_polars` needs to know of a polars frame; None for other tables."""
     if not is_polars(X):
         return None
+    refuse_lazy(X)
     # A file of no rows: bytes can be saved and opened where polars is missing.
     file = io.BytesIO()
     X.clear().write_ipc(file)
@@ -28,13 +36,12 @@ def schema_of(X) -> bytes | None:
 def from_polars(X):
     """A polars DataFrame as a pandas one, by numpy alone; any other table as it is.
 
-    Strings, categories and enums become objects, times of day whole numbers, decimals
+    Strings, categories and enums become objects, times of day durations, decimals
     floats: the codec sees no difference, and `to_polars` knows the way back.
     """
     if not is_polars(X):
         return X
-    if not hasattr(X, "height"):
-        raise TypeError("X is a polars LazyFrame: pass X.collect(), its rows.")
+    refuse_lazy(X)
     columns = {name: column_from_polars(X[name]) for name in X.columns}
     return pd.DataFrame(columns, index=pd.RangeIndex(X.height))
 
@@ -52,14 +59,13 @@ def column_from_polars(column):
     if kind == "Boolean":
         values = column.fill_null(False).to_numpy()
         return pd.arrays.BooleanArray(values, missing) if missing.any() else values
-    if kind in ("Date", "Datetime", "Duration"):
+    if kind in TIMES:
         ticks = column.to_physical().cast(polars.Int64).fill_null(0).to_numpy()
         ticks = np.where(missing, np.iinfo(np.int64).min, ticks)  # NaT
-        letter = "m" if kind == "Duration" else "M"
-        unit = "D" if kind == "Date" else column.dtype.time_unit
-        values = ticks.view(f"{letter}8[{unit}]")
+        letter = "m" if kind in ("Duration", "Time") else "M"
+        values = ticks.view(f"{letter}8[{time_unit(kind, column.dtype)}]")
         return values.astype("M8[s]") if kind == "Date" else values
-    if kind == "Time" or (column.dtype.is_integer() and kind not in WIDE_INTEGERS):
+    if column.dtype.is_integer() and kind not in WIDE_INTEGERS:
         values = column.to_physical().fill_null(0).to_numpy()
         return pd.arrays.IntegerArray(values, missing) if missing.any() else values
     raise TypeError(
@@ -96,10 +102,15 @@ def to_polars(table, schema: bytes | None):
     return polars.DataFrame(columns)
 
 
+def time_unit(kind, dtype):
+    """The unit that polars counts in, as numpy calls it."""
+    return {"Date": "D", "Time": "ns"}.get(kind) or dtype.time_unit
+
+
 def plain_values(column, missing, kind, dtype):
     """What polars holds of a column, a numpy array; anything where it is missing."""
-    if kind in ("Date", "Datetime", "Duration"):
-        unit = "D" if kind == "Date" else dtype.time_unit
+    if kind in TIMES:
+        unit = time_unit(kind, dtype)
         ticks = column.to_numpy().astype(f"{column.dtype.kind}8[{unit}]")
         return np.where(missing, 0, ticks.view(np.int64))
     if kind == "Decimal":

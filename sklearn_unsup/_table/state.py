@@ -1,7 +1,7 @@
 """pandas objects as builtins and numpy arrays, for files that must hold no others.
 
-What has no plain form here (periods, intervals, arrow's types and the like) stays as it
-is: pickle can save it, stricter formats refuse it.
+What has no plain form here (intervals, dtypes of other libraries) stays as it is:
+pickle can save it, stricter formats refuse it.
 """
 
 import importlib.util
@@ -9,6 +9,8 @@ import inspect
 
 import numpy as np
 import pandas as pd
+
+from .plain import period_name
 
 MASKED = {
     "b": pd.arrays.BooleanArray,
@@ -42,6 +44,13 @@ def plain_array(array):
         gaps = np.asarray(array.isna())
         values = array.to_numpy(dtype=dtype.numpy_dtype, na_value=0)
         return {"kind": "masked", "values": values, "gaps": gaps}
+    if isinstance(dtype, pd.SparseDtype):
+        fill = np.asarray(dtype.fill_value)
+        return {"kind": "sparse", "values": np.asarray(array), "fill": fill}
+    if isinstance(dtype, pd.PeriodDtype):
+        return {"kind": "period", "values": array.asi8, "freq": period_name(dtype)}
+    if isinstance(dtype, pd.ArrowDtype):
+        return {"kind": "arrow", "values": arrow_bytes(array)}
     if isinstance(dtype, pd.DatetimeTZDtype) and zone_name(dtype.tz) is not None:
         return {
             "kind": "zone",
@@ -64,10 +73,36 @@ def array_of(plain):
         return pd.array(values, dtype=string_dtype(plain["storage"], plain["nullable"]))
     if kind == "masked":
         return MASKED[values.dtype.kind](values, plain["gaps"])
+    if kind == "sparse":
+        fill = plain["fill"][()]
+        return pd.arrays.SparseArray(values, fill_value=fill, dtype=values.dtype)
+    if kind == "period":
+        return pd.PeriodIndex.from_ordinals(values, freq=plain["freq"]).array
+    if kind == "arrow":
+        return array_of_bytes(values)
     series = pd.Series(values, dtype=values.dtype)
     if kind == "zone":
         series = series.dt.tz_localize("UTC").dt.tz_convert(plain["zone"])
     return series.array
+
+
+def arrow_bytes(array):
+    """A file of arrow with one column: its type and its values."""
+    import pyarrow
+
+    table = pyarrow.table({"values": array.__arrow_array__()})
+    file = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    return file.getvalue().to_pybytes()
+
+
+def array_of_bytes(values):
+    """Inverse of `arrow_bytes`."""
+    import pyarrow
+
+    [column] = pyarrow.ipc.open_stream(values).read_all().columns
+    return pd.array(column, dtype=pd.ArrowDtype(column.type))
 
 
 def string_options(dtype):

@@ -7,14 +7,10 @@ import pandas as pd
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._columns import (
-    as_table,
-    kind_of,
-    kind_of_target,
-    main_positions,
-    to_floats,
-    to_objects,
-)
+from .._table.frames import as_frame
+from .._table.kinds import CATEGORIES, DATES, column_kind
+from .._table.plain import to_floats
+from ._columns import kind_of_target, main_positions, to_objects
 from ._drawing import (
     LEVEL_COLORS,
     MISSING,
@@ -153,7 +149,7 @@ class LatentSpaceDisplay:
             index = np.sort(order[:subsample])
             X = X.iloc[index] if hasattr(X, "iloc") else X[index]
             y = None if y is None else y.iloc[index]
-        codes = as_table(estimator.transform(X)).to_numpy(dtype=float)
+        codes = as_frame(estimator.transform(X)).to_numpy(dtype=float)
         last = estimator[-1] if hasattr(estimator, "steps") else estimator
         ratio = getattr(last, "explained_variance_ratio_", None)
         display = cls(
@@ -269,7 +265,7 @@ class LatentSpaceDisplay:
         import matplotlib
 
         target = pd.Series(self.target).reset_index(drop=True)
-        if kind_of_target(target) != "category":
+        if kind_of_target(target) != CATEGORIES:
             cmap = matplotlib.colormaps.get_cmap(cmap).with_extremes(bad=MISSING)
             return {"c": to_floats(target), "cmap": cmap, "plotnonfinite": True}, None
         groups = group_levels(target)
@@ -284,7 +280,7 @@ class LatentSpaceDisplay:
         if isinstance(style.get("c"), np.ndarray) and style["c"].ndim == 1:
             self.artists_.append(self.ax_.scatter(codes, style["c"], **style))
             self.ax_.set_ylabel(self.target_name or "target", parse_math=False)
-            if kind_of(pd.Series(self.target)) == "date":
+            if column_kind(pd.Series(self.target)) == DATES:
                 date_axis(self.ax_.yaxis, style["c"])
             return
         edges = np.histogram_bin_edges(codes, bins=int(np.clip(len(codes) / 8, 8, 20)))
@@ -318,7 +314,7 @@ class LatentSpaceDisplay:
             self.colorbar_ = self.figure_.colorbar(self.artists_[0], **where)
             self.colorbar_.solids.set_alpha(1)
             self.colorbar_.set_label(title or "target", parse_math=False)
-            if kind_of(pd.Series(self.target)) == "date":
+            if column_kind(pd.Series(self.target)) == DATES:
                 date_axis(self.colorbar_.ax.yaxis, self.artists_[0].get_array())
 
 

@@ -4,10 +4,12 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
-from pandas.api import types
 from sklearn.utils.validation import check_is_fitted
 
-from ._columns import as_table, kind_of, main_positions, to_floats, to_objects
+from .._table.frames import as_frame
+from .._table.kinds import DATES, NUMBERS, column_kind
+from .._table.plain import to_floats
+from ._columns import is_measured, main_positions, to_objects
 from ._drawing import (
     NORMAL,
     REAL,
@@ -176,7 +178,7 @@ class ReconstructionDisplay:
         return self
 
     def _draw_images(self, ax, n_images, cmap):
-        rows = [as_table(X) for X in (self.original, self.reconstruction)]
+        rows = [as_frame(X) for X in (self.original, self.reconstruction)]
         check_image_shape(self.image_shape, rows[0])
         before, after = (
             table[:n_images].to_numpy(dtype=float).reshape(-1, *self.image_shape)
@@ -207,8 +209,9 @@ class ReconstructionDisplay:
             self.axes_[i, 0].set_ylabel(("before", "after")[i])
 
     def _draw_columns(self, ax, columns):
-        before = as_table(self.original)
-        after = as_table(self.reconstruction, columns=before.columns)
+        before, after = as_frame(self.original), as_frame(self.reconstruction)
+        if not set(before.columns) <= set(after.columns):
+            after = after.set_axis(before.columns, axis=1)  # an array has no names
         # rows belong together by position, whatever their labels
         after = after.set_axis(before.index)
         names = check_columns(before, columns)
@@ -221,7 +224,7 @@ class ReconstructionDisplay:
         for panel, name in zip(self.axes_.flat, names, strict=False):
             pair = before[name], after[name]
             measured = all(column.notna().any() for column in pair)
-            measured &= kind_of(before[name]) != "category"
+            measured &= is_measured(before[name])
             draw = draw_numbers if measured else draw_categories
             self.panels_[name], remark = draw(panel, *pair)
             set_name(panel, name, remark)
@@ -257,7 +260,7 @@ def draw_numbers(ax, before, after):
         ax.set(xlim=limits, ylim=limits)
         ax.plot(limits, limits, color="0.55", lw=1, zorder=0)
     for axis in (ax.xaxis, ax.yaxis):
-        date_axis(axis, x) if kind_of(before) == "date" else few_ticks(axis, 3)
+        date_axis(axis, x) if column_kind(before) == DATES else few_ticks(axis, 3)
     return points, remark
 
 
@@ -307,8 +310,8 @@ def check_image_shape(image_shape, X):
             f"image_shape={image_shape!r} makes {np.prod(shape)} pixels of a row, but "
             f"X has {X.shape[1]} columns."
         )
-    for name, column in as_table(X).infer_objects().items():
-        if not types.is_numeric_dtype(column.dtype):
+    for name, column in as_frame(X).items():
+        if column_kind(column) != NUMBERS:
             raise ValueError(
                 f"image_shape needs numeric columns only, but column {name!r} has "
                 f"dtype {column.dtype}."

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from ._columns import kind_of, main_positions, to_floats, to_objects
-
-DAY = 86_400e6  # microseconds
+from .._table.kinds import CATEGORIES, DATES, EMPTY, column_kind
+from .._table.plain import MICROSECONDS_PER_DAY, to_floats
+from ._columns import is_measured, main_positions, to_objects
 
 
 def check_pair(real, synthetic):
@@ -25,8 +25,10 @@ def check_pair(real, synthetic):
             f"real and synthetic must have the same columns; {', '.join(parts)}."
         )
     for name in real.columns:
-        kinds = kind_of(real[name]), kind_of(synthetic[name])
-        if kinds[0] not in ("category", kinds[1]) and synthetic[name].notna().any():
+        kinds = column_kind(real[name]), column_kind(synthetic[name])
+        if kinds[0] in (CATEGORIES, EMPTY, kinds[1]):
+            continue
+        if synthetic[name].notna().any():
             raise ValueError(
                 f"Column {name!r} holds values of dtype {real[name].dtype} in real and "
                 f"of dtype {synthetic[name].dtype} in synthetic: convert one of them."
@@ -39,9 +41,9 @@ def share_rows(real, synthetic, n_bins, max_levels):
     The last row, whose index is missing, is that of the missing values. The second
     result holds the shares that lie beyond the outermost bins and are counted in them.
     """
-    if kind_of(real) == "category" or not (real.notna().any()):
+    if not is_measured(real) or real.isna().all():
         return share_levels(to_objects(real), to_objects(synthetic), max_levels), [0, 0]
-    is_date = kind_of(real) == "date"
+    is_date = column_kind(real) == DATES
     columns = [to_floats(real), as_floats(synthetic)]
     edges = bin_edges(*columns, n_bins, is_date)
     shares, beyond = [], []
@@ -51,10 +53,12 @@ def share_rows(real, synthetic, n_bins, max_levels):
         counts = np.histogram(inside, edges)[0]
         shares.append(np.append(counts, len(values) - len(present)) / len(values))
         beyond.append(np.count_nonzero(inside != present) / len(values))
-    edges = pd.to_datetime((edges * DAY).round().astype("M8[us]")) if is_date else edges
-    hole = pd.NaT if is_date else np.nan
+    hole = np.nan
+    if is_date:
+        edges = (edges * MICROSECONDS_PER_DAY).round().astype("M8[us]")
+        hole = np.datetime64("NaT", "us")
     index = pd.IntervalIndex.from_arrays(
-        [*edges[:-1], hole], [*edges[1:], hole], closed="left"
+        np.append(edges[:-1], hole), np.append(edges[1:], hole), closed="left"
     )
     return pd.DataFrame(np.transpose(shares), index, ["real", "synthetic"]), beyond
 

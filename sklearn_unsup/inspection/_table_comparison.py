@@ -5,7 +5,8 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from ._columns import as_table
+from .._table.frames import as_frame
+from ..metrics._association import total_variation
 from ._dependence import dependence_difference
 from ._drawing import (
     NORMAL,
@@ -137,7 +138,7 @@ class TableComparisonDisplay:
         check_matplotlib(cls, "from_tables")
         check_count("n_bins", n_bins, 1)
         check_count("max_levels", max_levels, 2)
-        real, synthetic = as_table(real), as_table(synthetic)
+        real, synthetic = as_frame(real, "real"), as_frame(synthetic, "synthetic")
         check_pair(real, synthetic)
         columns = [columns] if isinstance(columns, str) else columns
         names = list(real.columns) if columns is None else list(columns)
@@ -152,8 +153,11 @@ class TableComparisonDisplay:
                 real[name], synthetic[name], n_bins, max_levels
             )
         if columns is None and len(names) > MAX_PANELS:
-            gap = {name: -total_variation(table) for name, table in shares.items()}
-            kept = set(sorted(names, key=gap.get)[:MAX_PANELS])
+            distance = {
+                name: total_variation(table["real"], table["synthetic"])
+                for name, table in shares.items()
+            }
+            kept = sorted(names, key=distance.get, reverse=True)[:MAX_PANELS]
             names = [name for name in names if name in kept]
         difference = None
         if len(names) > 1:
@@ -356,7 +360,3 @@ def draw_missing(ax, heights):
         y, side = (height + 0.03, "bottom") if height < 0.7 else (height - 0.03, "top")
         strip.text(x, y, f"{height:.0%}", rotation=90, ha="center", va=side, fontsize=7)
     return bars
-
-
-def total_variation(shares):
-    return 0.5 * float((shares["real"] - shares["synthetic"]).abs().sum())

@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from ._association import total_variation
 from ._frames import encode_tables, join_codes
 
 N_BINS = 10  # of a number beside a category, as in Column Pair Trends of sdmetrics
@@ -63,7 +64,7 @@ def mean_shape(real, synthetic, columns):
     for first, second, categorical in zip(
         real.T, synthetic.T, columns.categorical, strict=True
     ):
-        distance = total_variation if categorical else ks_distance
+        distance = code_distance if categorical else ks_distance
         scores.append(1 - distance(first, second))
     return float(np.mean(scores))
 
@@ -76,15 +77,15 @@ def ks_distance(first, second):
     return np.abs(below - second.searchsorted(steps, side="right") / len(second)).max()
 
 
-def total_variation(first, second):
-    """Half the summed differences of the frequencies of codes; NaN is one of them."""
+def code_distance(first, second):
+    """Total variation of the frequencies of codes; NaN is one of them."""
     codes = join_codes(np.concatenate([first, second]))
     n_codes = codes.max() + 1
     shares = (
         np.bincount(part, minlength=n_codes) / len(part)
         for part in np.split(codes, [len(first)])
     )
-    return 0.5 * np.abs(np.subtract(*shares)).sum()
+    return total_variation(*shares)
 
 
 def trend_score(real, synthetic) -> float:
@@ -142,7 +143,7 @@ def mean_trend(real, synthetic, columns):
         if columns.categorical[i] or columns.categorical[j]:
             size = max(first[:, j].max(), second[:, j].max()) + 1
             cells = (table[:, i] * size + table[:, j] for table in (first, second))
-            total += 1 - total_variation(*cells)
+            total += 1 - code_distance(*cells)
     return float(total / len(pairs))
 
 

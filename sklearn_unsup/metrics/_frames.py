@@ -4,20 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
+from pandas.api.types import is_bool_dtype
 
-KINDS_IN_OBJECTS = {
-    "integer": "number",
-    "floating": "number",
-    "mixed-integer-float": "number",
-    "decimal": "number",
-    "datetime": "date",
-    "datetime64": "date",
-    "timedelta": "duration",
-    "timedelta64": "duration",
-    "empty": "empty",
-}
-MICROSECONDS_PER_DAY = 86_400e6
+from .._table.frames import as_frame
+from .._table.kinds import column_kind
+from .._table.plain import to_floats
+from .._table.polars import is_polars
 
 
 @dataclass(frozen=True)
@@ -52,8 +44,12 @@ def encode_tables(**tables):
     columns, in any order, and every column is read as the kind that it has there.
     """
     # An array has no names of its own: it takes those of a DataFrame beside it.
-    named = [key for key, t in tables.items() if isinstance(t, pd.DataFrame)]
-    frames = {key: as_frame(key, table) for key, table in tables.items()}
+    named = [
+        key
+        for key, table in tables.items()
+        if isinstance(table, pd.DataFrame) or is_polars(table)
+    ]
+    frames = {key: check_frame(key, table) for key, table in tables.items()}
     frames = check_columns(frames, named)
     names = list(next(iter(frames.values())).columns)
     ends = np.cumsum([len(frame) for frame in frames.values()])
@@ -66,29 +62,15 @@ def encode_tables(**tables):
         if kind == "category":
             matrix[:, position], levels[-1] = share_codes(parts.values())
         else:
-            values = [as_numbers(part, kind) for part in parts.values()]
+            values = [as_floats(part) for part in parts.values()]
             matrix[:, position] = np.concatenate(values)
             check_finite(name, parts, values)
     columns = Columns(names, np.array(categorical), levels)
     return (*np.split(matrix, ends[:-1]), columns)
 
 
-def as_frame(key, table):
-    if not isinstance(table, pd.DataFrame):
-        given = type(table).__name__
-        if hasattr(table, "fit") or np.ndim(table) == 0:
-            hint = ": pass rows, such as estimator.sample(1000)"
-            raise ValueError(
-                f"{key} must be a DataFrame or an array, got {given}"
-                f"{hint if hasattr(table, 'fit') else ''}"
-            )
-        table = np.asarray(table)
-        if table.ndim != 2:
-            raise ValueError(
-                f"{key} must be a DataFrame or an array of two dimensions, got one of "
-                f"{table.ndim}"
-            )
-        table = pd.DataFrame(table)
+def check_frame(key, table):
+    table = as_frame(table, key)
     if 0 in table.shape:
         raise ValueError(
             f"{key} must have at least one row and one column, got shape {table.shape}"
@@ -125,20 +107,6 @@ def check_columns(frames, named):
     return checked
 
 
-def column_kind(column):
-    """One of number, date, duration, category and empty (objects, all missing)."""
-    dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype) or is_bool_dtype(dtype):
-        return "category"
-    if is_numeric_dtype(dtype) and dtype.kind != "c":
-        return "number"
-    if dtype.kind in "mM":
-        return "date" if dtype.kind == "M" else "duration"
-    if pd.api.types.is_object_dtype(dtype):
-        return KINDS_IN_OBJECTS.get(infer_dtype(column, skipna=True), "category")
-    return "category"
-
-
 def check_kinds(name, parts):
     """The kind of a column in the first table that says something of it."""
     kinds = {key: column_kind(part) for key, part in parts.items()}
@@ -154,13 +122,9 @@ def check_kinds(name, parts):
     return kind
 
 
-def as_numbers(column, kind):
-    """Float64 array of a column; dates and durations count in days."""
-    if kind == "number" or column.isna().all():
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    index = pd.DatetimeIndex if kind == "date" else pd.TimedeltaIndex
-    ticks = index(column).as_unit("us").asi8 / MICROSECONDS_PER_DAY
-    return np.where(column.isna(), np.nan, ticks)
+def as_floats(column):
+    """Numbers of a column; one without values may have any dtype."""
+    return np.full(len(column), np.nan) if column.isna().all() else to_floats(column)
 
 
 def check_finite(name, parts, values):

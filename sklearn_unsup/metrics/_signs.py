@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import gammaln
 
+from ._association import associate
 from ._closest import row_ids
 from ._frames import join_codes
 
@@ -130,22 +131,6 @@ def coarse_codes(real, synthetic, categorical):
     # numbered without gaps: the two-way tables have a cell for each pair
     codes = np.unique(place[np.concatenate([first, second])], return_inverse=True)[1]
     return np.split(codes, [len(first)])
-
-
-def associate(first, second):
-    """Phi, corrected for what chance gives (Bergsma 2013), and the p-value of chi2."""
-    shape = first.max() + 1, second.max() + 1
-    table = np.bincount(first * shape[1] + second, minlength=shape[0] * shape[1])
-    table = table.reshape(shape)
-    table = table[table.any(axis=1)][:, table.any(axis=0)]
-    dof = (table.shape[0] - 1) * (table.shape[1] - 1)
-    if dof == 0:
-        return 0.0, 1.0
-    n = table.sum()
-    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / n
-    chi2 = ((table - expected) ** 2 / expected).sum()
-    phi = np.sqrt(max(0.0, chi2 / n - dof / (n - 1)))
-    return float(phi), float(stats.chi2.sf(chi2, dof))
 
 
 # ----------------------------------------------------------------------- columns
