@@ -11,6 +11,14 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
+from ._table.polars import (
+    from_polars,
+    is_polars,
+    is_polars_series,
+    schema_of,
+    to_polars,
+)
+
 try:
     from imblearn.over_sampling.base import BaseOverSampler
     from imblearn.utils import check_target_type
@@ -107,10 +115,12 @@ class GenerativeOverSampler(BaseOverSampler):
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
-            Rows; a DataFrame may mix dtypes and have missing values.
-        y : array-like of shape (n_samples,)
-            The class of each row. Classes given as one indicator column each are
-            returned in the same form.
+            Rows; a DataFrame, of pandas or polars, may mix dtypes and have missing
+            values.
+        y : array-like of shape (n_samples,), or (n_samples, n_classes)
+            The class of each row, or one indicator column for each class, of which
+            each row has a single one; these may be an array, a DataFrame or a sparse
+            matrix, and are returned in the same form.
 
         Returns
         -------
@@ -126,9 +136,11 @@ class GenerativeOverSampler(BaseOverSampler):
             If `y` holds numbers to be predicted instead of classes, or has missing
             values, or X is sparse.
         """
+        schema, X = schema_of(X), from_polars(X)
         check_consistent_length(X, y)
-        _check_classes(y)
-        return super().fit_resample(X, y)
+        y, give_back = _read_classes(y)
+        X, y = super().fit_resample(X, y)
+        return to_polars(X, schema), give_back(y)
 
     def _check_X_y(self, X, y):
         if sparse.issparse(X):
@@ -220,6 +232,46 @@ class GenerativeOverSampler(BaseOverSampler):
         tags.input_tags.allow_nan = True
         tags.input_tags.string = True
         return tags
+
+
+def _read_classes(y):
+    """One class for each row, and a function that gives classes the form of `y`."""
+    if is_polars_series(y):
+        codes, give_back = _read_classes(y.to_frame())
+        return codes, lambda y: give_back(y).to_series()
+    if is_polars(y):
+        schema, frame = schema_of(y), from_polars(y)
+        column = frame.iloc[:, 0] if frame.shape[1] == 1 else frame
+        codes, give_back = _read_classes(column)
+        return codes, lambda y: to_polars(pd.DataFrame(give_back(y)), schema)
+    has_indicators = sparse.issparse(y) or np.ndim(y) == 2
+    if not has_indicators or np.shape(y)[1] == 1:
+        _check_classes(y)
+        return y, lambda y: y
+    return _read_indicators(y)
+
+
+def _read_indicators(y):
+    values = y.toarray() if sparse.issparse(y) else np.asarray(y)
+    _check_classes(values)
+    values = values.astype(np.float64)
+    if not (np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all()):
+        raise ValueError(
+            "y must hold one class for each row: an array or column of labels, or one "
+            "indicator column for each class, with a single one in each row and zeros "
+            f"beside it; got an array of shape {values.shape} that is neither"
+        )
+
+    def give_back(codes):
+        indicators = np.eye(values.shape[1])[codes]
+        if sparse.issparse(y):
+            return type(y)(indicators.astype(y.dtype))
+        if isinstance(y, pd.DataFrame):
+            return pd.DataFrame(indicators, columns=y.columns).astype(y.dtypes)
+        indicators = indicators.astype(np.asarray(y).dtype)
+        return indicators.tolist() if isinstance(y, list) else indicators
+
+    return values.argmax(axis=1), give_back
 
 
 def _check_classes(y):

@@ -154,7 +154,7 @@ class NumericColumn:
         info = np.iinfo(dtype if whole else self.raw_dtype_)
         return int(info.min), int(info.max)
 
-    def _read(self, column):
+    def _read(self, column, learning=True):
         """The mask of missing values, or None, and the others as plain numbers."""
         dtype = column.dtype
         column, form = plain_column(column)
@@ -173,16 +173,28 @@ class NumericColumn:
                 f"column {self.name!r} has dtype {column.dtype}, but was a column of "
                 f"{self.dtype_} when fitted. Convert it to that dtype."
             )
-        try:
-            ticks = as_index(column).as_unit(self.time_unit_).asi8
-        except (pd.errors.OutOfBoundsDatetime, pd.errors.OutOfBoundsTimedelta) as error:
-            raise ValueError(
-                f"column {self.name!r} counts {self.time_unit_} since it was fitted "
-                f"and cannot hold all these values ({error}). Convert it to a coarser "
-                "unit before `fit`, such as by astype('datetime64[s]')."
-            ) from error
+        ticks = self._ticks(as_index(column), learning)
         missing = column.isna().to_numpy()
         return (missing, ticks[~missing]) if missing.any() else (None, ticks)
+
+    def _ticks(self, index, learning):
+        """Dates or durations in the unit of training.
+
+        Those that it cannot hold are its last ones: values far outside of the range,
+        as others may be. To learn from them would be to learn what is not there.
+        """
+        try:
+            return index.as_unit(self.time_unit_).asi8
+        except (pd.errors.OutOfBoundsDatetime, pd.errors.OutOfBoundsTimedelta) as error:
+            if learning:
+                raise ValueError(
+                    f"column {self.name!r} counts {self.time_unit_} since it was "
+                    f"fitted and cannot hold all these values ({error}). Convert it to "
+                    "a coarser unit before `fit`, such as by astype('datetime64[s]')."
+                ) from error
+        ratio = TICKS_PER_SECOND[self.time_unit_] // TICKS_PER_SECOND[index.unit]
+        limit = (2**63 - 1) // ratio
+        return index.asi8.clip(-limit, limit) * ratio
 
     def _fit_whole(self, values):
         """An integer to subtract and one to divide by: exact in float64 then.
@@ -256,7 +268,7 @@ class NumericColumn:
 
     def encode(self, column: pd.Series, rng=None, ignore=False):
         """Encoded numbers float32, 0 where missing, and the mask of missing ones."""
-        missing, values = self._read(column)
+        missing, values = self._read(column, learning=False)
         if missing is not None and not self.has_missing_ and not ignore:
             raise ValueError(
                 f"column {self.name!r} has missing values, but had none when fitted. "

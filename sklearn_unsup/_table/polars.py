@@ -16,6 +16,12 @@ def is_polars(X) -> bool:
     return polars is not None and isinstance(X, polars.DataFrame | polars.LazyFrame)
 
 
+def is_polars_series(column) -> bool:
+    """Whether a column is one of a polars frame."""
+    polars = sys.modules.get("polars")
+    return polars is not None and isinstance(column, polars.Series)
+
+
 def refuse_lazy(X):
     """Raise for a polars frame that has no rows yet."""
     if not hasattr(X, "height"):

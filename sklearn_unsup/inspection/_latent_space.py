@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._table.frames import as_frame
 from .._table.kinds import CATEGORIES, DATES, column_kind
 from .._table.plain import to_floats
+from .._table.polars import from_polars, is_polars_series
 from ._columns import kind_of_target, main_positions, to_objects
 from ._drawing import (
     LEVEL_COLORS,
@@ -319,6 +320,7 @@ class LatentSpaceDisplay:
 
 
 def as_column(y):
+    y = from_polars(y.to_frame() if is_polars_series(y) else y)
     if np.ndim(y) == 2 and np.shape(y)[1] == 1:
         y = y.iloc[:, 0] if hasattr(y, "iloc") else np.asarray(y)[:, 0]
     if np.ndim(y) != 1:

@@ -1217,12 +1217,18 @@ def test_what_a_stream_learnt_stays_exact_when_its_origin_moves():
         pd.testing.assert_frame_equal(wider.decode(*wider.encode(table)), table)
 
 
-def test_dates_beyond_the_unit_are_refused_by_name():
-    codec = TableCodec().fit(pd.DataFrame({"when": spread_out("M8[ns]", 0, 10**18)}))
-    far = pd.DataFrame({"when": spread_out("M8[s]", -(10**15), 10**15)})
-    for act in (codec.updated, codec.encode):
-        with pytest.raises(ValueError, match=r"'when' counts ns .*datetime64\[s\]"):
-            act(far)
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_dates_beyond_the_unit_are_outliers(scaling):
+    """To encode they are like the last date that the unit holds; none is learnt."""
+    near = pd.DataFrame({"when": spread_out("M8[ns]", 0, 10**18)})
+    codec = TableCodec(scaling).fit(near)
+    far = pd.DataFrame({"when": np.array([-(10**15), 0, 10**15]).view("M8[s]")})
+    last = pd.DataFrame({"when": np.array([1 - 2**63, 0, 2**63 - 1]).view("M8[ns]")})
+    z = codec.encode(far)[0]
+    assert_allclose(z, codec.encode(last)[0], rtol=1e-6)
+    assert z[0] < z[1] < z[2]
+    with pytest.raises(ValueError, match=r"'when' counts ns .*datetime64\[s\]"):
+        codec.updated(far)
 
 
 def test_outliers_stay_numbers_that_can_be_squared():
