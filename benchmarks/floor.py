@@ -200,7 +200,7 @@ def plain_game(net, generator):
         fake = model.generator(noise, generator)
         judge.zero_grad()
         seen = tuple(part.detach() for part in fake)
-        loss, penalty = criterion.critic_step(critic, real, seen, generator)
+        loss, penalty = criterion.critic_losses(critic, real, seen, generator)
         (loss + penalty).backward()
         judge.step()
         player.zero_grad()

@@ -385,11 +385,11 @@ def memory_of(name, table, device):
 @contextmanager
 def no_room():
     """No encoded table is taken for small enough to lie on a GPU."""
-    before, device_module.TABLE_SHARE = device_module.TABLE_SHARE, 0
+    before, device_module.MAX_TABLE_FRACTION = device_module.MAX_TABLE_FRACTION, 0
     try:
         yield
     finally:
-        device_module.TABLE_SHARE = before
+        device_module.MAX_TABLE_FRACTION = before
 
 
 def stream(args, on_gpu, state):

@@ -360,14 +360,14 @@ def start_at_pca(module, rows, bernoulli):
     mean, axes = principal_axes(
         lambda: (module.table(*block) for block in blocks), module.n_components
     )
-    module.encoder.start_at(axes, -axes @ mean)
+    module.encoder.set_linear_map(axes, -axes @ mean)
     if bernoulli:
         # The logit's tangent at 1/2: reconstructions start near PCA's.
         n = module.layout.n_numeric
         axes, mean = axes.clone(), mean.clone()
         axes[:, :n] *= 4.0
         mean[:n] = 4.0 * (mean[:n] - 0.5)
-    module.decoder.start_at(axes.t(), mean)
+    module.decoder.set_linear_map(axes.t(), mean)
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 import torch
 from scipy.sparse import issparse
 
-from ._nn.chunks import chunks_of
+from ._nn.chunks import chunk_slices
 from ._table.codec import TableCodec
 from ._table.numeric import ENCODED_MAX
 from ._table.scaling import (
@@ -72,7 +72,7 @@ def upload(model, X, rng=None):
     dequantizer = dequantizer_of(codec) if rng is not None else None
     if dequantizer:
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        for part in chunks_of(len(x_num), x_num.shape[1]):
+        for part in chunk_slices(len(x_num), x_num.shape[1]):
             dequantizer.dequantize_(x_num[part], x_cat[part], generator)
         dequantizer.to(device)
     return place_dataset(x_num, x_cat, device, dequantizer)

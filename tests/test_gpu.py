@@ -280,7 +280,7 @@ def test_a_table_that_does_not_fit_streams(name, early_stopping, monkeypatch):
     parameters = {"early_stopping": early_stopping, "n_iter_no_change": 99}
     lies = fitted(name, **parameters)
     assert upload(lies, X).x_num.is_cuda
-    monkeypatch.setattr(device_module, "TABLE_SHARE", 0)
+    monkeypatch.setattr(device_module, "MAX_TABLE_FRACTION", 0)
     streams = fitted(name, **parameters)
     rows = upload(streams, X)
     assert not rows.x_num.is_cuda

@@ -1,5 +1,5 @@
 """Tensors: networks, distributions and losses of encoded tables.
 
-May use torch, numpy, and of the package only the layout of an encoded table. Knows
-nothing of columns, of training loops and of estimators.
+This package may import torch, numpy, and from `_table` only the layout of an encoded
+table. It knows no columns of a table, no training loop and no estimator.
 """

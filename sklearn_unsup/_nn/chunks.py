@@ -1,4 +1,4 @@
-"""Rows that lie on the device once, shuffled slices of them, and schedules."""
+"""Passes over many rows, a bounded number of them at a time."""
 
 from collections.abc import Callable
 
@@ -8,124 +8,136 @@ from torch.nn import Parameter
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-CHUNK_ROWS = 16_384  # of a pass without gradients; bounds memory, changes no result
-BLOCK_BYTES = 2**26  # of the rows of either, however wide; a batch may have more
+# Maximum number of rows that a pass without gradients holds at a time. It bounds the
+# memory and changes no result.
+CHUNK_ROWS = 16_384
+# Maximum number of bytes of these rows. It bounds the memory where rows are wide.
+BLOCK_BYTES = 2**26
 
 
-def bounded_rows(most: int, row_bytes: int) -> int:
-    """As many rows as a block may have: `most`, or fewer if they are wide."""
-    return max(1, min(most, BLOCK_BYTES // max(1, row_bytes)))
+def bounded_rows(max_rows: int, row_bytes: int) -> int:
+    """Number of rows to hold at a time: `max_rows`, or fewer where rows are wide."""
+    return max(1, min(max_rows, BLOCK_BYTES // max(1, row_bytes)))
 
 
-def chunks_of(n_rows: int, width: int) -> list[slice]:
-    """Slices that cover `n_rows`, each a block of so many floats a row at most."""
+def chunk_slices(n_rows: int, width: int) -> list[slice]:
+    """Slices that cover `n_rows` rows of `width` floats, each of bounded memory."""
     step = bounded_rows(CHUNK_ROWS, 4 * width)
     return [slice(i, i + step) for i in range(0, n_rows, step)]
 
 
-# Every block has that many rows, the last one padded: enough that the calls cost a
-# large table little, few enough that a single row does not wait long for its company.
+# Number of rows in every block of :func:`map_blocks`, which pads the last one. With
+# this number the calls cost little for a large table, and the padding costs little for
+# a single row.
 BLOCK_ROWS = {"cpu": 128}
-ACCELERATOR_ROWS = 4_096
-MIN_BLOCK_ROWS = 16  # with fewer the element-wise kernels treat rows unlike
-ALIGNED = 16  # floats: the widest register, and a line of the cache
+ACCELERATOR_BLOCK_ROWS = 4_096
+# With fewer rows, element-wise kernels compute the rows of one block in different ways.
+MIN_BLOCK_ROWS = 16
+# Number of floats in the widest vector register, which is also a line of the cache.
+ALIGNMENT = 16
 
 
 def block_rows(width: int, device) -> int:
-    """Rows of a block: a matter of the table's width and the device alone."""
-    size = BLOCK_ROWS.get(torch.device(device).type, ACCELERATOR_ROWS)
+    """Number of rows in a block, which depends only on the width and the device."""
+    size = BLOCK_ROWS.get(torch.device(device).type, ACCELERATOR_BLOCK_ROWS)
     while size > MIN_BLOCK_ROWS and 4 * size * width > BLOCK_BYTES:
         size //= 2
     return size
 
 
-def map_blocks(function: Callable, rows, width: int, index=None):
-    """Results of a function of rows, each the same bit for bit in any company.
+def map_blocks(function: Callable, dataset, width: int, index=None):
+    """Apply a function to rows, with a result for a row that never depends on others.
 
-    Whatever a trained net says of a row comes through here.
+    A row gets the same bits whichever rows are processed with it, because every block
+    has the same shape and products are aligned. All results of trained networks that
+    users see are computed here.
 
     Parameters
     ----------
     function : callable
-        Takes `x_num` and `x_cat` and returns a tensor, or several, with a line for
-        each row.
-    rows : EncodedDataset
+        Takes `x_num` and `x_cat` and returns a tensor, or a tuple of tensors, with one
+        entry per row along the first dimension.
+    dataset : EncodedDataset
     width : int
-        Floats of a row in what the function makes of it.
+        Number of floats that the function makes of a row; it bounds the block.
     index : Tensor of shape (n,) or None, default=None
-        Which rows; None for all of them.
+        Positions of the rows to process; None for all rows.
 
     Returns
     -------
     results : Tensor or tuple of Tensors
-        On the device of the rows.
+        On the device of the dataset.
     """
-    size, parts = block_rows(width, rows.device), []
-    n = len(rows) if index is None else len(index)
+    size, blocks = block_rows(width, dataset.device), []
+    n = len(dataset) if index is None else len(index)
     with torch.no_grad(), AlignedProducts():
         for start in range(0, n, size):
-            part = slice(start, start + size)
-            block = rows.take(part if index is None else index[part])
-            n_own = len(block[0])
-            results = function(*(filled(t, size) for t in block))
-            several = isinstance(results, tuple)
-            results = results if several else (results,)
-            parts.append([t[:n_own] for t in results])
-    joined = tuple(torch.cat(part) for part in zip(*parts, strict=True))
-    return joined if several else joined[0]
+            positions = slice(start, start + size)
+            batch = dataset.take(positions if index is None else index[positions])
+            n_rows = len(batch[0])
+            results = function(*(pad_rows(tensor, size) for tensor in batch))
+            is_tuple = isinstance(results, tuple)
+            results = results if is_tuple else (results,)
+            blocks.append([tensor[:n_rows] for tensor in results])
+    joined = tuple(torch.cat(tensors) for tensors in zip(*blocks, strict=True))
+    return joined if is_tuple else joined[0]
 
 
-def filled(x: Tensor, n_rows: int) -> Tensor:
-    """A copy with rows of zeros below, in memory of its own that begins a line."""
+def pad_rows(x: Tensor, n_rows: int) -> Tensor:
+    """Copy of `x` with rows of zeros below, in newly allocated, aligned memory."""
     block = x.new_zeros(n_rows, x.shape[1])
     block[: len(x)] = x
     return block
 
 
 class AlignedProducts(TorchFunctionMode):
-    """Matrix products on a processor whose sizes are filled up with zeros.
+    """Pad the operands of all matrix products on a CPU to aligned sizes, with zeros.
 
-    With sizes that are multiples of `ALIGNED` every row takes the same path through
-    the product, at any position and with any number of threads; with others, such as
-    14 columns to 8 components, it does not. A mode, so that no network can forget it.
+    If all sizes are multiples of `ALIGNMENT`, every row is computed in the same way, at
+    any position and with any number of threads. With other sizes, such as 14 columns to
+    8 components, it is not. This is a mode so that it reaches the products of any
+    network.
     """
 
     def __init__(self):
         super().__init__()
-        self.weights = {}  # filled up once for all blocks, by the parameter's identity
+        # Padded parameters by the identity of the parameter. They are padded only once
+        # for all blocks.
+        self.padded_weights = {}
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         product, kwargs = PRODUCTS.get(func), dict(kwargs or {})
         if product is None or args[0].device.type != "cpu":
             return func(*args, **kwargs)
-        out = kwargs.pop("out", None)  # has the sizes before they are filled up
+        out = kwargs.pop("out", None)  # It has the sizes without padding.
         result = product(self, *args, **kwargs)
         return result if out is None else out.copy_(result)
 
     def _linear(self, x, weight, bias=None):
-        if not (weight.shape[0] % ALIGNED or weight.shape[1] % ALIGNED):
+        if not (weight.shape[0] % ALIGNMENT or weight.shape[1] % ALIGNMENT):
             return F.linear(x, weight, bias)
-        wide = self.weights.get(id(weight))
-        if wide is None:
-            wide = aligned(weight)
-            if isinstance(weight, Parameter):  # others may be gone, and others there
-                self.weights[id(weight)] = wide
-        bias = None if bias is None else aligned_columns(bias)
-        return F.linear(aligned_columns(x), wide, bias)[:, : len(weight)]
+        padded = self.padded_weights.get(id(weight))
+        if padded is None:
+            padded = pad_matrix(weight)
+            # A temporary tensor may be freed, and another one get its identity.
+            if isinstance(weight, Parameter):
+                self.padded_weights[id(weight)] = padded
+        bias = None if bias is None else pad_columns(bias)
+        return F.linear(pad_columns(x), padded, bias)[:, : len(weight)]
 
     def _matmul(self, x, other):
         n = other.shape[-1]
-        return torch.matmul(aligned_columns(x), aligned(other))[..., :n]
+        return torch.matmul(pad_columns(x), pad_matrix(other))[..., :n]
 
-    def _addmm(self, start, x, other, **options):
+    def _addmm(self, bias, x, other, **options):
         n = other.shape[-1]
-        parts = aligned_columns(start), aligned_columns(x), aligned(other)
-        return torch.addmm(*parts, **options)[:, :n]
+        operands = pad_columns(bias), pad_columns(x), pad_matrix(other)
+        return torch.addmm(*operands, **options)[:, :n]
 
-    def _baddbmm(self, start, x, other, **options):
+    def _baddbmm(self, bias, x, other, **options):
         n = other.shape[-1]
-        parts = aligned_columns(start), aligned_columns(x), aligned(other)
-        return torch.baddbmm(*parts, **options)[..., :n]
+        operands = pad_columns(bias), pad_columns(x), pad_matrix(other)
+        return torch.baddbmm(*operands, **options)[..., :n]
 
 
 PRODUCTS = {
@@ -139,13 +151,13 @@ PRODUCTS = {
 }
 
 
-def aligned_columns(x: Tensor) -> Tensor:
-    """With zeros beside, up to the next multiple of `ALIGNED`."""
-    missing = -x.shape[-1] % ALIGNED
+def pad_columns(x: Tensor) -> Tensor:
+    """Pad the last dimension with zeros to a multiple of `ALIGNMENT`."""
+    missing = -x.shape[-1] % ALIGNMENT
     return F.pad(x, (0, missing)) if missing else x
 
 
-def aligned(x: Tensor) -> Tensor:
-    """With zeros beside and below, up to the next multiples of `ALIGNED`."""
-    missing = -x.shape[-1] % ALIGNED, -x.shape[-2] % ALIGNED
+def pad_matrix(x: Tensor) -> Tensor:
+    """Pad the last two dimensions with zeros to multiples of `ALIGNMENT`."""
+    missing = -x.shape[-1] % ALIGNMENT, -x.shape[-2] % ALIGNMENT
     return F.pad(x, (0, missing[0], 0, missing[1])) if any(missing) else x

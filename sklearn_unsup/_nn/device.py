@@ -1,4 +1,4 @@
-"""Where nets live: the meaning of `device`, and memory that is given back."""
+"""Devices: the meaning of `device`, what a device can do, and its memory."""
 
 import threading
 import warnings
@@ -8,22 +8,24 @@ import torch
 
 from .._warnings import warn_user
 
-# Of the free memory of a GPU that an encoded table may take: early stopping makes two
-# tables of it.
-TABLE_SHARE = 0.4
-# What torch has one of for all threads is used by one at a time, or counted.
-lock = threading.RLock()
-_n_blocks, _switch_before = 0, None
-_of_thread = threading.local()
+# Maximum fraction of a GPU's free memory that an encoded table may take. It is below
+# one half because early stopping copies the table when it splits it.
+MAX_TABLE_FRACTION = 0.4
+# Protects state that torch has once per process, such as its global generators.
+torch_lock = threading.RLock()
+# Number of blocks of `allow_tf32_products` that threads are in, and the setting to
+# restore after the last of them.
+_n_tf32_blocks, _setting_before = 0, None
+_thread_local = threading.local()
 
 
 def resolve_device(device):
-    """The torch device, as a string, that a `device` parameter means here.
+    """The torch device, as a string, that a `device` parameter means on this machine.
 
     Raises
     ------
     ValueError
-        If it is no device, or not one of this machine.
+        If this machine has no such device.
     """
     if str(device) == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -39,9 +41,9 @@ def resolve_device(device):
 
 
 def usable_device(device):
-    """The device that something was saved on, or what there is in its place here.
+    """The device that a model was saved on, or a substitute that this machine has.
 
-    Warns if that is the CPU.
+    Warns if a model of a GPU has to be loaded onto the CPU.
     """
     device = torch.device(device)
     if device.type != "cuda":
@@ -52,20 +54,21 @@ def usable_device(device):
             "CPU.",
         )
         return "cpu"
-    there = device.index is None or device.index < torch.cuda.device_count()
-    return str(device) if there else "cuda"
+    exists = device.index is None or device.index < torch.cuda.device_count()
+    return str(device) if exists else "cuda"
 
 
 def describe_error(error):
-    """What an exception says, in one line."""
-    words = " ".join(str(error).split())
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+    """Type and message of an exception, in one line."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-def bfloat16_fault(device):
-    """Why networks cannot run in bfloat16 on a device, or None if they can.
+def bfloat16_error(device):
+    """Reason why networks cannot run in bfloat16 on a device, or None if they can.
 
-    A GPU that only emulates it is one that cannot: there it is slower than float32.
+    A GPU that only emulates bfloat16 counts as one that cannot, because emulation is
+    slower than float32.
     """
     device = torch.device(device)
     try:
@@ -78,7 +81,7 @@ def bfloat16_fault(device):
                 )
         weight = torch.ones(8, 8, device=device, requires_grad=True)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the caller has a warning of its own
+            warnings.simplefilter("ignore")  # The caller gives a clearer warning.
             with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
                 product = weight @ weight
         product.sum().backward()
@@ -88,82 +91,85 @@ def bfloat16_fault(device):
 
 
 def fits_on(device, n_bytes):
-    """Whether a table of that size leaves enough of a device's memory for training."""
+    """Whether a table of this size leaves enough memory of a device for training."""
     device = torch.device(device)
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
-    return n_bytes <= TABLE_SHARE * free
+    return n_bytes <= MAX_TABLE_FRACTION * free
 
 
 @contextmanager
 def allow_tf32_products(device):
-    """Products of float32 in TF32 on GPUs in the block, whatever is set around it.
+    """Compute float32 products in TF32 on GPUs within the block.
 
-    The switch is one for all threads: the first block turns it, the last one back.
+    Torch has one setting for all threads. The first block that is entered changes it,
+    and the last one that is left restores it.
     """
-    global _n_blocks, _switch_before
+    global _n_tf32_blocks, _setting_before
     if torch.device(device).type != "cuda":
         yield
         return
     matmul = torch.backends.cuda.matmul
-    name, on = "allow_tf32", True
+    name, value = "allow_tf32", True
     if hasattr(matmul, "fp32_precision"):
-        name, on = "fp32_precision", "tf32"
-    with lock:
-        if _n_blocks == 0:
-            _switch_before = getattr(matmul, name)
-            setattr(matmul, name, on)
-        _n_blocks += 1
+        name, value = "fp32_precision", "tf32"
+    with torch_lock:
+        if _n_tf32_blocks == 0:
+            _setting_before = getattr(matmul, name)
+            setattr(matmul, name, value)
+        _n_tf32_blocks += 1
     try:
         yield
     finally:
-        with lock:
-            _n_blocks -= 1
-            if _n_blocks == 0:
-                setattr(matmul, name, _switch_before)
+        with torch_lock:
+            _n_tf32_blocks -= 1
+            if _n_tf32_blocks == 0:
+                setattr(matmul, name, _setting_before)
 
 
 @contextmanager
 def freed_memory():
-    """Give cached memory of GPUs back once the work in the block is done."""
+    """Give the memory that torch caches on GPUs back at the end of the block."""
     try:
         yield
     finally:
         if torch.cuda.is_initialized():
-            # Not amid a recording of another thread; and what cannot be given back
-            # must not hide how the work ended.
-            with lock, suppress(RuntimeError):
+            # The lock keeps this out of a graph capture of another thread. An error
+            # of this call must not hide an error of the block.
+            with torch_lock, suppress(RuntimeError):
                 torch.cuda.empty_cache()
 
 
 @contextmanager
 def side_stream(device):
-    """A CUDA stream for the work in the block, in order with what is around it.
+    """Run the block on a CUDA stream of its own, in order with the work around it.
 
-    A thread has one for each device: libraries keep memory for every stream they meet.
+    Each thread reuses one stream per device, because CUDA libraries keep memory for
+    every stream that they are called on.
     """
-    streams = vars(_of_thread).setdefault("streams", {})
+    streams = vars(_thread_local).setdefault("streams", {})
     device = torch.device(device)
     if device not in streams:
         streams[device] = torch.cuda.Stream(device)
-    around, stream = torch.cuda.current_stream(device), streams[device]
-    stream.wait_stream(around)
+    outer_stream, stream = torch.cuda.current_stream(device), streams[device]
+    stream.wait_stream(outer_stream)
     try:
         with torch.cuda.stream(stream):
             yield
     finally:
-        around.wait_stream(stream)
+        outer_stream.wait_stream(stream)
 
 
 @contextmanager
 def preserve_torch_rng(device="cpu"):
-    """Let the block draw from torch's global generators and put them back after it.
+    """Let the block use torch's global generators, and restore their states after it.
 
-    One thread at a time: all share them, and a second fit, in a worker of Dask or of
-    joblib that has several threads, would draw other weights under the same seed.
+    Only one thread at a time may be in such a block. All threads share the generators,
+    so that a second fit in another thread, as in a worker of Dask or joblib, would get
+    other weights from the same seed.
     """
     device = torch.device(device)
     forked = [device] if device.type == "cuda" else []
-    with lock, torch.random.fork_rng(forked):
+    with torch_lock, torch.random.fork_rng(forked):
         yield

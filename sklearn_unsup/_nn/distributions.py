@@ -1,4 +1,4 @@
-"""What a decoder's output means: a distribution for each column of an encoded table."""
+"""The distribution of an encoded table that a decoder's output stands for."""
 
 from functools import cache
 
@@ -12,10 +12,10 @@ from .random import gumbel, normal
 
 
 def block_indicator(layout: TableLayout, device=None) -> Tensor:
-    """Which one-hot column belongs to which categorical column, as a 0/1 matrix.
+    """0/1 matrix that says which one-hot column belongs to which categorical column.
 
-    Shape: (n_one_hot, n_categorical). A product with it sums over every one-hot block
-    at once, in one kernel for any number of columns.
+    Shape: (n_one_hot, n_categorical). A product with it sums over each one-hot block,
+    by a single kernel for any number of columns.
     """
     blocks = torch.arange(layout.n_categorical, device=device).repeat_interleave(
         torch.tensor(layout.cardinalities, dtype=torch.int64, device=device)
@@ -25,52 +25,59 @@ def block_indicator(layout: TableLayout, device=None) -> Tensor:
 
 @cache
 def indices(values: tuple[int, ...], device: torch.device) -> Tensor:
-    """Fixed ints on a device, copied once: at each copy a GPU would wait for us.
+    """Constant integers on a device.
 
-    They are kept for good, as CUDA graphs read them where they lie, and no tensors of
-    inference, as training saves them for its way back.
+    They are copied to the device once, because each copy makes a GPU wait for the host,
+    and are never freed, because CUDA graphs read them at a fixed address.
     """
+    # Training saves them for its backward pass, which inference tensors do not allow.
     with torch.inference_mode(False):
         return torch.tensor(values, dtype=torch.int64, device=device)
 
 
-def one_hot_places(x_cat: Tensor, layout: TableLayout) -> Tensor:
-    """Which one-hot columns the codes stand for, counted over all blocks."""
+def one_hot_index(x_cat: Tensor, layout: TableLayout) -> Tensor:
+    """Index of the one-hot column of each code, counted over all blocks."""
     return x_cat + indices(layout.offsets, x_cat.device)
 
 
 def one_hot(x_cat: Tensor, layout: TableLayout) -> Tensor:
-    """Codes (n, n_categorical) to 0/1 blocks side by side (n, n_one_hot), float32."""
-    flat = torch.zeros(len(x_cat), layout.n_one_hot, device=x_cat.device)
-    return flat.scatter_(1, one_hot_places(x_cat, layout), 1.0)
+    """One-hot encode codes (n, n_categorical) as (n, n_one_hot) float32 numbers."""
+    blocks = torch.zeros(len(x_cat), layout.n_one_hot, device=x_cat.device)
+    return blocks.scatter_(1, one_hot_index(x_cat, layout), 1.0)
 
 
 def one_hot_block(codes: Tensor, size: int) -> Tensor:
-    """0/1 block (n, size) of the codes (n,) of one column, float32.
+    """One-hot encode the codes (n,) of one column as (n, size) float32 numbers.
 
-    Unlike torch's own it checks nothing, which would mean a read of the device.
+    Unlike `torch.nn.functional.one_hot` it does not check the codes, which would make
+    the host wait for the device.
     """
-    flat = torch.zeros(len(codes), size, device=codes.device)
-    return flat.scatter_(1, codes[:, None], 1.0)
+    block = torch.zeros(len(codes), size, device=codes.device)
+    return block.scatter_(1, codes[:, None], 1.0)
 
 
 def softcap(logits: Tensor) -> Tensor:
-    """Bound logits smoothly, so that sums of exponentials need no maximum taken out."""
+    """Bound logits smoothly to (-LOGIT_CAP, LOGIT_CAP).
+
+    Sums of their exponentials are then finite without subtracting the maximum first.
+    """
     return LOGIT_CAP * torch.tanh(logits / LOGIT_CAP)
 
 
 class TableDistribution:
-    """Columns independent given the code: normal or Bernoulli numbers, and categories.
+    """Independent columns: normal or Bernoulli numbers, and categories.
 
     Parameters
     ----------
     layout : TableLayout
     raw : Tensor of shape (n, layout.width)
-        Locations of the numbers (logits for Bernoulli), then logits of the categories.
+        A decoder's output: locations of the numbers (logits if they are Bernoulli),
+        then logits of the categories.
     log_scale : Tensor of shape (n_numeric,) or None
-        Log standard deviation of each numeric column; None for Bernoulli numbers.
+        Logarithm of each numeric column's standard deviation; None if numbers are
+        Bernoulli.
     indicator : Tensor of shape (n_one_hot, n_categorical)
-        Of :func:`block_indicator`, on the device of `raw`.
+        Result of :func:`block_indicator`, on the device of `raw`.
     """
 
     def __init__(
@@ -80,7 +87,7 @@ class TableDistribution:
         log_scale: Tensor | None,
         indicator: Tensor,
     ):
-        raw = raw.float()  # of a network in a lower precision
+        raw = raw.float()  # The network may run in a lower precision.
         self.layout = layout
         self.location, self.raw_logits = raw.split(
             [layout.n_numeric, layout.n_one_hot], 1
@@ -93,36 +100,36 @@ class TableDistribution:
 
     @property
     def logits(self) -> Tensor | None:
-        """Bounded logits of all categories (n, n_one_hot); None without categories."""
+        """Bounded logits of all categories (n, n_one_hot), None if there are none."""
         return softcap(self.raw_logits) if self.layout.n_categorical else None
 
     def category_log_probs(self, column: int) -> Tensor:
-        """Log p(column = code) of all codes of one column, shape (n, cardinality)."""
+        """Log-probability of each category of one column, shape (n, cardinality)."""
         block = self.raw_logits[:, self.layout.category_slices[column]]
         return softcap(block).log_softmax(1)
 
     def log_prob(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """Log-likelihood of encoded rows in nats, shape (n,).
 
-        A number that a mask says is missing adds nothing; its mask, a category, does.
+        A missing number contributes nothing. Its mask, which is a category, does.
         """
         total = self._numeric_log_prob(x_num, x_cat)
         if not self.layout.n_categorical:
             return total
-        places = one_hot_places(x_cat, self.layout)
-        return total + categorical_log_prob(self.raw_logits, places, self.indicator)
+        index = one_hot_index(x_cat, self.layout)
+        return total + categorical_log_prob(self.raw_logits, index, self.indicator)
 
     def _numeric_log_prob(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         present = presence(self.layout, x_cat)
         if self.log_scale is not None:
             return normal_log_prob(self.location, self.log_scale, x_num, present)
-        each = F.binary_cross_entropy_with_logits(
+        cross_entropy = F.binary_cross_entropy_with_logits(
             self.location, x_num, weight=present, reduction="none"
         )
-        return -each.sum(1)
+        return -cross_entropy.sum(1)
 
     def mean(self) -> Tensor:
-        """Expected numbers and one-hot blocks, shape (n, width)."""
+        """Means of the numbers and of the one-hot blocks, shape (n, width)."""
         numbers = self.location if self.log_scale is not None else self._probability()
         if not self.layout.n_categorical:
             return numbers
@@ -135,15 +142,15 @@ class TableDistribution:
         return torch.sigmoid(self.location)
 
     def mode(self) -> tuple[Tensor, Tensor]:
-        """The most likely `x_num` and `x_cat`; for Bernoulli numbers their mean."""
+        """The most likely `x_num` and `x_cat`; the mean of numbers if Bernoulli."""
         numbers = self.location if self.log_scale is not None else self._probability()
-        return numbers, self._choose(self.logits)
+        return numbers, self._argmax(self.logits)
 
     def sample(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """One draw of `x_num` and `x_cat` for every row.
+        """Draw `x_num` and `x_cat` once for every row.
 
-        Bernoulli numbers are drawn at their mean: a value in [0, 1] such as the grey
-        of a pixel is read as a probability, and a 0/1 draw would never be grey.
+        Bernoulli numbers are set to their mean. They stand for values in [0, 1], such
+        as the grey of a pixel, and a draw of 0 or 1 would never be grey.
         """
         if self.log_scale is None:
             numbers = self._probability()
@@ -152,11 +159,11 @@ class TableDistribution:
             numbers = self.location + noise * torch.exp(self.log_scale)
         logits = self.logits
         if logits is None:
-            return numbers, self._choose(None)
-        return numbers, self._choose(logits + gumbel(logits, generator))
+            return numbers, self._argmax(None)
+        return numbers, self._argmax(logits + gumbel(logits, generator))
 
-    def _choose(self, scores: Tensor | None) -> Tensor:
-        """Codes of the highest score in each block, shape (n, n_categorical)."""
+    def _argmax(self, scores: Tensor | None) -> Tensor:
+        """Code with the highest score in each block, shape (n, n_categorical)."""
         if scores is None:
             return torch.zeros(
                 len(self), 0, dtype=torch.int64, device=self.location.device
@@ -166,12 +173,15 @@ class TableDistribution:
 
 
 def presence(layout: TableLayout, x_cat: Tensor) -> Tensor | None:
-    """1 where a number is there, 0 where its mask says missing; None without masks."""
+    """1 where a number is present and 0 where it is missing, (n, n_numeric).
+
+    None if no column can have missing numbers.
+    """
     if max(layout.masks, default=-1) < 0:
         return None
-    masked = tuple(max(mask, 0) for mask in layout.masks)
-    present = x_cat.index_select(1, indices(masked, x_cat.device)) == 0
+    masks = tuple(max(mask, 0) for mask in layout.masks)
+    present = x_cat.index_select(1, indices(masks, x_cat.device)) == 0
     if min(layout.masks) < 0:
-        never = tuple(mask < 0 for mask in layout.masks)
-        present = present | indices(never, x_cat.device).bool()
+        has_no_mask = tuple(mask < 0 for mask in layout.masks)
+        present = present | indices(has_no_mask, x_cat.device).bool()
     return present.float()

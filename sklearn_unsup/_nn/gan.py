@@ -1,4 +1,4 @@
-"""The networks of the adversarial game: generator, critic, and an encoder beside."""
+"""The networks of adversarial training: generator, critic and encoder."""
 
 import copy
 from collections.abc import Callable
@@ -13,30 +13,31 @@ from .distributions import (
     block_indicator,
     indices,
     one_hot,
-    one_hot_places,
+    one_hot_index,
     presence,
     softcap,
 )
-from .fused import column_heads, piecewise_linear_input, straight_through_draws
+from .fused import column_heads, piecewise_linear_input, straight_through_gumbel
 from .layers import ResidualMLP, TableInput
 from .likelihoods import categorical_log_prob
 from .random import gumbel, normal
 from .torch_private import lerp_each
 
-TEMPERATURE = 0.5  # of the relaxed categories that gradients flow through
-# Features of numbers that a critic's first layer can afford; with more it sees only
-# the numbers themselves.
+# Temperature of the relaxed categories that gradients flow through.
+TEMPERATURE = 0.5
+# Maximum number of piecewise linear features of all numbers together in the critic's
+# first layer. If a table would have more, the critic sees only the numbers themselves.
 MAX_NUMBER_FEATURES = 2_048
 
 
 class GeneratorNet(nn.Module):
-    """Rows from noise: categories one after another, then numbers.
+    """Generate rows from noise: categories one after another, then numbers.
 
-    The noise becomes a state. Each category is drawn from a softmax of the state and is
-    then added to it, so that later columns know what was drawn: without that, columns
-    that determine each other would have to do so through the noise alone. Numbers are a
-    function of the last state. The probabilities of the categories are known on the
-    way, which makes conditions exact.
+    A network maps the noise to a state. Each category is drawn from a softmax of the
+    state, and its embedding is then added to the state, so that later columns depend on
+    the categories drawn. Without that, columns could depend on each other only through
+    the noise. Numbers are a function of the last state. The probability of each
+    category is known when it is drawn, which makes conditions exact.
 
     Parameters
     ----------
@@ -44,15 +45,15 @@ class GeneratorNet(nn.Module):
     n_components : int
         Size of the noise.
     hidden_layer_sizes : tuple of int
-        Of the path from noise to state; the last one is the size of the state.
+        Widths of the layers from noise to state; the last one is that of the state.
     activation : str
 
     Examples
     --------
     >>> import torch
-    >>> generator = GeneratorNet(TableLayout(2, (3,)), 4, (8, 8), "silu")
-    >>> noise = torch.Generator().manual_seed(0)
-    >>> x_num, x_cat, log_weights = generator.sample(5, {0: 1}, noise)
+    >>> net = GeneratorNet(TableLayout(2, (3,)), 4, (8, 8), "silu")
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> x_num, x_cat, log_weights = net.sample(5, {0: 1}, generator)
     >>> x_num.shape, x_cat.flatten().tolist()
     (torch.Size([5, 2]), [1, 1, 1, 1, 1])
     """
@@ -67,8 +68,10 @@ class GeneratorNet(nn.Module):
         super().__init__()
         self.layout, self.n_components = layout, n_components
         width = hidden_layer_sizes[-1]
-        form = {"activation": activation, "linear_path": False}
-        self.trunk = ResidualMLP(n_components, hidden_layer_sizes[:-1], width, **form)
+        options = {"activation": activation, "linear_path": False}
+        self.trunk = ResidualMLP(
+            n_components, hidden_layer_sizes[:-1], width, **options
+        )
         if layout.n_one_hot:
             self.category_head = nn.Linear(width, layout.n_one_hot)
             self.category_embedding = nn.Parameter(torch.empty(layout.n_one_hot, width))
@@ -78,14 +81,14 @@ class GeneratorNet(nn.Module):
         self.numbers = None
         if layout.n_numeric:
             hidden = (width, width)
-            self.numbers = ResidualMLP(width, hidden, layout.n_numeric, **form)
+            self.numbers = ResidualMLP(width, hidden, layout.n_numeric, **options)
 
     def forward(self, noise: Tensor, generator=None) -> tuple[Tensor, Tensor]:
-        """Numbers (n, n_numeric) and one-hot blocks, through which gradients flow."""
+        """Numbers (n, n_numeric) and one-hot blocks (n, n_one_hot), differentiable."""
         state = self.trunk(noise)
         if self.layout.n_one_hot:
             shape = len(noise), self.layout.n_one_hot
-            state, blocks = straight_through_draws(
+            state, blocks = straight_through_gumbel(
                 state,
                 self.category_head.weight,
                 self.category_head.bias,
@@ -100,38 +103,44 @@ class GeneratorNet(nn.Module):
         return self._numbers(state, blocks), blocks
 
     def _numbers(self, state: Tensor, blocks: Tensor) -> Tensor:
-        """Numbers given the last state, zero where the blocks say missing."""
+        """Numbers given the last state; zero where a mask among the blocks is set."""
         if self.numbers is None:
             return state[:, :0]
         x_num = self.numbers(F.silu(state)).float()
         masked = [column for column, mask in enumerate(self.layout.masks) if mask >= 0]
         if masked:
+            # The first one-hot column of a mask is 1 where the number is present.
             first = tuple(self.layout.offsets[self.layout.masks[i]] for i in masked)
-            there = blocks.index_select(1, indices(first, blocks.device))
+            present = blocks.index_select(1, indices(first, blocks.device))
             if len(masked) < self.layout.n_numeric:
                 ones = torch.ones_like(x_num)
-                there = ones.index_copy(1, indices(tuple(masked), ones.device), there)
-            x_num = x_num * there
+                index = indices(tuple(masked), ones.device)
+                present = ones.index_copy(1, index, present)
+            x_num = x_num * present
         return x_num
 
-    def walk(self, noise: Tensor, choose: Callable) -> tuple[Tensor, Tensor]:
-        """Numbers and codes, one category after another, without gradient.
+    def generate(self, noise: Tensor, choose: Callable) -> tuple[Tensor, Tensor]:
+        """Rows `x_num`, `x_cat`, whose categories are chosen by a function.
 
-        `choose` gets a column and its logits and returns its codes.
+        Parameters
+        ----------
+        noise : Tensor of shape (n, n_components)
+        choose : callable
+            ``choose(column, logits)`` returns the codes (n,) of a column of `x_cat`.
         """
         state, codes = self.trunk(noise), []
         if self.layout.n_one_hot:
             sizes = list(self.layout.cardinalities)
-            parts = (
+            parameters = (
                 self.category_head.weight,
                 self.category_head.bias,
                 self.category_embedding,
             )
-            columns = zip(*(part.split(sizes) for part in parts), strict=True)
-            for column, (weight, bias, drawn) in enumerate(columns):
+            columns = zip(*(p.split(sizes) for p in parameters), strict=True)
+            for column, (weight, bias, embedding) in enumerate(columns):
                 logits = softcap(F.linear(state, weight, bias))
                 codes.append(choose(column, logits))
-                state = state + drawn.index_select(0, codes[-1])
+                state = state + embedding.index_select(0, codes[-1])
         if codes:
             x_cat = torch.stack(codes, 1)
         else:
@@ -139,29 +148,30 @@ class GeneratorNet(nn.Module):
         return self._numbers(state, one_hot(x_cat, self.layout)), x_cat
 
     def mode(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest category of each column in its turn; `x_num` and `x_cat`."""
-        return self.walk(noise, lambda column, logits: logits.argmax(1))
+        """Rows `x_num`, `x_cat` with the likeliest category of each column in turn."""
+        return self.generate(noise, lambda column, logits: logits.argmax(1))
 
     def log_prob(self, noise: Tensor, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """Nats of rows given their noise, shape (n,); numbers as of unit variance.
+        """Log-likelihood of rows given their noise in nats, shape (n,).
 
-        Without the constant of the normal distribution. Each category is judged given
-        the true ones before it, so that all can be judged at once.
+        Numbers have a normal distribution of unit variance, whose constant is left out.
+        Each category is conditioned on the observed ones before it, so that all columns
+        are computed at once.
         """
         state, total = self.trunk(noise).float(), 0.0
         if self.layout.n_one_hot:
-            places = one_hot_places(x_cat, self.layout)
-            shifts = self.category_embedding[places]
-            after = state[:, None] + shifts.cumsum(1)
-            before = (after - shifts).transpose(0, 1)
+            index = one_hot_index(x_cat, self.layout)
+            embeddings = self.category_embedding[index]
+            states_after = state[:, None] + embeddings.cumsum(1)
+            states_before = (states_after - embeddings).transpose(0, 1)
             raw = column_heads(
-                before,
+                states_before,
                 self.category_head.weight,
                 self.category_head.bias,
                 list(self.layout.cardinalities),
             )
-            total = categorical_log_prob(raw, places, self.indicator)
-            state = after[:, -1]
+            total = categorical_log_prob(raw, index, self.indicator)
+            state = states_after[:, -1]
         present = presence(self.layout, x_cat)
         if self.numbers is not None:
             errors = self.numbers(F.silu(state)).float() - x_num
@@ -173,37 +183,45 @@ class GeneratorNet(nn.Module):
     def sample(
         self, n: int, given: dict[int, int], generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw rows; given categories are set, not drawn.
+        """Draw rows in which some categories are given.
 
-        Returns `x_num`, `x_cat` and log-weights (n,): the log-probability that the
-        given categories had when their turn came. Weighted by its exponential, the
-        rows follow the conditional distribution (likelihood weighting).
+        Returns `x_num`, `x_cat` and log-weights (n,). A log-weight is the sum of the
+        log-probabilities of the given categories, each conditioned on the columns
+        before it. Weighted by its exponential, the rows follow the conditional
+        distribution (likelihood weighting).
+
+        Parameters
+        ----------
+        n : int
+        given : dict of {int: int}
+            Codes of columns of `x_cat` that are set and not drawn.
+        generator : torch.Generator
         """
         device = generator.device
         noise = normal((n, self.n_components), generator, device)
         log_weights = torch.zeros(n, device=device)
 
-        def draw(column, logits):
+        def choose(column, logits):
             if column not in given:
                 return (logits + gumbel(logits, generator)).argmax(1)
             log_weights.add_(logits.log_softmax(1)[:, given[column]])
             return torch.full((n,), given[column], device=device)
 
-        x_num, x_cat = self.walk(noise, draw)
+        x_num, x_cat = self.generate(noise, choose)
         return x_num, x_cat, log_weights
 
 
 class AdversarialModel(nn.Module):
-    """A generator, its running average, and an encoder that finds the noise of rows.
+    """A generator, a running average of it, and an encoder that inverts the average.
 
-    The average is what samples, encodes and decodes; the generator itself only plays.
+    The average samples and decodes. The generator itself is used only in training.
 
     Parameters
     ----------
     layout : TableLayout
     n_components : int
     hidden_layer_sizes : tuple of int
-        Of the generator; the encoder has them in reverse.
+        Widths of the generator's layers; the encoder has them in reverse.
     activation : str
     """
 
@@ -225,14 +243,14 @@ class AdversarialModel(nn.Module):
         )
 
     def encode(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """The noise that a row would come from, shape (n, n_components)."""
+        """Noise that the generator would make each row from, (n, n_components)."""
         return self.encoder(self.table(x_num, x_cat))
 
     @torch.no_grad()
     def update_ema(self, decay: float | Tensor):
-        """Move the average towards the generator."""
-        average = list(self.ema_generator.parameters())
-        lerp_each(average, list(self.generator.parameters()), 1.0 - decay)
+        """Move the average of the weights towards those of the generator."""
+        averages = list(self.ema_generator.parameters())
+        lerp_each(averages, list(self.generator.parameters()), 1.0 - decay)
 
     def encoder_loss(
         self,
@@ -240,12 +258,13 @@ class AdversarialModel(nn.Module):
         x_cat: Tensor,
         noise: Tensor,
         fake: tuple[Tensor, Tensor],
-        regression: float | Tensor = 1.0,
+        noise_weight: float | Tensor = 1.0,
     ) -> Tensor:
-        """How far the encoder is from inverting the generator, a scalar.
+        """Loss of an encoder that should invert the generator, a scalar.
 
-        Half the squared error of the noise of generated rows, times `regression`, plus
-        minus the log probability of real rows from the noise that they are encoded as.
+        Minus the mean log-likelihood of real rows given the noise that they are encoded
+        as, plus `noise_weight` times half the squared error of the noise of generated
+        rows.
 
         Parameters
         ----------
@@ -253,29 +272,29 @@ class AdversarialModel(nn.Module):
             Real rows.
         noise : Tensor of shape (n, n_components)
         fake : tuple of Tensor
-            Numbers and blocks that the generator made of the noise.
-        regression : float or Tensor
+            Numbers and one-hot blocks that the generator made of the noise.
+        noise_weight : float or Tensor
         """
         fake = torch.cat(fake, 1).detach()
         both = torch.cat([fake, self.table(x_num, x_cat)])
         sizes = [len(noise), len(x_num)]
-        of_fake, codes = self.encoder(both).float().split(sizes)
-        errors = F.mse_loss(of_fake, noise, reduction="sum") / len(noise)
-        log_prob = self.ema_generator.log_prob(codes, x_num, x_cat).mean()
-        return 0.5 * regression * errors - log_prob
+        fake_noise, real_noise = self.encoder(both).float().split(sizes)
+        errors = F.mse_loss(fake_noise, noise, reduction="sum") / len(noise)
+        log_prob = self.ema_generator.log_prob(real_noise, x_num, x_cat).mean()
+        return 0.5 * noise_weight * errors - log_prob
 
 
 class Critic(nn.Module):
-    """A score for each row; higher for rows that look real.
+    """Score each row; rows that look real should get a higher score.
 
     Parameters
     ----------
     layout : TableLayout
     hidden_layer_sizes : tuple of int
-    hats : bool
-        See numbers also through hat functions of their quantile, as trees do: a
-        network of smooth features is slow to find steps and narrow bands. Only for
-        numbers that are encoded as standard normal ones.
+    piecewise_linear : bool
+        Give the network hat functions of the numbers' quantiles in addition to the
+        numbers, because a network of smooth features learns steps and narrow bands
+        slowly. The numbers must be encoded as standard normal ones.
 
     Examples
     --------
@@ -305,12 +324,12 @@ class Critic(nn.Module):
             1,
             "leaky_relu",
             linear_path=False,
-            layer=nn.Linear,  # which the gradient penalty differentiates twice
+            layer=nn.Linear,  # The gradient penalty differentiates it twice.
         )
         self.scores.activation = nn.LeakyReLU(0.2)
 
     def forward(self, x_num: Tensor, blocks: Tensor) -> Tensor:
-        """Scores (n,) of numbers and one-hot blocks."""
+        """Scores (n,) of rows given as numbers and one-hot blocks."""
         if self.piecewise_linear:
             x = piecewise_linear_input(x_num, blocks, N_PIECES)
         else:

@@ -1,4 +1,4 @@
-"""Losses of the adversarial game, as criteria for skorch."""
+"""Losses of adversarial training, as criteria for skorch."""
 
 from collections.abc import Callable
 
@@ -11,53 +11,57 @@ from .random import uniform
 Batch = tuple[Tensor, Tensor]
 
 
-def squared_gradients(scores: Tensor, rows: Batch) -> Tensor:
+def squared_gradients(scores: Tensor, batch: Batch) -> Tensor:
     """Squared norm of the gradient of each score by its own row, shape (n,)."""
-    used = [part for part in rows if part.shape[1]]
-    gradients = torch.autograd.grad(scores.sum(), used, create_graph=True)
+    inputs = [tensor for tensor in batch if tensor.shape[1]]
+    gradients = torch.autograd.grad(scores.sum(), inputs, create_graph=True)
     return sum(gradient.square().sum(1) for gradient in gradients)
 
 
 class AdversarialLoss(nn.Module):
-    """What critic and generator minimise; children say how scores become losses.
+    """Base class of the losses that critic and generator minimise.
+
+    A subclass defines `critic_loss` and `generator_loss`, which turn the scores of real
+    and of generated rows into a scalar.
 
     Parameters
     ----------
     gradient_penalty : float
-        Weight of the penalty on the critic's gradient by its input.
+        Weight of the penalty on the critic's gradient with respect to its input.
     """
 
     def __init__(self, gradient_penalty: float):
         super().__init__()
         self.gradient_penalty = gradient_penalty
 
-    def critic_step(
+    def critic_losses(
         self, critic: Callable, real: Batch, fake: Batch, generator=None
     ) -> tuple[Tensor, Tensor]:
-        """The critic's loss and its penalty, two scalars.
+        """The critic's loss and its gradient penalty, two scalars.
 
-        Half the weight times the mean squared gradient on real rows (R1, Mescheder,
-        Geiger and Nowozin 2018, equation 9) plus the same on generated ones (R2).
+        The penalty is half the weight times the mean squared gradient on real rows (R1,
+        Mescheder, Geiger and Nowozin 2018, equation 9) plus the same on generated rows
+        (R2).
         """
         if not self.gradient_penalty:
             loss = self.critic_loss(critic(*real), critic(*fake))
             return loss, torch.zeros_like(loss)
-        # One pass for both halves: the gradient of a row depends on that row alone.
+        # One pass serves both, because the gradient of a row depends on that row alone.
         both = tuple(
-            torch.cat(parts).detach().requires_grad_()
-            for parts in zip(real, fake, strict=True)
+            torch.cat(tensors).detach().requires_grad_()
+            for tensors in zip(real, fake, strict=True)
         )
         scores = critic(*both)
         loss = self.critic_loss(*scores.split(len(real[0])))
-        # The mean over both halves is half the sum of their means.
+        # The mean over real and generated rows is half the sum of R1 and R2.
         return loss, self.gradient_penalty * squared_gradients(scores, both).mean()
 
 
 class RelativisticLoss(AdversarialLoss):
-    """Pairs of a real and a generated row, compared by the critic.
+    """Loss of a critic that compares pairs of a real and a generated row, in nats.
 
-    Jolicoeur-Martineau (2019), with R1 and R2 as Huang et al. (2024, equation 2). In
-    nats: log 2 where the critic cannot tell the two apart.
+    Jolicoeur-Martineau (2019), with R1 and R2 as in Huang et al. (2024, equation 2).
+    It is log 2 if the critic cannot distinguish the two.
     """
 
     def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -68,10 +72,10 @@ class RelativisticLoss(AdversarialLoss):
 
 
 class MinimaxLoss(AdversarialLoss):
-    """Cross-entropy of the critic, non-saturating for the generator.
+    """Cross-entropy of the critic, non-saturating for the generator, in nats.
 
-    Goodfellow et al. (2014). In nats: where the critic cannot tell real from generated
-    rows, 2 log 2 for itself and log 2 for the generator.
+    Goodfellow et al. (2014). If the critic cannot distinguish real from generated rows,
+    its loss is 2 log 2 and the generator's is log 2.
     """
 
     def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -82,10 +86,10 @@ class MinimaxLoss(AdversarialLoss):
 
 
 class WassersteinLoss(AdversarialLoss):
-    """Difference of mean scores of a critic whose gradient has norm 1.
+    """Difference of the mean scores of a critic whose gradient has norm 1.
 
-    Gulrajani et al. (2017, equation 3); minus the critic's loss estimates the
-    Wasserstein distance in units of the encoded table.
+    Gulrajani et al. (2017, equation 3). Minus the critic's loss estimates the
+    Wasserstein distance, in units of the encoded table.
     """
 
     def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -94,19 +98,19 @@ class WassersteinLoss(AdversarialLoss):
     def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         return -fake.mean()
 
-    def critic_step(
+    def critic_losses(
         self, critic: Callable, real: Batch, fake: Batch, generator=None
     ) -> tuple[Tensor, Tensor]:
-        """The loss, and the penalty between pairs of a real and a generated row."""
+        """The critic's loss, and a penalty between pairs of real and generated rows."""
         loss = self.critic_loss(critic(*real), critic(*fake))
         if not self.gradient_penalty:
             return loss, torch.zeros_like(loss)
         device = real[0].device
-        place = uniform((len(real[0]), 1), generator, device)
-        between = tuple(
-            torch.lerp(one, other, place).detach().requires_grad_()
-            for one, other in zip(real, fake, strict=True)
+        weight = uniform((len(real[0]), 1), generator, device)
+        interpolated = tuple(
+            torch.lerp(real_tensor, fake_tensor, weight).detach().requires_grad_()
+            for real_tensor, fake_tensor in zip(real, fake, strict=True)
         )
-        squares = squared_gradients(critic(*between), between)
+        squares = squared_gradients(critic(*interpolated), interpolated)
         norms = (squares + 1e-12).sqrt()
         return loss, self.gradient_penalty * (norms - 1.0).square().mean()

@@ -24,9 +24,10 @@ ACTIVATIONS = {
 
 
 class TableInput(nn.Module):
-    """Numbers and one-hot blocks side by side, made on the device of the rows.
+    """Concatenate numbers and one-hot encoded categories.
 
     Shapes: `x_num` (n, n_numeric) and `x_cat` (n, n_categorical) to (n, layout.width).
+    One-hot blocks exist only for a batch and on its device, never for a whole table.
 
     Examples
     --------
@@ -48,11 +49,12 @@ class TableInput(nn.Module):
 
 
 class ResidualMLP(nn.Module):
-    """Hidden layers, with a shortcut around each that keeps its width.
+    """Multilayer perceptron with a shortcut around layers that keep the width.
 
-    Shapes: (n, n_inputs) to (n, n_outputs). A `linear_path` adds a linear map of the
-    input to the output and starts the last layer of the hidden branch at zero, so that
-    training starts at that linear map. Without hidden layers only it is left.
+    Shapes: (n, n_inputs) to (n, n_outputs). With `linear_path` a linear map of the
+    input is added to the output, and the last layer of the hidden branch is initialised
+    to zero, so that training starts at that linear map. Without hidden layers the
+    network is a linear map.
 
     Parameters
     ----------
@@ -63,8 +65,7 @@ class ResidualMLP(nn.Module):
         A key of `ACTIVATIONS`.
     linear_path : bool
     layer : type, default=Linear
-        Of the hidden layers and the last one; `torch.nn.Linear` where gradients are
-        differentiated once more.
+        Class of all layers; `torch.nn.Linear` if gradients are differentiated again.
 
     Examples
     --------
@@ -84,11 +85,11 @@ class ResidualMLP(nn.Module):
     ):
         super().__init__()
         widths = [n_inputs, *hidden_layer_sizes]
-        # The linear path lies behind the first hidden layer, in the same product.
+        # The first layer computes the linear path as well, in the same product.
         self.n_path = n_outputs if linear_path and hidden_layer_sizes else 0
         self.hidden = nn.ModuleList(
-            layer(before, after + (0 if position else self.n_path))
-            for position, (before, after) in enumerate(pairwise(widths))
+            layer(n_in, n_out + (0 if depth else self.n_path))
+            for depth, (n_in, n_out) in enumerate(pairwise(widths))
         )
         self.activation = ACTIVATIONS[activation]()
         self.output = layer(widths[-1], n_outputs, bias=not self.n_path)
@@ -96,45 +97,46 @@ class ResidualMLP(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self):
-        parts = [*self.hidden, self.output]
-        weights = [part.weight for part in parts]
+        layers = [*self.hidden, self.output]
+        weights = [layer.weight for layer in layers]
         if self.n_path:
-            weights[:1] = weights[0].split(self._widths)
+            weights[:1] = weights[0].split(self._first_widths)
         for weight in weights:
             nn.init.xavier_uniform_(weight)
-        for part in parts:
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
+        for layer in layers:
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         if self.n_path:
             nn.init.zeros_(self.output.weight)
 
     @property
-    def _widths(self) -> list[int]:
-        """Outputs of the first layer: hidden units, and those of the linear path."""
+    def _first_widths(self) -> list[int]:
+        """Number of hidden units and of linear outputs of the first layer."""
         return [self.hidden[0].out_features - self.n_path, self.n_path]
 
     def linear_map(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the linear path, or of the only layer."""
+        """Weight and bias of the linear path, or of the only layer if there is one."""
         if not self.n_path:
             return self.output.weight, self.output.bias
         first = self.hidden[0]
-        return first.weight.split(self._widths)[1], first.bias.split(self._widths)[1]
+        widths = self._first_widths
+        return first.weight.split(widths)[1], first.bias.split(widths)[1]
 
     @torch.no_grad()
-    def start_at(self, weight: Tensor, bias: Tensor):
-        """Make the linear path a given map: (n_outputs, n_inputs) and (n_outputs,)."""
-        for own, given in zip(self.linear_map(), (weight, bias), strict=True):
-            own.copy_(given)
+    def set_linear_map(self, weight: Tensor, bias: Tensor):
+        """Set the linear path: weight (n_outputs, n_inputs) and bias (n_outputs,)."""
+        for parameter, value in zip(self.linear_map(), (weight, bias), strict=True):
+            parameter.copy_(value)
 
     def forward(self, x: Tensor) -> Tensor:
-        h, path = x, None
-        for position, layer in enumerate(self.hidden):
+        h, linear_output = x, None
+        for depth, layer in enumerate(self.hidden):
             out = layer(h)
-            if position == 0 and self.n_path:
-                out, path = out.split(self._widths, 1)
+            if depth == 0 and self.n_path:
+                out, linear_output = out.split(self._first_widths, 1)
             out = self.activation(out)
-            wide = position and layer.in_features == layer.out_features
-            h = h + out if wide else out
-        if path is None:
+            has_shortcut = depth and layer.in_features == layer.out_features
+            h = h + out if has_shortcut else out
+        if linear_output is None:
             return self.output(h)
-        return add_linear(path, h, self.output.weight)
+        return add_linear(linear_output, h, self.output.weight)

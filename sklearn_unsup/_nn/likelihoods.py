@@ -1,10 +1,11 @@
-"""Log-likelihoods with gradients written by hand: few operations on small tensors.
+"""Log-likelihoods with manual gradients: few operations on small tensors.
 
-The nets of this package are small, so that a step takes as long as it has operations.
-Autograd records every element-wise one and runs two or three more on the way back.
-Each function here computes its gradient along with its value, where the intermediate
-results are at hand, and going back is one product. They can be differentiated once, by
-what a network makes: rows (`x`, codes) are data and get no gradient.
+The networks of this package are small, so that the time of a step depends on the number
+of its operations. Autograd records every element-wise operation and runs two or three
+more in the backward pass. Each function here computes its gradient together with its
+value, from the same intermediate results, and its backward pass is one product. The
+functions can be differentiated once, with respect to outputs of a network. The rows
+that they judge (`x`, category codes) are data and get no gradient.
 """
 
 import math
@@ -15,48 +16,50 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 LOG_TWO_PI = math.log(2 * math.pi)
-LOGIT_CAP = 30.0  # exp of it and sums of exps of it are finite in float32
+# Bound of the logits. Sums of exponentials of bounded logits are finite in float32.
+LOGIT_CAP = 30.0
 
 
 class _CategoricalLogProb(Function):
     @staticmethod
-    def forward(ctx, raw, places, indicator):
+    def forward(ctx, raw, index, indicator):
         capped = (raw * (1.0 / LOGIT_CAP)).tanh_()
         exps = (capped * LOGIT_CAP).exp_()
         sums = exps @ indicator
         if ctx.needs_input_grad[0]:
-            # Minus d log p / d logit: the share of a level, less 1 for the chosen one.
+            # Minus d log p / d logit: the probability of each category, minus 1 for the
+            # observed one.
             gradient = exps.div_(sums @ indicator.t())
-            gradient.scatter_add_(1, places, torch.full_like(sums, -1.0))
+            gradient.scatter_add_(1, index, torch.full_like(sums, -1.0))
             ctx.save_for_backward(torch.ops.aten.tanh_backward(gradient, capped))
-        chosen = capped.gather(1, places).mul_(LOGIT_CAP)
-        return chosen.sub_(sums.log_()).sum(1)
+        observed = capped.gather(1, index).mul_(LOGIT_CAP)
+        return observed.sub_(sums.log_()).sum(1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, upstream):
+    def backward(ctx, grad_output):
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream.neg()[:, None], None, None
+        return gradient * grad_output.neg()[:, None], None, None
 
 
-def categorical_log_prob(raw: Tensor, places: Tensor, indicator: Tensor) -> Tensor:
-    """Summed log-probability of one level in each block, in nats, shape (n,).
+def categorical_log_prob(raw: Tensor, index: Tensor, indicator: Tensor) -> Tensor:
+    """Summed log-probability of one category in each block, in nats, shape (n,).
 
-    Logits are `raw` bounded smoothly, ``LOGIT_CAP * tanh(raw / LOGIT_CAP)``. Sums of
-    exponentials then need no maximum taken out, and one product with the indicator
-    sums over all blocks at once.
+    The logits are ``LOGIT_CAP * tanh(raw / LOGIT_CAP)``. Sums of their exponentials
+    are finite without subtracting the maximum first, so that one product with the
+    indicator sums over all blocks.
 
     Parameters
     ----------
     raw : Tensor of shape (n, n_one_hot)
-        In float32: a lower precision is too coarse for sums of probabilities.
-    places : Tensor of shape (n, n_categorical), int64
-        Which of the one-hot columns each row has.
+        In float32, because a lower precision is too coarse for sums of probabilities.
+    index : Tensor of shape (n, n_categorical), int64
+        Index of the observed one-hot column in each block.
     indicator : Tensor of shape (n_one_hot, n_categorical)
         1 where a one-hot column belongs to a categorical one.
     """
     with torch.autocast(raw.device.type, enabled=False):
-        return _CategoricalLogProb.apply(raw, places, indicator)
+        return _CategoricalLogProb.apply(raw, index, indicator)
 
 
 class _PaddedLogProb(Function):
@@ -64,29 +67,30 @@ class _PaddedLogProb(Function):
     def forward(ctx, raw, codes):
         capped = (raw * (1.0 / LOGIT_CAP)).tanh_()
         log_probs = (capped * LOGIT_CAP).log_softmax(-1)
-        places = codes[..., None]
-        chosen = log_probs.gather(-1, places)
+        index = codes[..., None]
+        observed = log_probs.gather(-1, index)
         if ctx.needs_input_grad[0]:
-            # Minus d log p / d logit: the share of a level, less 1 for the chosen one.
+            # Minus d log p / d logit: the probability of each category, minus 1 for the
+            # observed one.
             gradient = log_probs.exp_()
-            gradient.scatter_add_(-1, places, torch.full_like(chosen, -1.0))
+            gradient.scatter_add_(-1, index, torch.full_like(observed, -1.0))
             ctx.save_for_backward(torch.ops.aten.tanh_backward(gradient, capped))
-        return chosen.sum((0, 2))
+        return observed.sum((0, 2))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, upstream):
+    def backward(ctx, grad_output):
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream.neg()[:, None], None
+        return gradient * grad_output.neg()[:, None], None
 
 
 def padded_log_prob(raw: Tensor, codes: Tensor) -> Tensor:
-    """Like :func:`categorical_log_prob`, of columns that are padded to one size.
+    """Like :func:`categorical_log_prob`, for columns that are padded to one size.
 
     Parameters
     ----------
     raw : Tensor of shape (n_columns, n, n_levels), float32
-        Far below zero at levels that a column does not have.
+        Far below zero for padding, which stands for no category.
     codes : Tensor of shape (n_columns, n), int64
     """
     return _PaddedLogProb.apply(raw, codes)
@@ -109,17 +113,17 @@ class _NormalLogProb(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, upstream):
+    def backward(ctx, grad_output):
         standard, squares, precision, present = ctx.saved_tensors
-        by_location = by_scale = None
+        grad_location = grad_scale = None
         if ctx.needs_input_grad[0]:
-            by_location = (standard * precision).mul_(upstream[:, None])
+            grad_location = (standard * precision).mul_(grad_output[:, None])
         if ctx.needs_input_grad[1]:
-            counted = upstream.sum()
+            grad_constant = grad_output.sum()
             if present is not None:
-                counted = torch.mv(present.t(), upstream)
-            by_scale = torch.mv(squares.t(), upstream).sub_(counted)
-        return by_location, by_scale, None, None
+                grad_constant = torch.mv(present.t(), grad_output)
+            grad_scale = torch.mv(squares.t(), grad_output).sub_(grad_constant)
+        return grad_location, grad_scale, None, None
 
 
 def normal_log_prob(
@@ -133,7 +137,7 @@ def normal_log_prob(
     log_scale : Tensor of shape (n_numeric,)
         Logarithms of the standard deviations.
     present : Tensor of shape (n, n_numeric) or None
-        0 where a number is missing, which then adds nothing; None for none missing.
+        0 where a number is missing, which then contributes nothing; None if none is.
     """
     with torch.autocast(location.device.type, enabled=False):
         return _NormalLogProb.apply(location, log_scale, x, present)
@@ -146,29 +150,29 @@ class _MixtureLogProb(Function):
         log_weights, log_scales = weights.log_softmax(-1), scales.clamp(low, high)
         precision = (-log_scales).exp_()
         standard = (x[..., None] - means).mul_(precision)
-        each = torch.addcmul(log_weights, standard, standard, value=-0.5)
-        each.sub_(log_scales)
-        total = each.logsumexp(-1).sub_(0.5 * LOG_TWO_PI)
+        joint = torch.addcmul(log_weights, standard, standard, value=-0.5)
+        joint.sub_(log_scales)
+        log_prob = joint.logsumexp(-1).sub_(0.5 * LOG_TWO_PI)
         if ctx.needs_input_grad[0]:
-            share = each.softmax(-1)  # of a component, given x
+            posterior = joint.softmax(-1)  # p(component | x)
             gradient = torch.empty_like(raw)
-            by_weight, by_mean, by_scale = gradient.chunk(3, -1)
-            torch.sub(share, log_weights.exp_(), out=by_weight)
-            torch.mul(share, standard, out=by_mean)
-            torch.mul(by_mean, standard, out=by_scale)
-            # Beyond the bounds of its clamp a scale has no gradient.
-            by_scale.sub_(share).mul_(scales == log_scales)
-            by_mean.mul_(precision)
+            grad_weight, grad_mean, grad_scale = gradient.chunk(3, -1)
+            torch.sub(posterior, log_weights.exp_(), out=grad_weight)
+            torch.mul(posterior, standard, out=grad_mean)
+            torch.mul(grad_mean, standard, out=grad_scale)
+            # A clamped scale has no gradient.
+            grad_scale.sub_(posterior).mul_(scales == log_scales)
+            grad_mean.mul_(precision)
             if present is not None:
                 gradient.mul_(present[..., None])
             ctx.save_for_backward(gradient)
-        return (total if present is None else total.mul_(present)).sum(0)
+        return (log_prob if present is None else log_prob.mul_(present)).sum(0)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, upstream):
+    def backward(ctx, grad_output):
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream[:, None], None, None, None, None
+        return gradient * grad_output[:, None], None, None, None, None
 
 
 def mixture_log_prob(
@@ -181,11 +185,11 @@ def mixture_log_prob(
 
     Parameters
     ----------
-    raw : Tensor of shape (n_numeric, n, 3 * n_parts), float32
+    raw : Tensor of shape (n_numeric, n, 3 * n_mixture_components), float32
         Logits of the weights, then means, then log standard deviations.
     x : Tensor of shape (n_numeric, n)
     present : Tensor of shape (n_numeric, n) or None
-        0 where a number is missing, which then adds nothing; None for none missing.
+        0 where a number is missing, which then contributes nothing; None if none is.
     log_scale_bounds : tuple of float
         Log standard deviations are clamped to them.
     """
@@ -199,32 +203,34 @@ class _GaussianPosterior(Function):
         log_var = raw_log_var.clamp(low, high)
         shift = (0.5 * log_var).exp_().mul_(noise)
         if ctx.needs_input_grad[0]:
-            inside = raw_log_var == log_var  # beyond the bounds there is no gradient
+            inside = raw_log_var == log_var  # Clamped values have no gradient.
             ctx.save_for_backward(shift, inside)
         return mean + shift, mean.clone(), log_var
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, by_draw, by_mean, by_log_var):
+    def backward(ctx, grad_draw, grad_mean, grad_log_var):
         shift, inside = ctx.saved_tensors
-        by_raw = shift.new_empty(len(shift), 2 * shift.shape[1])
-        first, second = by_raw.chunk(2, 1)
-        torch.add(by_draw, by_mean, out=first)
-        torch.addcmul(by_log_var, by_draw, shift, value=0.5, out=second).mul_(inside)
-        return by_raw, None, None, None
+        grad_raw = shift.new_empty(len(shift), 2 * shift.shape[1])
+        raw_mean, raw_log_var = grad_raw.chunk(2, 1)
+        torch.add(grad_draw, grad_mean, out=raw_mean)
+        torch.addcmul(grad_log_var, grad_draw, shift, value=0.5, out=raw_log_var)
+        raw_log_var.mul_(inside)
+        return grad_raw, None, None, None
 
 
 def gaussian_posterior(
     raw: Tensor, noise: Tensor, log_var_bounds: tuple[float, float]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A draw, the mean and the log-variance of each row's normal posterior.
+    """Draw, mean and log-variance of each row's normal posterior.
 
-    The draw is reparametrised (Kingma and Welling 2014). All are (n, n_components).
+    The draw is reparametrised (Kingma and Welling 2014). All three have the shape
+    (n, n_components).
 
     Parameters
     ----------
     raw : Tensor of shape (n, 2 * n_components)
-        Means, then log-variances before they are clamped.
+        Means, then log-variances that are not clamped yet.
     noise : Tensor of shape (n, n_components)
         Standard normal numbers.
     log_var_bounds : tuple of float
@@ -243,15 +249,16 @@ class _GaussianKL(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, upstream):
+    def backward(ctx, grad_output):
         mean, excess = ctx.saved_tensors
-        upstream = upstream[:, None]
-        return mean * upstream, excess * (0.5 * upstream)
+        grad_output = grad_output[:, None]
+        return mean * grad_output, excess * (0.5 * grad_output)
 
 
 def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
     """KL(N(mean, exp(log_var)) || N(0, I)) of every row, in nats, shape (n,).
 
-    Kingma and Welling (2014), appendix B; both arguments are (n, n_components).
+    Kingma and Welling (2014), appendix B. Both arguments have the shape
+    (n, n_components).
     """
     return _GaussianKL.apply(mean, log_var)

@@ -1,11 +1,11 @@
-"""Losses of autoencoders, criteria for skorch: sums over columns, means over rows."""
+"""Losses of autoencoders, as criteria for skorch: column sums, averaged over rows."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .._table.layout import TableLayout
-from .distributions import TableDistribution, block_indicator, one_hot_places, presence
+from .distributions import TableDistribution, block_indicator, one_hot_index, presence
 from .likelihoods import categorical_log_prob, gaussian_kl
 
 Batch = tuple[Tensor, Tensor]
@@ -14,9 +14,9 @@ Batch = tuple[Tensor, Tensor]
 class ReconstructionLoss(nn.Module):
     """Minus the log-likelihood of rows given their own code, in nats per row.
 
-    Numbers count half their squared error (a normal distribution of unit variance,
-    without its constant) or, for `bernoulli`, their binary cross-entropy; categories
-    count their cross-entropy. Missing numbers count nothing.
+    A number contributes half its squared error (a normal distribution of unit variance,
+    without its constant) or, if `bernoulli`, its binary cross-entropy. A category
+    contributes its cross-entropy, and a missing number nothing.
     """
 
     def __init__(self, layout: TableLayout, bernoulli: bool = False):
@@ -24,15 +24,15 @@ class ReconstructionLoss(nn.Module):
         self.layout, self.bernoulli = layout, bernoulli
         self.register_buffer("indicator", block_indicator(layout), persistent=False)
 
-    def forward(self, raw: Tensor, rows: Batch) -> Tensor:
-        x_num, x_cat = rows
-        raw = raw.float()  # of a network in a lower precision
-        if not self.layout.n_categorical:  # no slice, whose gradient is a copy
+    def forward(self, raw: Tensor, batch: Batch) -> Tensor:
+        x_num, x_cat = batch
+        raw = raw.float()  # The network may run in a lower precision.
+        if not self.layout.n_categorical:  # The gradient of a split would be a copy.
             return self._numeric(raw, x_num, None) / len(raw)
         location, logits = raw.split([self.layout.n_numeric, self.layout.n_one_hot], 1)
         numeric = self._numeric(location, x_num, presence(self.layout, x_cat))
-        places = one_hot_places(x_cat, self.layout)
-        categorical = categorical_log_prob(logits, places, self.indicator)
+        index = one_hot_index(x_cat, self.layout)
+        categorical = categorical_log_prob(logits, index, self.indicator)
         return (numeric - categorical.sum()) / len(raw)
 
     def _numeric(self, location: Tensor, x_num: Tensor, present: Tensor | None):
@@ -48,15 +48,16 @@ class ReconstructionLoss(nn.Module):
 class NegativeELBO(nn.Module):
     """Minus the evidence lower bound with one posterior draw, in nats per row.
 
-    Where an autoregressive model of rows is trained beside, minus its log-likelihood
-    is added: the two share no weights, so that each has its own minimum.
+    If an autoregressive model is trained together with the autoencoder, minus its
+    log-likelihood is added. The two share no weights, so that the minimum of the sum is
+    that of both.
 
     Parameters
     ----------
     beta : float
         Weight of the KL term (Higgins et al. 2017); 1 gives the bound itself.
     n_warmup_steps : int, default=0
-        Training steps over which the weight rises linearly to `beta`.
+        Number of training steps over which the weight rises linearly to `beta`.
     """
 
     def __init__(self, beta: float, n_warmup_steps: int = 0):
@@ -67,21 +68,23 @@ class NegativeELBO(nn.Module):
     def forward(
         self,
         output: tuple[TableDistribution, Tensor, Tensor, Tensor | None],
-        rows: Batch,
+        batch: Batch,
     ) -> Tensor:
-        distribution, mean, log_var, log_prob_beside = output
+        distribution, mean, log_var, autoregressive_log_prob = output
         weight = self.beta
         if self.training and self.n_warmup_steps:
             self.steps_done += 1
             weight = self.steps_done * (self.beta / self.n_warmup_steps)
             weight = weight.clamp(max=self.beta)
         kl = gaussian_kl(mean, log_var)
-        loss = weight * kl - distribution.log_prob(*rows)
-        return (loss if log_prob_beside is None else loss - log_prob_beside).mean()
+        loss = weight * kl - distribution.log_prob(*batch)
+        if autoregressive_log_prob is not None:
+            loss = loss - autoregressive_log_prob
+        return loss.mean()
 
 
 def check_unit_interval(x_num: Tensor) -> None:
-    """Refuse numbers that are no probabilities."""
+    """Raise an error for numbers outside [0, 1], which are no probabilities."""
     if x_num.numel() and (x_num.min() < 0 or x_num.max() > 1):
         raise ValueError(
             "loss='binary_crossentropy' needs numbers in [0, 1] once encoded, got "

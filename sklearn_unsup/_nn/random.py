@@ -1,4 +1,4 @@
-"""Random numbers for batches, the same however many processes share a batch."""
+"""Random numbers for batches, the same for any number of processes."""
 
 import math
 
@@ -7,56 +7,76 @@ from torch import Tensor
 
 
 class BatchGenerator(torch.Generator):
-    """A generator that knows which rows of the present batch belong to its process.
+    """A generator that knows which rows of the current batch its process trains on.
 
-    The functions of this file then draw for the whole batch and keep what is for these
-    rows: processes that start from one seed see, together, what a single one would.
+    The functions of this file draw for the whole batch and keep the numbers of these
+    rows. Processes that start from the same seed then use, together, the numbers that
+    a single process would use.
 
     Attributes
     ----------
-    share : tuple of int and slice, or None
-        Rows of the whole batch, and those of this process; None for all of them.
+    local_rows : tuple of int and slice, or None
+        Number of rows of the whole batch, and the slice of them that belongs to this
+        process; None if the process has the batch to itself.
     """
 
-    share: tuple[int, slice] | None = None
+    local_rows: tuple[int, slice] | None = None
 
 
-def drawn(draw, shape, generator, dim: int = 0) -> Tensor:
-    """``draw(shape)``, of a shared batch this process's part; rows lie along `dim`."""
-    share = getattr(generator, "share", None)
-    if share is None:
+def draw_for_batch(draw, shape, generator, dim: int = 0) -> Tensor:
+    """Call ``draw(shape)`` for the whole batch and return this process's rows.
+
+    Parameters
+    ----------
+    draw : callable
+        Draws a tensor of a given shape.
+    shape : tuple of int
+        Shape of the result.
+    generator : torch.Generator
+        A :class:`BatchGenerator` where processes share batches.
+    dim : int
+        Dimension along which the rows lie.
+    """
+    local_rows = getattr(generator, "local_rows", None)
+    if local_rows is None:
         return draw(shape)
-    n_rows, part = share
+    n_rows, rows = local_rows
     whole = draw((*shape[:dim], n_rows, *shape[dim + 1 :]))
-    return whole.narrow(dim, part.start, part.stop - part.start)
+    return whole.narrow(dim, rows.start, rows.stop - rows.start)
 
 
 def normal(shape, generator, device) -> Tensor:
-    """Standard normal numbers; the first dimension is that of the rows."""
-    return drawn(
+    """Standard normal numbers; rows lie along the first dimension."""
+    return draw_for_batch(
         lambda s: torch.randn(s, generator=generator, device=device), shape, generator
     )
 
 
 def uniform(shape, generator, device) -> Tensor:
-    """Uniform numbers in [0, 1); the first dimension is that of the rows."""
-    return drawn(
+    """Uniform numbers in [0, 1); rows lie along the first dimension."""
+    return draw_for_batch(
         lambda s: torch.rand(s, generator=generator, device=device), shape, generator
     )
 
 
 def gumbel(like: Tensor, generator) -> Tensor:
-    """Standard Gumbel noise: the argmax of logits plus it is a draw of the softmax."""
+    """Standard Gumbel noise of the shape of `like`.
+
+    The argmax of logits plus Gumbel noise is a draw from their softmax.
+    """
 
     def draw(shape):
         noise = torch.empty(shape, dtype=like.dtype, device=like.device)
         return noise.exponential_(generator=generator)
 
-    return drawn(draw, like.shape, generator).clamp_min_(1e-30).log_().neg_()
+    return draw_for_batch(draw, like.shape, generator).clamp_min_(1e-30).log_().neg_()
 
 
 def random_bytes(shape, generator, device, dim: int = 0) -> Tensor:
-    """Uniform bytes, eight for one random number; rows lie along `dim`."""
+    """Uniform bytes; rows lie along `dim`.
+
+    Each random 64-bit word gives eight of them, which is faster than one at a time.
+    """
 
     def draw(shape):
         size = torch.Size(shape)
@@ -64,13 +84,14 @@ def random_bytes(shape, generator, device, dim: int = 0) -> Tensor:
         words.random_(-(2**63), None, generator=generator)
         return words.view(torch.uint8)[: size.numel()].view(size)
 
-    return drawn(draw, shape, generator, dim)
+    return draw_for_batch(draw, shape, generator, dim)
 
 
 def coarse_uniform(shape, generator, device) -> Tensor:
-    """Uniform numbers of mean 0 and variance 1, of 128 values; rows come first.
+    """Uniform numbers of mean 0 and variance 1, rounded to 128 values.
 
-    A byte for each: normal numbers would take a small net as long as a layer does.
+    Each costs a random byte only: in a small net, drawing normal numbers would take as
+    long as a layer does. Rows lie along the first dimension.
     """
     odd = random_bytes(shape, generator, device).bitwise_or_(1).view(torch.int8)
     # The mean square of -127, -125 .. 127 is (128 ** 2 - 1) / 3.

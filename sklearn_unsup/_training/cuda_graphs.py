@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import torch
 from torch import Tensor
 
-from .._nn.device import describe_error, lock, side_stream
+from .._nn.device import describe_error, side_stream, torch_lock
 from .._nn.torch_private import release_graph_pool
 from .._warnings import warn_user
 from .optimizer import LeanAdamW
@@ -69,7 +69,7 @@ class CudaGraph:
             # One recording at a time in a process; with the default mode any call of
             # another thread would spoil it.
             with (
-                lock,
+                torch_lock,
                 torch.cuda.graph(
                     self.graph, self.pool, stream, capture_error_mode="thread_local"
                 ),
@@ -89,7 +89,7 @@ class CudaGraph:
         # Newer versions of torch find the generators of a recording by themselves.
         register = getattr(self.graph, "register_generator_state", None)
         if register is not None:
-            with lock, warnings.catch_warnings():
+            with torch_lock, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 # It takes no instance of a subclass. This is a plain generator with
                 # the very same state: what seeds one of them seeds the other.

@@ -98,11 +98,11 @@ class GANNet(TableNet):
         )
         self.generator_trained_ = True
         # Generated rows show the encoder the way; in the end real ones are what counts.
-        regression = self.lr_factor_**4
+        noise_weight = self.lr_factor_**4
         decay = ema_decay(self.step_, self.decay)
-        return train_generator, {"regression": regression, "decay": decay}
+        return train_generator, {"noise_weight": noise_weight, "decay": decay}
 
-    def learn(self, batch, variant, regression, decay):
+    def learn(self, batch, variant, noise_weight, decay):
         rows, train_generator = batch[0], variant
         model = self.module_
         real = table_blocks(model, rows)
@@ -117,7 +117,7 @@ class GANNet(TableNet):
             self.last_loss_.copy_(loss.detach())
         # The encoder shares no weights with the generator: one optimizer serves both.
         with self._autocast():
-            loss = model.encoder_loss(*rows, noise, fake, regression)
+            loss = model.encoder_loss(*rows, noise, fake, noise_weight)
         backward(loss, model.encoder)
         self._update(model, self.optimizer_, batch)
         model.update_ema(decay)
@@ -138,7 +138,7 @@ class GANNet(TableNet):
     def _train_critic(self, real, fake):
         self.critic_optimizer_.zero_grad()
         with self._autocast():
-            loss, penalty = self.criterion_.critic_step(
+            loss, penalty = self.criterion_.critic_losses(
                 self.critic_, real, fake, self.generator_
             )
         backward(loss + penalty, self.critic_)

@@ -10,7 +10,7 @@ from skorch.callbacks import Callback, EpochTimer, LRScheduler
 
 from .._nn.device import (
     allow_tf32_products,
-    bfloat16_fault,
+    bfloat16_error,
     preserve_torch_rng,
 )
 from .._nn.random import BatchGenerator
@@ -226,7 +226,7 @@ class TableNet(SkorchNet):
         """Fall back to float32, once and for all, where there is no bfloat16."""
         if not self.mixed_precision or self.precision_error_ is not None:
             return
-        self.precision_error_ = bfloat16_fault(self.device)
+        self.precision_error_ = bfloat16_error(self.device)
         if self.precision_error_ is not None:
             warn_user(
                 "mixed_precision=True needs bfloat16, which there is not on "

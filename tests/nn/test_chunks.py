@@ -14,7 +14,7 @@ from sklearn_unsup import (
 )
 from sklearn_unsup._nn import chunks
 from sklearn_unsup._nn.chunks import (
-    ALIGNED,
+    ALIGNMENT,
     BLOCK_ROWS,
     MIN_BLOCK_ROWS,
     AlignedProducts,
@@ -160,7 +160,7 @@ def test_products_are_filled_up(monkeypatch):
     mode = AlignedProducts()
     mode._linear(torch.ones(64, 14), torch.nn.Parameter(torch.ones(3, 14)))
     [(n_outputs, n_inputs)] = seen
-    assert n_outputs % ALIGNED == n_inputs % ALIGNED == 0
+    assert n_outputs % ALIGNMENT == n_inputs % ALIGNMENT == 0
 
 
 def test_blocks_have_one_shape_and_cover_the_rows():

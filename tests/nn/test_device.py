@@ -6,7 +6,7 @@ import torch
 from sklearn.base import clone
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
-from sklearn_unsup._nn.device import bfloat16_fault, describe_error
+from sklearn_unsup._nn.device import bfloat16_error, describe_error
 from sklearn_unsup.datasets import make_mixed_table
 
 # After so few steps.
@@ -36,7 +36,7 @@ def test_there_is_bfloat16(device):
     """Torch computes it on every processor; GPUs from 2020 on have it."""
     if device == "cuda" and torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("an older GPU")
-    assert bfloat16_fault(device) is None
+    assert bfloat16_error(device) is None
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_older_gpus_only_emulate_it(capability, lacks, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     # Where the capability does not tell, a product does: there is no GPU for it here.
     monkeypatch.setattr(torch, "ones", lambda *args, **kwargs: 1 / 0)
-    fault = bfloat16_fault("cuda:1")
+    fault = bfloat16_error("cuda:1")
     assert ("bfloat16 needs 8.0" in fault) is lacks
     assert ("ZeroDivisionError" in fault) is not lacks
 
@@ -55,7 +55,7 @@ def test_a_product_of_another_type_is_a_fault(monkeypatch):
     """Some devices only turn the casts off."""
     cast = torch.autocast
     monkeypatch.setattr(torch, "autocast", lambda *args, **kw: cast("cpu", None, False))
-    assert bfloat16_fault("cpu") == f"torch {torch.__version__}"
+    assert bfloat16_error("cpu") == f"torch {torch.__version__}"
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -16,7 +16,7 @@ from sklearn_unsup._nn.distributions import (
     presence,
     softcap,
 )
-from sklearn_unsup._nn.fused import _peaks
+from sklearn_unsup._nn.fused import _negative_peaks
 from sklearn_unsup._nn.likelihoods import LOGIT_CAP
 from sklearn_unsup._nn.random import gumbel
 from sklearn_unsup._table.layout import TableLayout
@@ -316,9 +316,9 @@ def test_presence_is_what_the_masks_say():
 
 def test_cached_tensors_can_be_trained_with_wherever_they_were_made():
     indices.cache_clear()
-    _peaks.cache_clear()
+    _negative_peaks.cache_clear()
     with torch.inference_mode():
-        made = indices((1, 0), torch.device("cpu")), _peaks(4, torch.device("cpu"))
+        made = indices((1, 0), torch.device("cpu")), _negative_peaks(4, torch.device("cpu"))
     assert not any(tensor.is_inference() for tensor in made)
     assert made[1].dtype == torch.float32
     x = torch.ones(3, 2, requires_grad=True)

@@ -185,7 +185,7 @@ def test_column_networks(dropout):
     owners = torch.tensor([0, 0, 1, 1, 2])
     mask = torch.arange(n_columns)[:, None] > owners
     mask = mask.repeat_interleave(width, 0).double()
-    kept = presence(2, n_columns, N, width) * 1.5 if dropout else None
+    dropout = presence(2, n_columns, N, width) * 1.5 if dropout else None
     learnt = [slice(2, 4)]
 
     def formula(features, weight, bias, weight2, bias2):
@@ -194,7 +194,7 @@ def test_column_networks(dropout):
         parts = [fixed[:, :2], features[:, 2:4], fixed[:, 4:]]
         first = nn.functional.linear(torch.cat(parts, 1), weight * mask, bias)
         hidden = nn.functional.silu(first).view(N, n_columns, width).transpose(0, 1)
-        one, two = (1.0, 1.0) if kept is None else kept
+        one, two = (1.0, 1.0) if dropout is None else dropout
         hidden = hidden * one
         more = nn.functional.silu(torch.baddbmm(bias2, hidden, weight2))
         return hidden + more * two
@@ -209,7 +209,7 @@ def test_column_networks(dropout):
     ]
     assert_same(
         lambda x, w, b, w2, b2: fused.column_networks(
-            x, w, mask, b, w2, b2, kept, learnt
+            x, w, mask, b, w2, b2, dropout, learnt
         ),
         formula,
         inputs,
@@ -221,7 +221,7 @@ def test_column_networks_in_a_lower_precision_have_gradients():
     shapes = {"weight": (6, 4), "bias": (6,), "weight2": (2, 3, 3), "bias2": (2, 1, 3)}
     parts = {name: torch.randn(shape) for name, shape in shapes.items()}
     features, mask = torch.randn(N, 4), torch.ones(6, 4)
-    kept = torch.ones(2, 2, N, 3)
+    dropout = torch.ones(2, 2, N, 3)
     found = {}
     for enabled in (False, True):
         leaves = {k: v.clone().requires_grad_() for k, v in parts.items()}
@@ -233,7 +233,7 @@ def test_column_networks_in_a_lower_precision_have_gradients():
                 leaves["bias"],
                 leaves["weight2"],
                 leaves["bias2"],
-                kept,
+                dropout,
                 [],
             )
         out.float().square().sum().backward()
@@ -343,7 +343,7 @@ def test_straight_through_draws():
         return torch.cat([state, *blocks], 1)
 
     def ours(*args):
-        draws = fused.straight_through_draws(*args, noise, offsets, sizes, temperature)
+        draws = fused.straight_through_gumbel(*args, noise, offsets, sizes, temperature)
         return torch.cat(draws, 1)
 
     inputs = [

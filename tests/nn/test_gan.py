@@ -366,7 +366,7 @@ def test_encoder_loss_is_its_formula(layout):
         regression = 0.5 * errors.square().sum(1).mean()
         log_prob = model.ema_generator.log_prob(codes, x_num, x_cat).mean()
     torch.testing.assert_close(loss.detach(), regression - log_prob)
-    weighted = model.encoder_loss(x_num, x_cat, noise, fake, regression=0.25)
+    weighted = model.encoder_loss(x_num, x_cat, noise, fake, noise_weight=0.25)
     expected = 0.25 * regression - log_prob
     torch.testing.assert_close(weighted.detach(), expected)
 

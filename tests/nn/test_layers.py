@@ -77,7 +77,7 @@ def test_offsets_are_no_weights():
 def test_training_starts_at_a_linear_map(hidden):
     net = ResidualMLP(6, hidden, 3, "silu", linear_path=True)
     weight, bias = torch.randn(3, 6), torch.randn(3)
-    net.start_at(weight, bias)
+    net.set_linear_map(weight, bias)
     x = torch.randn(10, 6)
     torch.testing.assert_close(net(x), x @ weight.t() + bias)
 
@@ -241,7 +241,7 @@ def test_nested_dropout_keeps_the_first_codes():
     """The share of rows that keep code i: all of .3, and .7 (1 - i / size) beside."""
     n, size = 20_000, 5
     module = make_autoencoder(NUMBERS, size, ordered=True)
-    kept = module._kept(torch.zeros(n, size), generator()).double()
+    kept = module._nested_dropout_mask(torch.zeros(n, size), generator()).double()
     assert set(kept.unique().tolist()) == {0.0, 1.0}
     assert (kept.diff(dim=1) <= 0).all()  # a first part, never a gap
     assert (kept[:, 0] == 1).all()
@@ -253,14 +253,14 @@ def test_nested_dropout_keeps_the_first_codes():
 
 def test_nested_dropout_of_one_code_keeps_it():
     module = make_autoencoder(NUMBERS, 1, ordered=True)
-    assert (module._kept(torch.zeros(500, 1), generator()) == 1).all()
+    assert (module._nested_dropout_mask(torch.zeros(500, 1), generator()) == 1).all()
 
 
 def test_dropped_codes_reach_the_decoder_as_zeros():
     module = make_autoencoder(NUMBERS, 4, ordered=True).train()
     rows = rows_of(NUMBERS, 40)
     out = module(*rows, generator=generator())
-    kept = module._kept(torch.zeros(40, 4), generator())
+    kept = module._nested_dropout_mask(torch.zeros(40, 4), generator())
     torch.testing.assert_close(out, module.decode(module.encode(*rows) * kept))
 
 

@@ -198,11 +198,11 @@ def linear_model(n_columns=4, n_components=2):
     variance = 1 / np.diag(axes.T @ precision @ axes)
     gain = variance[:, None] * loadings.T / scale**2
     with torch.no_grad():
-        module.decoder.start_at(
+        module.decoder.set_linear_map(
             torch.from_numpy(loadings).float(), torch.from_numpy(intercept).float()
         )
         module.log_scale.copy_(torch.from_numpy(np.log(scale)))
-        module.encoder.start_at(
+        module.encoder.set_linear_map(
             torch.from_numpy(np.concatenate([gain, 0 * gain])).float(),
             torch.from_numpy(
                 np.concatenate([-gain @ intercept, np.log(variance)])
@@ -425,7 +425,7 @@ def test_squared_gradients_can_be_differentiated():
 def test_r1_and_r2(loss):
     """Half the weight times the mean squared gradient on either half."""
     gamma, critic = 0.7, Quadratic(0.3)
-    value, penalty = loss(gamma).critic_step(critic, REAL, FAKE)
+    value, penalty = loss(gamma).critic_losses(critic, REAL, FAKE)
     expected = gamma / 2 * 0.09 * (norms(REAL).mean() + norms(FAKE).mean())
     torch.testing.assert_close(penalty, expected)
     torch.testing.assert_close(
@@ -438,7 +438,7 @@ def test_r1_and_r2(loss):
 @pytest.mark.parametrize("loss", [RelativisticLoss, MinimaxLoss])
 def test_r1_and_r2_of_a_linear_critic(loss):
     critic = Linear(W, V)
-    _, penalty = loss(0.5).critic_step(critic, REAL, FAKE)
+    _, penalty = loss(0.5).critic_losses(critic, REAL, FAKE)
     assert penalty.item() == pytest.approx(0.5 * SQUARE)
     penalty.backward()
     torch.testing.assert_close(critic.w.grad, torch.tensor(W))
@@ -447,7 +447,9 @@ def test_r1_and_r2_of_a_linear_critic(loss):
 
 def test_wasserstein_penalty_of_a_linear_critic():
     critic = Linear(W, V)
-    value, penalty = WassersteinLoss(10.0).critic_step(critic, REAL, FAKE, generator())
+    value, penalty = WassersteinLoss(10.0).critic_losses(
+        critic, REAL, FAKE, generator()
+    )
     norm = math.sqrt(SQUARE)
     assert penalty.item() == pytest.approx(10 * (norm - 1) ** 2, rel=1e-5)
     torch.testing.assert_close(value, critic(*FAKE).mean() - critic(*REAL).mean())
@@ -460,7 +462,7 @@ def test_wasserstein_penalty_of_a_linear_critic():
 def test_wasserstein_penalty_lies_between_pairs():
     """One place per pair for both parts of it, uniform between its ends."""
     critic = Quadratic(1.0)
-    _, penalty = WassersteinLoss(10.0).critic_step(critic, REAL, FAKE, generator(5))
+    _, penalty = WassersteinLoss(10.0).critic_losses(critic, REAL, FAKE, generator(5))
     place = torch.rand(30, 1, generator=generator(5))
     between = [r + place * (f - r) for r, f in zip(REAL, FAKE, strict=True)]
     expected = 10 * (norms(between).sqrt() - 1).square().mean()
@@ -474,14 +476,14 @@ def test_wasserstein_penalty_lies_between_pairs():
         seen.append(x.detach()[:, 0])
         return x.square().sum(1)
 
-    WassersteinLoss(1.0).critic_step(record, end, other, generator())
+    WassersteinLoss(1.0).critic_losses(record, end, other, generator())
     assert stats.kstest(seen[-1].numpy(), stats.uniform.cdf).pvalue > 1e-5
 
 
 def test_a_flat_critic_has_a_finite_gradient():
     """The derivative of a norm at zero."""
     critic = Linear([0.0, 0.0], [0.0, 0.0, 0.0])
-    _, penalty = WassersteinLoss(10.0).critic_step(critic, REAL, FAKE, generator())
+    _, penalty = WassersteinLoss(10.0).critic_losses(critic, REAL, FAKE, generator())
     assert penalty.item() == pytest.approx(10.0, rel=1e-4)
     penalty.backward()
     assert torch.isfinite(critic.w.grad).all()
@@ -490,10 +492,10 @@ def test_a_flat_critic_has_a_finite_gradient():
 @pytest.mark.parametrize("loss", LOSSES)
 def test_without_weight_there_is_no_penalty(loss):
     critic = Linear(W, V)
-    value, penalty = loss(0.0).critic_step(critic, REAL, FAKE)
+    value, penalty = loss(0.0).critic_losses(critic, REAL, FAKE)
     assert penalty.item() == 0.0
     torch.testing.assert_close(
-        value, loss(1.0).critic_step(critic, REAL, FAKE, generator())[0]
+        value, loss(1.0).critic_losses(critic, REAL, FAKE, generator())[0]
     )
 
 
@@ -501,6 +503,6 @@ def test_without_weight_there_is_no_penalty(loss):
 def test_the_generator_learns_nothing_from_a_critic_step(loss):
     """Nor do the rows get gradients of a penalty."""
     fake = tuple(part.clone().requires_grad_() for part in FAKE)
-    _, penalty = loss(1.0).critic_step(Quadratic(1.0), REAL, fake, generator())
+    _, penalty = loss(1.0).critic_losses(Quadratic(1.0), REAL, fake, generator())
     penalty.backward()
     assert all(part.grad is None for part in fake)

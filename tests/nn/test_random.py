@@ -33,7 +33,7 @@ DISTRIBUTIONS = {
 
 def generator(share=None):
     noise = BatchGenerator().manual_seed(0)
-    noise.share = share
+    noise.local_rows = share
     return noise
 
 
@@ -68,7 +68,7 @@ def test_shares_are_parts_of_the_whole(name):
         mine = generator((10, part))
         n = part.stop - part.start
         assert torch.equal(draw(n, mine), expected[0][part])
-        mine.share = None
+        mine.local_rows = None
         assert torch.equal(draw(7, mine), expected[1])
 
 

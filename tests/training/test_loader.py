@@ -275,11 +275,11 @@ def test_processes_share_every_batch(n, size, n_processes):
         noise = BatchGenerator().manual_seed(0)
         parts = []
         for batch, _ in DeviceLoader(rows, size, noise, rank, n_processes):
-            n_rows, part = noise.share
+            n_rows, part = noise.local_rows
             assert n_rows == len(alone[len(parts)])
             assert len(batch[0]) == part.stop - part.start
             parts.append(batch[0])
-        assert noise.share is None
+        assert noise.local_rows is None
         shared.append(parts)
     for whole, *parts in zip(alone, *shared, strict=True):
         assert torch.equal(whole, torch.cat(parts))
