@@ -57,7 +57,7 @@ def ours(X, hidden, n_components, n_epochs):
         random_state=0,
     )
     model.set_params(max_iter=1).fit(X)
-    rows = upload(model, X)
+    rows = upload(model.codec_, X, model.device_)
     net = model.net_.set_params(max_epochs=n_epochs)
     return lambda: net.partial_fit(rows), (net, rows)
 

@@ -122,7 +122,11 @@ def trained(name, X, device, **options):
     if "latent_density" in model.get_params():
         model.set_params(latent_density="normal")
     model.fit(X)
-    return model, upload(model, X, np.random.default_rng(0)), watch
+    return (
+        model,
+        upload(model.codec_, X, model.device_, np.random.default_rng(0)),
+        watch,
+    )
 
 
 def our_epochs(net, rows, watch, n_epochs, n_skipped=1):

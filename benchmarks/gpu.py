@@ -36,7 +36,7 @@ from torch.profiler import ProfilerActivity, profile
 from sklearn_unsup._encoding import upload
 from sklearn_unsup._nn import device as device_module
 from sklearn_unsup._nn.device import allow_tf32_products
-from sklearn_unsup._training.cuda_graphs import N_EAGER
+from sklearn_unsup._training.cuda_graphs import N_EAGER_STEPS
 from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.metrics import trend_score, two_sample_score
 
@@ -107,7 +107,7 @@ def window(net, rows, batch_size, n_steps, watched=False, **params):
     twin = copy.deepcopy(net)
     twin.set_params(batch_size=batch_size, max_epochs=10_000, **params)
     # The last, smaller batch is recorded only when it has come often enough.
-    n_warm = (N_EAGER + 1) * len(twin.get_iterator(rows, training=True))
+    n_warm = (N_EAGER_STEPS + 1) * len(twin.get_iterator(rows, training=True))
     timed = Window(twin, n_steps, max(WARM, n_warm), watched)
     twin.partial_fit(rows)
     error = getattr(twin, "capture_error_", None)
@@ -213,18 +213,22 @@ def busy_share(net, rows, batch_size, n_steps, speeds, state):
     """Of steps as graphs and of eager ones, and how it was found."""
     n_steps = min(n_steps, 100)
     shares, counts = {}, {}
-    for captures in (False, True):
-        if speeds[captures] is None:
+    for use_cuda_graphs in (False, True):
+        if speeds[use_cuda_graphs] is None:
             continue
-        timed = window(net, rows, batch_size, n_steps, True, captures=captures)
-        counts[captures], seconds = kernels_of(timed)
-        shares[captures] = seconds / n_steps * speeds[captures]
+        timed = window(
+            net, rows, batch_size, n_steps, True, use_cuda_graphs=use_cuda_graphs
+        )
+        counts[use_cuda_graphs], seconds = kernels_of(timed)
+        shares[use_cuda_graphs] = seconds / n_steps * speeds[use_cuda_graphs]
     if not all(counts.values()) or counts.get(True, 1) < 0.5 * counts.get(False, 0):
         # Not each version of the tools looks inside the launch of a graph.
         state["busy"] = "samples of the utilisation that NVML reports"
-        run = {"captures": speeds[True] is not None}
+        run = {"use_cuda_graphs": speeds[True] is not None}
         many = max(n_steps, round(4 * (speeds[True] or speeds[False])))
-        return {run["captures"]: sampled_share(net, rows, batch_size, many, **run)}
+        return {
+            run["use_cuda_graphs"]: sampled_share(net, rows, batch_size, many, **run)
+        }
     state["busy"] = "torch.profiler, which sees the kernels of graphs"
     return shares
 
@@ -300,14 +304,14 @@ def line(name, model, rows, batch_size, n_steps, on_gpu, state):
     net, label = model.net_, f"{name}, {len(rows):,} rows, batch {batch_size}"
     values, common, recorded, peak = {}, (net, rows, batch_size, n_steps), None, None
     for mixed in (False, True):
-        for captures in (True, False):
-            key = f"{'graphs' if captures else 'eager'}{'16' * mixed}"
-            if captures and not on_gpu:
+        for use_cuda_graphs in (True, False):
+            key = f"{'graphs' if use_cuda_graphs else 'eager'}{'16' * mixed}"
+            if use_cuda_graphs and not on_gpu:
                 continue
             if on_gpu:
                 gc.collect()
                 torch.cuda.reset_peak_memory_stats()
-            params = {"captures": captures, "mixed_precision": mixed}
+            params = {"use_cuda_graphs": use_cuda_graphs, "mixed_precision": mixed}
             timed = attempt(f"{label}, {key}", window, *common, **params)
             if timed is None:
                 continue
@@ -407,7 +411,9 @@ def stream(args, on_gpu, state):
             values = []
             for place in (nullcontext, no_room):
                 with place():
-                    rows = upload(model, table, np.random.default_rng(0))
+                    rows = upload(
+                        model.codec_, table, model.device_, np.random.default_rng(0)
+                    )
                 if rows.x_num.is_cuda != (place is nullcontext):
                     print(f"  ! {name}: the rows are on {rows.x_num.device}")
                 label = f"{name}, batch {batch_size}, {place.__name__}"

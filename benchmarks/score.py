@@ -70,7 +70,7 @@ def scores(rows, seed, max_iter):
 
 def distance(model, *tables):
     """Energy distance in the encoding of a model, as its score measures it."""
-    return energy_distance(*(model._table_on_device(table) for table in tables)).item()
+    return energy_distance(*(model._encoded_rows(table) for table in tables)).item()
 
 
 def main():

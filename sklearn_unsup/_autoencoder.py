@@ -8,7 +8,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch.nn import functional as F
 
 from ._base import BaseTableModel
-from ._encoding import upload
 from ._nn.autoencoders import LOG_SCALE_MIN, Autoencoder
 from ._nn.distributions import presence
 from ._nn.losses import ReconstructionLoss, check_unit_interval
@@ -19,8 +18,10 @@ from ._sklearn import Interval, StrOptions
 from ._training.data import DatasetChunks
 from ._training.net import TableNet
 
-VARIANCE_ROWS = 2_000  # that explained variances are measured on, at most
-PCA_ENTRIES = 2**27  # of the encoded rows that the principal axes are found from
+# Maximum number of rows on which explained variances are measured.
+VARIANCE_ROWS = 2_000
+# Maximum number of encoded values from which the principal axes are computed.
+PCA_ENTRIES = 2**27
 
 
 class AutoencoderTransformer(BaseTableModel):
@@ -43,7 +44,7 @@ class AutoencoderTransformer(BaseTableModel):
         an empty tuple encoder and decoder are linear.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
-        Of the hidden layers.
+        Activation function of the hidden layers.
     loss : {"auto", "squared_error", "binary_crossentropy"}, default="auto"
         How numbers are compared; categories always by cross-entropy.
         "binary_crossentropy" needs encoded numbers in [0, 1]. "auto" is
@@ -97,7 +98,7 @@ class AutoencoderTransformer(BaseTableModel):
     warm_start : bool, default=False
         Go on from the weights of the previous `fit`, with its codec.
     callbacks : list or None, default=None
-        Of skorch: called as in any of its nets.
+        Callbacks of skorch, which are called as in any net of skorch.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1" and so on; "auto" is CUDA where there is one.
     data_parallel : bool, default=False
@@ -121,7 +122,7 @@ class AutoencoderTransformer(BaseTableModel):
     codec_ : TableCodec or SparseCodec
         Encodes tables, or sparse rows, and decodes them.
     device_ : str
-        Where the net is.
+        Device of the net.
     n_components_ : int
         Number of components kept.
     n_iter_ : int
@@ -178,7 +179,7 @@ class AutoencoderTransformer(BaseTableModel):
 
     _takes_sparse = True
     _default_scaling = "standard"
-    _pixel_columns = 1
+    _min_pixel_columns = 1
 
     def __init__(
         self,
@@ -254,18 +255,21 @@ class AutoencoderTransformer(BaseTableModel):
             number has the standard deviation that its residuals had in training.
         """
         check_is_fitted(self)
-        rows = upload(self, self._check_table(X, reset=False))
-        scores = self._each_row(self._log_likelihood, rows)
+        dataset = self._encode_table(X)
+        scores = self._map_rows(self._log_likelihood, dataset)
         return scores.cpu().numpy().astype(np.float64)
 
     def _log_likelihood(self, x_num, x_cat):
         distribution = self._distribution(self._encode_batch(x_num, x_cat))
         return distribution.log_prob(x_num, x_cat)
 
-    def _distribution(self, codes):
-        """Distribution of rows given codes (n, n_components_) on the device."""
-        hidden = self.net_.module_.n_components - codes.shape[1]
-        return super()._distribution(F.pad(codes, (0, hidden)) if hidden else codes)
+    def _distribution(self, z):
+        """Distribution of rows given latent vectors (n, n_components_).
+
+        Components that were trained but not kept are set to zero.
+        """
+        n_dropped = self.net_.module_.n_components - z.shape[1]
+        return super()._distribution(F.pad(z, (0, n_dropped)) if n_dropped else z)
 
     @property
     def _n_features_out(self):
@@ -274,16 +278,16 @@ class AutoencoderTransformer(BaseTableModel):
     def _encode_batch(self, x_num, x_cat):
         return super()._encode_batch(x_num, x_cat)[:, : self.n_components_]
 
-    def _build_net(self, rows, rng):
+    def _build_net(self, dataset, rng):
         layout = self.codec_.layout_
         bernoulli = self.loss == "binary_crossentropy"
         if bernoulli:
-            check_unit_interval(rows.numbers)
+            check_unit_interval(dataset.numbers)
         net = TableNet(
             Autoencoder,
             ReconstructionLoss,
             module__layout=layout,
-            module__n_components=self._n_trained(layout),
+            module__n_components=self._n_components_to_train(layout),
             module__hidden_layer_sizes=tuple(self.hidden_layer_sizes),
             module__activation=self.activation,
             module__bernoulli=bernoulli,
@@ -291,9 +295,9 @@ class AutoencoderTransformer(BaseTableModel):
             module__ordered=bool(self.ordered),
             criterion__layout=layout,
             criterion__bernoulli=bernoulli,
-            **self._net_options(len(rows), rng),
+            **self._net_options(len(dataset), rng),
         ).initialize()
-        start_at_pca(net.module_, rows, bernoulli)
+        start_at_pca(net.module_, dataset, bernoulli)
         self.n_components_ = net.module_.n_components
         return net
 
@@ -309,7 +313,7 @@ class AutoencoderTransformer(BaseTableModel):
     def _default_steps(self, n_rows):
         return 2_500
 
-    def _n_trained(self, layout):
+    def _n_components_to_train(self, layout):
         if isinstance(self.n_components, numbers.Integral):
             return int(self.n_components)
         if not self.ordered:
@@ -320,49 +324,50 @@ class AutoencoderTransformer(BaseTableModel):
             )
         return min(layout.width, 64)
 
-    def _evaluate_fit(self, rows, rng):
-        """Residual scales, and explained variances where components are ordered."""
+    def _evaluate_fit(self, dataset, rng):
+        """Measure residual scales and, for ordered components, explained variances."""
         module = self.net_.module_.eval()
-        index = torch.from_numpy(rng.permutation(len(rows)))
+        index = torch.from_numpy(rng.permutation(len(dataset)))
         ratios = None
         if self.ordered:
-            part = self._chunks(rows, index[:VARIANCE_ROWS])
-            ratios = explained_variance_ratios(module, part)
+            batches = self._chunks(dataset, index[:VARIANCE_ROWS])
+            ratios = explained_variance_ratios(module, batches)
         if self._sampler.n_rows_ == 0:
-            # Later batches of a stream keep as many components as the first one.
-            self.n_components_ = self._n_kept(module, ratios)
+            # Later chunks of a stream keep as many components as the first one.
+            self.n_components_ = self._n_components_to_keep(module, ratios)
         self.explained_variance_ratio_ = None
         if ratios is not None:
             self.explained_variance_ratio_ = ratios[: self.n_components_]
         if not module.bernoulli:
             set_residual_scales(
                 module,
-                self._chunks(rows, index[:DENSITY_ROWS]),
+                self._chunks(dataset, index[:DENSITY_ROWS]),
                 self.n_components_,
                 self._sampler.n_rows_,
             )
 
-    def _n_kept(self, module, ratios):
-        """Components that explain the fraction that `n_components` asks for, or all."""
+    def _n_components_to_keep(self, module, ratios):
+        """Number of components that explain the fraction `n_components`, or all."""
         if isinstance(self.n_components, numbers.Integral):
             return module.n_components
-        enough = np.cumsum(ratios) >= self.n_components
-        return int(enough.argmax()) + 1 if enough.any() else len(ratios)
+        is_enough = np.cumsum(ratios) >= self.n_components
+        return int(is_enough.argmax()) + 1 if is_enough.any() else len(ratios)
 
 
 @torch.no_grad()
-def start_at_pca(module, rows, bernoulli):
-    """Make the linear paths the principal axes of (a part of) the encoded rows."""
+def start_at_pca(module, dataset, bernoulli):
+    """Set the linear paths to the principal axes of (some of) the encoded rows."""
     width = module.layout.width
-    most = min(DENSITY_ROWS, max(1, PCA_ENTRIES // width))
-    index = torch.arange(0, len(rows), max(1, len(rows) // most))
-    blocks = DatasetChunks(rows, width, index)
+    max_rows = min(DENSITY_ROWS, max(1, PCA_ENTRIES // width))
+    index = torch.arange(0, len(dataset), max(1, len(dataset) // max_rows))
+    batches = DatasetChunks(dataset, width, index)
     mean, axes = principal_axes(
-        lambda: (module.table(*block) for block in blocks), module.n_components
+        lambda: (module.table(*batch) for batch in batches), module.n_components
     )
     module.encoder.set_linear_map(axes, -axes @ mean)
     if bernoulli:
-        # The logit's tangent at 1/2: reconstructions start near PCA's.
+        # The decoder's output are logits. Their tangent at probability 1/2 makes the
+        # first reconstructions nearly those of PCA.
         n = module.layout.n_numeric
         axes, mean = axes.clone(), mean.clone()
         axes[:, :n] *= 4.0
@@ -371,18 +376,18 @@ def start_at_pca(module, rows, bernoulli):
 
 
 @torch.no_grad()
-def set_residual_scales(module, blocks, n_kept, n_before):
-    """Log standard deviation of each number's residual over blocks of rows.
+def set_residual_scales(module, batches, n_components, n_before):
+    """Set the module's `log_scale` to the standard deviations of residuals.
 
-    Residuals are of codes cut to their first `n_kept` numbers. The present scales count
-    as those of `n_before` rows.
+    Reconstructions use the first `n_components` components. The current scales of the
+    module count as those of `n_before` earlier rows.
     """
     total = n_before * torch.exp(2 * module.log_scale)
     count = torch.full_like(total, n_before)
-    for x_num, x_cat in blocks:
-        codes = module.encode(x_num, x_cat)
-        codes[:, n_kept:] = 0.0
-        squares = (module.decode(codes)[:, : x_num.shape[1]] - x_num).square_()
+    for x_num, x_cat in batches:
+        z = module.encode(x_num, x_cat)
+        z[:, n_components:] = 0.0
+        squares = (module.decode(z)[:, : x_num.shape[1]] - x_num).square_()
         present = presence(module.layout, x_cat)
         if present is None:
             total += squares.sum(0)
@@ -396,22 +401,25 @@ def set_residual_scales(module, blocks, n_kept, n_before):
 
 
 @torch.no_grad()
-def explained_variance_ratios(module, blocks):
-    """Gain in explained variance of the encoded table by each component, in order.
+def explained_variance_ratios(module, batches):
+    """Fraction of the encoded table's variance that each component adds, in order.
 
-    Of a batch of rows, or of blocks of them.
+    Parameters
+    ----------
+    module : Autoencoder
+    batches : iterable of (x_num, x_cat)
+        Read twice, so that it must not be an iterator.
     """
-    blocks = [blocks] if isinstance(blocks, tuple) else blocks
-    sums = [(module.table(*block).sum(0), len(block[0])) for block in blocks]
+    sums = [(module.table(*batch).sum(0), len(batch[0])) for batch in batches]
     mean = sum(total for total, _ in sums) / sum(n for _, n in sums)
-    spread, lost = 0.0, torch.zeros(module.n_components, device=mean.device)
-    for block in blocks:
-        x, codes = module.table(*block), module.encode(*block)
-        spread = spread + (x - mean).square().sum()
+    variation, lost = 0.0, torch.zeros(module.n_components, device=mean.device)
+    for batch in batches:
+        x, z = module.table(*batch), module.encode(*batch)
+        variation = variation + (x - mean).square().sum()
         for k in range(module.n_components):
-            kept = torch.zeros_like(codes)
-            kept[:, : k + 1] = codes[:, : k + 1]
-            rebuilt = module.distribution(module.decode(kept)).mean()
-            lost[k] += (x - rebuilt).square().sum()
-    explained = 1.0 - (lost / spread.clamp_min(1e-30)).double().cpu().numpy()
+            first = torch.zeros_like(z)
+            first[:, : k + 1] = z[:, : k + 1]
+            reconstruction = module.distribution(module.decode(first)).mean()
+            lost[k] += (x - reconstruction).square().sum()
+    explained = 1.0 - (lost / variation.clamp_min(1e-30)).double().cpu().numpy()
     return np.diff(explained, prepend=0.0)

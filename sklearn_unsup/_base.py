@@ -1,4 +1,4 @@
-"""The shell that the three models share: tables in, tables out, one net between."""
+"""The base class of the three estimators."""
 
 import numbers
 import warnings
@@ -23,31 +23,33 @@ from ._nn.chunks import CHUNK_ROWS, map_blocks
 from ._nn.device import freed_memory, resolve_device
 from ._parameters import NET_PARAMETERS, RATIO_PARAMETERS, TABLE_PARAMETERS, check_lists
 from ._sampling.density import DENSITY_ROWS
-from ._sampling.processes import process_token, stream_of_process
+from ._sampling.processes import process_token, rng_for_process
 from ._sampling.proposals import LatentSource
 from ._sampling.sampler import TableSampler
 from ._sklearn import PackageVersionWarning, fit_context
 from ._table.polars import schema_of, to_polars
+from ._table.scaling import refuse_dense_options
 from ._training.data import DatasetChunks, DenseDataset
-from ._training.distributed import find_peers
+from ._training.distributed import join_process_group
 from ._training.schedule import default_batch_size, steps_per_epoch
 from ._validation import check_table, explained_warm_start
 from ._version import __version__
 from ._warnings import warn_user
 
+# Minimum number of epochs where ``max_iter="auto"``.
 MIN_EPOCHS = 3
 
 
 class BaseTableModel(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta
 ):
-    """fit, partial_fit, transform, inverse_transform, sample and score of all models.
+    """Base class with the methods that all three estimators share.
 
-    A child declares its net, where new rows come from, and what it measures after
-    training: the hooks below. Think twice before adding a method here.
+    A subclass implements the hooks below: it builds the net, says where new rows come
+    from, and measures the trained net.
 
-    Tables are annotated as `Any`: they have the container of the training data or of
-    `set_output`, and a union would make every caller say which.
+    Tables are annotated as `Any`, because their type is that of the training data or is
+    set by `set_output`. With a union every caller would have to narrow the type.
     """
 
     _parameter_constraints: dict = {
@@ -56,52 +58,52 @@ class BaseTableModel(
         **RATIO_PARAMETERS,
     }
 
-    # Whether sparse matrices are taken.
+    # Whether the estimator accepts sparse matrices.
     _takes_sparse = False
-    # Whether a stream is used with an average of its weights.
+    # Whether a model of a stream uses an average of its weights.
     _averages_streams = True
-    # What numeric_scaling="auto" means for a table that does not look like pixels.
+    # Meaning of numeric_scaling="auto" for a table that does not look like pixels.
     _default_scaling = "quantile"
-    # Columns of numbers from which on a table can look like pixels.
-    _pixel_columns = 32
+    # Minimum number of columns of a table that looks like pixels.
+    _min_pixel_columns = 32
 
-    # -------------------------------------------------------- hooks of the children
+    # -------------------------------------------------------- hooks of the subclasses
 
     @abstractmethod
     def _build_net(self, dataset, rng):
-        """An initialized net for an encoded dataset."""
+        """Build an initialized net for an encoded dataset."""
 
     @abstractmethod
     def _default_steps(self, n_rows) -> int:
-        """Gradient steps of a fit to so many rows where ``max_iter="auto"``."""
+        """Number of gradient steps of a fit with ``max_iter="auto"``."""
 
     @abstractmethod
     def _row_source(self):
-        """What proposes new rows: a `LatentSource` or a `RowSource`."""
+        """Source of new rows: a `LatentSource` or a `RowSource`."""
 
     @abstractmethod
     def _sampling_options(self) -> dict:
-        """`latent_density` and `density_ratio` of the sampler, as they are resolved."""
+        """Arguments `latent_density` and `density_ratio` of the sampler."""
 
     @abstractmethod
     def _evaluate_fit(self, dataset, rng) -> None:
-        """Set the attributes that are measured on the training rows."""
+        """Set the fitted attributes that are measured on the training rows."""
 
     def _param_groups(self, n_rows) -> list:
-        """Options of the optimizer for weights whose names match a pattern."""
+        """Parameter groups of the optimizer: pairs of a name pattern and options."""
         return []
 
     def _default_batch_size(self, n_rows) -> int:
-        """Rows per step of a fit to so many rows where ``batch_size="auto"``."""
+        """Number of rows per step with ``batch_size="auto"``."""
         return default_batch_size(n_rows)
 
     def _step_size(self) -> float:
-        """Step size of the optimizer."""
+        """Learning rate of the optimizer after warm-up."""
         return self.learning_rate_init
 
     def _latent_for_density(self, dataset, index, rng):
-        """Latent vectors of indexed rows, to which the density is fitted, an array."""
-        return self._each_row(self._encode_batch, dataset, index).cpu().numpy()
+        """Latent vectors of the rows at `index`, for fitting the density; an array."""
+        return self._map_rows(self._encode_batch, dataset, index).cpu().numpy()
 
     # ------------------------------------------------------------------ fitting
 
@@ -124,28 +126,28 @@ class BaseTableModel(
         """
         check_lists(self)
         with freed_memory():
-            self._learn(X)
+            self._fit(X)
         return self
 
-    def _learn(self, X):
+    def _fit(self, X):
         is_warm_start = self.warm_start and hasattr(self, "net_")
         with explained_warm_start(is_warm_start):
             X = self._check_table(X, reset=not is_warm_start)
-        peers = find_peers(self.data_parallel, self.device, X.shape[0])
-        rng = self._start_randomness(is_warm_start, peers)
+        process_group = join_process_group(self.data_parallel, self.device, X.shape[0])
+        rng = self._init_randomness(is_warm_start, process_group)
         if not is_warm_start:
-            self._start(X, peers)
+            self._begin_fit(X, process_group)
         with explained_warm_start(is_warm_start):
-            dataset = upload(self, X, rng)
+            dataset = self._encode_for_training(X, rng)
         train, valid = self._hold_out(dataset, rng)
-        if peers is not None:
-            peers.check_rows(len(train))
+        if process_group is not None:
+            process_group.check_n_rows(len(train))
         if is_warm_start:
-            self._renew_net(len(train))
+            self._update_net(len(train))
         else:
             self.net_ = self._build_net(train, rng)
         with self._usable_after_errors(dataset, rng):
-            self._train(train, valid, peers)
+            self._train(train, valid, process_group)
             self._fit_sampler(X, dataset, rng)
 
     @fit_context
@@ -172,90 +174,110 @@ class BaseTableModel(
         """
         check_lists(self)
         with freed_memory():
-            self._learn_more(X)
+            self._partial_fit(X)
         return self
 
-    def _learn_more(self, X):
+    def _partial_fit(self, X):
         first = not hasattr(self, "net_")
         X = self._check_table(X, reset=first)
-        peers = find_peers(self.data_parallel, self.device, X.shape[0])
+        process_group = join_process_group(self.data_parallel, self.device, X.shape[0])
         if first:
-            self._start_randomness(False, peers)
-            self._start(X, peers, is_stream=True)
+            self._init_randomness(False, process_group)
+            self._begin_fit(X, process_group, is_stream=True)
         rng = self._stream_rng
-        before = self.codec_
+        codec_before = self.codec_
         try:
             if not first:
-                self.codec_ = updated_codec(before, X)
-            dataset = upload(self, X, rng)
+                self.codec_ = updated_codec(codec_before, X)
+            dataset = self._encode_for_training(X, rng)
             if first:
                 self.net_ = self._build_net(dataset, rng)
             else:
-                self._renew_stream(self._sampler.n_rows_ + len(dataset))
+                self._update_stream_net(self._sampler.n_rows_ + len(dataset))
             with self._usable_after_errors(dataset, rng, first):
                 self.net_.set_params(
-                    max_epochs=1, lr_floor=1.0, averages=self._averages_streams
+                    max_epochs=1, lr_floor=1.0, average_weights=self._averages_streams
                 )
-                self._run(dataset, peers)
+                self._run_net(dataset, process_group)
                 self._update_sampler(dataset, rng)
         except BaseException:
-            # The weights and the sampler belong to the codec as it was before.
-            self.codec_ = before
+            # The weights and the sampler belong to the codec from before the call.
+            self.codec_ = codec_before
             raise
 
-    def _renew_stream(self, n_rows):
-        """Hand what may change between two chunks on to the net of a stream."""
+    def _update_stream_net(self, n_rows):
+        """Set the options of a stream's net that may change from chunk to chunk."""
         net = self.net_
         net.lr, net.mixed_precision = self._step_size(), bool(self.mixed_precision)
-        # Batches and weight decay follow the rows seen so far.
+        # Batch size and weight decay depend on the number of rows so far.
         net.batch_size = self._batch_size(n_rows)
         net.optimizer__param_groups = self._param_groups(n_rows)
         net.renew_optimizers()
 
     @contextmanager
-    def _usable_after_errors(self, dataset, rng, anew=True):
-        """Let an error or Ctrl-C leave an estimator that can do all that others can.
+    def _usable_after_errors(self, dataset, rng, new_sampler=True):
+        """Leave a usable estimator if an error or Ctrl-C ends the block.
 
-        Its weights are the last good ones. With `anew` a new sampler takes their latent
-        vectors, as in a stream; else the sampler of before still fits.
+        The net restores its last good weights. If `new_sampler`, the sampler is then
+        replaced by one that is fitted when it is used, as in a stream. Otherwise the
+        sampler from before the block is still valid.
         """
-        if anew:
+        if new_sampler:
             self._sampler = self._new_sampler()
         try:
             yield
         except BaseException:
-            if anew:
+            if new_sampler:
                 self._sampler = self._new_sampler()
                 with suppress(Exception), warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # the error says more
+                    warnings.simplefilter("ignore")  # The error is more important.
                     self._update_sampler(dataset, rng)
             raise
 
     def _new_sampler(self):
         return TableSampler(**self._sampling_options(), rng=self._density_rng)
 
-    def _start_randomness(self, is_warm_start, peers=None):
-        """The generator of this fit; those of streams and samples go on from it."""
+    def _init_randomness(self, is_warm_start, process_group=None):
+        """Return the generator of this fit, and set those of streams and samples."""
         state = self.random_state
-        if state is None:  # fresh entropy; numpy's global generator is left alone
+        if state is None:  # scikit-learn would use numpy's global generator.
             seed = np.random.SeedSequence().entropy % 2**63
         else:
             seed = check_random_state(state).randint(2**31 - 1)
-        if peers is not None:
-            seed = peers.broadcast(seed)
+        if process_group is not None:
+            seed = process_group.broadcast(seed)
         rng = np.random.default_rng(seed)
         if not is_warm_start:
             self._stream_rng, self._sample_rng, self._density_rng = rng.spawn(3)
-            self._sample_process = process_token()
+            self._sample_token = process_token()
         return rng
 
-    def _start(self, X, peers, is_stream=False):
-        vars(self).pop("net_", None)  # of another table: no half of it must stay
-        self.device_ = resolve_device(self.device) if peers is None else peers.device
-        self.codec_ = fit_codec(self, X, is_stream)
+    def _begin_fit(self, X, process_group, is_stream=False):
+        # If fitting the codec fails, the net of an earlier table must not remain.
+        vars(self).pop("net_", None)
+        if process_group is None:
+            self.device_ = resolve_device(self.device)
+        else:
+            self.device_ = process_group.device
+        self.codec_ = fit_codec(
+            X,
+            numeric_scaling=self.numeric_scaling,
+            default_scaling=self._default_scaling,
+            min_pixel_columns=self._min_pixel_columns,
+            loss=self.loss,
+            categorical_features=self.categorical_features,
+            handle_unknown=self.handle_unknown,
+            max_categories=self.max_categories,
+            is_stream=is_stream,
+        )
+
+    def _encode_for_training(self, X, rng):
+        if issparse(X):
+            refuse_dense_options(self.categorical_features, self.density_ratio)
+        return upload(self.codec_, X, self.device_, rng)
 
     def _hold_out(self, dataset, rng):
-        """Rows to train on and, for early stopping, rows to judge on."""
+        """Split a dataset into training and validation rows for early stopping."""
         n = len(dataset)
         if not self.early_stopping:
             return dataset, None
@@ -279,7 +301,7 @@ class BaseTableModel(
         return max(MIN_EPOCHS, -(-self._default_steps(n_rows) // per_epoch))
 
     def _net_options(self, n_rows, rng):
-        """Keyword arguments of the skorch net that all models set alike."""
+        """Keyword arguments of the net that are the same in all estimators."""
         return {
             "device": self.device_,
             "batch_size": self._batch_size(n_rows),
@@ -295,8 +317,8 @@ class BaseTableModel(
             "seed": int(rng.integers(2**31)),
         }
 
-    def _renew_net(self, n_rows):
-        """Hand what may change between two warm fits on to the net that is kept."""
+    def _update_net(self, n_rows):
+        """Set the options of the net that may change between fits with `warm_start`."""
         net = self.net_
         weight_decays = [f"{name}__weight_decay" for name in net.optimizer_names]
         options = {
@@ -311,29 +333,30 @@ class BaseTableModel(
             "verbose": int(bool(self.verbose)),
         }
         for name, value in options.items():
-            # `set_params` would begin anew, and set the weight decay of all groups.
+            # `set_params` would initialize the net again, or set the weight decay of
+            # all parameter groups.
             setattr(net, name, value)
         net.initialize_callbacks()
         net.renew_optimizers()
 
-    def _train(self, train, valid, peers):
-        n_processes = 1 if peers is None else peers.n_processes
+    def _train(self, train, valid, process_group):
+        n_processes = 1 if process_group is None else process_group.n_processes
         self.net_.set_params(
             train_split=None if valid is None else predefined_split(valid),
             max_epochs=self._n_epochs(len(train), n_processes),
             lr_floor=0.0,
-            averages=False,
+            average_weights=False,
         )
-        self._run(train, peers)
+        self._run_net(train, process_group)
 
-    def _run(self, dataset, peers):
-        """Train the net, which keeps nothing that belongs to this run alone."""
-        self.net_.peers_ = peers
+    def _run_net(self, dataset, process_group):
+        """Train the net, without leaving anything of this run alone in it."""
+        self.net_.process_group_ = process_group
         try:
             self.net_.partial_fit(dataset)
         finally:
-            # It holds the rows that were held out; a fitted object holds none.
-            self.net_.train_split, self.net_.peers_ = None, None
+            # The validation rows are in `train_split`. A fitted model holds no rows.
+            self.net_.train_split, self.net_.process_group_ = None, None
             self._read_history()
 
     def _read_history(self):
@@ -347,25 +370,26 @@ class BaseTableModel(
             ]
 
     def _fit_sampler(self, X, dataset, rng):
-        """Measure the trained net, and fit what sampling needs."""
+        """Measure the trained net, and fit the sampler."""
         self._evaluate_fit(dataset, rng)
-        latent = self._some_latent(dataset, rng)
+        latent = self._latent_sample(dataset, rng)
         X = None if issparse(X) else X
         source = self._row_source()
         self._sampler.fit(source, self.codec_, latent, X, len(dataset), rng)
 
     def _update_sampler(self, dataset, rng):
-        """Measure the trained net, and let the sampler know of more rows."""
+        """Measure the trained net, and add rows to the sampler."""
         self._evaluate_fit(dataset, rng)
-        self._sampler.update(self._some_latent(dataset, rng), len(dataset), rng)
+        self._sampler.update(self._latent_sample(dataset, rng), len(dataset), rng)
 
-    def _some_latent(self, dataset, rng):
+    def _latent_sample(self, dataset, rng):
+        """Latent vectors of at most DENSITY_ROWS rows; None if not needed."""
         if not self._sampler.needs_latent:
             return None
         index = torch.from_numpy(rng.permutation(len(dataset))[:DENSITY_ROWS])
         return self._latent_for_density(dataset, index, rng)
 
-    # ------------------------------------------------------------------ verbs
+    # ------------------------------------------------------------------ tables
 
     def transform(self, X) -> Any:
         """Reduce rows to their codes.
@@ -381,8 +405,8 @@ class BaseTableModel(
             The same for the same row in any company.
         """
         check_is_fitted(self)
-        dataset = upload(self, self._check_table(X, reset=False))
-        return self._each_row(self._encode_batch, dataset).cpu().numpy()
+        dataset = self._encode_table(X)
+        return self._map_rows(self._encode_batch, dataset).cpu().numpy()
 
     def inverse_transform(self, X) -> Any:
         """The most likely table for the given codes.
@@ -405,10 +429,10 @@ class BaseTableModel(
                 f"fitted with n_components={self._n_features_out}: pass what "
                 "transform returned."
             )
-        # A frame's own array may be read-only, which torch warns of.
+        # Torch warns of read-only arrays, such as that of a DataFrame.
         z = torch.from_numpy(np.require(z, requirements="W"))
         dataset = DenseDataset(z, torch.empty((len(z), 0)), self.device_)
-        x_num, x_cat = self._each_row(lambda z, _: self._mode(z), dataset)
+        x_num, x_cat = self._map_rows(lambda z, _: self._mode(z), dataset)
         table = self.codec_.decode(x_num.cpu().numpy(), x_cat.cpu().numpy())
         return to_polars(table, self._polars_schema)
 
@@ -446,8 +470,8 @@ class BaseTableModel(
                 f"n_samples must be an int of at least 1, got {n_samples!r}."
             )
         if random_state is None:
-            self._sample_rng, self._sample_process = stream_of_process(
-                self._sample_rng, self._sample_process
+            self._sample_rng, self._sample_token = rng_for_process(
+                self._sample_rng, self._sample_token
             )
             rng = self._sample_rng
         else:
@@ -478,8 +502,12 @@ class BaseTableModel(
 
     # ------------------------------------------------------------------ helpers
 
+    def _encode_table(self, X):
+        """Check a table that is not for training, and encode it as a dataset."""
+        return upload(self.codec_, self._check_table(X, reset=False), self.device_)
+
     def _sample_encoded(self, n, conditions, rng):
-        """New rows `x_num`, `x_cat`; conditions are codes by column of `x_cat`."""
+        """Draw rows `x_num`, `x_cat`; conditions are codes by column of `x_cat`."""
         source = self._row_source()
         return self._sampler.sample(source, self.codec_, n, conditions, rng)
 
@@ -488,12 +516,12 @@ class BaseTableModel(
 
     @torch.no_grad()
     def _distribution(self, z):
-        """Distribution of rows given latent vectors on the device."""
+        """Distribution of rows given latent vectors, on the device."""
         module = self.net_.module_.eval()
         return module.distribution(module.decode(z))
 
     def _mode(self, z):
-        """The most likely `x_num` and `x_cat` given latent vectors on the device."""
+        """The most likely rows `x_num`, `x_cat` given latent vectors, on the device."""
         return self._distribution(z).mode()
 
     def _check_table(self, X, reset):
@@ -502,12 +530,12 @@ class BaseTableModel(
             self._polars_schema = schema_of(X)
         return checked
 
-    def _each_row(self, function, dataset, index=None):
-        """Results of a function of batches, the same bits for a row in any company."""
+    def _map_rows(self, function, dataset, index=None):
+        """Apply a function to batches; a row's result does not depend on other rows."""
         return map_blocks(function, dataset, self.codec_.layout_.width, index)
 
     def _chunks(self, dataset, index=None):
-        """All rows, or those of an index, a bounded part at a time, to sum up over."""
+        """Batches of all rows, or of those at `index`, for sums over rows."""
         return DatasetChunks(dataset, self.codec_.layout_.width, index, CHUNK_ROWS)
 
     @torch.no_grad()
@@ -530,7 +558,7 @@ class BaseTableModel(
         if written_by != __version__:
             warn_user(PackageVersionWarning(type(self).__name__, written_by))
         super().__setstate__(state)
-        if hasattr(self, "net_"):  # loaded without the GPU that it was fitted on
+        if hasattr(self, "net_"):  # A net of a missing GPU was loaded onto the CPU.
             self.device_ = str(self.net_.device)
 
     def __sklearn_tags__(self):
@@ -540,5 +568,5 @@ class BaseTableModel(
         tags.input_tags.sparse = self._takes_sparse
         tags.input_tags.categorical = True
         tags.non_deterministic = False
-        tags.transformer_tags.preserves_dtype = []  # codes are float32
+        tags.transformer_tags.preserves_dtype = []  # Codes are always float32.
         return tags

@@ -1,4 +1,4 @@
-"""How tables of a fit are encoded, and the way of encoded rows to the device."""
+"""Encoding of tables for a network: fitting the codec, and datasets on the device."""
 
 import torch
 from scipy.sparse import issparse
@@ -6,30 +6,55 @@ from scipy.sparse import issparse
 from ._nn.chunks import chunk_slices
 from ._table.codec import TableCodec
 from ._table.numeric import ENCODED_MAX
-from ._table.scaling import (
-    refuse_dense_options,
-    resolve_scaling,
-    resolve_sparse_scaling,
-)
+from ._table.scaling import resolve_scaling, resolve_sparse_scaling
 from ._table.sparse import SparseCodec
 from ._training.atoms import Dequantizer
 from ._training.data import LazyDataset, place_dataset, place_sparse_dataset
 from ._warnings import warn_user
 
 
-def fit_codec(model, X, is_stream):
-    """The codec that an estimator's parameters ask for, fitted to X."""
-    scaling, default = model.numeric_scaling, model._default_scaling
+def fit_codec(
+    X,
+    *,
+    numeric_scaling,
+    default_scaling,
+    min_pixel_columns,
+    loss,
+    categorical_features,
+    handle_unknown,
+    max_categories,
+    is_stream,
+):
+    """Fit a codec to a table, with the parameters of an estimator.
+
+    Parameters
+    ----------
+    X : DataFrame, ndarray or CSR matrix
+    numeric_scaling, loss, categorical_features, handle_unknown, max_categories
+        Parameters of the estimator; `loss` matters for sparse matrices alone.
+    default_scaling : str
+        Meaning of ``numeric_scaling="auto"`` unless a table looks like pixels.
+    min_pixel_columns : int
+        Minimum number of columns of a table that looks like pixels.
+    is_stream : bool
+        Whether more rows will follow, with values that X may not have.
+
+    Returns
+    -------
+    codec : TableCodec or SparseCodec
+    """
     if issparse(X):
-        scaling = resolve_sparse_scaling(X, scaling, model.loss, default)
+        scaling = resolve_sparse_scaling(X, numeric_scaling, loss, default_scaling)
         return SparseCodec(scaling, keep_constants=is_stream).fit(X)
     limit = {}
-    if model.max_categories is not None:
-        limit = {"max_categories": model.max_categories, "keep_infrequent": False}
+    if max_categories is not None:
+        limit = {"max_categories": max_categories, "keep_infrequent": False}
     codec = TableCodec(
-        numeric_scaling=resolve_scaling(X, scaling, default, model._pixel_columns),
-        categorical_features=model.categorical_features,
-        handle_unknown=model.handle_unknown,
+        numeric_scaling=resolve_scaling(
+            X, numeric_scaling, default_scaling, min_pixel_columns
+        ),
+        categorical_features=categorical_features,
+        handle_unknown=handle_unknown,
         declared_levels=is_stream,
         **limit,
     ).fit(X)
@@ -51,35 +76,47 @@ def warn_of_identifier(column):
 
 
 def updated_codec(codec, X):
-    """A codec that has learnt from more rows, too, where it can; `codec` stays."""
+    """Return a codec that is also fitted to the rows of X; `codec` does not change.
+
+    A codec of dense tables is returned as it is for a sparse matrix.
+    """
     if isinstance(codec, TableCodec) and issparse(X):
         return codec
     return codec.updated(X)
 
 
-def upload(model, X, rng=None):
-    """Encoded rows for an estimator's device.
+def upload(codec, X, device, rng=None):
+    """Encode a table into a dataset whose batches are on a device.
 
-    With `rng`, in training, numbers are at random points of their atoms.
+    Parameters
+    ----------
+    codec : TableCodec or SparseCodec
+    X : DataFrame, ndarray or CSR matrix
+    device : str
+    rng : numpy.random.Generator or None, default=None
+        Given for training: numbers are then set to random points of their atoms, and
+        again in each pass over the dataset.
+
+    Returns
+    -------
+    dataset : EncodedDataset
     """
-    codec, device = model.codec_, model.device_
     if issparse(X):
-        if rng is not None:
-            refuse_dense_options(model.categorical_features, model.density_ratio)
         return upload_sparse(codec, X, device, rng is not None)
     x_num, x_cat = map(torch.from_numpy, codec.encode(X))
-    x_num.clamp_(-ENCODED_MAX, ENCODED_MAX)  # of rows that `fit` has not seen
-    dequantizer = dequantizer_of(codec) if rng is not None else None
+    # Rows that `fit` has not seen may be beyond the bounds.
+    x_num.clamp_(-ENCODED_MAX, ENCODED_MAX)
+    dequantizer = make_dequantizer(codec) if rng is not None else None
     if dequantizer:
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        for part in chunk_slices(len(x_num), x_num.shape[1]):
-            dequantizer.dequantize_(x_num[part], x_cat[part], generator)
+        for rows in chunk_slices(len(x_num), x_num.shape[1]):
+            dequantizer.dequantize_(x_num[rows], x_cat[rows], generator)
         dequantizer.to(device)
     return place_dataset(x_num, x_cat, device, dequantizer)
 
 
-def upload_sparse(codec, X, device, to_train):
-    """Encoded rows of a sparse matrix, of which no more than a batch is dense."""
+def upload_sparse(codec, X, device, for_training):
+    """Encode a sparse matrix into a dataset of which only batches are dense."""
     if isinstance(codec, SparseCodec):
         return place_sparse_dataset(
             *map(torch.from_numpy, codec.encode_sparse(X)), device
@@ -87,12 +124,12 @@ def upload_sparse(codec, X, device, to_train):
     return LazyDataset(
         lambda index: codec.encode(X[index].toarray()),
         torch.arange(X.shape[0]),
-        16 * X.shape[1],
+        16 * X.shape[1],  # Bytes of a row: a float32, an int64 and a mask's column.
         device,
-        dequantizer_of(codec).to(device) if to_train else None,
+        make_dequantizer(codec).to(device) if for_training else None,
     )
 
 
-def dequantizer_of(codec):
-    """The intervals of a codec's numbers that stand for one value each."""
+def make_dequantizer(codec):
+    """Make a dequantizer for the atoms of a codec."""
     return Dequantizer(codec.atoms(), codec.layout_.masks)

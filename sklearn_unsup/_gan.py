@@ -22,19 +22,32 @@ LOSSES = {
     "minimax": MinimaxLoss,
     "wasserstein": WassersteinLoss,
 }
-# What "auto" means: weight of the gradient penalty, critic steps, step size. A
-# Wasserstein critic must be nearly optimal before the generator may move.
-AUTO = {
-    "relativistic": (1.0, 1, 2e-3),
-    "minimax": (1.0, 1, 2e-3),
-    "wasserstein": (10.0, 5, 5e-4),
+# Meaning of "auto" for each loss. A Wasserstein critic needs more and shorter steps,
+# because it must be nearly optimal before each step of the generator.
+RELATIVISTIC_AUTO = {
+    "gradient_penalty": 1.0,
+    "n_critic_steps": 1,
+    "learning_rate_init": 2e-3,
 }
-SCORED_ROWS = 5_000  # that an energy distance is taken of, at most
-COVERED_ROWS = 2_000  # that coverage is measured on, at most
-MIN_COVERED_ROWS = 50
-MIN_COVERAGE = 0.5  # below it modes are said to be missing
+AUTO = {
+    "relativistic": RELATIVISTIC_AUTO,
+    "minimax": RELATIVISTIC_AUTO,
+    "wasserstein": {
+        "gradient_penalty": 10.0,
+        "n_critic_steps": 5,
+        "learning_rate_init": 5e-4,
+    },
+}
+# Maximum number of rows of which `score` computes the energy distance.
+SCORED_ROWS = 5_000
+# Maximum and minimum number of rows on which coverage is measured.
+COVERED_ROWS, MIN_COVERED_ROWS = 2_000, 50
+# Coverage below which `fit` warns of missing modes.
+MIN_COVERAGE = 0.5
 N_WARMUP_STEPS = 100
-BETAS = 0.0, 0.99  # without momentum, as Huang et al. (2024): the game turns in circles
+# Betas of AdamW. There is no momentum, with which generator and critic would cycle
+# (Huang et al. 2024).
+BETAS = 0.0, 0.99
 
 
 class GANSampler(BaseTableModel):
@@ -56,7 +69,7 @@ class GANSampler(BaseTableModel):
         in reverse.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
-        Of the generator's hidden layers and the encoder's.
+        Activation function of the hidden layers of generator and encoder.
     critic_hidden_layer_sizes : tuple of int, default=(256, 256)
         Widths of the critic's hidden layers, leaky ReLUs.
     loss : {"relativistic", "minimax", "wasserstein"}, default="relativistic"
@@ -109,7 +122,7 @@ class GANSampler(BaseTableModel):
     warm_start : bool, default=False
         Go on from the weights of the previous `fit`, with its codec.
     callbacks : list or None, default=None
-        Of skorch: called as in any of its nets.
+        Callbacks of skorch, which are called as in any net of skorch.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1" and so on; "auto" is CUDA where there is one.
     data_parallel : bool, default=False
@@ -133,7 +146,7 @@ class GANSampler(BaseTableModel):
     codec_ : TableCodec
         Encodes tables and decodes them.
     device_ : str
-        Where the net is.
+        Device of the net.
     coverage_ : float or None
         Share of training rows (of at most 2,000) that have a generated row nearer
         than their fifth nearest training row, in encoded space [5]_. A perfect
@@ -204,8 +217,8 @@ class GANSampler(BaseTableModel):
     }
 
     _default_scaling = "quantile"
-    _pixel_columns = 32
-    _averages_streams = False  # the generator has an average of its own
+    _min_pixel_columns = 32
+    _averages_streams = False  # The generator has an average of its own.
 
     def __init__(
         self,
@@ -277,7 +290,7 @@ class GANSampler(BaseTableModel):
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
-            Rows with the columns that `fit` saw. Of more than 5,000 a part is scored.
+            Rows with the columns that `fit` saw. At most 5,000 of them are scored.
         y : None
             Ignored: present for API consistency.
 
@@ -292,25 +305,27 @@ class GANSampler(BaseTableModel):
         index = rng.permutation(len(X))[:SCORED_ROWS]
         X = X.iloc[index] if hasattr(X, "iloc") else X[index]
         x_num, x_cat = self._sample_encoded(len(X), {}, rng)
-        # Encoded like X, with numbers in the middle of their atoms.
+        # Decoding and encoding again treats generated numbers like those of X, which
+        # are in the middle of their atoms.
         generated = self.codec_.decode(x_num, x_cat, random_state=rng)
-        tables = [self._table_on_device(table) for table in (X, generated)]
-        return -energy_distance(*tables).item()
+        real, fake = (self._encoded_rows(table) for table in (X, generated))
+        return -energy_distance(real, fake).item()
 
-    def _table_on_device(self, X):
-        rows = upload(self, X)
-        return self.net_.module_.table(*rows.take(slice(None)))
+    def _encoded_rows(self, X):
+        """Encoded rows with one-hot blocks, shape (n, width), on the device."""
+        dataset = upload(self.codec_, X, self.device_)
+        return self.net_.module_.table(*dataset.take(slice(None)))
 
     # ------------------------------------------------------------------ the net
 
-    def _build_net(self, rows, rng):
+    def _build_net(self, dataset, rng):
         layout = self.codec_.layout_
         if not len(self.hidden_layer_sizes):
             raise ValueError(
                 "hidden_layer_sizes=() leaves the generator without a state: pass at "
                 "least one width, such as (128,)."
             )
-        options = self._net_options(len(rows), rng)
+        options = self._net_options(len(dataset), rng)
         optimizer = {
             "weight_decay": options.pop("optimizer__weight_decay"),
             "betas": BETAS,
@@ -328,19 +343,19 @@ class GANSampler(BaseTableModel):
             critic__layout=layout,
             critic__hidden_layer_sizes=tuple(self.critic_hidden_layer_sizes),
             critic__piecewise_linear=self.codec_.numeric_scaling == "quantile",
-            criterion__gradient_penalty=float(self._resolved("gradient_penalty", 0)),
-            n_critic_steps=int(self._resolved("n_critic_steps", 1)),
+            criterion__gradient_penalty=float(self._resolve_auto("gradient_penalty")),
+            n_critic_steps=int(self._resolve_auto("n_critic_steps")),
             n_warmup_steps=N_WARMUP_STEPS,
             **options,
         ).initialize()
 
-    def _resolved(self, parameter, place):
-        """A parameter, or what its "auto" means for the loss."""
+    def _resolve_auto(self, parameter):
+        """Value of a parameter, with "auto" replaced by the default of the loss."""
         value = getattr(self, parameter)
-        return AUTO[self.loss][place] if value == "auto" else value
+        return AUTO[self.loss][parameter] if value == "auto" else value
 
     def _step_size(self):
-        return self._resolved("learning_rate_init", 2)
+        return self._resolve_auto("learning_rate_init")
 
     def _default_batch_size(self, n_rows):
         return int(np.clip(2 ** round(np.log2(n_rows / 8)), 32, 256))
@@ -362,22 +377,22 @@ class GANSampler(BaseTableModel):
         return {"latent_density": None, "density_ratio": self.density_ratio}
 
     @torch.no_grad()
-    def _mode(self, codes):
-        return self.net_.module_.eval().ema_generator.mode(codes)
+    def _mode(self, z):
+        return self.net_.module_.eval().ema_generator.mode(z)
 
     @torch.no_grad()
-    def _evaluate_fit(self, rows, rng):
-        """The share of rows that generated ones cover, and a warning if it is low."""
+    def _evaluate_fit(self, dataset, rng):
+        """Measure the coverage of the training rows, and warn if it is low."""
         self.coverage_ = None
-        if len(rows) < MIN_COVERED_ROWS:
+        if len(dataset) < MIN_COVERED_ROWS:
             return
-        index = torch.from_numpy(rng.permutation(len(rows))[:COVERED_ROWS])
-        real = rows.take(index)
+        index = torch.from_numpy(rng.permutation(len(dataset))[:COVERED_ROWS])
+        real = dataset.take(index)
         generated = self._row_source().propose(len(index), {}, rng)
         module = self.net_.module_
         x_num, x_cat = (
-            torch.from_numpy(part).to(self.device_)
-            for part in (generated.x_num, generated.x_cat)
+            torch.from_numpy(array).to(self.device_)
+            for array in (generated.x_num, generated.x_cat)
         )
         self.coverage_ = coverage(module.table(*real), module.table(x_num, x_cat))
         if self.coverage_ < MIN_COVERAGE:

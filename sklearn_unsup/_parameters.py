@@ -1,4 +1,4 @@
-"""The parameters that the estimators share, and how `fit` checks them."""
+"""Constraints of the parameters that the estimators share."""
 
 import numbers
 
@@ -50,12 +50,14 @@ DENSITY_PARAMETERS = {
 
 
 def check_lists(estimator):
-    """Check what is inside the lists among the parameters.
+    """Check the elements of list parameters, which scikit-learn does not check.
 
     Raises
     ------
-    ValueError, TypeError
-        For a width that is no int of at least 1, or what is no callback of skorch.
+    ValueError
+        If a width is not an int of at least 1.
+    TypeError
+        If an element of `callbacks` is not a callback of skorch.
     """
     parameters = estimator.get_params(deep=False)
     for name in ("hidden_layer_sizes", "critic_hidden_layer_sizes"):
@@ -67,8 +69,8 @@ def check_lists(estimator):
             )
     for item in parameters["callbacks"] or []:
         callback = item[1] if isinstance(item, tuple | list) else item
-        kind = callback if isinstance(callback, type) else type(callback)
-        if not issubclass(kind, Callback):
+        callback_class = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(callback_class, Callback):
             raise TypeError(
                 "callbacks must hold callbacks of skorch (instances, classes, or pairs "
                 f"of a name and one of them), got {item!r}."

@@ -1,4 +1,4 @@
-"""What scikit-learn calls private, in one place: a new release changes this file."""
+"""Private names of scikit-learn, in one file that new releases may break."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -30,10 +30,10 @@ Method = TypeVar("Method", bound=Callable)
 
 
 def fit_context(method: Method) -> Method:
-    """Decorate a `fit`: its estimator's parameters are checked before it runs.
+    """Decorate a `fit` method so that it checks the estimator's parameters first.
 
-    The signature is here because scikit-learn has none, and type checkers would forget
-    that of the method.
+    scikit-learn's decorator has no type annotations, so that type checkers would lose
+    the signature of the method.
     """
     return _fit_context(prefer_skip_nested_validation=True)(method)
 

@@ -1,13 +1,13 @@
-"""What skorch calls private, in one place: a new release changes this file."""
+"""Private names of skorch, in one file that new releases may break."""
 
 from skorch import NeuralNet
 
 
 class SkorchNet(NeuralNet):
-    """A skorch net whose parts can be listed, switched and made anew by public names.
+    """A skorch net with public access to its modules, criteria and optimizers.
 
-    skorch keeps modules, criteria and optimizers as attributes that end with an
-    underscore, and their names without it in private lists.
+    skorch stores them in attributes that end with an underscore, and keeps their names
+    without the underscore in private lists.
     """
 
     @property
@@ -20,7 +20,7 @@ class SkorchNet(NeuralNet):
 
     @property
     def part_names(self) -> list[str]:
-        """All modules, criteria and optimizers: what has a state to be saved."""
+        """Names of all modules, criteria and optimizers, which have a `state_dict`."""
         return [*self._modules, *self._criteria, *self._optimizers]
 
     @property
@@ -28,14 +28,14 @@ class SkorchNet(NeuralNet):
         return [getattr(self, f"{name}_") for name in self._optimizers]
 
     def set_training(self, training: bool) -> None:
-        """Switch all modules and criteria to training or to evaluation."""
+        """Switch all modules and criteria to training or to evaluation mode."""
         self._set_training(training)
 
     def rebuild_parts(self) -> None:
-        """Make modules, criteria and optimizers from the parameters, with new weights.
+        """Create modules, criteria and optimizers from the net's parameters again.
 
-        Nothing is announced: a net that is initialized prints each part that it makes
-        anew.
+        Unlike skorch's `initialize`, this prints no messages about what is initialized
+        again.
         """
         self.virtual_params_ = {}
         self.initialized_ = False

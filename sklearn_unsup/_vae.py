@@ -9,7 +9,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseTableModel
-from ._encoding import upload
 from ._nn.autoencoders import VariationalAutoencoder, importance_bound, reparameterize
 from ._nn.chunks import CHUNK_ROWS
 from ._nn.losses import NegativeELBO, check_unit_interval
@@ -19,22 +18,23 @@ from ._sklearn import Interval, StrOptions
 from ._training.net import TableNet
 from ._warnings import warn_user
 
-ACTIVE_VARIANCE = 0.01  # of a component's posterior mean over rows (Burda et al. 2016)
-AUTOREGRESSIVE_WIDTHS = (
-    64,
-    48,
-    32,
-    24,
-    16,
-)  # hidden units per column, as many as are affordable
-MAX_AUTOREGRESSIVE_WEIGHTS = (
-    2_000_000  # of the widest layer; past it rows are drawn from codes
-)
+# Minimum variance over rows of a component's posterior mean for the component to count
+# as active (Burda et al. 2016).
+ACTIVE_VARIANCE = 0.01
+# Numbers of hidden units per column of the autoregressive model. The first one that is
+# affordable is used.
+AUTOREGRESSIVE_WIDTHS = 64, 48, 32, 24, 16
+# Maximum number of weights of the autoregressive model's largest layer. Tables that
+# would need more have no such model, and their samples come from latent vectors.
+MAX_AUTOREGRESSIVE_WEIGHTS = 2_000_000
+# Number of steps over which the learning rate and the weight of the KL term rise.
 N_WARMUP_STEPS = 200
-MIN_STEPS = 1_000  # of encoder and decoder
+# Minimum number of gradient steps that encoder and decoder need.
+MIN_STEPS = 1_000
 MAX_GRAD_NORM = 10.0
-# Below so many rows the rows' model decays faster, up to MAX_DECAY times.
-DECAY_ROWS, MAX_DECAY = 10_000, 30.0
+# Number of rows below which the weight decay of the autoregressive model grows as rows
+# become fewer, and the maximum factor by which it grows.
+DECAY_ROWS, MAX_DECAY_FACTOR = 10_000, 30.0
 
 
 class VAETransformer(BaseTableModel):
@@ -56,7 +56,7 @@ class VAETransformer(BaseTableModel):
         an empty tuple encoder and decoder are linear.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
-        Of the hidden layers.
+        Activation function of the hidden layers.
     loss : {"auto", "gaussian", "binary_crossentropy"}, default="auto"
         Likelihood of numbers given the code. "binary_crossentropy" needs encoded
         numbers in [0, 1]; "auto" takes it for tables that look like pixels, see
@@ -118,7 +118,7 @@ class VAETransformer(BaseTableModel):
     warm_start : bool, default=False
         Go on from the weights of the previous `fit`, with its codec.
     callbacks : list or None, default=None
-        Of skorch: called as in any of its nets.
+        Callbacks of skorch, which are called as in any net of skorch.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1" and so on; "auto" is CUDA where there is one.
     data_parallel : bool, default=False
@@ -142,7 +142,7 @@ class VAETransformer(BaseTableModel):
     codec_ : TableCodec or SparseCodec
         Encodes tables, or sparse rows, and decodes them.
     device_ : str
-        Where the net is.
+        Device of the net.
     active_components_ : ndarray of shape (n_components,), bool
         Components whose posterior mean varies over the rows (variance above 0.01
         [4]_). The others have collapsed to the prior and carry nothing.
@@ -201,7 +201,7 @@ class VAETransformer(BaseTableModel):
 
     _takes_sparse = True
     _default_scaling = "quantile"
-    _pixel_columns = 32
+    _min_pixel_columns = 32
 
     def __init__(
         self,
@@ -286,20 +286,20 @@ class VAETransformer(BaseTableModel):
         check_is_fitted(self)
         if not isinstance(n_draws, numbers.Integral) or n_draws < 1:
             raise ValueError(f"n_draws must be an int of at least 1, got {n_draws!r}.")
-        rows = upload(self, self._check_table(X, reset=False))
+        dataset = self._encode_table(X)
         module = self.net_.module_.eval()
-        points = normal_points(n_draws, module.n_components).to(self.device_)
-        scores = self._each_row(
-            lambda x_num, x_cat: importance_bound(module, x_num, x_cat, points), rows
+        noise = normal_points(n_draws, module.n_components).to(self.device_)
+        scores = self._map_rows(
+            lambda x_num, x_cat: importance_bound(module, x_num, x_cat, noise), dataset
         )
         return scores.cpu().numpy().astype(np.float64)
 
     # ------------------------------------------------------------------ the net
 
-    def _build_net(self, rows, rng):
+    def _build_net(self, dataset, rng):
         layout = self.codec_.layout_
         if self.loss == "binary_crossentropy":
-            check_unit_interval(rows.numbers)
+            check_unit_interval(dataset.numbers)
         if self.sampling == "autoregressive" and not self._is_standardized:
             raise ValueError(
                 "sampling='autoregressive' needs numbers of mean 0 and variance 1, got "
@@ -321,24 +321,24 @@ class VAETransformer(BaseTableModel):
             criterion__n_warmup_steps=N_WARMUP_STEPS,
             n_warmup_steps=N_WARMUP_STEPS,
             max_grad_norm=MAX_GRAD_NORM,
-            optimizer__param_groups=self._param_groups(len(rows)),
-            **self._net_options(len(rows), rng),
+            optimizer__param_groups=self._param_groups(len(dataset)),
+            **self._net_options(len(dataset), rng),
         ).initialize()
         if net.module_.autoregressive is not None:
-            net.module_.autoregressive.start_at_frequencies(rows.x_cat)
+            net.module_.autoregressive.start_at_frequencies(dataset.x_cat)
         return net
 
     @property
     def _bernoulli(self):
-        """Whether numbers are read as probabilities."""
+        """Whether encoded numbers are modelled as probabilities."""
         if self.loss == "auto":
-            pixels = self.codec_.numeric_scaling in (None, "minmax")
-            return pixels and self.numeric_scaling == "auto"
+            is_in_unit_interval = self.codec_.numeric_scaling in (None, "minmax")
+            return is_in_unit_interval and self.numeric_scaling == "auto"
         return self.loss == "binary_crossentropy"
 
     @property
     def _samples_from_latent(self):
-        """Whether new rows come from codes, not from the autoregressive model."""
+        """Whether new rows are decoded from latent vectors, without other models."""
         if self.sampling == "auto":
             return (
                 not self._is_standardized or affordable_width(self.codec_.layout_) == 0
@@ -348,8 +348,8 @@ class VAETransformer(BaseTableModel):
     @property
     def _is_standardized(self):
         """Whether numbers have the scale that the autoregressive model expects."""
-        standard = self.codec_.numeric_scaling in ("quantile", "standard")
-        return standard or self.codec_.layout_.n_numeric == 0
+        has_unit_scale = self.codec_.numeric_scaling in ("quantile", "standard")
+        return has_unit_scale or self.codec_.layout_.n_numeric == 0
 
     def _default_steps(self, n_rows):
         return (
@@ -359,26 +359,29 @@ class VAETransformer(BaseTableModel):
         )
 
     def _autoregressive_steps(self, n_rows):
-        """Steps at the full rate after which the rows' model starts to overfit."""
+        """Number of steps after which the autoregressive model starts to overfit."""
         return round(10.5 * math.sqrt(n_rows))
 
     def _param_groups(self, n_rows):
-        """No decay of biases and scales; a rate of its own for the rows' model.
+        """Parameter groups: biases without decay, and the autoregressive model's own.
 
-        On a small table encoder and decoder need more steps than the rows' model can
-        take. It takes as many shorter ones: what counts is their sum.
+        On a small table encoder and decoder need more steps than the autoregressive
+        model can do without overfitting. Its learning rate is reduced so that the sum
+        of its steps stays the same.
         """
-        scale = 1.0
+        lr_scale = 1.0
         if self.max_iter == "auto" and not self._samples_from_latent:
-            scale = self._autoregressive_steps(n_rows) / self._default_steps(n_rows)
-        plain = {"weight_decay": 0.0}
-        # A normal prior on the weights counts like a fixed number of rows.
-        decay = self.weight_decay * np.clip(DECAY_ROWS / n_rows, 1.0, MAX_DECAY)
+            lr_scale = self._autoregressive_steps(n_rows) / self._default_steps(n_rows)
+        no_decay = {"weight_decay": 0.0}
+        # Weight decay acts like a normal prior on the weights, whose influence relative
+        # to the rows is inversely proportional to their number.
+        factor = np.clip(DECAY_ROWS / n_rows, 1.0, MAX_DECAY_FACTOR)
+        decay = {"weight_decay": float(self.weight_decay * factor)}
         return [
-            ("autoregressive.*bias*", {**plain, "lr_scale": scale}),
-            ("autoregressive.*", {"weight_decay": float(decay), "lr_scale": scale}),
-            ("*bias", plain),
-            ("log_scale", plain),
+            ("autoregressive.*bias*", {**no_decay, "lr_scale": lr_scale}),
+            ("autoregressive.*", {**decay, "lr_scale": lr_scale}),
+            ("*bias", no_decay),
+            ("log_scale", no_decay),
         ]
 
     # ------------------------------------------------------------------ sampling
@@ -401,23 +404,24 @@ class VAETransformer(BaseTableModel):
 
     @torch.no_grad()
     def _latent_for_density(self, dataset, index, rng):
-        """Posterior draws, which fill the space that the means leave thin."""
+        """Posterior draws, which cover regions of the prior that the means do not."""
         module = self.net_.module_.eval()
         generator = torch.Generator(self.device_).manual_seed(int(rng.integers(2**63)))
-        mean, log_var = self._each_row(module.posterior, dataset, index)
+        mean, log_var = self._map_rows(module.posterior, dataset, index)
         return reparameterize(mean, log_var, generator).cpu().numpy()
 
-    def _evaluate_fit(self, rows, rng):
-        """Which components carry something, and a warning if none does.
+    def _evaluate_fit(self, dataset, rng):
+        """Find the active components, and warn if there are none.
 
-        Of a stream that has hardly begun none need do so.
+        There is no warning at the beginning of a stream, or for a single row.
         """
-        index = torch.from_numpy(rng.permutation(len(rows))[:CHUNK_ROWS])
-        means = self._each_row(self._encode_batch, rows, index)
+        index = torch.from_numpy(rng.permutation(len(dataset))[:CHUNK_ROWS])
+        means = self._map_rows(self._encode_batch, dataset, index)
         variances = means.var(0, correction=0).cpu().numpy()
         self.active_components_ = variances > ACTIVE_VARIANCE
-        begins = self.net_.lr_floor == 1.0 and self.net_.step_ < N_WARMUP_STEPS
-        if not (self.active_components_.any() or begins or len(rows) == 1):
+        is_new_stream = self.net_.lr_floor == 1.0 and self.net_.step_ < N_WARMUP_STEPS
+        is_expected = is_new_stream or len(dataset) == 1
+        if not (self.active_components_.any() or is_expected):
             warn_user(
                 "All components have collapsed to the prior: codes say nothing about "
                 f"their rows. Lower beta (it is {self.beta}), train longer (max_iter), "
@@ -427,7 +431,7 @@ class VAETransformer(BaseTableModel):
 
 
 def affordable_width(layout):
-    """Hidden units per column that the rows' model can afford, or 0."""
+    """Number of hidden units per column of the autoregressive model; 0 for no model."""
     n_columns = layout.n_numeric + layout.n_categorical
     n_features = 18 * layout.n_numeric + sum(min(c, 32) for c in layout.cardinalities)
     for width in AUTOREGRESSIVE_WIDTHS:
@@ -441,8 +445,9 @@ def normal_points(n_draws, n_components):
     engine = torch.quasirandom.SobolEngine(min(n_components, 1111), True, seed=0)
     uniform = engine.draw(n_draws).clamp(1e-6, 1 - 1e-6)
     points = torch.special.ndtri(uniform)
-    # All rows share them, so that an error of their moments would not average out.
-    # Of one point only the second can be right: it then is a vector of +1 and -1.
+    # Mean and variance are corrected, because all rows share the points, so that errors
+    # would not average out. A single point cannot have mean 0; with variance 1 it is a
+    # vector of +1 and -1.
     if n_draws > 1:
         points = points - points.mean(0)
     points = points / points.square().mean(0).sqrt()

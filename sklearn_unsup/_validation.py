@@ -1,4 +1,4 @@
-"""Tables at the door of an estimator: checked against what `fit` saw, or remembered."""
+"""Validation of the tables that users pass to estimators."""
 
 from contextlib import contextmanager
 
@@ -11,9 +11,10 @@ from ._table.frames import as_container
 
 
 def check_table(model, X, reset: bool):
-    """X as a DataFrame, an array or a CSR matrix, with the columns that `fit` saw.
+    """Return X as a DataFrame, an array or a CSR matrix, with the columns of `fit`.
 
-    With `reset` the model remembers their names and their number.
+    If `reset`, the names and the number of the columns are stored on the model instead
+    of checked.
     """
     X = as_container(X)
     if isinstance(X, pd.DataFrame):
@@ -32,7 +33,7 @@ def check_table(model, X, reset: bool):
 
 
 def refuse_empty(X: pd.DataFrame, name: str) -> None:
-    """Raise scikit-learn's error for a frame without rows or columns."""
+    """Raise scikit-learn's error if a DataFrame has no rows or no columns."""
     if 0 in X.shape:
         raise ValueError(
             f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} feature(s) "
@@ -41,13 +42,13 @@ def refuse_empty(X: pd.DataFrame, name: str) -> None:
 
 
 def holds_objects(X) -> bool:
-    """Whether an array-like has cells that are no plain numbers."""
+    """Whether an array-like has strings or other objects among its values."""
     return np.asarray(X).dtype.kind in "OUS" if not hasattr(X, "tocsr") else False
 
 
 @contextmanager
 def explained_warm_start(is_warm_start):
-    """Say in errors of a table with other columns or levels where these come from."""
+    """Explain in errors about a table why a fit with `warm_start` is more strict."""
     try:
         yield
     except ValueError as error:

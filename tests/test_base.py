@@ -171,7 +171,7 @@ def test_a_failed_fit_without_codes_says_so(monkeypatch):
         raise MemoryError
 
     model = autoencoder()
-    monkeypatch.setattr(AutoencoderTransformer, "_some_latent", fail)
+    monkeypatch.setattr(AutoencoderTransformer, "_latent_sample", fail)
     with pytest.raises(MemoryError):
         model.fit(X)
     assert model.transform(X).shape == (150, 2)
@@ -255,7 +255,9 @@ def test_a_warm_fit_goes_on_from_weights_and_moments():
     """As if the net had been trained on by hand."""
     model = autoencoder(warm_start=True).fit(X)
     by_hand = copy.deepcopy(model)
-    by_hand.net_.set_params(lr_floor=0.0).partial_fit(upload(by_hand, X))
+    by_hand.net_.set_params(lr_floor=0.0).partial_fit(
+        upload(by_hand.codec_, X, by_hand.device_)
+    )
     model.fit(X)
     hidden = {k: t for k, t in copies_of_weights(model).items() if "log_scale" not in k}
     expected = copies_of_weights(by_hand)

@@ -26,7 +26,7 @@ from sklearn_unsup import (
 from sklearn_unsup._encoding import upload
 from sklearn_unsup._nn import device as device_module
 from sklearn_unsup._training import cuda_graphs
-from sklearn_unsup._training.cuda_graphs import MIN_STEPS, SWITCH
+from sklearn_unsup._training.cuda_graphs import ENV_VAR, MIN_STEPS
 from sklearn_unsup._training.net import TableNet
 from sklearn_unsup.datasets import make_mixed_table
 
@@ -114,7 +114,10 @@ def nobody_waits():
 def test_a_step_makes_nobody_wait(name, mixed_precision):
     """Torch itself says that neither a step nor its batch reads the device."""
     model = fitted(name, max_iter=1, mixed_precision=mixed_precision)
-    net, rows = model.net_, upload(model, X, np.random.default_rng(0))
+    net, rows = (
+        model.net_,
+        upload(model.codec_, X, model.device_, np.random.default_rng(0)),
+    )
     steps = [net.train_step(batch) for batch in net.get_iterator(rows, training=True)]
     with nobody_waits():
         for batch in net.get_iterator(rows, training=True):
@@ -143,7 +146,7 @@ def test_graphs_learn_what_eager_steps_do(name, early_stopping, monkeypatch):
     assert graphs.net_.capture_error_ is None
     sizes = {size for size, _ in heard.captured.graphs}
     assert sizes == {32, 9 if early_stopping else 10}
-    monkeypatch.setenv(SWITCH, "0")
+    monkeypatch.setenv(ENV_VAR, "0")
     eager = fitted(name, **parameters)
     assert heard.captured is None
     np.testing.assert_allclose(graphs.loss_curve_, eager.loss_curve_, rtol=0.02)
@@ -167,24 +170,24 @@ def test_a_recording_that_fails_costs_only_time(name, fault, monkeypatch):
     ends it in order.
     """
     model = fitted(name, max_iter=1)
-    owner = next(c for c in type(model.net_).__mro__ if "learn" in vars(c))
-    learn = owner.learn
+    owner = next(c for c in type(model.net_).__mro__ if "train_on_batch" in vars(c))
+    train_on_batch = owner.train_on_batch
 
     def failing(net, *args, **numbers):
-        step = learn(net, *args, **numbers)
+        step = train_on_batch(net, *args, **numbers)
         if torch.cuda.is_current_stream_capturing():
             fault(step)
         return step
 
     with monkeypatch.context() as broken:
-        broken.setattr(owner, "learn", failing)
+        broken.setattr(owner, "train_on_batch", failing)
         with pytest.warns(RuntimeWarning, match="could not be recorded") as said:
             model = fitted(name)
         assert sum("recorded" in str(w.message) for w in said) == 1
     assert model.net_.capture_error_ is not None
     assert model.n_iter_ == N_EPOCHS
     with monkeypatch.context() as without:
-        without.setenv(SWITCH, "0")
+        without.setenv(ENV_VAR, "0")
         eager = fitted(name)
     np.testing.assert_allclose(model.loss_curve_, eager.loss_curve_, rtol=0.02)
     assert len(model.sample(20)) == 20
@@ -279,10 +282,10 @@ def test_a_table_that_does_not_fit_streams(name, early_stopping, monkeypatch):
     """From the host's memory come the same batches, so that the same is learnt."""
     parameters = {"early_stopping": early_stopping, "n_iter_no_change": 99}
     lies = fitted(name, **parameters)
-    assert upload(lies, X).x_num.is_cuda
+    assert upload(lies.codec_, X, lies.device_).x_num.is_cuda
     monkeypatch.setattr(device_module, "MAX_TABLE_FRACTION", 0)
     streams = fitted(name, **parameters)
-    rows = upload(streams, X)
+    rows = upload(streams.codec_, X, streams.device_)
     assert not rows.x_num.is_cuda
     assert rows[:5][0][0].is_cuda
     np.testing.assert_allclose(streams.loss_curve_, lies.loss_curve_, rtol=0.02)

@@ -152,13 +152,13 @@ def test_atoms_of_sparse_rows_are_redrawn():
     """As in dense rows, by a codec that knows atoms."""
     X = make_matrix()
     fitted = quick(VAETransformer, numeric_scaling="quantile").fit(X.toarray())
-    rows = upload(fitted, X, np.random.default_rng(0))
+    rows = upload(fitted.codec_, X, fitted.device_, np.random.default_rng(0))
     generator = torch.Generator().manual_seed(0)
     first, second = (
         next(iter(DeviceLoader(rows, 120, generator)))[0][0].sort(0)[0] for _ in "12"
     )
     assert (first != second).any()
-    same = [upload(fitted, X).take(slice(None))[0] for _ in "12"]
+    same = [upload(fitted.codec_, X, fitted.device_).take(slice(None))[0] for _ in "12"]
     assert torch.equal(*same)
 
 

@@ -1,4 +1,4 @@
-"""What torch calls private, in one place: a new release changes this file."""
+"""Private functions of torch, in one file that new releases may break."""
 
 from contextlib import suppress
 
@@ -29,15 +29,15 @@ def norm_of_each(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def fused_adamw_(parameters, gradients, averages, squares, steps, *, lr, group) -> None:
-    """One step of AdamW on all parameters, by one kernel.
+    """Do one step of AdamW on all parameters by a single kernel.
 
     Parameters
     ----------
     parameters, gradients, averages, squares, steps : list of Tensor
-        Of one length. The steps are counted already.
+        Lists of the same length. The steps already include this one.
     lr : float or Tensor
     group : dict
-        Of an optimizer, with `betas`, `weight_decay` and `eps`.
+        Parameter group of an optimizer, with `betas`, `weight_decay` and `eps`.
     """
     beta1, beta2 = group["betas"]
     torch._fused_adamw_(
@@ -58,12 +58,12 @@ def fused_adamw_(parameters, gradients, averages, squares, steps, *, lr, group) 
 
 
 def release_graph_pool(device_index: int, pool) -> None:
-    """Finish what a CUDA graph whose recording the driver broke off has begun."""
+    """End the allocations of a CUDA graph whose recording was interrupted."""
     end = getattr(torch._C, "_cuda_endAllocateToPool", None) or getattr(
         torch._C, "_cuda_endAllocateCurrentStreamToPool", None
     )
     with suppress(Exception):
-        # This fails if nothing is allocated to the pool any more. Then its users are
-        # counted right, and one less would end the process.
+        # The first call fails if allocations have ended already. Then the pool has the
+        # right number of users, and releasing it once more would abort the process.
         end(device_index, pool)
         torch._C._cuda_releasePool(device_index, pool)

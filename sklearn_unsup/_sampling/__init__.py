@@ -1,5 +1,5 @@
-"""Sampling: rows that look real from what a trained network proposes.
+"""Sampling: realistic rows from the proposals of a trained network.
 
-May use scikit-learn, numpy, torch and `_nn`. Knows no estimator: a sampler gets what it
-needs as arguments and never writes to its caller.
+This package may import scikit-learn, numpy, torch and `_nn`. It knows no estimator: a
+sampler gets what it needs as arguments and never changes its caller.
 """

@@ -1,4 +1,4 @@
-"""A density of latent vectors, and what a stream keeps of them."""
+"""A density of latent vectors, and the sample of them that a stream keeps."""
 
 import numpy as np
 from sklearn.base import clone
@@ -7,7 +7,7 @@ from sklearn.neighbors import NearestNeighbors
 
 # Maximum number of latent vectors that the density is fitted to.
 DENSITY_ROWS = 20_000
-# Maximum number of latent vectors whose distance to their neighbour is measured.
+# Maximum number of latent vectors whose nearest neighbour is searched.
 SPACING_ROWS = 1_000
 
 
@@ -24,8 +24,8 @@ class LatentDensity:
 
     def fit(self, latent, rng):
         """Fit to latent vectors, shape (n, n_components)."""
-        # Standardized, so that one ridge suits all: components may be constant (one
-        # row, collapsed components) or collinear.
+        # Components may be constant (a single row, a collapsed component) or collinear.
+        # On standardized vectors the same regularization suits all of them.
         latent = np.asarray(latent, dtype=np.float64)
         self.center_ = latent.mean(0)
         self.scale_ = np.maximum(latent.std(0), 1e-6)
@@ -33,7 +33,7 @@ class LatentDensity:
         if "random_state" in self.estimator_.get_params():
             self.estimator_.set_params(random_state=int(rng.integers(2**31)))
         standard = (latent - self.center_) / self.scale_
-        if len(standard) == 1:  # a mixture needs two rows
+        if len(standard) == 1:  # GaussianMixture needs two rows.
             standard = np.repeat(standard, 2, axis=0)
         self.estimator_.fit(standard)
         return self
@@ -54,8 +54,8 @@ class LatentDensity:
 
     def sample(self, n, rng):
         """New latent vectors, shape (n, n_components), float32, in random order."""
-        # An estimator's own sample may repeat itself under its seed, and sort its
-        # rows by component.
+        # The `sample` of an estimator may repeat itself if its seed is fixed, and may
+        # sort its rows by component.
         if "random_state" in self.estimator_.get_params():
             self.estimator_.set_params(random_state=int(rng.integers(2**31)))
         latent = self.estimator_.sample(n)
@@ -64,10 +64,18 @@ class LatentDensity:
         return (latent * self.scale_ + self.center_).astype(np.float32)
 
 
-def merge_reservoir(kept, n_before, latent, n_new, rng):
-    """At most DENSITY_ROWS latent vectors, each row of the stream with an equal chance.
+def update_reservoir(kept, n_before, latent, n_new, rng):
+    """Draw at most DENSITY_ROWS latent vectors, uniformly from all rows of a stream.
 
-    `kept` stands for `n_before` rows (None for none), `latent` for `n_new`.
+    Parameters
+    ----------
+    kept : ndarray or None
+        Latent vectors drawn from the `n_before` earlier rows; None if there are none.
+    n_before : int
+    latent : ndarray
+        Latent vectors drawn from the `n_new` new rows.
+    n_new : int
+    rng : numpy.random.Generator
     """
     if kept is None:
         return latent
@@ -79,28 +87,30 @@ def merge_reservoir(kept, n_before, latent, n_new, rng):
     return np.concatenate([old, new])
 
 
-def smoothed(latent, kept, rng):
-    """Latent vectors with the distribution of the given ones that decode to no row.
+def smoothed_bootstrap(latent, kept, rng):
+    """Perturb latent vectors so that they do not decode to their own rows.
 
-    A smoothed bootstrap. Each vector gets noise of the covariance of all of them, as
-    long as the distance between nearest neighbours (here and among the `kept` ones),
-    and is drawn towards the mean by as much: mean and covariance stay what they were.
+    Smoothed bootstrap: each vector gets noise with the covariance of all vectors, about
+    as long as the distance between nearest neighbours among them and the `kept` ones.
+    All vectors are shrunk towards the mean, so that mean and covariance do not change.
     Shape: (n, n_components).
     """
     latent = np.asarray(latent, dtype=np.float64)
-    others = latent if kept is None else np.concatenate([kept, latent])
-    chosen = len(others) - len(latent) + rng.permutation(len(latent))[:SPACING_ROWS]
-    if len(others) < 2:
+    pooled = latent if kept is None else np.concatenate([kept, latent])
+    chosen = len(pooled) - len(latent) + rng.permutation(len(latent))[:SPACING_ROWS]
+    if len(pooled) < 2:
         return latent.astype(np.float32)
-    nearest = NearestNeighbors(n_neighbors=2).fit(others)
-    distances = nearest.kneighbors(others[chosen])[0][:, 1]
-    distances = distances[distances > 0]  # of twins: two rows, and no single one
+    nearest = NearestNeighbors(n_neighbors=2).fit(pooled)
+    distances = nearest.kneighbors(pooled[chosen])[0][:, 1]
+    # Equal vectors belong to equal rows, which do not identify a single one.
+    distances = distances[distances > 0]
     if not len(distances):
         return latent.astype(np.float32)
-    center, covariance = others.mean(0), np.atleast_2d(np.cov(others.T))
-    share = min(1.0, np.median(distances) ** 2 / covariance.trace())
+    center, covariance = pooled.mean(0), np.atleast_2d(np.cov(pooled.T))
+    # Fraction of the variance that is replaced by noise.
+    noise_fraction = min(1.0, np.median(distances) ** 2 / covariance.trace())
     noise = rng.multivariate_normal(
-        np.zeros(len(center)), share * covariance, len(latent)
+        np.zeros(len(center)), noise_fraction * covariance, len(latent)
     )
-    drawn_in = center + np.sqrt(1 - share) * (latent - center)
-    return (drawn_in + noise).astype(np.float32)
+    shrunk = center + np.sqrt(1 - noise_fraction) * (latent - center)
+    return (shrunk + noise).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Monotone maps that give drawn numbers the marginals of the training table."""
+"""Calibration of the marginal distributions of generated numbers."""
 
 from itertools import pairwise
 
@@ -8,72 +8,76 @@ import numpy as np
 class MarginalMap:
     """Monotone maps that give generated numbers the marginals of the training table.
 
-    Where a column has a gap between clusters, each cluster has a map of its own: a
-    value carried across a gap would leave the cluster that its row belongs to.
+    If the values of a column form clusters with gaps between them, each cluster has a
+    map of its own, so that no value moves to a cluster that its row does not belong to.
 
     Parameters
     ----------
     codec : TableCodec
+    n_knots : int, default=1_000
+        Number of quantiles that are kept of each cluster.
     """
 
     def __init__(self, codec, n_knots=1_000):
         self.codec, self.n_knots = codec, n_knots
 
     def fit(self, x_num, x_cat):
-        """Keep quantiles of generated numbers, the extremes among them."""
+        """Keep quantiles of generated numbers, including their extremes."""
         inner = (np.arange(self.n_knots) + 0.5) / self.n_knots
-        self.levels_ = np.concatenate([[0.0], inner, [1.0]])
+        self.probabilities_ = np.concatenate([[0.0], inner, [1.0]])
         self.clusters_ = []
         for column in range(x_num.shape[1]):
             values = x_num[self._present(column, x_cat), column]
             u, borders = self.codec.cluster_gaps(column)
-            which = np.searchsorted(borders, values)
+            cluster = np.searchsorted(borders, values)
             edges = np.concatenate([[0.0], u, [1.0]])
-            self.clusters_.append(
-                (
-                    borders,
-                    edges,
-                    [self._knots(values[which == i]) for i in range(len(u) + 1)],
-                )
-            )
+            knots = [self._knots(values[cluster == i]) for i in range(len(u) + 1)]
+            self.clusters_.append((borders, edges, knots))
         return self
 
     def _knots(self, values):
         if not len(values):
-            return np.zeros(len(self.levels_), np.float32)
-        return np.quantile(values, self.levels_).astype(np.float32)
+            return np.zeros(len(self.probabilities_), np.float32)
+        return np.quantile(values, self.probabilities_).astype(np.float32)
 
-    def _places(self, values, knots, rng):
-        """Quantiles of values among the kept knots; of an atom's any one of its own."""
-        place = np.interp(values, knots, self.levels_)
+    def _ranks(self, values, knots, rng):
+        """Ranks of values among the knots, in [0, 1].
+
+        The rank of a value that equals several knots is random among theirs.
+        """
+        ranks = np.interp(values, knots, self.probabilities_)
         first, last = (np.searchsorted(knots, values, s) for s in ("left", "right"))
-        atom = last - first > 1
+        is_atom = last - first > 1
         low, high = np.maximum(first - 1, 0), np.minimum(last - 1, self.n_knots)
-        drawn = low[atom] + rng.random(atom.sum()) * (high - low)[atom]
-        place[atom] = drawn / self.n_knots
-        return place
+        position = low[is_atom] + rng.random(is_atom.sum()) * (high - low)[is_atom]
+        ranks[is_atom] = position / self.n_knots
+        return ranks
 
     def apply(self, x_num, x_cat, rng, *, ranked):
-        """Calibrated copy of `x_num`: by the rows' own ranks, or by the kept map."""
+        """Return a calibrated copy of `x_num`.
+
+        If `ranked`, a value is mapped by its rank among the given ones, which makes
+        their marginals exact. Otherwise it is mapped by its rank among the knots, which
+        suits few rows or rows that meet conditions.
+        """
         out = x_num.copy()
         for column, (borders, edges, knots) in enumerate(self.clusters_):
             present = self._present(column, x_cat)
             values = x_num[present, column]
-            which = np.searchsorted(borders, values)
+            cluster = np.searchsorted(borders, values)
             u = np.empty(len(values))
-            for cluster, (low, high) in enumerate(pairwise(edges)):
-                inside = which == cluster
-                part = values[inside]
+            for i, (low, high) in enumerate(pairwise(edges)):
+                inside = cluster == i
                 if ranked:
-                    place = random_ranks(part, rng)
+                    ranks = random_ranks(values[inside], rng)
                 else:
-                    # Only the outermost extremes are the column's own: at the end
-                    # of another cluster begins its gap.
-                    place = self._places(part, knots[cluster], rng).clip(
-                        self.levels_[1] if cluster else 0.0,
-                        self.levels_[-2] if cluster < len(borders) else 1.0,
+                    # Extremes of the column may be reached. Extremes of a cluster that
+                    # are next to a gap may not, because they would decode into the gap.
+                    ranks = self._ranks(values[inside], knots[i], rng).clip(
+                        self.probabilities_[1] if i else 0.0,
+                        self.probabilities_[-2] if i < len(borders) else 1.0,
                     )
-                u[inside] = low + (high - low) * place
+                u[inside] = low + (high - low) * ranks
             out[present, column] = self.codec.encoded_quantile(column, u)
         return out
 
@@ -83,7 +87,7 @@ class MarginalMap:
 
 
 def random_ranks(values, rng):
-    """Ranks in (0, 1), those of equal values in random order."""
+    """Ranks of values in (0, 1); equal values are ranked in random order."""
     order = np.lexsort((rng.random(len(values)), values))
     ranks = np.empty(len(values))
     ranks[order] = (np.arange(len(values)) + rng.random()) / max(1, len(values))

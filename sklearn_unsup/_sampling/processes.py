@@ -1,4 +1,4 @@
-"""Which process this is: a fitted model draws other rows in each worker."""
+"""Random generators that differ between the worker processes that share a model."""
 
 import multiprocessing
 import os
@@ -6,43 +6,43 @@ import secrets
 
 import numpy as np
 
-_here = {"token": secrets.token_hex(8), "forked": False}
+_this_process = {"token": secrets.token_hex(8), "is_forked": False}
 
 
-def _enter_fork():
-    _here.update(token=secrets.token_hex(8), forked=True)
+def _note_fork():
+    _this_process.update(token=secrets.token_hex(8), is_forked=True)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_enter_fork)
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 def process_token() -> str:
-    """What no other process has, also if it has the same number on another machine."""
-    return _here["token"]
+    """Random name of this process, which differs even between machines."""
+    return _this_process["token"]
 
 
 def is_worker() -> bool:
-    """Whether another Python process started this one to share its work with.
+    """Whether another Python process started this one to share work with it.
 
-    By a fork, or by `multiprocessing` as joblib and Dask do it.
+    This is so after a fork, and in a process of `multiprocessing`, joblib or Dask.
     """
-    return _here["forked"] or multiprocessing.parent_process() is not None
+    return _this_process["is_forked"] or multiprocessing.parent_process() is not None
 
 
-def stream_of_process(rng, home):
-    """The generator that draws here, and the token that it belongs to from now on.
+def rng_for_process(rng, token):
+    """Generator to draw from in this process, and the token to store with it.
 
-    A stream that came into a worker from outside, inherited by a fork or in a pickle,
-    would repeat in every worker: each begins a stream of its own. In a program that
-    loads a model it goes on as it would have where it was saved.
+    A generator that a worker inherited by a fork or got in a pickle would draw the same
+    numbers in every worker, so that each worker starts one of its own. A program that
+    is no worker continues the generator of a model that it has loaded.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-    home : str or None
-        Token of the process in which `rng` was last made.
+    token : str or None
+        Token of the process that made `rng`.
     """
-    if home == process_token() or not is_worker():
-        return rng, home
+    if token == process_token() or not is_worker():
+        return rng, token
     return np.random.default_rng(), process_token()

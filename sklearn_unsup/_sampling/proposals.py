@@ -1,37 +1,39 @@
-"""Candidate rows, weighted by how well they fit the conditions, and resampled."""
+"""Candidate rows that are weighted by conditions and then resampled."""
 
 import numpy as np
 import torch
 
 from .._nn.chunks import CHUNK_ROWS, bounded_rows
 
-MAX_POOL = 200_000  # proposals for one combination of conditions
+# Maximum number of proposals for one combination of conditions.
+MAX_POOL = 200_000
+# Minimum number of proposals that are drawn at a time.
 MIN_POOL = 2_000
 
 
 def effective_sample_size(weights):
-    """Rows of equal weight that would tell as much."""
+    """Number of equally weighted draws that estimate a mean as well (Kish 1965)."""
     return weights.sum() ** 2 / np.square(weights).sum()
 
 
 def distinct_sample_size(weights):
-    """Rows that can be drawn before one of them is due twice."""
+    """Number of draws up to which no row is expected more than once."""
     return weights.sum() / weights.max()
 
 
-def rows_at_once(layout):
-    """Rows of a pass through a net, bounded in memory whatever their width."""
+def rows_per_pass(layout):
+    """Number of rows in a pass through a network, which bounds its memory."""
     return bounded_rows(CHUNK_ROWS, 4 * layout.width)
 
 
 class LatentSource:
-    """Proposes rows by way of the latent space: drawn from a density, then decoded.
+    """Propose rows that are decoded from latent vectors drawn from a density.
 
     Parameters
     ----------
     distribution : callable
         ``distribution(z)`` is the :class:`TableDistribution` of rows given their latent
-        vectors, shape (n, n_components), on the device.
+        vectors `z`, a tensor of shape (n, n_components) on the device.
     layout : TableLayout
     device : str or device
     """
@@ -40,31 +42,31 @@ class LatentSource:
         self.distribution, self.layout, self.device = distribution, layout, device
 
     def propose(self, n, given, rng, density):
-        """`n` candidates, drawn from a fitted :class:`LatentDensity`."""
+        """Propose `n` rows whose latent vectors come from a :class:`LatentDensity`."""
         z = torch.from_numpy(density.sample(n, rng)).to(self.device)
         return LatentProposals(self.distribution, self.layout, z, given)
 
 
 class RowSource:
-    """Proposes rows that a network draws column by column, without a latent density.
+    """Propose rows that a network draws column by column, without a latent density.
 
     Parameters
     ----------
     network : AutoregressiveModel or GeneratorNet
-        In evaluation mode. ``network.sample(n, given, generator)`` gives `x_num`,
-        `x_cat` and log-weights.
+        A network in evaluation mode whose ``sample(n, given, generator)`` returns
+        `x_num`, `x_cat` and log-weights.
     """
 
     def __init__(self, network):
         self.network = network
 
     def propose(self, n, given, rng, density=None):
-        """`n` candidates; `density` is there for the signature of its sibling."""
+        """Propose `n` rows; `density` is ignored, see :class:`LatentSource`."""
         return RowProposals(self.network, n, given, rng)
 
 
 class LatentProposals:
-    """Latent vectors, to be decoded once they are chosen.
+    """Proposed latent vectors, of which only the chosen ones are decoded.
 
     Parameters
     ----------
@@ -76,7 +78,7 @@ class LatentProposals:
         Codes that columns of `x_cat` must have.
     """
 
-    # A row is drawn anew from its latent vector each time: a vector may come twice.
+    # A vector may be chosen repeatedly, because each time another row is drawn from it.
     effective_size = staticmethod(effective_sample_size)
 
     def __init__(self, distribution, layout, z, given):
@@ -84,32 +86,34 @@ class LatentProposals:
         self.z, self.given = z, given
         self.log_weights = np.zeros(len(z))
         if given:
-            parts = [self._log_weights(part) for part in self._parts(z)]
-            self.log_weights = torch.cat(parts).cpu().numpy().astype(np.float64)
+            log_weights = [self._log_weights(chunk) for chunk in self._chunks(z)]
+            self.log_weights = torch.cat(log_weights).cpu().numpy().astype(np.float64)
 
-    def _parts(self, z):
-        return z.split(rows_at_once(self.layout))
+    def _chunks(self, z):
+        return z.split(rows_per_pass(self.layout))
 
     def _log_weights(self, z):
         distribution = self.distribution(z)
         return sum(
-            distribution.category_log_probs(column)[:, value]
-            for column, value in self.given.items()
+            distribution.category_log_probs(column)[:, code]
+            for column, code in self.given.items()
         )
 
     def draw(self, index, rng):
-        """Rows `x_num`, `x_cat` of the proposals at `index`, drawn anew."""
+        """Draw a row `x_num`, `x_cat` from each of the latent vectors at `index`."""
         z = self.z[torch.from_numpy(index).to(self.z.device)]
         generator = torch.Generator(z.device).manual_seed(int(rng.integers(2**63)))
-        parts = [self.distribution(part).sample(generator) for part in self._parts(z)]
-        x_num, x_cat = (torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True))
-        for column, value in self.given.items():
-            x_cat[:, column] = value
+        batches = [
+            self.distribution(chunk).sample(generator) for chunk in self._chunks(z)
+        ]
+        x_num, x_cat = (torch.cat(t).cpu().numpy() for t in zip(*batches, strict=True))
+        for column, code in self.given.items():
+            x_cat[:, column] = code
         return x_num, x_cat
 
 
 class RowProposals:
-    """Rows that are drawn at once; their weights judge them afterwards.
+    """Proposed rows, which are drawn together with their weights.
 
     Parameters
     ----------
@@ -125,25 +129,32 @@ class RowProposals:
     def __init__(self, network, n, given, rng):
         device = next(network.parameters()).device
         generator = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
-        step = rows_at_once(network.layout)
+        step = rows_per_pass(network.layout)
         sizes = [min(step, n - start) for start in range(0, n, step)]
-        drawn = [network.sample(size, given, generator) for size in sizes]
+        batches = [network.sample(size, given, generator) for size in sizes]
         self.x_num, self.x_cat, self.log_weights = (
-            torch.cat(part).cpu().numpy() for part in zip(*drawn, strict=True)
+            torch.cat(tensors).cpu().numpy() for tensors in zip(*batches, strict=True)
         )
 
     def draw(self, index, rng):
-        """Rows `x_num`, `x_cat` of the proposals at `index`."""
+        """Return the rows `x_num`, `x_cat` at `index`; `rng` is not needed."""
         return self.x_num[index], self.x_cat[index]
 
 
-def draw_given(propose, n, given, rng):
-    """`n` rows whose categories are as given, by weighting proposals.
+def draw_conditional(propose, n, given, rng):
+    """Draw `n` rows with given categories, by weighting and resampling proposals.
 
-    `propose` is called with a number, the given categories and `rng`.
+    The number of proposals grows until their effective sample size is at least `n`, or
+    up to MAX_POOL. A rare category therefore takes longer, but never fails.
 
-    The pool grows until its effective size is that of the request, or until it has
-    MAX_POOL proposals: a rare level costs time, never a failure.
+    Parameters
+    ----------
+    propose : callable
+        ``propose(n, given, rng)`` returns `LatentProposals` or `RowProposals`.
+    n : int
+    given : dict of {int: int}
+        Codes that columns of `x_cat` must have.
+    rng : numpy.random.Generator
     """
     if not given:
         return propose(n, {}, rng).draw(np.arange(n), rng)
@@ -159,22 +170,22 @@ def draw_given(propose, n, given, rng):
         size = int(np.clip(len(weights) * (n / effective - 1.0), MIN_POOL, room))
     chosen = resample(weights, n, rng)
     edges = np.cumsum([0] + [len(pool.log_weights) for pool in pools])
-    order, parts = [], []
+    positions, batches = [], []
     for pool, start, stop in zip(pools, edges, edges[1:], strict=False):
         inside = np.flatnonzero((chosen >= start) & (chosen < stop))
         if len(inside):
-            order.append(inside)
-            parts.append(pool.draw(chosen[inside] - start, rng))
-    back = np.argsort(np.concatenate(order))
-    x_num, x_cat = (np.concatenate(part)[back] for part in zip(*parts, strict=True))
+            positions.append(inside)
+            batches.append(pool.draw(chosen[inside] - start, rng))
+    order = np.argsort(np.concatenate(positions))
+    x_num, x_cat = (np.concatenate(a)[order] for a in zip(*batches, strict=True))
     return x_num, x_cat
 
 
 def resample(weights, n, rng):
-    """Indices drawn in proportion to weights, in random order, by systematic sampling.
+    """Draw indices in proportion to weights, in random order, by systematic sampling.
 
-    An index comes floor or ceil of its expected number of times: the draw that
-    repeats rows least and whose counts vary least (Kitagawa 1996).
+    The count of an index is its expectation, rounded up or down. No other scheme
+    repeats rows less (Kitagawa 1996).
     """
     edges = np.cumsum(weights)
     points = (rng.random() + np.arange(n)) / n * edges[-1]

@@ -1,64 +1,88 @@
-"""A density ratio: weights for what the decoder got wrong."""
+"""Density ratio of real and generated rows, as weights of generated rows."""
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-RATIO_ROWS = 30_000  # real rows that a density ratio is fitted to, at most
-MAX_CATEGORIES = 255  # of HistGradientBoosting's native categories
+# Maximum number of real rows that a density ratio is fitted to.
+RATIO_ROWS = 30_000
+# Minimum number of held-out real rows from which "auto" judges a density ratio.
+MIN_HELD_OUT_ROWS = 20
+# Maximum cardinality of a categorical feature of HistGradientBoostingClassifier.
+MAX_CATEGORIES = 255
 
 
 def resample_distinct(weights, n, rng):
-    """Indices drawn in proportion to weights, in random order, none of them twice.
+    """Draw distinct indices in proportion to weights, in random order.
 
-    Where a row is due more than once its weight is cut: twins in a table are worse than
-    a slightly smaller weight. Needs at least n weights, all positive.
+    Large weights are reduced so that no index is expected more than once, because equal
+    rows in a table are worse than slightly wrong weights. There must be at least `n`
+    weights, and all must be positive.
     """
     weights = np.asarray(weights, dtype=np.float64)
     order = np.argsort(-weights, kind="stable")
     heaviest = weights[order]
-    # Due once are the k heaviest; the others share what is left in proportion.
-    left = np.cumsum(heaviest[::-1])[::-1]
-    due_once = (n - np.arange(len(heaviest))) * heaviest > left
-    k = int(due_once.argmin()) if not due_once.all() else len(heaviest)
-    share = np.ones(len(weights))
+    # The k heaviest are drawn with probability 1, the others in proportion to their
+    # weights.
+    remaining = np.cumsum(heaviest[::-1])[::-1]
+    is_certain = (n - np.arange(len(heaviest))) * heaviest > remaining
+    k = int(is_certain.argmin()) if not is_certain.all() else len(heaviest)
+    probability = np.ones(len(weights))
     if k < len(weights):
-        share[order[k:]] = (n - k) * heaviest[k:] / left[k]
-    edges = np.cumsum(share)
+        probability[order[k:]] = (n - k) * heaviest[k:] / remaining[k]
+    edges = np.cumsum(probability)
     points = (rng.random() + np.arange(n)) / n * edges[-1]
     chosen = np.minimum(np.searchsorted(edges, points, side="right"), len(edges) - 1)
     return rng.permutation(chosen)
 
 
 class DensityRatio:
-    """Odds of a classifier that tells real rows from generated ones, as weights.
+    """Odds of a classifier that distinguishes real from generated rows, as weights.
 
-    Grover et al. (2019). It sees decoded values: in encoded space it would spend
-    itself on differences inside an atom that decoding erases.
+    Grover et al. (2019). The classifier gets decoded values, because encoded ones may
+    differ where decoded ones are equal.
+
+    Parameters
+    ----------
+    classifier : classifier
+        Fitted, with `predict_proba`; class 1 is that of the real rows.
+    gain : float
+        Gain in mean log-likelihood of held-out rows, in nats.
     """
 
     def __init__(self, classifier, gain):
         self.classifier, self.gain = classifier, gain
 
     @classmethod
-    def fitted(cls, density_ratio, codec, X, draw, rng):
-        """The ratio, or None where "auto" finds that it does not help.
+    def fit_if_useful(cls, density_ratio, codec, X, draw, rng):
+        """Fit a ratio; return None if "auto" finds that it does not help.
 
-        Three quarters of the rows train the classifier; the others judge it by the
-        gain in mean log-likelihood that weighting the model by w brings,
-        E_real[log w] - log E_generated[w], which no overfitting can flatter.
+        Three quarters of the rows train the classifier. The others measure the gain in
+        mean log-likelihood from weighting the model by w, which is
+        E_real[log w] - log E_generated[w] and not biased by overfitting.
+
+        Parameters
+        ----------
+        density_ratio : "auto" or classifier
+        codec : TableCodec
+        X : DataFrame or ndarray
+            Real rows.
+        draw : callable
+            ``draw(n, given, rng)`` returns generated rows `x_num`, `x_cat`.
+        rng : numpy.random.Generator
         """
         index = rng.permutation(len(X))[:RATIO_ROWS]
-        part = X.iloc[index] if hasattr(X, "iloc") else X[index]
-        real = codec.to_matrix(*codec.encode(part))
+        X = X.iloc[index] if hasattr(X, "iloc") else X[index]
+        real = codec.to_matrix(*codec.encode(X))
         fake = codec.to_matrix(*draw(2 * len(real), {}, rng))
         cut_real, cut_fake = (3 * len(real)) // 4, (3 * len(fake)) // 4
-        if isinstance(density_ratio, str) and len(real) - cut_real < 20:
-            return None  # nothing to judge on
+        is_auto = isinstance(density_ratio, str)
+        if is_auto and len(real) - cut_real < MIN_HELD_OUT_ROWS:
+            return None
         classifier = cls._classifier(density_ratio, codec, len(real), rng)
-        rows = np.concatenate([real[:cut_real], fake[:cut_fake]])
+        features = np.concatenate([real[:cut_real], fake[:cut_fake]])
         label = np.repeat([1, 0], [cut_real, cut_fake])
-        ratio = cls(classifier.fit(rows, label), None)
+        ratio = cls(classifier.fit(features, label), None)
         log_real = np.log(ratio.weights(real[cut_real:]))
         w_fake = ratio.weights(fake[cut_fake:])
         ratio.gain = log_real.mean() - np.log(w_fake.mean())
@@ -66,7 +90,7 @@ class DensityRatio:
             log_real.std() / np.sqrt(len(log_real)),
             w_fake.std() / w_fake.mean() / np.sqrt(len(w_fake)),
         )
-        if isinstance(density_ratio, str) and ratio.gain < 2 * error:
+        if is_auto and ratio.gain < 2 * error:
             return None
         return ratio
 
@@ -87,21 +111,21 @@ class DensityRatio:
         )
 
     def weights(self, matrix):
-        """Odds of being real, bounded, shape (n,)."""
+        """Odds that decoded rows are real, shape (n,), between 1 / 999 and 999."""
         p = np.clip(self.classifier.predict_proba(matrix)[:, 1], 1e-3, 1 - 1e-3)
         return p / (1 - p)
 
 
 def native_categories(codec):
-    """Mask of the decoded columns that boosting can take as categories."""
+    """Mask of the decoded columns that gradient boosting can use as categories."""
     mask = np.array(codec.matrix_categorical_, dtype=bool)
     sizes = np.zeros(len(mask), dtype=int)
     layout = codec.layout_
-    true_columns = [
+    sizes[mask] = [
         size
         for column, size in enumerate(layout.cardinalities)
         if column not in set(layout.masks)
     ]
-    sizes[mask] = true_columns
-    # Codes are ordered by frequency: past the limit they still split well as numbers.
+    # Columns with more categories are used as numbers, which makes good splits possible
+    # because codes are ordered by frequency.
     return mask & (sizes <= MAX_CATEGORIES)

@@ -1,8 +1,8 @@
-"""Rows that look real: one resampling mechanism for all models.
+"""The sampler of all models.
 
-A model proposes rows, each with a log-weight that says how well it fits the conditions
-(see `proposals`). Here conditions become weighted draws, a density ratio weights what
-the decoder got wrong, and marginals are calibrated last.
+A model proposes rows with log-weights that say how well they meet the conditions (see
+`proposals`). The sampler resamples them by these weights and by a density ratio, and
+calibrates the marginals of the result.
 """
 
 from functools import partial
@@ -10,21 +10,24 @@ from functools import partial
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
-from .density import DENSITY_ROWS, LatentDensity, merge_reservoir, smoothed
+from .density import DENSITY_ROWS, LatentDensity, smoothed_bootstrap, update_reservoir
 from .marginals import MarginalMap
-from .proposals import draw_given
+from .proposals import draw_conditional
 from .ratio import DensityRatio, resample_distinct
 
-POOL_FACTOR = 4  # rows drawn for one that is kept under a density ratio
-CALIBRATION_ROWS = 20_000  # generated rows behind the fixed map of the marginals
-MIN_RANKED = 1_000  # rows from which a request's own ranks calibrate it
+# Number of rows drawn for each row that is kept by a density ratio.
+POOL_FACTOR = 4
+# Number of generated rows that the map of the marginals is fitted to.
+CALIBRATION_ROWS = 20_000
+# Minimum number of rows in a request for calibrating them by their own ranks.
+MIN_RANKED = 1_000
 
 
 class TableSampler:
-    """All that is fitted after training so that a model can draw rows.
+    """Everything that is fitted after training in order to draw rows.
 
-    It belongs to an estimator and never writes to it: what it needs of one it gets as
-    arguments, a source of proposals and the codec of the table.
+    An estimator owns a sampler and passes it a source of proposals and the codec. The
+    sampler never changes the estimator.
 
     Parameters
     ----------
@@ -32,30 +35,30 @@ class TableSampler:
         None for a model that draws rows without a latent vector.
     density_ratio : "auto", classifier or None
     rng : numpy.random.Generator
-        What is fitted late, after a stream's last rows, draws from it.
+        Generator for what `sample` has to fit after the last rows of a stream.
 
     Attributes
     ----------
     n_rows_ : int
-        Rows that all of this is fitted to.
+        Number of training rows so far.
     reservoir_ : ndarray of shape (n, n_components) or None
-        Of a stream: smoothed latent vectors of some of its rows.
+        In a stream: perturbed latent vectors of a sample of its rows.
     is_fitted_ : bool
-        Whether the parts below belong to the latest rows.
+        Whether the attributes below are fitted to all rows so far.
     density_ : LatentDensity or None
     ratio_ : DensityRatio or None
     marginals_ : MarginalMap or None
-        Of rows as they are drawn.
+        Calibration of the rows that are returned.
     proposal_marginals_ : MarginalMap or None
-        Of rows before the ratio weights them.
+        Calibration of proposed rows before the density ratio weights them.
     """
 
     def __init__(self, latent_density, density_ratio, rng):
         self.latent_density, self.density_ratio = latent_density, density_ratio
         self.rng, self.n_rows_, self.reservoir_ = rng, 0, None
-        self._forget_parts()
+        self._reset()
 
-    def _forget_parts(self):
+    def _reset(self):
         self.is_fitted_ = False
         self.density_, self.ratio_ = None, None
         self.marginals_, self.proposal_marginals_ = None, None
@@ -65,7 +68,7 @@ class TableSampler:
         return self.latent_density is not None
 
     def fit(self, source, codec, latent, X, n_rows, rng):
-        """Fit the density to latent vectors, then ratio and calibration to the table.
+        """Fit the density to latent vectors, and ratio and calibration to the table.
 
         Parameters
         ----------
@@ -73,33 +76,36 @@ class TableSampler:
         codec : TableCodec or SparseCodec
         latent : ndarray of shape (n, n_components) or None
         X : DataFrame or ndarray or None
-            None for no density ratio.
+            Training rows for the density ratio; None for no ratio.
         n_rows : int
+            Number of training rows.
         rng : numpy.random.Generator
         """
         self.n_rows_, self.reservoir_ = n_rows, None
-        self._fit_parts(source, codec, latent, X, rng)
+        self._fit_all(source, codec, latent, X, rng)
         return self
 
     def update(self, latent, n_rows, rng):
-        """Take more rows of a stream in; `sample` fits the parts when it is called.
+        """Add rows of a stream. The next call of `sample` fits everything to them.
 
-        No latent vector is kept as it is, because it would decode to its row.
+        Latent vectors are perturbed before they are kept, because they would decode to
+        training rows.
         """
         if self.needs_latent:
             if self.reservoir_ is None and self.density_ is not None:
-                # A `fit` keeps no latent vectors: its density stands for its rows.
+                # A `fit` keeps no latent vectors. Those of its rows are drawn from its
+                # density instead.
                 n = min(self.n_rows_, DENSITY_ROWS)
                 self.reservoir_ = self.density_.sample(n, rng)
-            latent = smoothed(latent, self.reservoir_, rng)
-            self.reservoir_ = merge_reservoir(
+            latent = smoothed_bootstrap(latent, self.reservoir_, rng)
+            self.reservoir_ = update_reservoir(
                 self.reservoir_, self.n_rows_, latent, n_rows, rng
             )
         self.n_rows_ += n_rows
-        self._forget_parts()
+        self._reset()
 
-    def _fit_parts(self, source, codec, latent, X, rng):
-        self._forget_parts()
+    def _fit_all(self, source, codec, latent, X, rng):
+        self._reset()
         try:
             if self.needs_latent:
                 self.density_ = LatentDensity(self.latent_density).fit(latent, rng)
@@ -107,15 +113,17 @@ class TableSampler:
             if X is not None and self.density_ratio is not None:
                 self._fit_ratio(source, codec, X, rng)
         except BaseException:
-            self._forget_parts()
+            self._reset()
             raise
         self.is_fitted_ = True
 
     def _fit_ratio(self, source, codec, X, rng):
-        # The ratio sees calibrated rows: what calibration mends is not worth a weight.
+        # The ratio is fitted to calibrated rows, so that it does not correct marginals.
         self.proposal_marginals_ = self.marginals_
-        draw = partial(self._pool, source)
-        self.ratio_ = DensityRatio.fitted(self.density_ratio, codec, X, draw, rng)
+        draw = partial(self._propose, source)
+        self.ratio_ = DensityRatio.fit_if_useful(
+            self.density_ratio, codec, X, draw, rng
+        )
         if self.ratio_ is None:
             self.proposal_marginals_ = None
         else:
@@ -132,12 +140,19 @@ class TableSampler:
                 "This model cannot sample: an error ended its `fit` before latent "
                 "vectors were kept for latent_density. Call `fit` again."
             )
-        self._fit_parts(source, codec, self.reservoir_, None, self.rng)
+        self._fit_all(source, codec, self.reservoir_, None, self.rng)
 
     def sample(self, source, codec, n, conditions, rng):
-        """Rows `x_num`, `x_cat` that meet the conditions, in random order.
+        """Draw rows `x_num`, `x_cat` that meet conditions.
 
-        `conditions` gives for columns of `x_cat` the codes of all n rows.
+        Parameters
+        ----------
+        source : LatentSource or RowSource
+        codec : TableCodec or SparseCodec
+        n : int
+        conditions : dict of {int: ndarray of shape (n,)}
+            Codes of columns of `x_cat`, for each row.
+        rng : numpy.random.Generator
         """
         if not self.is_fitted_:
             self._fit_to_stream(source, codec)
@@ -149,30 +164,32 @@ class TableSampler:
             return x_num, x_cat
         columns = list(conditions)
         wanted = np.stack([conditions[column] for column in columns], axis=1)
-        combinations, which = np.unique(wanted, axis=0, return_inverse=True)
-        which = which.reshape(-1)
+        combinations, inverse = np.unique(wanted, axis=0, return_inverse=True)
+        inverse = inverse.reshape(-1)
         x_num = np.empty((n, codec.layout_.n_numeric), np.float32)
         x_cat = np.empty((n, codec.layout_.n_categorical), np.int64)
-        for number, values in enumerate(combinations):
-            rows = np.flatnonzero(which == number)
-            given = dict(zip(columns, values.tolist(), strict=True))
-            x_num[rows], x_cat[rows] = self._draw(source, codec, len(rows), given, rng)
+        for i, codes in enumerate(combinations):
+            index = np.flatnonzero(inverse == i)
+            given = dict(zip(columns, codes.tolist(), strict=True))
+            batch = self._draw(source, codec, len(index), given, rng)
+            x_num[index], x_cat[index] = batch
         if self.marginals_ is not None:
-            # Conditional marginals are not the table's: only the fixed map is right.
+            # Given conditions, marginals differ from those of the table. Ranks among
+            # the drawn rows would remove that difference.
             x_num = self.marginals_.apply(x_num, x_cat, rng, ranked=False)
         return x_num, x_cat
 
     def _draw(self, source, codec, n, given, rng):
         n_pool = n if self.ratio_ is None else POOL_FACTOR * n
-        x_num, x_cat = self._pool(source, n_pool, given, rng)
+        x_num, x_cat = self._propose(source, n_pool, given, rng)
         if self.ratio_ is None:
             return x_num, x_cat
         weights = self.ratio_.weights(codec.to_matrix(x_num, x_cat))
         chosen = resample_distinct(weights, n, rng)
         return x_num[chosen], x_cat[chosen]
 
-    def _pool(self, source, n, given, rng):
-        x_num, x_cat = draw_given(
+    def _propose(self, source, n, given, rng):
+        x_num, x_cat = draw_conditional(
             partial(source.propose, density=self.density_), n, given, rng
         )
         if self.proposal_marginals_ is not None:

@@ -1,5 +1,6 @@
-"""Training: skorch nets over encoded rows that lie on the device.
+"""Training: skorch nets for encoded rows that are kept on the device.
 
-May use torch, skorch (what is private there through `_skorch`) and `_nn`. Knows the
-layout of a table, but not its columns, and no estimators.
+This package may import torch, `_nn`, and skorch, whose private names it takes from
+`_skorch`. It knows the layout of an encoded table, but neither its columns nor any
+estimator.
 """

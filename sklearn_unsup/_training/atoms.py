@@ -1,4 +1,4 @@
-"""New points for rows that lie in the intervals of repeated values."""
+"""Dequantization: new random points for values that many rows repeat."""
 
 import math
 
@@ -8,34 +8,37 @@ from torch.nn.utils.rnn import pad_sequence
 
 
 class Dequantizer:
-    """Intervals of normal quantiles, each of which stands for one value of a column.
+    """Draw new encoded values for atoms, which are values that many rows repeat.
 
-    An atom is encoded as any point of its interval. A net that meets always the same
-    points learns them by heart: :meth:`dequantize_` gives each row another one.
+    An atom is encoded as any point of an interval of normal quantiles. A network that
+    always sees the same points would memorise them, so that :meth:`dequantize_` draws
+    another one for each row.
 
     Parameters
     ----------
     intervals : list of array-like of shape (4, n_atoms)
-        For each numeric column: least and greatest encoded value, and the quantiles
-        in (0, 1) that they are of, in order; none for a column without atoms.
+        For each numeric column and atom, in ascending order: the least and the greatest
+        encoded value, and their quantiles in (0, 1). A column may have no atoms.
     masks : tuple of int
-        Of the layout: where a number is missing nothing is drawn.
+        The `masks` of the layout. Missing numbers are left as they are.
     """
 
     def __init__(self, intervals, masks: tuple[int, ...]):
-        self.columns = [i for i, part in enumerate(intervals) if len(part[0])]
+        self.columns = [i for i, atoms in enumerate(intervals) if len(atoms[0])]
         self.masks = [masks[column] for column in self.columns]
         self.tables, self.index = [], torch.tensor(self.columns)
         if not self.columns:
             return
-        parts = [
+        arrays = [
             torch.as_tensor(intervals[column], dtype=torch.float64)
             for column in self.columns
         ]
         low, high, u_low, u_high = (
-            pad_sequence([part[i] for part in parts], True, math.inf) for i in range(4)
+            pad_sequence([array[i] for array in arrays], True, math.inf)
+            for i in range(4)
         )
-        # In the upper half quantiles are counted from above: float32 is fine near 0.
+        # Quantiles above one half are replaced by their distance from 1, because
+        # float32 has more digits near 0.
         upper = u_low + u_high > 1
         start, stop = (torch.where(upper, 1 - u, u) for u in (u_low, u_high))
         sign = 1 - 2 * upper.double()
@@ -50,30 +53,30 @@ class Dequantizer:
         return self
 
     def dequantize_(
-        self, x_num: Tensor, x_cat: Tensor, generator, places=None
+        self, x_num: Tensor, x_cat: Tensor, generator, group=None
     ) -> Tensor:
-        """Give every atom among the numbers a new point of its interval, in place.
+        """Replace every atom in `x_num` by a new point of its interval, in place.
 
-        `places`, the number of rows of a group and the positions of these among them,
-        is for processes that share it: each draws for the whole group.
+        Processes that share batches pass `group`: the number of rows of all of them and
+        the index of these rows among them. Each draws numbers for the whole group.
         """
-        n_rows, places = (len(x_num), slice(None)) if places is None else places
+        n_rows, index = (len(x_num), slice(None)) if group is None else group
         shape = n_rows, len(self.columns)
         uniform = torch.rand(shape, generator=generator, device=x_num.device)
-        if not isinstance(places, slice):
-            places = places.to(x_num.device)
-        uniform = uniform[places]
+        if not isinstance(index, slice):
+            index = index.to(x_num.device)
+        uniform = uniform[index]
         low, high, start, width, sign = self.tables
-        # Tables have a row for each column, and so do the numbers here.
+        # The tables have one row per column, and so have the transposed values.
         values = x_num.index_select(1, self.index).t().contiguous()
-        place = torch.searchsorted(high, values).clamp_max_(high.shape[1] - 1)
+        atom = torch.searchsorted(high, values).clamp_max_(high.shape[1] - 1)
         low, high, start, width, sign = (
-            table.gather(1, place) for table in (low, high, start, width, sign)
+            table.gather(1, atom) for table in (low, high, start, width, sign)
         )
         z = sign * torch.special.ndtri(start + width * uniform.t())
         inside = (values >= low) & (values <= high)
         z = torch.where(inside, z.clamp(low, high), values)
-        for number, mask in enumerate(self.masks):
+        for row, mask in enumerate(self.masks):
             if mask >= 0:
-                z[number] = torch.where(x_cat[:, mask] == 0, z[number], values[number])
+                z[row] = torch.where(x_cat[:, mask] == 0, z[row], values[row])
         return x_num.index_copy_(1, self.index, z.t())

@@ -1,26 +1,28 @@
-"""Weights that a stream may be used with at any time."""
+"""Running averages of weights."""
 
 import torch
 from torch import Tensor
 
 from .._nn.torch_private import lerp_each
 
-# The average reaches back over about this share of the steps: 1 / (SHARPNESS + 1).
+# Exponent of the power function that weights the steps. The average reaches back over
+# about 1 / (SHARPNESS + 1) of all steps.
 SHARPNESS = 9
 
 
 class StreamAverage:
-    """The weights that a stream trains, and an average of them that it is used with.
+    """Average of the weights over the last tenth of the steps of `partial_fit`.
 
-    Nobody knows how long a stream is, so its step size stays constant, and its latest
-    weights are as noisy in the end as they ever were. An average over the last tenth of
-    the steps does for them what a decay of the step size does in a fit, at any time
-    (the power function averages of Karras et al. 2024, equation 3).
+    The length of a stream is unknown, so that its step size stays constant and its
+    latest weights remain noisy. Averaging them has the effect that a decay of the step
+    size has in a fit, but at any time (power function averages, Karras et al. 2024,
+    equation 3).
 
     Parameters
     ----------
     parameters : iterable of Parameter
-        Of the networks. While training they hold the latest weights, else the average.
+        Parameters of the networks. They hold the latest weights during training, and
+        the average at other times.
 
     Examples
     --------
@@ -29,10 +31,10 @@ class StreamAverage:
     >>> for step in range(1000):
     ...     _ = weight.data.fill_(step / 1000)
     ...     average.update()
-    >>> average.pause()
-    >>> round(weight.item(), 1)  # the latest is 1
+    >>> average.use_average()
+    >>> round(weight.item(), 1)
     0.9
-    >>> average.resume()
+    >>> average.use_latest()
     >>> round(weight.item(), 3)
     0.999
     """
@@ -42,54 +44,57 @@ class StreamAverage:
         self.average = [p.detach().clone() for p in self.parameters]
         self.latest: list[Tensor] | None = None
         self.n_steps = 0
-        self.before: tuple[list[Tensor], int] | None = None
+        self.before_chunk: tuple[list[Tensor], int] | None = None
 
     @torch.no_grad()
     def update(self):
-        """Move the average after a step."""
+        """Include the weights after a step in the average."""
         self.n_steps += 1
         weight = (SHARPNESS + 1) / (SHARPNESS + self.n_steps)
         lerp_each(self.average, self.parameters, weight)
 
     @torch.no_grad()
-    def pause(self):
-        """Put the average in the place of the weights."""
+    def use_average(self):
+        """Save the latest weights, and copy the average into the parameters."""
         self.latest = [p.detach().clone() for p in self.parameters]
-        self.before = None
+        self.before_chunk = None
         self._copy(self.average)
 
     @torch.no_grad()
-    def resume(self):
-        """Put the latest weights back to train them further."""
+    def use_latest(self):
+        """Copy the latest weights into the parameters, to train them on a new chunk."""
         self._copy(self.latest)
         self.latest = None
-        self.before = [tensor.clone() for tensor in self.average], self.n_steps
+        self.before_chunk = [tensor.clone() for tensor in self.average], self.n_steps
 
-    def forget_chunk(self) -> bool:
-        """Bring back the average that there was when the chunk began, if there was one.
+    def restore_before_chunk(self) -> bool:
+        """Restore the average from before the current chunk; False if it is the first.
 
-        The weights should be back at those of that time, too: :meth:`pause` follows.
+        The caller has restored the parameters, and calls :meth:`use_average` next.
         """
-        if self.before is None:
+        if self.before_chunk is None:
             return False
-        self.average, self.n_steps = self.before
+        self.average, self.n_steps = self.before_chunk
         return True
 
     def _copy(self, tensors):
         for parameter, tensor in zip(self.parameters, tensors, strict=True):
             parameter.copy_(tensor)
 
-    def state(self) -> dict:
-        """What a copy needs besides the average, which is in the networks."""
+    def state_dict(self) -> dict:
+        """State without the average, which the parameters hold."""
         return {"latest": self.latest, "n_steps": self.n_steps}
 
-    def load(self, state: dict) -> None:
-        """Go on from a :meth:`state`; the networks hold the average."""
+    def load_state_dict(self, state: dict) -> None:
+        """Restore a :meth:`state_dict`; the parameters must hold the average."""
         device = self.parameters[0].device
         self.latest = [tensor.to(device) for tensor in state["latest"]]
         self.n_steps = state["n_steps"]
 
 
 def ema_decay(step: int, decay: float) -> float:
-    """Decay of a running average at a step from 0: at first it forgets faster."""
+    """Decay of a running average at a step, counted from 0.
+
+    It is smaller for the first steps, so that the average forgets the initial weights.
+    """
     return min(decay, (1 + step) / (10 + step))

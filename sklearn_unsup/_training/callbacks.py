@@ -1,4 +1,4 @@
-"""What watches a run of training: a progress bar, and the weights to come back to."""
+"""Callbacks of every net: a progress bar, early stopping and divergence."""
 
 import math
 
@@ -6,7 +6,8 @@ import torch
 from skorch.callbacks import Callback
 from tqdm.auto import tqdm
 
-LOSSES = {
+# Losses in the history, and their names in messages.
+LOSS_NAMES = {
     "train_loss": "training loss",
     "train_critic_loss": "critic's loss",
     "valid_loss": "loss of the held-out rows",
@@ -14,13 +15,13 @@ LOSSES = {
 
 
 class StopTraining(KeyboardInterrupt):
-    """Ends skorch's loop from inside, by the only way it offers."""
+    """Ends skorch's training loop, which stops at a `KeyboardInterrupt` only."""
 
 
 class Progress(Callback):
-    """One bar over the epochs, with the latest losses behind it.
+    """Progress bar over the epochs that shows the latest losses.
 
-    Of processes that share a fit only the first shows it.
+    If several processes share a fit, only the first one shows the bar.
     """
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
@@ -29,7 +30,7 @@ class Progress(Callback):
             initial=len(net.history) if net.epochs_before_ == 0 else 0,
             unit="epoch",
             desc=net.progress_name,
-            disable=net.peers_ is not None and net.peers_.rank > 0,
+            disable=net.process_group_ is not None and net.process_group_.rank > 0,
         )
 
     def on_epoch_end(self, net, **kwargs):
@@ -42,26 +43,27 @@ class Progress(Callback):
         self.clean_up(net)
 
     def clean_up(self, net):
-        """Close the bar, also where an error ended the run."""
+        """Close the bar; the net calls this after an error as well."""
         bar = vars(self).pop("bar_", None)
         if bar is not None:
             bar.close()
 
 
 class KeepWeights(Callback):
-    """Keep the weights to come back to, and stop when there is nothing to gain.
+    """Stop training early, and restore good weights at its end or if it diverges.
 
-    With a validation loss these are the best ones, which training ends with. Without
-    one they are those that the latest epoch of finite loss began with: what its last
-    step has made of them, only the next epoch shows, or one look at the end.
+    With a validation loss the weights of the best epoch are kept, and training ends
+    with them. Without one the weights from the beginning of the latest epoch with a
+    finite loss are kept. Those from its end may have diverged in its last step, which
+    only the loss of the next epoch, or one evaluation after training, shows.
 
     Parameters
     ----------
     n_iter_no_change : int
-        Epochs without gain after which training stops.
+        Number of epochs without improvement after which training stops.
     tol : float
-        Gain in nats per row that counts. Absolute: a relative one would take a flat
-        negative loss for a gain.
+        Minimum decrease of the validation loss, in nats per row, that counts as an
+        improvement. It is absolute, because the loss may be negative or near zero.
     """
 
     def __init__(self, n_iter_no_change=10, tol=1e-4):
@@ -69,21 +71,22 @@ class KeepWeights(Callback):
         self.tol = tol
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        self.best_, self.reference_, self.waited_ = math.inf, math.inf, 0
+        self.best_, self.reference_, self.n_waited_ = math.inf, math.inf, 0
         self.kept_ = {name: t.clone() for name, t in net.weights().items()}
         self.latest_ = {name: t.clone() for name, t in self.kept_.items()}
-        if net.epochs_before_ == 0:  # an earlier run that a callback has brought back
+        # The history has epochs already if a callback has loaded an earlier run.
+        if net.epochs_before_ == 0:
             for epoch in net.history:
                 if "valid_loss" in epoch:
-                    self._wait(epoch["valid_loss"])
+                    self._update_patience(epoch["valid_loss"])
                     self.best_ = epoch["valid_loss"]
 
     def on_epoch_end(self, net, **kwargs):
         last = net.history[-1]
-        for key, name in LOSSES.items():
+        for key, name in LOSS_NAMES.items():
             if not math.isfinite(last.get(key, 0.0)):
                 when = f"in epoch {len(net.history)}"
-                self._refuse(net, f"{name} became {last[key]} {when}")
+                self._raise_divergence(net, f"{name} became {last[key]} {when}")
         if "valid_loss" not in last:
             self.kept_, self.latest_ = self.latest_, self.kept_
             self._copy(net.weights(), self.latest_)
@@ -92,34 +95,36 @@ class KeepWeights(Callback):
         if loss < self.best_:
             self.best_ = loss
             self._copy(net.weights(), self.kept_)
-        self._wait(loss)
-        if self.waited_ >= self.n_iter_no_change:
+        self._update_patience(loss)
+        if self.n_waited_ >= self.n_iter_no_change:
             net.stopped_early_ = True
             raise StopTraining
 
-    def _wait(self, loss):
+    def _update_patience(self, loss):
         if loss < self.reference_ - self.tol:
-            self.reference_, self.waited_ = loss, 0
+            self.reference_, self.n_waited_ = loss, 0
         else:
-            self.waited_ += 1
+            self.n_waited_ += 1
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         if self.best_ == math.inf:
             loss = net.current_loss(X)
             if not math.isfinite(loss):
-                self._refuse(net, f"training loss became {loss} with the last step")
+                self._raise_divergence(
+                    net, f"training loss became {loss} with the last step"
+                )
         self.clean_up(net)
 
     def clean_up(self, net):
-        """End with the best weights, also where an error ended the run."""
+        """Restore the best weights; the net calls this after an error as well."""
         kept = vars(self).pop("kept_", None)
         if kept is not None and self.best_ < math.inf:
             self._copy(kept, net.weights())
         vars(self).pop("latest_", None)
 
-    def _refuse(self, net, what):
+    def _raise_divergence(self, net, what):
         self._copy(self.kept_, net.weights())
-        net.reset_optimizer_state()  # the gradients that spoilt the weights are in them
+        net.reset_optimizer_state()  # Its moments contain the diverged gradients.
         raise FloatingPointError(
             f"The {what}: the steps are too long. The weights are back at the last "
             f"ones that gave a finite loss. Lower learning_rate_init (it is {net.lr}) "

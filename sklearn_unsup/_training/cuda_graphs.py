@@ -1,7 +1,7 @@
-"""Training steps recorded once as CUDA graphs, and replayed.
+"""Training steps that are recorded once as CUDA graphs and then replayed.
 
-A step of a small net is some hundreds of kernels of a few microseconds, which take
-longer to launch one by one than to run. A graph launches them all at once.
+A step of a small network is some hundreds of kernels of a few microseconds each, which
+take longer to launch than to run. A graph launches all of them at once.
 """
 
 import os
@@ -17,115 +17,123 @@ from .._nn.torch_private import release_graph_pool
 from .._warnings import warn_user
 from .optimizer import LeanAdamW
 
-SWITCH = "SKLEARN_UNSUP_CUDA_GRAPHS"  # environment variable; 0: never record
-# Steps of each kind before it is recorded: the first sets libraries and optimizers up,
-# the second does exactly what will be recorded.
-N_EAGER = 2
-MIN_STEPS = 50  # of a run; below it recording costs more than it saves
-# Epochs of a run whose last, smaller batches are recorded too: there is one an epoch.
+# Users set this variable to 0 to turn recording off.
+ENV_VAR = "SKLEARN_UNSUP_CUDA_GRAPHS"
+# Number of steps of each kind before it is recorded. The first one initialises
+# libraries and optimizers, the second one does exactly what will be recorded.
+N_EAGER_STEPS = 2
+# Minimum number of steps of a run; with fewer, recording costs more than it saves.
+MIN_STEPS = 50
+# Minimum number of epochs for recording the smaller last batch, which each has once.
 MIN_EPOCHS = 20
-MAX_GRAPHS = 8  # batches of ever new sizes must not fill the memory
-# Graphs whose recording the driver broke off. The allocators may still ask them
-# whether an allocation is theirs, so that they have to outlive the process's work.
-_broken = []
+# Maximum number of graphs, so that batches of many sizes do not fill the memory.
+MAX_GRAPHS = 8
+# Graphs whose recording was interrupted by the driver. Torch's allocators may still
+# call them, so that they must not be freed.
+_failed_graphs = []
 
 
 class CudaGraph:
-    """What `run` does on the current stream, which must not be the default one.
+    """CUDA graph of a function, recorded on the current stream.
+
+    The current stream must not be the default one.
 
     Parameters
     ----------
     run : callable
-        Returns the output.
+        The function, without arguments; it returns the output.
     generator : torch.Generator
-        That `run` draws from; a replay moves it on as a call of `run` does.
-    beside : CudaGraph or None
-        Another graph of the same stream that is never replayed at the same time: both
-        then use the same memory for what they compute on the way. What one replay
-        leaves for a later one has to lie in tensors made before the recordings, and
-        the output of each stays its own.
+        Generator that `run` draws from. A replay advances it like a call of `run`.
+    share_memory_with : CudaGraph or None
+        Another graph of the same stream that is never replayed at the same time. Both
+        then use the same memory for intermediate results. State that a replay leaves
+        for a later one must be in tensors that were made before the recordings. Each
+        graph has an output of its own.
     """
 
     def __init__(
         self,
         run: Callable,
         generator: torch.Generator,
-        beside: "CudaGraph | None" = None,
+        share_memory_with: "CudaGraph | None" = None,
     ):
-        failures = []
+        run_errors = []
 
-        def watched():
+        def run_and_keep_error():
             try:
                 return run()
             except BaseException as error:
-                failures.append(error)
+                run_errors.append(error)
                 raise
 
         self.graph = torch.cuda.CUDAGraph()
-        self.pool = torch.cuda.graph_pool_handle() if beside is None else beside.pool
+        if share_memory_with is None:
+            self.pool = torch.cuda.graph_pool_handle()
+        else:
+            self.pool = share_memory_with.pool
         self._register(generator)
         stream = torch.cuda.current_stream(generator.device)
         try:
-            # One recording at a time in a process; with the default mode any call of
-            # another thread would spoil it.
+            # A process can record one graph at a time. With the default mode, calls of
+            # other threads to CUDA would make the recording fail.
             with (
                 torch_lock,
                 torch.cuda.graph(
                     self.graph, self.pool, stream, capture_error_mode="thread_local"
                 ),
             ):
-                self.output = watched()
+                self.output = run_and_keep_error()
         except BaseException as error:
-            if error not in failures:
-                self._abandon(generator)
-            # A step that fails lets the end of its recording fail as well. The first
-            # of the two says what happened, and may be an interrupt.
-            raise (failures or [error])[0] from None
+            if error not in run_errors:
+                self._clean_up(generator)
+            # If `run` fails, the end of the recording fails as well. The first error
+            # says what happened, and may be a KeyboardInterrupt.
+            raise (run_errors or [error])[0] from None
         finally:
-            failures.clear()  # their frames hold this list
+            run_errors.clear()  # The list and the errors' frames refer to each other.
 
     def _register(self, generator):
-        """Let replays read where the generator stands, and move it on."""
-        # Newer versions of torch find the generators of a recording by themselves.
+        """Let replays read and advance the state of the generator."""
+        # Newer versions of torch find the generators that are used while recording.
         register = getattr(self.graph, "register_generator_state", None)
         if register is not None:
             with torch_lock, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                # It takes no instance of a subclass. This is a plain generator with
-                # the very same state: what seeds one of them seeds the other.
+                # The method does not accept a subclass. This plain generator shares
+                # its state with the given one: seeding one of them seeds the other.
                 register(generator.graphsafe_get_state())
 
-    def _abandon(self, generator):
-        """Finish what a recording that the driver broke off leaves begun."""
-        _broken.append(self.graph)
+    def _clean_up(self, generator):
+        """Restore torch's allocator and generators after a recording failed."""
+        _failed_graphs.append(self.graph)
         with suppress(Exception):
-            self.graph.reset()  # the newest versions of torch need no more
+            self.graph.reset()  # In the newest versions of torch this is sufficient.
         index = torch.cuda.current_device()
         release_graph_pool(index, self.pool)
-        # Older versions leave the generators, torch's own among them, in a state that
-        # takes every draw for one of the recording. A copy of it does not.
-        for one in (generator, torch.cuda.default_generators[index]):
+        # Older versions leave the generators, including torch's own, in a state that
+        # treats every draw as part of the recording. A clone of the state does not.
+        for affected in (generator, torch.cuda.default_generators[index]):
             with suppress(Exception):
-                one.graphsafe_set_state(one.clone_state())
+                affected.graphsafe_set_state(affected.clone_state())
 
     def replay(self) -> Tensor:
-        """Do it again on the same memory; the output, which the next replay changes."""
+        """Run the graph and return its output, which the next replay overwrites."""
         self.graph.replay()
         return self.output
 
 
-def recording_allowed() -> bool:
-    """Whether the environment lets steps be recorded.
+def graphs_allowed() -> bool:
+    """Whether the environment variable allows steps to be recorded.
 
     Raises
     ------
     ValueError
-        If the variable says neither.
+        If the variable is neither 0 nor 1.
     """
-    value = os.environ.get(SWITCH, "1")
+    value = os.environ.get(ENV_VAR, "1")
     if value not in ("0", "1"):
         raise ValueError(
-            f"The environment variable {SWITCH} must be 0 or 1, got {value!r}: 0 "
+            f"The environment variable {ENV_VAR} must be 0 or 1, got {value!r}: 0 "
             "launches the steps of a fit on a GPU one kernel at a time, 1 (the "
             "default) records them."
         )
@@ -133,12 +141,12 @@ def recording_allowed() -> bool:
 
 
 def warn_not_recorded(error: Exception) -> str:
-    """Warn that a run goes on without graphs; the reason."""
+    """Warn that a run continues without graphs, and return the reason."""
     reason = describe_error(error)
     warn_user(
         "The steps of this fit could not be recorded as CUDA graphs. They are "
         "launched kernel by kernel instead, which is slower and learns the same. To "
-        f"turn recording off, set the environment variable {SWITCH}=0. The reason: "
+        f"turn recording off, set the environment variable {ENV_VAR}=0. The reason: "
         f"{reason}",
         RuntimeWarning,
     )
@@ -146,141 +154,146 @@ def warn_not_recorded(error: Exception) -> str:
 
 
 class CapturedSteps:
-    """Steps of a run, each kind of them a graph.
+    """Training steps of a run, with a graph for each kind of step.
 
-    What changes from step to step lies in tensors that a graph reads: the rows, the
-    numbers that the step is called with, the rates of the optimizers. A kind is the
-    size of the batch and the variant, which is what Python decides. Kinds that are not
-    worth a graph, and all after a recording or a replay that failed, are learnt from
-    in the usual way.
+    A kind is a pair of the size of the batch and of the variant, on which Python code
+    of the step branches. All that changes between steps of a kind is in tensors that
+    the graph reads: the batch, the numbers that the step is called with, and the
+    learning rates. Kinds that are not worth a graph run eagerly, and so do all steps
+    after a recording or a replay has failed.
 
     Parameters
     ----------
-    learn : callable
-        ``learn(batch, variant, **numbers)`` trains and returns the loss, and never
-        waits for the device.
+    train_on_batch : callable
+        ``train_on_batch(batch, variant, **numbers)`` does a step and returns the loss,
+        without waiting for the device.
     generator : torch.Generator
-        That `learn` draws from.
+        Generator that `train_on_batch` draws from.
     optimizers : list of LeanAdamW
     n_epochs : int
-        Of the run: so often a last, smaller batch is to be expected.
+        Number of epochs of the run, which is also that of smaller last batches.
     """
 
     recorder = CudaGraph
 
-    def __init__(self, learn, generator, optimizers, n_epochs):
-        self.learn, self.generator = learn, generator
+    def __init__(self, train_on_batch, generator, optimizers, n_epochs):
+        self.train_on_batch, self.generator = train_on_batch, generator
         self.optimizers, self.n_epochs = optimizers, n_epochs
-        self.rows, self.numbers, self.graphs, self.n_eager = {}, {}, {}, {}
-        self.largest = 0  # size of a full batch, by what was seen
+        self.batches, self.numbers, self.graphs, self.n_eager_steps = {}, {}, {}, {}
+        self.full_size = 0  # Size of the largest batch so far.
         self.error = None
 
     @staticmethod
-    def suit(device: torch.device, optimizers: list) -> bool:
-        """Whether steps on a device can be recorded."""
+    def supports(device: torch.device, optimizers: list) -> bool:
+        """Whether steps of these optimizers can be recorded on a device."""
         return device.type == "cuda" and all(
             type(optimizer) is LeanAdamW for optimizer in optimizers
         )
 
     def __call__(self, batch, variant: Hashable, numbers: dict[str, float]) -> Tensor:
-        """Train on a batch; the loss, on the device."""
+        """Train on a batch and return the loss, on the device."""
         kind = len(batch[0]), variant
-        if self._is_due(kind):
-            before = self.generator.get_state()
+        if self._uses_graph(kind):
+            generator_state = self.generator.get_state()
             try:
-                self._set(kind, batch, numbers)
+                self._copy_inputs(kind, batch, numbers)
                 if kind not in self.graphs:
                     self._record(kind)
                 return self.graphs[kind].replay()
             except Exception as error:
-                self._give_up(error, before)
-        return self.learn(batch, variant, **numbers)
+                self._disable(error, generator_state)
+        return self.train_on_batch(batch, variant, **numbers)
 
-    def _is_due(self, kind) -> bool:
-        """Whether a step of this kind is to be a graph."""
+    def _uses_graph(self, kind) -> bool:
+        """Whether the next step of this kind should use a graph."""
         size, _ = kind
-        self.largest = max(self.largest, size)
-        rare = size < self.largest and self.n_epochs < MIN_EPOCHS
-        if self.error is not None or rare:
+        self.full_size = max(self.full_size, size)
+        is_rare = size < self.full_size and self.n_epochs < MIN_EPOCHS
+        if self.error is not None or is_rare:
             return False
         if kind in self.graphs:
             return True
-        done = self.n_eager.get(kind, 0)
-        self.n_eager[kind] = done + 1
-        return done >= N_EAGER and len(self.graphs) < MAX_GRAPHS
+        n_done = self.n_eager_steps.get(kind, 0)
+        self.n_eager_steps[kind] = n_done + 1
+        return n_done >= N_EAGER_STEPS and len(self.graphs) < MAX_GRAPHS
 
-    def _set(self, kind, batch, numbers):
+    def _copy_inputs(self, kind, batch, numbers):
+        """Copy all that changes between steps to the tensors that graphs read."""
         size, _ = kind
-        if size not in self.rows:
-            self.rows[size] = tuple(part.clone() for part in batch)
-        for own, part in zip(self.rows[size], batch, strict=True):
-            own.copy_(part)
+        if size not in self.batches:
+            self.batches[size] = tuple(tensor.clone() for tensor in batch)
+        for target, tensor in zip(self.batches[size], batch, strict=True):
+            target.copy_(tensor)
         for name, number in numbers.items():
             if name not in self.numbers:
                 self.numbers[name] = torch.zeros((), device=batch[0].device)
             self.numbers[name].fill_(number)
         for optimizer in self.optimizers:
-            optimizer.publish_rates()
+            optimizer.update_lr_tensors()
 
     def _record(self, kind):
         size, variant = kind
         for optimizer in self.optimizers:
-            optimizer.zero_grad()  # a graph has gradients of its own
-            optimizer.reads_rates = True
-        beside = next(iter(self.graphs.values()), None)
+            optimizer.zero_grad()  # The graph allocates gradients of its own.
+            optimizer.reads_lr_tensors = True
+        first_graph = next(iter(self.graphs.values()), None)
         try:
             self.graphs[kind] = self.recorder(
-                lambda: self.learn(self.rows[size], variant, **self.numbers),
+                lambda: self.train_on_batch(
+                    self.batches[size], variant, **self.numbers
+                ),
                 self.generator,
-                beside,
+                first_graph,
             )
         finally:
             for optimizer in self.optimizers:
-                optimizer.reads_rates = False
+                optimizer.reads_lr_tensors = False
 
-    def _give_up(self, error, before):
-        """Leave all as it was before the step that failed, and record no more."""
-        # Gradients and graphs hold memory that belongs to recordings. Of the error its
-        # words alone are kept: its frames would hold the failed graph.
+    def _disable(self, error, generator_state):
+        """Undo a step that failed, and run all further steps eagerly."""
+        # Gradients and graphs would keep the memory of recordings alive. So would the
+        # frames of the error, of which only the message is kept.
         for optimizer in self.optimizers:
             optimizer.zero_grad()
-        self.graphs, self.rows, self.numbers = {}, {}, {}
-        self.generator.set_state(before)
+        self.graphs, self.batches, self.numbers = {}, {}, {}
+        self.generator.set_state(generator_state)
         self.error = warn_not_recorded(error)
 
 
 @contextmanager
-def recorded_steps(net, n_epochs: int, steps_per_epoch: int):
-    """Let the steps of a net's run become graphs, where they can.
+def use_captured_steps(net, n_epochs: int, steps_per_epoch: int):
+    """Let the training steps of a net be recorded within the block, if possible.
 
     Parameters
     ----------
     net : TableNet
-        Its `captured_steps_` are set for the block, and its `capture_error_` after it.
+        Its `captured_steps_` are set during the block, its `capture_error_` afterwards.
     n_epochs, steps_per_epoch : int
-        Of the run.
+        Length of the run.
     """
     device, optimizers = torch.device(net.device), net.built_optimizers
-    is_alone = net.peers_ is None and not net.has_batch_callbacks_
+    is_alone = net.process_group_ is None and not net.has_batch_callbacks_
     if not (
-        net.captures
+        net.use_cuda_graphs
         and is_alone
         and net.capture_error_ is None
         and n_epochs * steps_per_epoch >= MIN_STEPS
-        and CapturedSteps.suit(device, optimizers)
-        and recording_allowed()
+        and CapturedSteps.supports(device, optimizers)
+        and graphs_allowed()
     ):
         yield
         return
 
-    def learn(batch, variant, **numbers):
-        return net.learn((batch, batch), variant, **numbers)["loss"].detach()
+    def train_on_batch(batch, variant, **numbers):
+        step = net.train_on_batch((batch, batch), variant, **numbers)
+        return step["loss"].detach()
 
     with ExitStack() as stack:
         try:
-            # Recording needs a stream that is not the default one; the rest follows.
+            # Recording needs a stream other than the default one. All work of the run
+            # happens on it.
             stack.enter_context(side_stream(device))
-            steps = CapturedSteps(learn, net.generator_, optimizers, n_epochs)
+            steps = CapturedSteps(train_on_batch, net.generator_, optimizers, n_epochs)
             net.captured_steps_ = steps
         except Exception as error:
             net.capture_error_ = warn_not_recorded(error)

@@ -1,4 +1,4 @@
-"""Encoded rows that lie on the device once, of which batches are taken."""
+"""Encoded datasets, from which batches are taken on the device."""
 
 from collections.abc import Iterator
 from typing import Self
@@ -14,38 +14,39 @@ Batch = tuple[Tensor, Tensor]
 
 
 class EncodedDataset(Dataset):
-    """What is trained on: rows of which `take` gives some, dense, on the device.
+    """Base class of datasets whose `take` returns dense batches on the device.
 
     Attributes
     ----------
     device : device
+        Device of the batches.
     dequantizer : Dequantizer or None
-        Redrawn in every shuffled pass.
+        Applied to every batch of a shuffled pass.
     row_bytes : int
-        Of a row that was taken.
+        Number of bytes of a row of a batch.
     index_device : device
-        Where indices are looked up. Those of a whole pass go there at once: a copy for
-        each batch would have the host wait for the device.
+        Device on which rows are looked up. The indices of a whole pass are copied there
+        at once, because a copy for each batch would make the host wait for the device.
     """
 
     def __getitem__(self, index) -> tuple[Batch, Batch]:
-        rows = self.take(index)
-        return rows, rows
+        batch = self.take(index)
+        return batch, batch
 
 
 class DenseDataset(EncodedDataset):
-    """An encoded table, and the device that its batches are wanted on.
+    """An encoded table in two tensors.
 
-    It lies there as a whole, or in the host's memory if it does not fit.
+    They are on the device of the batches, or in the host's memory if they do not fit.
 
     Parameters
     ----------
     x_num : Tensor of shape (n, n_numeric), float32
     x_cat : Tensor of shape (n, n_categorical), int64
     device : device or None, default=None
-        None where the tensors are.
+        Device of the batches; None is that of the tensors.
     dequantizer : Dequantizer or None, default=None
-        On the device; redrawn in every shuffled pass.
+        Applied to every batch of a shuffled pass; on `device`.
     """
 
     def __init__(self, x_num: Tensor, x_cat: Tensor, device=None, dequantizer=None):
@@ -61,17 +62,20 @@ class DenseDataset(EncodedDataset):
 
     @property
     def numbers(self) -> Tensor:
-        """Every number that occurs."""
+        """All numbers of the table."""
         return self.x_num
 
     def take(self, index) -> Batch:
-        """`x_num` and `x_cat` of rows on the device; of a slice a view, if it can."""
+        """`x_num` and `x_cat` of the rows at `index`, on the device.
+
+        A slice gives views if the table is on the device.
+        """
         if isinstance(index, slice):
-            parts = self.x_num[index], self.x_cat[index]
+            batch = self.x_num[index], self.x_cat[index]
         else:
             index = index.to(self.index_device)
-            parts = (t.index_select(0, index) for t in (self.x_num, self.x_cat))
-        x_num, x_cat = (to_device(part, self.device) for part in parts)
+            batch = (t.index_select(0, index) for t in (self.x_num, self.x_cat))
+        x_num, x_cat = (to_device(tensor, self.device) for tensor in batch)
         return x_num, x_cat
 
     @property
@@ -79,9 +83,10 @@ class DenseDataset(EncodedDataset):
         return self.x_num.device
 
     def split(self, order: Tensor, n_first: int) -> tuple[Self, Self]:
-        """Two parts of the rows in a given order, the first with `n_first` of them.
+        """Split the rows, in a given order, after the first `n_first` of them.
 
-        Rows of the second are judged by the same numbers in every pass.
+        The second dataset has no dequantizer, so that validation uses the same numbers
+        in every epoch.
         """
         order = order.to(self.index_device)
         first, second = order[:n_first], order[n_first:]
@@ -94,25 +99,28 @@ class DenseDataset(EncodedDataset):
 
 
 class SparseDataset(EncodedDataset):
-    """Encoded rows of numbers, most of which are their column's background.
+    """Encoded rows of numbers, most of which equal their column's background value.
 
-    Only the others are kept, on the device or, if they do not fit, in the host's
-    memory. Batches are made dense on the device.
+    Only the other numbers are stored, on the device of the batches or, if they do not
+    fit, in the host's memory. Batches are made dense on the device.
 
     Parameters
     ----------
     indptr : Tensor of shape (n + 1,), int64
-        On the host.
+        Positions at which the entries of each row begin, in the host's memory.
     columns : Tensor of shape (n_entries,), int32
-        Those of row i are ``columns[indptr[i] : indptr[i + 1]]``, none of them twice.
+        Row i has entries in ``columns[indptr[i] : indptr[i + 1]]``, at most one in each
+        column.
     values : Tensor of shape (n_entries,), float32
     background : Tensor of shape (width,), float32
+        Encoded value of each column where a row has no entry.
     device : device or None, default=None
-        None where the tensors are.
+        Device of the batches; None is that of `values`.
     """
 
     dequantizer = None
-    index_device = torch.device("cpu")  # where sizes can be read without waiting
+    # Sizes of batches can be read there without waiting for the device.
+    index_device = torch.device("cpu")
 
     def __init__(self, indptr, columns, values, background, device=None):
         self.indptr, self.columns, self.values = indptr, columns, values
@@ -132,36 +140,36 @@ class SparseDataset(EncodedDataset):
 
     @property
     def numbers(self) -> Tensor:
-        """Every number that occurs."""
+        """All numbers of the table, the background of each column only once."""
         width = len(self.background)
-        absent = torch.bincount(self.columns, minlength=width) < len(self)
-        absent = absent.to(self.device)
-        return torch.cat([self.values.to(self.device), self.background[absent]])
+        has_background = torch.bincount(self.columns, minlength=width) < len(self)
+        has_background = has_background.to(self.device)
+        return torch.cat([self.values.to(self.device), self.background[has_background]])
 
     def take(self, index) -> Batch:
-        """`x_num` of rows, dense on the device, and an empty `x_cat`."""
+        """`x_num` of the rows at `index`, dense on the device, and empty `x_cat`."""
         lengths, columns, values = self._entries(index)
         n, width = len(lengths), len(self.background)
         lengths, columns, values = (
-            to_device(part, self.device) for part in (lengths, columns, values)
+            to_device(tensor, self.device) for tensor in (lengths, columns, values)
         )
-        rows = torch.arange(n, device=self.device)
-        rows = rows.repeat_interleave(lengths, output_size=len(values))
+        row_index = torch.arange(n, device=self.device)
+        row_index = row_index.repeat_interleave(lengths, output_size=len(values))
         x_num = self.background.repeat(n, 1)
-        x_num.view(-1).scatter_(0, rows * width + columns, values)
+        x_num.view(-1).scatter_(0, row_index * width + columns, values)
         return x_num, self.x_cat[:n]
 
     def _entries(self, index):
-        """Number of entries of each indexed row; their columns and values, in order.
+        """Number of entries of each row at `index`; their columns and values, in order.
 
-        The numbers are on the host, columns and values where they lie.
+        The first tensor is on the CPU, the others are on the device of the table.
         """
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             if step == 1:
                 edges = self.indptr[start : max(start, stop) + 1]
-                part = slice(edges[0].item(), edges[-1].item())
-                return edges.diff(), self.columns[part], self.values[part]
+                entries = slice(edges[0].item(), edges[-1].item())
+                return edges.diff(), self.columns[entries], self.values[entries]
             index = torch.arange(start, stop, step)
         index = index.to(self.index_device)
         starts = self.indptr[index]
@@ -170,29 +178,30 @@ class SparseDataset(EncodedDataset):
         shifts = starts - lengths.cumsum(0) + lengths
         shifts, counts = (to_device(t, self.values.device) for t in (shifts, lengths))
         shifts = shifts.repeat_interleave(counts, output_size=n_entries)
-        places = torch.arange(n_entries, device=shifts.device) + shifts
-        return lengths, self.columns[places], self.values[places]
+        entries = torch.arange(n_entries, device=shifts.device) + shifts
+        return lengths, self.columns[entries], self.values[entries]
 
     def split(self, order: Tensor, n_first: int) -> tuple[Self, Self]:
-        """Two parts of the rows in a given order, the first with `n_first` of them."""
-        parts = []
+        """Split the rows, in a given order, after the first `n_first` of them."""
+        datasets = []
         for index in (order[:n_first], order[n_first:]):
             lengths, columns, values = self._entries(index)
             indptr = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-            parts.append(
+            datasets.append(
                 SparseDataset(indptr, columns, values, self.background, self.device)
             )
-        return tuple(parts)
+        return tuple(datasets)
 
 
 class LazyDataset(EncodedDataset):
-    """Rows that are encoded whenever they are asked for.
+    """Rows that are encoded for each batch.
 
     Parameters
     ----------
     encode : callable
-        Gives `x_num` and `x_cat`, arrays, of an array of positions.
+        Returns the arrays `x_num` and `x_cat` for an array of positions in the table.
     positions : Tensor of shape (n,), int64
+        Positions of this dataset's rows in the table.
     row_bytes : int
     device : device
     dequantizer : Dequantizer or None, default=None
@@ -208,13 +217,13 @@ class LazyDataset(EncodedDataset):
         return len(self.positions)
 
     def take(self, index) -> Batch:
-        """`x_num` and `x_cat` of rows on the device."""
+        """`x_num` and `x_cat` of the rows at `index`, on the device."""
         index = index if isinstance(index, slice) else index.to(self.index_device)
         x_num, x_cat = map(torch.from_numpy, self.encode(self.positions[index].numpy()))
         return to_device(x_num, self.device), to_device(x_cat, self.device)
 
     def split(self, order: Tensor, n_first: int) -> tuple[Self, Self]:
-        """Two parts of the rows in a given order, the first with `n_first` of them."""
+        """Split the rows, in a given order, after the first `n_first` of them."""
         first, second = self.positions[order[:n_first]], self.positions[order[n_first:]]
         return (
             LazyDataset(
@@ -227,7 +236,7 @@ class LazyDataset(EncodedDataset):
 def place_dataset(
     x_num: Tensor, x_cat: Tensor, device, dequantizer=None
 ) -> DenseDataset:
-    """Rows on a device, or for it in the host's memory if they leave it no room."""
+    """Dataset of an encoded table, which is moved to the device if it fits."""
     size = x_num.numel() * x_num.itemsize + x_cat.numel() * x_cat.itemsize
     if fits_on(device, size):
         x_num, x_cat = x_num.to(device), x_cat.to(device)
@@ -235,42 +244,44 @@ def place_dataset(
 
 
 def place_sparse_dataset(indptr, columns, values, background, device) -> SparseDataset:
-    """Sparse rows on a device, or for it in the host's memory, see `place_dataset`."""
-    parts = columns, values
-    if fits_on(device, sum(t.numel() * t.itemsize for t in parts)):
-        parts = [part.to(device) for part in parts]
-    return SparseDataset(indptr, *parts, background, device)
+    """Dataset of sparse rows, which are moved to the device if they fit."""
+    tensors = columns, values
+    if fits_on(device, sum(t.numel() * t.itemsize for t in tensors)):
+        tensors = [tensor.to(device) for tensor in tensors]
+    return SparseDataset(indptr, *tensors, background, device)
 
 
 def to_device(tensor: Tensor, device) -> Tensor:
-    """A tensor on the device, copied while that may still work on what came before."""
+    """Move a tensor to a device without waiting for the device's earlier work."""
     if device.type == "cuda" and not tensor.is_cuda:
-        # A slice with gaps would be pinned gaps and all.
+        # Pinning a strided slice would pin the memory between its elements as well.
         tensor = tensor.contiguous().pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
 class DatasetChunks:
-    """Rows on their device, a bounded part at a time, as often as they are wanted.
+    """Iterable over batches of a dataset, of bounded memory; it can be read repeatedly.
 
     Parameters
     ----------
-    rows : EncodedDataset
+    dataset : EncodedDataset
     width : int
-        Floats of a row in what is made of them.
+        Number of floats that the caller makes of a row.
     index : Tensor of shape (n,) or None, default=None
-        Which rows; None for all of them.
-    most : int, default=CHUNK_ROWS
-        Rows of a part, however narrow.
+        Positions of the rows to read; None for all rows.
+    max_rows : int, default=CHUNK_ROWS
+        Maximum number of rows of a batch.
     """
 
-    def __init__(self, rows: EncodedDataset, width: int, index=None, most=CHUNK_ROWS):
-        self.rows = rows
-        step = bounded_rows(most, max(4 * width, rows.row_bytes))
+    def __init__(
+        self, dataset: EncodedDataset, width: int, index=None, max_rows=CHUNK_ROWS
+    ):
+        self.dataset = dataset
+        step = bounded_rows(max_rows, max(4 * width, dataset.row_bytes))
         if index is None:
-            self.parts = [slice(i, i + step) for i in range(0, len(rows), step)]
+            self.indices = [slice(i, i + step) for i in range(0, len(dataset), step)]
         else:
-            self.parts = index.split(step)
+            self.indices = index.split(step)
 
     def __iter__(self) -> Iterator[Batch]:
-        return map(self.rows.take, self.parts)
+        return map(self.dataset.take, self.indices)

@@ -1,4 +1,4 @@
-"""Processes that share a fit, by way of Hugging Face Accelerate."""
+"""Processes that share a fit, set up by Hugging Face Accelerate."""
 
 import os
 
@@ -9,39 +9,39 @@ from .._nn.device import resolve_device
 
 
 def backend_for(device: str) -> str | None:
-    """By what the processes of a fit talk to each other; None: Accelerate's choice.
+    """Communication backend for the processes of a fit; None leaves it to Accelerate.
 
-    NCCL among GPUs, unless there are fewer than processes: it refuses one that two
-    processes share.
+    It is NCCL for GPUs. If there are more processes than GPUs it is Gloo, because NCCL
+    does not support two processes on one GPU.
     """
     if torch.device(device).type != "cuda":
         return None
     n_local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    enough = n_local <= torch.cuda.device_count()
-    return "nccl" if enough and torch.distributed.is_nccl_available() else "gloo"
+    has_own_gpu = n_local <= torch.cuda.device_count()
+    return "nccl" if has_own_gpu and torch.distributed.is_nccl_available() else "gloo"
 
 
-class Peers:
-    """The processes that were launched together, each with the same table.
+class ProcessGroup:
+    """The processes that were launched together to share a fit of the same table.
 
     Parameters
     ----------
     device : str
-        "cpu", or "cuda" for GPUs, which Accelerate deals out among the processes.
+        "cpu", or "cuda" for GPUs, which Accelerate distributes among the processes.
 
     Attributes
     ----------
     n_processes, rank : int
-        How many there are, and which one this is.
+        Number of processes, and the index of this one.
     device : str
-        Of this process.
+        Device of this process.
 
     Raises
     ------
     ImportError
         If accelerate is not installed.
     RuntimeError
-        If Accelerate takes one of several processes for the only one.
+        If several processes were launched but Accelerate found a single one.
     """
 
     def __init__(self, device: str):
@@ -74,27 +74,29 @@ class Peers:
         return self.accelerator.reduce(tensor, "sum")
 
     def reduce_gradients(self, tensors: list[Tensor], weight: float) -> None:
-        """Replace tensors by the sum over the processes of `weight` times theirs.
+        """Replace tensors by the weighted sum of those of all processes, in place.
 
-        All in one message: small ones would cost a round trip each. In the group that
-        Accelerate has set up, but in place, where its `reduce` makes two copies.
+        All tensors are sent in one message, because each message costs a round trip.
+        This uses the process group that Accelerate has set up, but not its `reduce`,
+        which makes two copies.
         """
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).mul_(weight)
         torch.distributed.all_reduce(flat)
-        parts = flat.split([tensor.numel() for tensor in tensors])
-        for tensor, part in zip(tensors, parts, strict=True):
-            tensor.copy_(part.view_as(tensor))
+        sums = flat.split([tensor.numel() for tensor in tensors])
+        for tensor, total in zip(tensors, sums, strict=True):
+            tensor.copy_(total.view_as(tensor))
 
     def all_equal(self, number: int) -> bool:
-        """Whether all processes have the same number."""
+        """Whether a number is the same in all processes."""
+        # It is, if the mean of the squares equals the square of the mean.
         mean = number / self.n_processes
-        differences = self.all_reduce_sum(
+        moments = self.all_reduce_sum(
             torch.tensor([mean, number * mean], dtype=torch.float64, device=self.device)
         )
-        return bool(differences[1] <= differences[0] ** 2 * (1 + 1e-12))
+        return bool(moments[1] <= moments[0] ** 2 * (1 + 1e-12))
 
-    def check_rows(self, n_rows: int) -> None:
-        """Refuse fewer rows to train on than there are processes."""
+    def check_n_rows(self, n_rows: int) -> None:
+        """Raise an error if there are fewer training rows than processes."""
         if n_rows < self.n_processes:
             raise ValueError(
                 f"data_parallel=True with {self.n_processes} processes needs a row "
@@ -102,30 +104,32 @@ class Peers:
             )
 
     def broadcast(self, number: int) -> int:
-        """The number of the first process, below 2**63."""
+        """Value of a number below 2**63 in the first process."""
         from accelerate.utils import broadcast
 
         return int(broadcast(torch.tensor([number], device=self.device))[0])
 
 
-def find_peers(data_parallel: bool, device: str, n_rows: int) -> Peers | None:
-    """The processes that a fit is shared with, or None.
+def join_process_group(
+    data_parallel: bool, device: str, n_rows: int
+) -> ProcessGroup | None:
+    """The processes that share a fit, or None if a single process does it.
 
     Raises
     ------
     ValueError
-        If their tables differ in the number of rows, or have too few.
+        If the tables of the processes differ in their number of rows, or have too few.
     """
     if not data_parallel:
         return None
-    peers = Peers(resolve_device(device))
-    if peers.n_processes == 1:
+    process_group = ProcessGroup(resolve_device(device))
+    if process_group.n_processes == 1:
         return None
-    if not peers.all_equal(n_rows):
+    if not process_group.all_equal(n_rows):
         raise ValueError(
             "data_parallel=True needs the same table in every process, but their "
             f"numbers of rows differ (this one has {n_rows}). Each takes its part of "
             "every batch by itself: pass all rows to all of them."
         )
-    peers.check_rows(n_rows)
-    return peers
+    process_group.check_n_rows(n_rows)
+    return process_group

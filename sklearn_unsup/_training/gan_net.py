@@ -1,4 +1,4 @@
-"""The training of a generator against a critic."""
+"""The net that trains a generator against a critic."""
 
 from typing import ClassVar
 
@@ -8,29 +8,30 @@ from .._nn.gan import Critic
 from .._nn.random import normal
 from .._nn.two_sample import energy_distance
 from .averaging import ema_decay
-from .gradients import backward
+from .gradients import set_gradients
 from .net import TableNet
 from .optimizer import LeanAdamW
 
 
 class GANNet(TableNet):
-    """A game of two nets: `module`, an adversarial model, against `critic`.
+    """Adversarial training of `module`, an `AdversarialModel`, against `critic`.
 
-    Every batch trains the critic and the encoder; every `n_critic_steps`-th one the
-    generator. The history has the generator's loss as "train_loss" and the critic's,
-    without penalty, as "train_critic_loss"; "valid_loss" is the energy distance of
-    generated and held-out rows.
+    Every batch trains the critic and the encoder, and every `n_critic_steps`-th batch
+    trains the generator. In the history "train_loss" is the generator's loss,
+    "train_critic_loss" that of the critic without its penalty, and "valid_loss" the
+    energy distance between generated and held-out rows.
 
     Parameters
     ----------
     module, criterion : class
     critic : class
-        Its parameters are those that begin with ``critic__``.
+        Class of the critic; its parameters have the prefix ``critic__``.
     critic_optimizer : class
-        Likewise.
+        Its parameters have the prefix ``critic_optimizer__``.
     n_critic_steps : int
+        Number of steps of the critic for each step of the generator.
     decay : float
-        Of the running average of the generator's weights.
+        Decay of the running average of the generator's weights.
     """
 
     loss_names: ClassVar = ("loss", "critic_loss")
@@ -59,12 +60,12 @@ class GANNet(TableNet):
         return self
 
     def initialize_optimizer(self, *args, **kwargs):
-        # A group each, as the generator does not learn at every step. Its average is
-        # in none: it only follows.
-        players = self.module_.generator, self.module_.encoder
+        # Generator and encoder have a group each, because the generator is not trained
+        # in every step. The average of the generator is not trained at all.
+        networks = self.module_.generator, self.module_.encoder
         _, kwargs = self.get_params_for_optimizer("optimizer", [])
         self.optimizer_ = self.optimizer(
-            [{"params": list(player.parameters())} for player in players], **kwargs
+            [{"params": list(network.parameters())} for network in networks], **kwargs
         )
         args, kwargs = self.get_params_for_optimizer(
             "critic_optimizer", self.critic_.named_parameters()
@@ -78,18 +79,16 @@ class GANNet(TableNet):
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        self._forget_loss()
+        self._reset_last_loss()
 
-    def _forget_loss(self):
-        """Of the generator, which steps without a move of it report again."""
-        self.last_loss_, self.generator_trained_ = (
-            torch.zeros((), device=self.device),
-            False,
-        )
+    def _reset_last_loss(self):
+        """Reset the loss that steps without training of the generator report again."""
+        self.last_loss_ = torch.zeros((), device=self.device)
+        self.generator_trained_ = False
 
     def initialize(self):
         super().initialize()
-        self._forget_loss()
+        self._reset_last_loss()
         return self
 
     def step_variant(self):
@@ -97,34 +96,36 @@ class GANNet(TableNet):
             self.step_ % self.n_critic_steps == 0 or not self.generator_trained_
         )
         self.generator_trained_ = True
-        # Generated rows show the encoder the way; in the end real ones are what counts.
+        # Generated rows help the encoder at the beginning. In the end only its error
+        # on real rows should count.
         noise_weight = self.lr_factor_**4
         decay = ema_decay(self.step_, self.decay)
         return train_generator, {"noise_weight": noise_weight, "decay": decay}
 
-    def learn(self, batch, variant, noise_weight, decay):
-        rows, train_generator = batch[0], variant
+    def train_on_batch(self, batch, variant, noise_weight, decay):
+        (x_num, x_cat), train_generator = batch[0], variant
         model = self.module_
-        real = table_blocks(model, rows)
-        noise = self._noise(len(rows[0]))
+        real = split_blocks(model, x_num, x_cat)
+        noise = self._draw_noise(len(x_num))
         with torch.set_grad_enabled(train_generator), self._autocast():
             fake = model.generator(noise, self.generator_)
-        critic_loss = self._train_critic(real, tuple(part.detach() for part in fake))
+        critic_loss = self._train_critic(real, tuple(t.detach() for t in fake))
         self.optimizer_.zero_grad()
         if train_generator:
             loss = self._generator_loss(real, fake)
-            backward(loss, model.generator)
+            set_gradients(loss, model.generator)
             self.last_loss_.copy_(loss.detach())
-        # The encoder shares no weights with the generator: one optimizer serves both.
+        # The encoder shares no weights with the generator, so that one optimizer step
+        # can update both.
         with self._autocast():
-            loss = model.encoder_loss(*rows, noise, fake, noise_weight)
-        backward(loss, model.encoder)
-        self._update(model, self.optimizer_, batch)
+            loss = model.encoder_loss(x_num, x_cat, noise, fake, noise_weight)
+        set_gradients(loss, model.encoder)
+        self._step_optimizer(model, self.optimizer_, batch)
         model.update_ema(decay)
         return {"loss": torch.stack([self.last_loss_, critic_loss]), "y_pred": fake}
 
     def _generator_loss(self, real, fake):
-        """Of generated rows, by a critic that judges and learns nothing from it."""
+        """The generator's loss, without gradients of the critic's parameters."""
         self.critic_.requires_grad_(False)
         try:
             with self._autocast():
@@ -141,29 +142,29 @@ class GANNet(TableNet):
             loss, penalty = self.criterion_.critic_losses(
                 self.critic_, real, fake, self.generator_
             )
-        backward(loss + penalty, self.critic_)
-        self._update(self.critic_, self.critic_optimizer_)
+        set_gradients(loss + penalty, self.critic_)
+        self._step_optimizer(self.critic_, self.critic_optimizer_)
         return loss.detach()
 
-    def _noise(self, n):
+    def _draw_noise(self, n):
         shape = n, self.module_.n_components
         return normal(shape, self.generator_, self.generator_.device)
 
     def validation_step(self, batch, **fit_params):
-        rows, _ = batch
+        (x_num, x_cat), _ = batch
         self.set_training(False)
-        # Always the same noise: two epochs then differ by their weights alone.
-        noise = torch.Generator(self.generator_.device).manual_seed(self.seed)
+        # The noise is the same in each epoch, so that losses differ by the weights
+        # alone.
+        generator = torch.Generator(self.generator_.device).manual_seed(self.seed)
+        model = self.module_
         with torch.no_grad():
-            x_num, x_cat, _ = self.module_.ema_generator.sample(len(rows[0]), {}, noise)
-            generated, real = (
-                self.module_.table(x_num, x_cat),
-                self.module_.table(*rows),
-            )
+            sample = model.ema_generator.sample(len(x_num), {}, generator)
+            generated, real = model.table(*sample[:2]), model.table(x_num, x_cat)
             loss = energy_distance(generated, real)
         return {"loss": loss, "y_pred": generated}
 
 
-def table_blocks(model, rows):
+def split_blocks(model, x_num, x_cat):
     """Numbers and one-hot blocks of encoded rows."""
-    return model.table(*rows).split([model.layout.n_numeric, model.layout.n_one_hot], 1)
+    layout = model.layout
+    return model.table(x_num, x_cat).split([layout.n_numeric, layout.n_one_hot], 1)

@@ -1,16 +1,17 @@
-"""Gradients of modules: set anew for each step, clipped by their norm."""
+"""Gradients of modules: computed without accumulation, and clipped by their norm."""
 
 import torch
 
 from .._nn.torch_private import divide_each, norm_of_each
 
 
-def backward(loss, *modules):
-    """Set the gradients of the modules' parameters, and no others.
+def set_gradients(loss, *modules):
+    """Set the gradients of the modules' parameters, and of nothing else.
 
-    Unlike `Tensor.backward` it adds nothing up, and so needs no copies; it computes no
-    gradients of inputs that only a penalty needs. No two parameters may be the terms of
-    one sum: they would get the same tensor, and clipping would divide it twice.
+    Unlike `Tensor.backward` this does not accumulate gradients, which would copy them,
+    and computes none for inputs that only a penalty needs. No two parameters may be
+    terms of one sum: both would get the same tensor as their gradient, and clipping
+    would divide it twice.
     """
     parameters = [
         parameter
@@ -21,13 +22,13 @@ def backward(loss, *modules):
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is not None and gradient.stride() != parameter.stride():
-            # The fused optimizer walks through both in the order of their memory.
+            # The fused optimizer reads both in memory order.
             gradient = torch.empty_like(parameter).copy_(gradient)
         parameter.grad = gradient
 
 
 def clip_gradients(module, max_norm):
-    """Divide all gradients by what their norm exceeds `max_norm` by, if it does."""
+    """Scale all gradients down so that their total norm is at most `max_norm`."""
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
     excess = torch.linalg.vector_norm(torch.stack(norm_of_each(gradients)))
     divide_each(gradients, (excess / max_norm).clamp_(min=1.0))

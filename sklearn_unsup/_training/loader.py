@@ -1,4 +1,4 @@
-"""Shuffled slices of encoded rows."""
+"""Iterator over batches of an encoded dataset on its device."""
 
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
@@ -8,28 +8,29 @@ import torch
 from .._nn.chunks import bounded_rows
 from .data import Batch, EncodedDataset
 
-# Rows gathered at once: large enough that the gather costs nothing per batch, small
-# enough that no second copy of the table ever exists.
+# Maximum number of rows that a shuffled pass gathers at a time. Many batches share the
+# cost of one gather, but a second copy of a large table never exists.
 GATHERED_ROWS = 16_384
 
 
 class DeviceLoader:
-    """Iterate over slices of encoded rows; a new order in every pass if shuffled.
+    """Iterate over the batches of an encoded dataset, in a new order in every pass.
 
-    Yields ``((x_num, x_cat), (x_num, x_cat))``: a row is its own target. The last,
-    shorter slice is kept, also when it is the only one. Only a shuffled pass leaves out
-    a last slice under a quarter of a batch: its gradient is the noisiest of the pass,
-    and the next pass shuffles its rows elsewhere.
+    Each item is ``((x_num, x_cat), (x_num, x_cat))``, because a row is its own target.
+    A last, smaller batch is kept. But a shuffled pass omits it if it has less than a
+    quarter of a batch and is not the only one: its gradient would be the noisiest of
+    the pass, and the next pass has its rows in other batches.
 
     Parameters
     ----------
     dataset : EncodedDataset
     batch_size : int
     generator : BatchGenerator, torch.Generator or None
-        Source of the order; None keeps the order of the rows.
+        Generator that shuffles the rows; None keeps their order.
     rank, n_processes : int
-        Each of several processes that have the same rows and generator gets its part
-        of every batch. The generator, a :class:`BatchGenerator`, is told which.
+        Index of this process and number of processes that share every batch. All have
+        the same dataset and the same state of the generator, a
+        :class:`BatchGenerator`, whose `local_rows` are set for each batch.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class DeviceLoader:
     def __len__(self) -> int:
         full, rest = divmod(len(self.dataset), self.batch_size)
         if self.generator is not None and full:
-            # A process without a row would have no loss.
+            # Every process needs at least one row of each batch.
             return full + (4 * rest >= self.batch_size and rest >= self.n_processes)
         return full + (rest > 0)
 
@@ -63,7 +64,7 @@ class DeviceLoader:
                 yield batch, batch
         finally:
             if self.n_processes > 1:
-                self.generator.share = None
+                self.generator.local_rows = None
 
     def _shuffled(self) -> Iterator[Batch]:
         generator, size = self.generator, self.batch_size
@@ -73,32 +74,32 @@ class DeviceLoader:
         gathered = bounded_rows(GATHERED_ROWS, self.dataset.row_bytes)
         for group in order.split(max(1, gathered // size) * size):
             lengths = [len(batch) for batch in group.split(size)]
-            shares = [self._share(length) for length in lengths]
+            local_slices = [self._local_slice(length) for length in lengths]
             if self.n_processes > 1:
                 starts = accumulate(lengths, initial=0)
-                places = torch.cat(
+                index = torch.cat(
                     [
-                        torch.arange(start + share.start, start + share.stop)
-                        for start, share in zip(starts, shares, strict=False)
+                        torch.arange(start + rows.start, start + rows.stop)
+                        for start, rows in zip(starts, local_slices, strict=False)
                     ]
                 )
             else:
-                places = slice(None)
-            x_num, x_cat = self.dataset.take(group[places])
+                index = slice(None)
+            x_num, x_cat = self.dataset.take(group[index])
             if self.dataset.dequantizer:
                 self.dataset.dequantizer.dequantize_(
-                    x_num, x_cat, generator, (len(group), places)
+                    x_num, x_cat, generator, (len(group), index)
                 )
-            edges = accumulate((s.stop - s.start for s in shares), initial=0)
-            for (start, stop), length, share in zip(
-                pairwise(edges), lengths, shares, strict=True
+            edges = accumulate((s.stop - s.start for s in local_slices), initial=0)
+            for (start, stop), length, rows in zip(
+                pairwise(edges), lengths, local_slices, strict=True
             ):
                 if self.n_processes > 1:
-                    generator.share = length, share
+                    generator.local_rows = length, rows
                 yield x_num[start:stop], x_cat[start:stop]
 
-    def _share(self, length: int) -> slice:
-        """Rows of a batch that are this process's: as even as can be."""
+    def _local_slice(self, length: int) -> slice:
+        """Rows of a batch that belong to this process, as even as possible."""
         start, stop = (
             length * rank // self.n_processes for rank in (self.rank, self.rank + 1)
         )

@@ -1,4 +1,4 @@
-"""The training engine: skorch nets whose rows lie on the device."""
+"""The training engine: a skorch net for encoded datasets on the device."""
 
 import math
 from itertools import chain
@@ -18,62 +18,65 @@ from .._skorch import SkorchNet
 from .._warnings import warn_user
 from .averaging import StreamAverage
 from .callbacks import KeepWeights, Progress
-from .cuda_graphs import recorded_steps
-from .gradients import backward, clip_gradients
+from .cuda_graphs import use_captured_steps
+from .gradients import clip_gradients, set_gradients
 from .loader import DeviceLoader
 from .optimizer import LeanAdamW
-from .pickling import restore, state_of
+from .pickling import get_state, set_state
 from .schedule import warmup_cosine
-from .state import check_state, one_state, save_files
+from .state import atomic_checkpoint, save_files, verify_checkpoint
 
+# Events of a callback that a net raises for every batch.
 BATCH_EVENTS = "on_batch_begin", "on_batch_end", "on_grad_computed"
 
 
 class TableNet(SkorchNet):
     """A skorch net for :class:`~sklearn_unsup._training.data.EncodedDataset`.
 
-    Differs from its parent in these things: batches are slices of tensors that lie on
-    the device, the loss is read once per epoch, callbacks are called per batch only if
-    one of them listens, all randomness comes from `seed` and the number of the epoch,
-    steps on a GPU are recorded and replayed, and a history that `LoadInitState` brings
-    back counts as epochs done.
+    It differs from its parent as follows. Batches are slices of tensors on the device.
+    The loss is read once per epoch. Callbacks are called per batch only if one of them
+    handles such an event. All randomness comes from `seed` and the number of the epoch.
+    Steps on a GPU are recorded and replayed. Epochs in a history that `LoadInitState`
+    has loaded count as done.
 
     Parameters
     ----------
     seed : int
-        Of the weights, the order of the rows and the noise of the module.
+        Seed of the initial weights, of the order of the rows and of the noise.
     n_warmup_steps : int
-        Steps over which the learning rate rises to `lr`.
+        Number of steps over which the learning rate rises to `lr`.
     lr_floor : float
-        Fraction of `lr` at the end of half a cosine over all the steps; 1 for none.
-        A skorch `LRScheduler` among the callbacks takes the place of both.
+        Fraction of `lr` at which the cosine decay ends; 1 for a constant learning rate.
+        A skorch `LRScheduler` among the callbacks replaces warm-up and decay.
     max_grad_norm : float or None
-        Gradients of a larger norm are scaled down to it.
+        Maximum norm of the gradients, to which larger ones are scaled down.
     n_iter_no_change, tol : int, float
-        See `KeepWeights`; they matter if there is a `train_split`.
+        See `KeepWeights`; they are used if there is a `train_split`.
     mixed_precision : bool
-        Run the networks, not the losses, in bfloat16 where torch finds it safe; in
-        float32, with a warning, on a device that has none.
-    averages : bool
-        Use the net with an average of its weights, as a stream does that may end at any
-        time, and train it further from the latest ones.
-    captures : bool
-        On a GPU, record the steps as CUDA graphs if nobody listens per batch and the
-        environment allows it. Where that fails steps stay as they are, with a warning.
+        Run the networks, but not the losses, in bfloat16 where torch considers it safe.
+        On a device without bfloat16 they run in float32, with a warning.
+    average_weights : bool
+        Use an average of the weights after training, and continue training from the
+        latest weights. A stream does so because it may end at any time.
+    use_cuda_graphs : bool
+        On a GPU, record the steps as CUDA graphs, unless a callback handles batches or
+        the environment forbids it. If recording fails the steps run eagerly, with a
+        warning.
     progress_name : str
-        Stands before the progress bar that `verbose` shows.
+        Label of the progress bar that `verbose` shows.
     use_caching : bool
-        Of skorch's scoring callbacks. False: they get the encoded rows, whose two
-        tensors of different widths cannot be stacked to one target.
+        See skorch's scoring callbacks. It is False because caching would stack the two
+        tensors of an encoded row, which have different widths, to one target.
     """
 
+    # Names, in the history, of the losses that a step returns.
     loss_names: ClassVar = ("loss",)
-    # Processes that share the fit and steps as graphs: while training only.
-    peers_, captured_steps_ = None, None
-    # Why steps could not be recorded, and why networks run in float32 after all.
+    # The processes that share the fit, and its recorded steps; None after training.
+    process_group_, captured_steps_ = None, None
+    # Reasons why steps could not be recorded, and why networks run in float32.
     capture_error_, precision_error_ = None, None
-    average_ = None  # of the weights of a stream
-    pending_ = None  # what a checkpoint has said that it wants to save
+    average_ = None  # A StreamAverage in a stream.
+    pending_ = None  # A PendingCheckpoint while a callback saves one.
 
     def __init__(
         self,
@@ -87,8 +90,8 @@ class TableNet(SkorchNet):
         n_iter_no_change=10,
         tol=1e-4,
         mixed_precision=False,
-        averages=False,
-        captures=True,
+        average_weights=False,
+        use_cuda_graphs=True,
         progress_name="",
         optimizer=LeanAdamW,
         iterator_train=DeviceLoader,
@@ -116,15 +119,16 @@ class TableNet(SkorchNet):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.mixed_precision = mixed_precision
-        self.averages = averages
-        self.captures = captures
+        self.average_weights = average_weights
+        self.use_cuda_graphs = use_cuda_graphs
         self.progress_name = progress_name
 
     # ------------------------------------------------------------------ set-up
 
     def initialize(self):
         device = torch.device(self.device)
-        # Modules are made on the CPU and moved then: no other generator is concerned.
+        # Modules are made on the CPU and then moved, so that only the CPU's global
+        # generator is used.
         with preserve_torch_rng():
             torch.default_generator.manual_seed(self.seed)
             super().initialize()
@@ -136,7 +140,10 @@ class TableNet(SkorchNet):
         return [("epoch_timer", EpochTimer())]
 
     def initialize_callbacks(self):
-        """After the user's callbacks, so that these see the epoch that ends the fit."""
+        """Add the net's own callbacks after the user's.
+
+        The user's callbacks then see the last epoch before early stopping ends the fit.
+        """
         super().initialize_callbacks()
         own = [("keep_weights", KeepWeights(self.n_iter_no_change, self.tol))]
         if self.verbose:
@@ -148,11 +155,15 @@ class TableNet(SkorchNet):
         size = min(self.batch_size, len(dataset))
         if not training:
             return self.iterator_valid(dataset, size)
-        if self.peers_ is None:
+        if self.process_group_ is None:
             return self.iterator_train(dataset, size, self.generator_)
-        size = min(self.batch_size * self.peers_.n_processes, len(dataset))
+        size = min(self.batch_size * self.process_group_.n_processes, len(dataset))
         return self.iterator_train(
-            dataset, size, self.generator_, self.peers_.rank, self.peers_.n_processes
+            dataset,
+            size,
+            self.generator_,
+            self.process_group_.rank,
+            self.process_group_.n_processes,
         )
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
@@ -165,7 +176,7 @@ class TableNet(SkorchNet):
             for event in BATCH_EVENTS
         )
         self.stopped_early_, self.best_losses_ = False, {}
-        self.generator_.share = None  # of a run that an error ended
+        self.generator_.local_rows = None  # An earlier run may have failed in a batch.
         self.first_step_, self.epochs_before_ = self.step_, len(self.history)
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
@@ -173,42 +184,42 @@ class TableNet(SkorchNet):
         try:
             super().partial_fit(X, y, classes, **fit_params)
         except BaseException:
-            # What spoilt the weights is in their average, too.
-            if self.average_ is not None and not self.average_.forget_chunk():
+            # The average may contain weights that have diverged.
+            if self.average_ is not None and not self.average_.restore_before_chunk():
                 self.average_ = None
             raise
         finally:
-            # Skorch tells callbacks of the end unless an error brought it.
+            # After an error skorch does not call `on_train_end`.
             for _, callback in self.callbacks_:
                 if isinstance(callback, KeepWeights | Progress):
                     callback.clean_up(self)
-            # They would outlive the fit, and the memory of a graph with them.
+            # The gradients would keep the memory of CUDA graphs alive.
             for optimizer in self.built_optimizers:
                 optimizer.zero_grad()
-            # Amid an epoch that leaves its weights, and a record without a loss.
+            # An interrupted epoch has left a record without a loss.
             losses = ["train_loss"] + ["valid_loss"] * (self.train_split is not None)
             if self.history and not all(loss in self.history[-1] for loss in losses):
                 del self.history[-1]
             if self.average_ is not None:
-                self.average_.pause()
+                self.average_.use_average()
         return self
 
     def _begin_average(self):
-        if not self.averages:
-            self.average_ = None  # a fit goes on from the average
+        if not self.average_weights:
+            self.average_ = None  # A `fit` continues from the average.
         elif self.average_ is not None:
-            self.average_.resume()
+            self.average_.use_latest()
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         n_epochs = self.max_epochs if epochs is None else epochs
         per_epoch = len(self.get_iterator(X, training=True))
         if self.epochs_before_ == 0 and self.history:
-            # A callback has brought back an earlier run, which this one goes on with.
+            # A callback has loaded an earlier run, which this one continues.
             self.step_ = len(self.history) * per_epoch
-            if self.lr_floor < 1.0:  # each chunk of a stream is an epoch of its own
+            if self.lr_floor < 1.0:  # In a stream each chunk is one more epoch.
                 n_epochs = max(0, n_epochs - len(self.history))
-        if self.averages and self.average_ is None:
-            # Not before a callback has loaded the weights that it begins with.
+        if self.average_weights and self.average_ is None:
+            # The average must start from weights that a callback may have loaded.
             self.average_ = StreamAverage(self.module_.parameters())
         for prefix in ("train", "valid"):
             losses = [
@@ -218,12 +229,12 @@ class TableNet(SkorchNet):
         self._check_precision()
         with (
             allow_tf32_products(self.device),
-            recorded_steps(self, n_epochs, per_epoch),
+            use_captured_steps(self, n_epochs, per_epoch),
         ):
             return super().fit_loop(X, y, n_epochs, **fit_params)
 
     def _check_precision(self):
-        """Fall back to float32, once and for all, where there is no bfloat16."""
+        """Fall back to float32, with one warning, on a device without bfloat16."""
         if not self.mixed_precision or self.precision_error_ is not None:
             return
         self.precision_error_ = bfloat16_error(self.device)
@@ -236,34 +247,37 @@ class TableNet(SkorchNet):
             )
 
     def weights(self):
-        """All tensors of the modules by name, not copied."""
+        """All tensors of the modules by name, without copies."""
         return {
             f"{module}.{name}": tensor
             for module in self.module_names
             for name, tensor in getattr(self, f"{module}_").state_dict().items()
         }
 
-    def current_loss(self, rows):
-        """Loss of a batch of `rows` under the present weights, nan if they are spoilt.
+    def current_loss(self, dataset):
+        """Loss of one batch with the current weights, or nan if these are not finite.
 
-        Two reads of the device, once a run.
+        It waits for the device twice, so that it is called once per run.
         """
         tensors = (
             getattr(self, f"{module}_").parameters() for module in self.module_names
         )
-        finite = [t.isfinite().all() for t in chain.from_iterable(tensors)]
-        if not torch.stack(finite).all().item():
+        are_finite = [t.isfinite().all() for t in chain.from_iterable(tensors)]
+        if not torch.stack(are_finite).all().item():
             return math.nan
-        batch = rows[: self.batch_size]
+        batch = dataset[: self.batch_size]
         return self.validation_step(batch)["loss"].item()
 
     def reset_optimizer_state(self):
-        """Let the optimizers begin anew, with the weights as they are."""
+        """Reset the moments and step counts of the optimizers, but not the weights."""
         for optimizer in self.built_optimizers:
             optimizer.state.clear()
 
     def renew_optimizers(self):
-        """Optimizers with the parameters that the net has now, and the old moments."""
+        """Create the optimizers again with the net's current options.
+
+        They keep their moments.
+        """
         names = [f"{name}_" for name in self.optimizer_names]
         moments = {name: getattr(self, name).state_dict()["state"] for name in names}
         self.initialize_optimizer()
@@ -278,14 +292,14 @@ class TableNet(SkorchNet):
             return
         total, n_rows, n_batches = None, 0, 0
         if training:
-            # Not a state that goes on: a run that is taken up again, or a loaded net,
-            # then meets the numbers that it would have met.
-            self.generator_.manual_seed(seed_of(self.seed, len(self.history)))
+            # Each epoch has a seed of its own, so that a resumed run or a loaded net
+            # draws the same numbers as an uninterrupted one.
+            self.generator_.manual_seed(epoch_seed(self.seed, len(self.history)))
         for batch in iterator:
             if self.has_batch_callbacks_:
                 self.notify("on_batch_begin", batch=batch, training=training)
             if training:
-                self._schedule(len(iterator))
+                self._set_learning_rates(len(iterator))
             step = step_fn(batch, **fit_params)
             loss, size = step["loss"].detach(), len(batch[0][0])
             if total is None:
@@ -296,13 +310,12 @@ class TableNet(SkorchNet):
             if self.has_batch_callbacks_:
                 self.history.record_batch(f"{prefix}_batch_size", size)
                 self.notify("on_batch_end", batch=batch, training=training, **step)
-        if (
-            not self.has_batch_callbacks_
-        ):  # Checkpoint wants to see one batch of each epoch
+        if not self.has_batch_callbacks_:
+            # skorch's Checkpoint needs at least one batch in the record of an epoch.
             self.history.new_batch()
             self.history.record_batch(f"{prefix}_batch_size", size)
-        # The only read of the epoch: before it the device never waits for the host.
-        means = self._mean(total, n_rows, training).reshape(-1).tolist()
+        # This is the only time in an epoch that the host waits for the device.
+        means = self._mean_loss(total, n_rows, training).reshape(-1).tolist()
         for name, mean in zip(self.loss_names, means, strict=False):
             self.history.record(f"{prefix}_{name}", mean)
         loss = means[0]
@@ -312,36 +325,37 @@ class TableNet(SkorchNet):
             self.best_losses_[prefix] = loss
         self.history.record(f"{prefix}_loss_best", best)
 
-    def _schedule(self, steps_per_epoch):
+    def _set_learning_rates(self, steps_per_epoch):
         if not self.uses_own_schedule_:
             return
         n_steps = self.max_epochs * steps_per_epoch
         if self.first_step_ == 0:
             self.warmup_ = self.n_warmup_steps
-            if self.lr_floor < 1.0:  # in a stream more steps will follow
+            if self.lr_floor < 1.0:  # In a stream more steps will follow.
                 self.warmup_ = min(self.warmup_, n_steps // 4)
             factor = warmup_cosine(self.step_, self.warmup_, n_steps, self.lr_floor)
         else:
-            # A run that goes on from an earlier one needs no second warm-up, but ends
-            # one that a stream's first batches were too few for.
-            done = self.step_ - self.first_step_
-            factor = warmup_cosine(done, 0, n_steps, self.lr_floor)
+            # A run that continues an earlier one has no warm-up of its own, but
+            # completes a warm-up that was longer than the first chunk of a stream.
+            n_done = self.step_ - self.first_step_
+            factor = warmup_cosine(n_done, 0, n_steps, self.lr_floor)
             factor *= min(1.0, (self.step_ + 1) / max(1, self.warmup_))
         self.lr_factor_ = factor
         for optimizer in self.built_optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * factor * group.get("lr_scale", 1.0)
 
-    def _mean(self, total, n_rows, training):
-        """Mean loss of the rows; of a pass that processes shared, of all their rows."""
-        if self.peers_ is None:
+    def _mean_loss(self, total, n_rows, training):
+        """Mean loss over the rows of all processes."""
+        if self.process_group_ is None:
             return total / n_rows
         if not training:
-            # All have the same rows; one must decide for all when to stop.
-            own = total / n_rows * (self.peers_.rank == 0)
-            return self.peers_.all_reduce_sum(own)
+            # All processes have the same validation rows. They use the loss of the
+            # first one, so that rounding cannot make them stop at different epochs.
+            own = total / n_rows * (self.process_group_.rank == 0)
+            return self.process_group_.all_reduce_sum(own)
         losses = total.reshape(-1).double()
-        sums = self.peers_.all_reduce_sum(
+        sums = self.process_group_.all_reduce_sum(
             torch.cat([losses, losses.new_tensor([n_rows])])
         )
         return sums[:-1] / sums[-1]
@@ -351,7 +365,7 @@ class TableNet(SkorchNet):
             self.set_training(True)
         variant, numbers = self.step_variant()
         if self.captured_steps_ is None:
-            step = self.learn(batch, variant, **numbers)
+            step = self.train_on_batch(batch, variant, **numbers)
         else:
             step = {"loss": self.captured_steps_(batch[0], variant, numbers)}
         if self.average_ is not None:
@@ -360,33 +374,42 @@ class TableNet(SkorchNet):
         return step
 
     def step_variant(self):
-        """What Python decides about the next step, and numbers that it depends on."""
+        """Return the variant of the next step and the numbers that it depends on.
+
+        The variant decides which Python code the step runs, and must be hashable; each
+        variant is recorded as a graph of its own. The numbers are keyword arguments of
+        `train_on_batch`, and a recorded step gets them as tensors.
+        """
         return None, {}
 
-    def learn(self, batch, variant):
-        """One step on a batch, without any read of the device."""
+    def train_on_batch(self, batch, variant):
+        """Do one training step, without waiting for the device."""
         self.optimizer_.zero_grad()
-        rows, target = batch
+        inputs, target = batch
         with self._autocast():
-            output = self.module_(*rows, generator=self.generator_)
+            output = self.module_(*inputs, generator=self.generator_)
         loss = self.criterion_(output, target)
-        backward(loss, self.module_)
-        self._update(self.module_, self.optimizer_, batch)
+        set_gradients(loss, self.module_)
+        self._step_optimizer(self.module_, self.optimizer_, batch)
         return {"loss": loss, "y_pred": output}
 
     def _autocast(self):
         device = self.generator_.device.type
         mixed = self.mixed_precision and self.precision_error_ is None
-        # The cache would keep casts of one step for the next.
+        # A cache would reuse casts of the weights after they have changed.
         return torch.autocast(device, torch.bfloat16, mixed, cache_enabled=False)
 
-    def _update(self, module, optimizer, batch=None):
-        """Let an optimizer step, on the gradients of the whole batch."""
-        if self.peers_ is not None:
-            n_rows, part = self.generator_.share
-            weight = (part.stop - part.start) / n_rows
+    def _step_optimizer(self, module, optimizer, batch=None):
+        """Let an optimizer step, with the gradients of the whole batch.
+
+        If processes share the batch their gradients are summed first. `batch` is given
+        for the optimizer whose gradients are announced to callbacks and clipped.
+        """
+        if self.process_group_ is not None:
+            n_rows, rows = self.generator_.local_rows
+            weight = (rows.stop - rows.start) / n_rows
             gradients = [p.grad for p in module.parameters() if p.grad is not None]
-            self.peers_.reduce_gradients(gradients, weight)
+            self.process_group_.reduce_gradients(gradients, weight)
         if batch is not None:
             if self.has_batch_callbacks_:
                 self.notify(
@@ -400,29 +423,30 @@ class TableNet(SkorchNet):
         optimizer.step()
 
     def validation_step(self, batch, **fit_params):
-        rows, target = batch
+        inputs, target = batch
         self.set_training(False)
-        # Always the same noise: two epochs then differ by their weights alone, and the
-        # order of the training rows does not depend on whether there is a validation.
-        noise = torch.Generator(self.generator_.device).manual_seed(self.seed)
+        # A generator of its own gives the same noise in each epoch, so that losses
+        # differ by the weights alone, and leaves the order of the training rows as it
+        # is without validation.
+        generator = torch.Generator(self.generator_.device).manual_seed(self.seed)
         with torch.no_grad():
-            output = self.module_(*rows, generator=noise)
+            output = self.module_(*inputs, generator=generator)
             loss = self.criterion_(output, target)
         return {"loss": loss, "y_pred": output}
 
     # ------------------------------------------------------------------ saving
 
     def notify(self, method_name, **kwargs):
-        """Like the parent's; what a checkpoint saves is one state."""
+        """Like the parent's, but the files of a checkpoint are replaced together."""
         getattr(self, method_name)(self, **kwargs)
         for _, callback in self.callbacks_:
-            with one_state(self, callback):
+            with atomic_checkpoint(self, callback):
                 getattr(callback, method_name)(self, **kwargs)
 
     def save_params(
         self, f_params=None, f_optimizer=None, f_criterion=None, f_history=None, **more
     ):
-        """Like the parent's; a file is replaced once its new content is complete."""
+        """Like the parent's, but a file is replaced once its content is complete."""
         files = {"f_params": f_params, "f_optimizer": f_optimizer}
         files |= {"f_criterion": f_criterion, "f_history": f_history, **more}
         options = {n: files.pop(n) for n in more if not n.startswith("f_")}
@@ -437,20 +461,20 @@ class TableNet(SkorchNet):
         checkpoint=None,
         **more,
     ):
-        """Like the parent's; a checkpoint is loaded if its files are one state."""
+        """Like the parent's, but the files of a checkpoint must belong together."""
         if checkpoint is not None:
-            check_state(self, checkpoint)
+            verify_checkpoint(self, checkpoint)
         super().load_params(
             f_params, f_optimizer, f_criterion, f_history, checkpoint, **more
         )
 
     def __getstate__(self):
-        return state_of(self)
+        return get_state(self)
 
     def __setstate__(self, state):
-        restore(self, state)
+        set_state(self, state)
 
 
-def seed_of(seed, epoch):
-    """Seed of the numbers drawn in one epoch, unrelated to those of other epochs."""
+def epoch_seed(seed, epoch):
+    """Seed of an epoch, statistically independent of those of other epochs."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])

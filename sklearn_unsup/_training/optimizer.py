@@ -1,4 +1,4 @@
-"""AdamW without the overhead that dominates the steps of small nets."""
+"""AdamW without the overhead that dominates the steps of small networks."""
 
 import torch
 
@@ -6,21 +6,21 @@ from .._nn.torch_private import add_to_each, fused_adamw_
 
 
 class LeanAdamW(torch.optim.AdamW):
-    """AdamW (Loshchilov and Hutter 2019) that goes straight to torch's fused kernel.
+    """AdamW (Loshchilov and Hutter 2019) that calls torch's fused kernel directly.
 
-    The same numbers as its parent's with ``fused=True``. Of a net for tables, whose
-    step takes some hundred microseconds, the parent's bookkeeping takes a third: hooks,
-    a profiler's record, a step counter for each parameter. Here a group has one
-    counter, so that it should learn as a whole or not at all: one without any gradient
-    is left alone. There are no hooks on the step and no closures.
+    Its results equal those of its parent class with ``fused=True``. A step of a network
+    for tables takes some hundred microseconds, a third of which the parent spends on
+    hooks, profiling and one step counter per parameter. Here a parameter group has a
+    single counter, so that either all of its parameters should have gradients or none;
+    a group without gradients is skipped. Step hooks and closures are not supported.
 
     Parameters
     ----------
     params : iterable of Tensor or of dict
-        Parameters or groups of them, already on their device.
+        Parameters or parameter groups, already on their device.
     **kwargs
-        Of :class:`torch.optim.AdamW`, without `amsgrad`, `maximize` and the choice of
-        an implementation.
+        Options of :class:`torch.optim.AdamW`, without `amsgrad`, `maximize` and those
+        that choose an implementation.
 
     Examples
     --------
@@ -33,27 +33,27 @@ class LeanAdamW(torch.optim.AdamW):
     0.1
     """
 
-    # Step sizes as tensors, and whether steps read them there.
-    rates, reads_rates = None, False
+    # Learning rate of each group as a tensor, and whether steps read it from there.
+    lr_tensors, reads_lr_tensors = None, False
 
     def __init__(self, params, lr: float = 1e-3, **kwargs):
         super().__init__(params, lr, fused=True, **kwargs)
 
-    def publish_rates(self):
-        """Write the step sizes to where steps look for them while `reads_rates`.
+    def update_lr_tensors(self):
+        """Copy the learning rates to tensors, from which replayed steps read them.
 
-        A recorded step cannot see a number of Python, only a tensor.
+        A CUDA graph sees changes of tensors, but not of Python numbers.
         """
-        if self.rates is None:
-            self.rates = [
+        if self.lr_tensors is None:
+            self.lr_tensors = [
                 torch.zeros((), device=group["params"][0].device)
                 for group in self.param_groups
             ]
-        for group, rate in zip(self.param_groups, self.rates, strict=True):
-            rate.fill_(group["lr"])
+        for group, lr in zip(self.param_groups, self.lr_tensors, strict=True):
+            lr.fill_(group["lr"])
 
     def zero_grad(self, set_to_none: bool = True):
-        """Drop the gradients; `set_to_none` is for the parent's signature."""
+        """Set all gradients to None; `set_to_none` is for the parent's signature."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
@@ -62,35 +62,36 @@ class LeanAdamW(torch.optim.AdamW):
         """Update every group that has gradients."""
         updates = []
         for number, group in enumerate(self.param_groups):
-            learning = [p for p in group["params"] if p.grad is not None]
-            if learning:
-                rate = self.rates[number] if self.reads_rates else group["lr"]
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if parameters:
+                lr = self.lr_tensors[number] if self.reads_lr_tensors else group["lr"]
                 states = [
-                    self.state[p] or self._first_state(group, p) for p in learning
+                    self.state[p] or self._init_state(group, p) for p in parameters
                 ]
-                updates.append((group, learning, states, rate))
+                updates.append((group, parameters, states, lr))
         if updates:
             with torch.no_grad():
-                # After loading, each state has a counter of its own: all are alike.
+                # Only the first counter of a group is used. After loading, every
+                # parameter has a counter of its own, with the same count.
                 add_to_each([states[0]["step"] for _, _, states, _ in updates], 1)
                 for update in updates:
-                    self._update(*update)
+                    self._update_group(*update)
 
-    # The parent wraps a step that does not say so in a profiler's record.
+    # Without this mark the parent would wrap the step in a profiling function.
     step.hooked = True
 
-    def _update(self, group, parameters, states, rate):
+    def _update_group(self, group, parameters, states, lr):
         fused_adamw_(
             parameters,
             [p.grad for p in parameters],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [states[0]["step"]] * len(parameters),
-            lr=rate,
+            lr=lr,
             group=group,
         )
 
-    def _first_state(self, group, parameter):
+    def _init_state(self, group, parameter):
         state = self.state[parameter]
         first = self.state.get(group["params"][0])
         state["step"] = (

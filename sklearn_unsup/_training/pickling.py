@@ -1,4 +1,4 @@
-"""Nets in pickles: plain values and numpy arrays, made anew where they are loaded."""
+"""State of a net in a pickle: plain values and numpy arrays, without torch objects."""
 
 import numpy as np
 import torch
@@ -7,51 +7,53 @@ from .._nn.device import preserve_torch_rng, usable_device
 from .._nn.random import BatchGenerator
 from .averaging import StreamAverage
 
-# Made anew by the first step, or where the net is loaded.
-REMADE = "virtual_params_", "last_loss_", "generator_"
-# They belong to one run of training.
-OF_A_RUN = "peers_", "captured_steps_", "pending_"
-# What this machine could not do, another one may.
-FAULTS = "capture_error_", "precision_error_"
+# Attributes that loading or the first step creates again.
+RECREATED = "virtual_params_", "last_loss_", "generator_"
+# Attributes that exist only during a call of `fit`.
+DURING_FIT = "process_group_", "captured_steps_", "pending_"
+# Reasons why this machine lacks a feature, which another one may have.
+MACHINE_ERRORS = "capture_error_", "precision_error_"
 
 
-def state_of(net) -> dict:
-    """What a pickle of a net holds: no torch object and no pickle within."""
+def get_state(net) -> dict:
+    """State of a net for a pickle, with arrays in the place of torch objects."""
     state = vars(net).copy()
-    for name in (*REMADE, *OF_A_RUN, *FAULTS):
+    for name in (*RECREATED, *DURING_FIT, *MACHINE_ERRORS):
         state.pop(name, None)
     average = state.pop("average_", None)
-    if average is not None and average.latest is not None:  # not amid training
-        state["average_"] = to_arrays(average.state())
+    # During training, as in a callback, the parameters do not hold the average.
+    if average is not None and average.latest is not None:
+        state["average_"] = to_arrays(average.state_dict())
     if getattr(net, "initialized_", False):
-        state["parts_"] = {
+        state["state_dicts_"] = {
             name: to_arrays(state.pop(f"{name}_").state_dict())
             for name in net.part_names
         }
     return state
 
 
-def restore(net, state: dict) -> None:
-    """Give a net, which has nothing yet, the state that :func:`state_of` told of."""
+def set_state(net, state: dict) -> None:
+    """Restore a net without attributes from the result of :func:`get_state`."""
     state = dict(state)
-    parts, average = state.pop("parts_", None), state.pop("average_", None)
+    state_dicts = state.pop("state_dicts_", None)
+    average = state.pop("average_", None)
     state["device"] = usable_device(state["device"])
     vars(net).update(state)
-    if parts is None:
+    if state_dicts is None:
         return
     device = torch.device(net.device)
     with preserve_torch_rng(device):
         net.rebuild_parts()
-    for name, arrays in parts.items():
+    for name, arrays in state_dicts.items():
         getattr(net, f"{name}_").load_state_dict(to_tensors(arrays))
     net.generator_ = BatchGenerator(device)
     if average is not None:
         net.average_ = StreamAverage(net.module_.parameters())
-        net.average_.load(to_tensors(average))
+        net.average_.load_state_dict(to_tensors(average))
 
 
 def to_arrays(state):
-    """A state of dicts, lists and tensors with arrays in the place of tensors."""
+    """Replace the tensors in a nested state of dicts and lists by arrays."""
     if isinstance(state, torch.Tensor):
         return state.detach().cpu().numpy()
     if isinstance(state, dict):
@@ -60,7 +62,7 @@ def to_arrays(state):
 
 
 def to_tensors(state):
-    """Inverse of `to_arrays`; the tensors are copies on the CPU."""
+    """Inverse of `to_arrays`; the tensors are on the CPU and share no memory."""
     if isinstance(state, np.ndarray):
         return torch.tensor(state)
     if isinstance(state, dict):

@@ -1,4 +1,4 @@
-"""Sizes of batches, numbers of steps, and the learning rate along them."""
+"""Learning rate schedule, default batch size and number of steps per epoch."""
 
 import math
 
@@ -8,8 +8,8 @@ from .loader import DeviceLoader
 def warmup_cosine(step: int, n_warmup: int, n_steps: int | None, floor: float) -> float:
     """Factor of the learning rate at a step, counted from 0.
 
-    Rises linearly over `n_warmup` steps, then falls along half a cosine to `floor` at
-    step `n_steps`; with ``n_steps=None`` (a stream of unknown length) it stays at 1.
+    It rises linearly over `n_warmup` steps, then falls along half a cosine to `floor`
+    at step `n_steps`. With ``n_steps=None`` it stays at 1 after the warm-up.
     """
     if step < n_warmup:
         return (step + 1) / n_warmup
@@ -20,11 +20,11 @@ def warmup_cosine(step: int, n_warmup: int, n_steps: int | None, floor: float) -
 
 
 def default_batch_size(n_rows: int) -> int:
-    """A 32nd of the rows, between 16 and 512, as a power of two."""
+    """Power of two that is nearest to a 32nd of the rows, between 16 and 512."""
     return 2 ** min(9, max(4, round(math.log2(max(n_rows, 1) / 32))))
 
 
 def steps_per_epoch(n_rows: int, batch_size: int) -> int:
-    """Gradient steps of one shuffled pass."""
-    rows = range(n_rows)
-    return len(DeviceLoader(rows, min(batch_size, n_rows), generator=True))
+    """Number of gradient steps in one shuffled pass over the rows."""
+    dataset = range(n_rows)  # Only its length matters.
+    return len(DeviceLoader(dataset, min(batch_size, n_rows), generator=True))

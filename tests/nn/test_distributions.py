@@ -318,7 +318,10 @@ def test_cached_tensors_can_be_trained_with_wherever_they_were_made():
     indices.cache_clear()
     _negative_peaks.cache_clear()
     with torch.inference_mode():
-        made = indices((1, 0), torch.device("cpu")), _negative_peaks(4, torch.device("cpu"))
+        made = (
+            indices((1, 0), torch.device("cpu")),
+            _negative_peaks(4, torch.device("cpu")),
+        )
     assert not any(tensor.is_inference() for tensor in made)
     assert made[1].dtype == torch.float32
     x = torch.ones(3, 2, requires_grad=True)

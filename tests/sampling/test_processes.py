@@ -16,7 +16,7 @@ from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._sampling.processes import (
     is_worker,
     process_token,
-    stream_of_process,
+    rng_for_process,
 )
 
 pytestmark = [
@@ -126,8 +126,8 @@ def test_programs_that_open_a_file_draw_the_same_rows(fitted, tmp_path):
 def test_the_stream_of_a_process():
     rng = np.random.default_rng(0)
     assert not is_worker()
-    assert stream_of_process(rng, "elsewhere") == (rng, "elsewhere")
-    assert stream_of_process(rng, process_token())[0] is rng
+    assert rng_for_process(rng, "elsewhere") == (rng, "elsewhere")
+    assert rng_for_process(rng, process_token())[0] is rng
 
 
 @needs_fork

@@ -15,13 +15,13 @@ from sklearn_unsup import AutoencoderTransformer, VAETransformer
 from sklearn_unsup._nn.distributions import TableDistribution, block_indicator
 from sklearn_unsup._nn.likelihoods import LOGIT_CAP
 from sklearn_unsup._sampling import proposals
-from sklearn_unsup._sampling.density import LatentDensity, smoothed
+from sklearn_unsup._sampling.density import LatentDensity, smoothed_bootstrap
 from sklearn_unsup._sampling.marginals import MarginalMap, random_ranks
 from sklearn_unsup._sampling.proposals import (
     MAX_POOL,
     LatentProposals,
     distinct_sample_size,
-    draw_given,
+    draw_conditional,
     resample,
 )
 from sklearn_unsup._sampling.ratio import (
@@ -208,7 +208,7 @@ def test_rows_follow_the_conditional_law(given):
         keep[value] = 1
         law = law * keep.reshape([-1 if i == column + 1 else 1 for i in range(3)])
     law = (law / law.sum()).ravel()
-    x_num, x_cat = draw_given(toy.propose, n, given, rng_of())
+    x_num, x_cat = draw_conditional(toy.propose, n, given, rng_of())
     for column, value in given.items():
         assert (x_cat[:, column] == value).all()
     code = np.rint(x_num[:, 0]).astype(int)
@@ -221,7 +221,7 @@ def test_rows_follow_the_conditional_law(given):
 
 
 def test_rows_are_in_random_order():
-    x_num, _ = draw_given(Toy().propose, 5_000, {0: 1}, rng_of())
+    x_num, _ = draw_conditional(Toy().propose, 5_000, {0: 1}, rng_of())
     code = np.rint(x_num[:, 0])
     assert abs(np.corrcoef(code[1:], code[:-1])[0, 1]) < Z / np.sqrt(5_000)
 
@@ -230,14 +230,14 @@ def test_the_pool_grows_until_it_is_worth_the_request():
     """Kish's size of a pool of m is m E[w]^2 / E[w^2], known here in closed form."""
     n, given = 20_000, {0: 2, 1: 0}
     toy = Toy()
-    draw_given(toy.propose, n, given, rng_of())
+    draw_conditional(toy.propose, n, given, rng_of())
     weights = toy.first[:, 2] * toy.second[:, 0]
     efficiency = (toy.prior @ weights) ** 2 / (toy.prior @ weights**2)
     assert 0.1 < efficiency < 0.9  # or there would be nothing to see
     assert toy.pools[0] == n
     assert sum(toy.pools) == pytest.approx(n / efficiency, rel=0.15)
     small = Toy()
-    draw_given(small.propose, 10, given, rng_of())
+    draw_conditional(small.propose, 10, given, rng_of())
     assert small.pools == [proposals.MIN_POOL]
 
 
@@ -250,11 +250,11 @@ class RareToy(Toy):
 
 def test_a_rare_level_costs_a_bounded_pool_and_no_failure():
     toy = RareToy()
-    x_num, x_cat = draw_given(toy.propose, 500, {0: 1}, rng_of())
+    x_num, x_cat = draw_conditional(toy.propose, 500, {0: 1}, rng_of())
     assert x_num.shape == (500, 1)
     assert (x_cat[:, 0] == 1).all()
     assert sum(toy.pools) <= MAX_POOL
-    few, _ = draw_given(RareToy().propose, 3, {0: 1}, rng_of(1))
+    few, _ = draw_conditional(RareToy().propose, 3, {0: 1}, rng_of(1))
     assert few.shape == (3, 1)
 
 
@@ -270,7 +270,7 @@ def test_an_impossible_level_does_not_fail():
             return distribution
 
     toy = Never()
-    x_num, x_cat = draw_given(toy.propose, 500, {0: 1}, rng_of())
+    x_num, x_cat = draw_conditional(toy.propose, 500, {0: 1}, rng_of())
     assert (x_cat[:, 0] == 1).all()
     assert set(np.rint(x_num[:, 0])) == {0, 1, 2, 3}
     assert sum(toy.pools) == proposals.MIN_POOL  # all alike: nothing to gain
@@ -279,7 +279,7 @@ def test_an_impossible_level_does_not_fail():
 def test_more_rows_than_a_pool_may_have(monkeypatch):
     monkeypatch.setattr(proposals, "MAX_POOL", 3_000)
     toy = Toy()
-    x_num, x_cat = draw_given(toy.propose, 5_000, {0: 1}, rng_of())
+    x_num, x_cat = draw_conditional(toy.propose, 5_000, {0: 1}, rng_of())
     assert toy.pools == [5_000]
     assert len(x_num) == len(x_cat) == 5_000
 
@@ -403,9 +403,9 @@ def ratio_of(density_ratio, X, shift, seed=0):
     source = NormalSource(X, shift)
 
     def draw(n, given, rng):
-        return draw_given(source.propose, n, given, rng)
+        return draw_conditional(source.propose, n, given, rng)
 
-    return DensityRatio.fitted(density_ratio, source.codec, X, draw, rng_of(seed))
+    return DensityRatio.fit_if_useful(density_ratio, source.codec, X, draw, rng_of(seed))
 
 
 @pytest.mark.parametrize("density_ratio", ["auto", LogisticRegression()])
@@ -577,7 +577,7 @@ def test_many_levels_can_have_a_ratio():
         x_num, x_cat = codec.encode(X, rng)
         return x_num[rows] + 2, x_cat[rows]
 
-    ratio = DensityRatio.fitted("auto", codec, X, draw, rng)
+    ratio = DensityRatio.fit_if_useful("auto", codec, X, draw, rng)
     assert ratio is not None
     assert ratio.gain > 0.5
 
@@ -677,8 +677,8 @@ def test_a_classifier_is_never_dropped():
         return rng.normal(1.0, size=(n, 1)).astype("f4"), np.zeros((n, 0), np.int64)
 
     classifier = LogisticRegression()
-    assert DensityRatio.fitted(classifier, codec, X, draw, rng_of()) is not None
-    assert DensityRatio.fitted("auto", codec, X, draw, rng_of()) is None
+    assert DensityRatio.fit_if_useful(classifier, codec, X, draw, rng_of()) is not None
+    assert DensityRatio.fit_if_useful("auto", codec, X, draw, rng_of()) is None
 
 
 @pytest.mark.parametrize("ranked", [True, False])
@@ -931,14 +931,14 @@ def test_smoothed_codes_keep_mean_and_covariance():
     """Few codes are far apart: their noise is no small part of the variance."""
     rng = np.random.default_rng(0)
     codes = rng.normal(size=(40, 5)) @ rng.normal(size=(5, 5)) + 5
-    drawn = np.concatenate([smoothed(codes, None, rng) for _ in range(500)])
+    drawn = np.concatenate([smoothed_bootstrap(codes, None, rng) for _ in range(500)])
     assert np.allclose(drawn.mean(0), codes.mean(0), atol=0.1)
     assert np.allclose(np.cov(drawn.T), np.cov(codes.T), rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize("codes", [np.ones((1, 3)), np.ones((5, 3))])
 def test_equal_codes_stay(codes):
-    assert (smoothed(codes, None, np.random.default_rng(0)) == codes).all()
+    assert (smoothed_bootstrap(codes, None, np.random.default_rng(0)) == codes).all()
 
 
 @pytest.mark.parametrize("width", [4, 24])

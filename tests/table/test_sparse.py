@@ -344,7 +344,7 @@ def test_blocks_cover_the_rows_again_and_again(monkeypatch):
                 parts = [x_num for x_num, _ in blocks]
                 assert {len(part) for part in parts[:-1]} == {step}
                 assert torch.equal(torch.cat(parts), expected)
-    assert {len(x_num) for x_num, _ in DatasetChunks(rows, 6, most=5)} == {5}
+    assert {len(x_num) for x_num, _ in DatasetChunks(rows, 6, max_rows=5)} == {5}
 
 
 @pytest.mark.parametrize("size", [2, 4, 8])

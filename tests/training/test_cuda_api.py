@@ -198,7 +198,7 @@ class Driver:
         }
         for name, function in functions.items():
             monkeypatch.setattr(torch._C, name, function, raising=False)
-        monkeypatch.setattr(cuda_graphs, "_broken", [])
+        monkeypatch.setattr(cuda_graphs, "_failed_graphs", [])
 
     def note(self, event, result=None):
         self.log.append(event)
@@ -295,7 +295,7 @@ def test_a_step_that_fails_leaves_the_allocator_to_torch(error, monkeypatch):
         CudaGraph(failing(error), generator)
     assert caught.value is error
     assert driver.log == ["pool", "register", "begin", "end"]
-    assert not cuda_graphs._broken
+    assert not cuda_graphs._failed_graphs
     assert generator.n_fresh == driver.default.n_fresh == 0
 
 
@@ -311,7 +311,7 @@ def test_what_a_broken_recording_leaves_begun_is_ended(stage, ended, monkeypatch
         return
     expected = ["reset"] if ended else ["reset", "end allocation", "release"]
     assert driver.log[-len(expected) :] == expected
-    assert len(cuda_graphs._broken) == 1
+    assert len(cuda_graphs._failed_graphs) == 1
     assert generator.n_fresh == driver.default.n_fresh == 1
 
 

@@ -19,11 +19,11 @@ from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._encoding import upload
 from sklearn_unsup._nn.device import allow_tf32_products
 from sklearn_unsup._training.cuda_graphs import (
+    ENV_VAR,
     MAX_GRAPHS,
     MIN_EPOCHS,
     MIN_STEPS,
-    N_EAGER,
-    SWITCH,
+    N_EAGER_STEPS,
     CapturedSteps,
 )
 from sklearn_unsup._training.optimizer import LeanAdamW
@@ -114,7 +114,7 @@ def on_tape(monkeypatch):
     """Nets record their steps, whatever the device."""
 
     def switch(recorder=Tape):
-        monkeypatch.setattr(CapturedSteps, "suit", staticmethod(lambda *args: True))
+        monkeypatch.setattr(CapturedSteps, "supports", staticmethod(lambda *args: True))
         monkeypatch.setattr(CapturedSteps, "recorder", staticmethod(recorder))
         monkeypatch.setattr(
             "sklearn_unsup._training.cuda_graphs.side_stream", nullcontext
@@ -174,7 +174,7 @@ def test_replayed_steps_learn_what_others_do(name, early_stopping, on_tape):
     assert {size for size, _ in graphs} == {32, 9 if early_stopping else 10}
     n_steps = MIN_EPOCHS * (10 if early_stopping else 11)
     assert sum(graph.n_replays for graph in graphs.values()) == (
-        n_steps - n_kinds * N_EAGER
+        n_steps - n_kinds * N_EAGER_STEPS
     )
     np.testing.assert_allclose(replayed.loss_curve_, eager.loss_curve_, rtol=1e-4)
     for key, tensor in eager.net_.weights().items():
@@ -188,11 +188,11 @@ def test_a_step_never_reads_the_device(name, mixed_precision):
     """Nor copies to it: a GPU would stand still, and a graph could not be recorded."""
     model, _ = fitted(name, max_iter=1, mixed_precision=mixed_precision)
     net = model.net_
-    rows = upload(model, X[:32], np.random.default_rng(0))
+    rows = upload(model.codec_, X[:32], model.device_, np.random.default_rng(0))
     variant, numbers = net.step_variant()
-    net.learn(rows[:32], variant, **numbers)  # lasting indices are made here
+    net.train_on_batch(rows[:32], variant, **numbers)  # lasting indices are made here
     with Operations() as operations:
-        net.learn(rows[:32], variant, **numbers)
+        net.train_on_batch(rows[:32], variant, **numbers)
     called = {function for function, *_ in operations.done}
     assert torch.ops.aten._fused_adamw_.default in called
     assert not called & READS
@@ -200,7 +200,7 @@ def test_a_step_never_reads_the_device(name, mixed_precision):
 
 def test_drawing_atoms_never_reads_the_device():
     model, _ = fitted("VAE", max_iter=1)
-    rows = upload(model, X, np.random.default_rng(0))
+    rows = upload(model.codec_, X, model.device_, np.random.default_rng(0))
     assert rows.dequantizer
     batch = rows.x_num.clone(), rows.x_cat
     with Operations() as operations:
@@ -302,7 +302,7 @@ def assert_same_fit(model, eager):
 def test_a_failure_falls_back_to_the_same_steps(way, name, fault, on_tape, eager_fits):
     on_tape(WAYS[way](FAULTS[fault]))
     model, heard, said = fitted_with_one_warning(name)
-    assert f"{SWITCH}=0" in said
+    assert f"{ENV_VAR}=0" in said
     words = " ".join(str(FAULTS[fault]).split())
     assert said.endswith(f"{type(FAULTS[fault]).__name__}: {words}")
     assert model.net_.capture_error_ in said
@@ -347,7 +347,7 @@ def test_an_error_of_the_step_itself_is_raised(on_tape, monkeypatch):
     def broken(net, batch, variant, **numbers):
         raise RuntimeError("no step at all")
 
-    monkeypatch.setattr("sklearn_unsup._training.net.TableNet.learn", broken)
+    monkeypatch.setattr("sklearn_unsup._training.net.TableNet.train_on_batch", broken)
     with pytest.raises(RuntimeError, match="no step at all"):
         fitted("autoencoder")
 
@@ -382,14 +382,14 @@ def test_a_net_that_failed_to_record_does_not_try_again(on_tape):
 
 def test_recording_can_be_turned_off(on_tape, monkeypatch, eager_fits):
     on_tape()
-    monkeypatch.setenv(SWITCH, "0")
+    monkeypatch.setenv(ENV_VAR, "0")
     model, heard = fitted("autoencoder", max_iter=N_EPOCHS)
     assert heard.captured is None
     assert_same_fit(model, eager_fits["autoencoder"])
-    monkeypatch.setenv(SWITCH, "1")
+    monkeypatch.setenv(ENV_VAR, "1")
     assert fitted("autoencoder", max_iter=N_EPOCHS)[1].captured is not None
-    monkeypatch.setenv(SWITCH, "off")
-    with pytest.raises(ValueError, match=f"{SWITCH} must be 0 or 1, got 'off'"):
+    monkeypatch.setenv(ENV_VAR, "off")
+    with pytest.raises(ValueError, match=f"{ENV_VAR} must be 0 or 1, got 'off'"):
         fitted("autoencoder", max_iter=N_EPOCHS)
 
 
@@ -426,11 +426,11 @@ def test_ever_new_sizes_do_not_fill_the_memory(monkeypatch):
     monkeypatch.setattr(CapturedSteps, "recorder", Tape)
     steps, eager = counting_steps()
     for size in range(1, 40):
-        for repeat in range(N_EAGER + 2):
+        for repeat in range(N_EAGER_STEPS + 2):
             batch = (torch.full((size,), float(repeat)),)
             assert steps(batch, None, {}).item() == size * repeat
-    assert len(steps.graphs) == len(steps.rows) == MAX_GRAPHS
-    assert eager.count(39) == N_EAGER + 2
+    assert len(steps.graphs) == len(steps.batches) == MAX_GRAPHS
+    assert eager.count(39) == N_EAGER_STEPS + 2
 
 
 def test_graphs_share_their_memory(monkeypatch):
@@ -444,7 +444,7 @@ def test_graphs_share_their_memory(monkeypatch):
 
     monkeypatch.setattr(CapturedSteps, "recorder", Seen)
     steps, _ = counting_steps()
-    for size in (9, 8, 7) * (N_EAGER + 1):
+    for size in (9, 8, 7) * (N_EAGER_STEPS + 1):
         steps((torch.ones(size),), None, {})
     assert seen == [None, steps.graphs[9, None], steps.graphs[9, None]]
 
@@ -485,7 +485,7 @@ def test_nothing_of_the_graphs_is_kept(on_tape):
 )
 def test_what_can_be_recorded(device, optimizer, suits):
     made = optimizer([torch.nn.Parameter(torch.zeros(1))])
-    assert CapturedSteps.suit(torch.device(device), [made]) is suits
+    assert CapturedSteps.supports(torch.device(device), [made]) is suits
 
 
 def test_tf32_is_on_in_the_block_alone():

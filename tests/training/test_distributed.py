@@ -14,7 +14,7 @@ import torch
 from skorch.callbacks import Callback, Checkpoint, LoadInitState
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
-from sklearn_unsup._training.distributed import Peers, backend_for
+from sklearn_unsup._training.distributed import ProcessGroup, backend_for
 from sklearn_unsup.datasets import make_mixed_table
 
 pytest.importorskip("accelerate", reason="needs the extra accelerate")
@@ -58,7 +58,7 @@ def launch(code, n_processes=N_PROCESSES):
                 "-W",
                 "ignore",
                 "-c",
-                f"import test_parallel as t\n{code}",
+                f"import test_distributed as t\n{code}",
             ],
             env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
@@ -131,7 +131,7 @@ def test_every_process_ends_with_the_same_model(name, shared_fits):
 @pytest.mark.parametrize("name", MODELS)
 def test_nothing_of_the_processes_is_kept(name, shared_fits):
     [model, _] = shared_fits[name]
-    assert model.net_.peers_ is None
+    assert model.net_.process_group_ is None
     assert model.net_.generator_.share is None
     model.set_params(data_parallel=False, warm_start=True).fit(X)
 
@@ -231,7 +231,7 @@ def test_in_a_single_process_nothing_changes(tmp_path):
 def test_without_accelerate(monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(ImportError, match=r"install sklearn-unsup\[accelerate\]"):
-        Peers("cpu")
+        ProcessGroup("cpu")
     with pytest.raises(ImportError, match="data_parallel=True needs accelerate"):
         VAETransformer(4, data_parallel=True, **SMALL).fit(X)
 
@@ -277,7 +277,7 @@ def test_accelerate_takes_the_backend(monkeypatch):
     monkeypatch.setattr(
         "sklearn_unsup._training.distributed.backend_for", lambda device: "gloo"
     )
-    Peers("cuda")
+    ProcessGroup("cuda")
     [handler] = seen["kwargs_handlers"]
     assert isinstance(handler, InitProcessGroupKwargs)
     assert handler.to_kwargs()["backend"] == "gloo"

@@ -29,7 +29,7 @@ from sklearn_unsup._nn.losses import NegativeELBO, ReconstructionLoss
 from sklearn_unsup._table.layout import TableLayout
 from sklearn_unsup._training.data import DenseDataset
 from sklearn_unsup._training.gan_net import GANNet
-from sklearn_unsup._training.gradients import backward, clip_gradients
+from sklearn_unsup._training.gradients import clip_gradients, set_gradients
 from sklearn_unsup._training.net import TableNet
 from sklearn_unsup._training.schedule import warmup_cosine
 
@@ -210,7 +210,7 @@ def reads(monkeypatch):
 def test_the_device_is_read_once_per_epoch(model, held_out, reads):
     """Every further read would make it wait for the host; the last look has two."""
     fitted = model(2, hidden_layer_sizes=(8,), max_iter=1, random_state=0).fit(X)
-    net, rows = fitted.net_, upload(fitted, X)
+    net, rows = fitted.net_, upload(fitted.codec_, X, fitted.device_)
     split = predefined_split(DenseDataset(*rows[:40][0])) if held_out else None
     net.set_params(max_epochs=3, train_split=split, n_iter_no_change=10)
     reads.clear()
@@ -311,7 +311,7 @@ def test_epoch_scoring(early_stopping):
     assert len(model.net_.history[:, "code"]) == N_EPOCHS
     assert seen == [15 if early_stopping else 150] * N_EPOCHS
     if not early_stopping:
-        rows = upload(model, X)
+        rows = upload(model.codec_, X, model.device_)
         assert model.net_.history[-1, "code"] == pytest.approx(
             mean_code(model.net_, rows, None), abs=1e-6
         )
@@ -790,7 +790,7 @@ def test_gradients_lie_in_memory_of_their_own(kind):
     noise = torch.Generator().manual_seed(0)
     rows = torch.randn(9, 2), torch.randint(3, (9, 2))
     loss = criterion(net(*rows, generator=noise), rows)
-    backward(loss, net)
+    set_gradients(loss, net)
     gradients = [p.grad for p in net.parameters()]
     places = {gradient.untyped_storage().data_ptr() for gradient in gradients}
     assert len(places) == len(gradients)
