@@ -92,14 +92,14 @@ def inferred_dtype(column: pd.Series) -> str:
     Refuses cells that neither a category nor a number can be made of.
     """
     found = infer_dtype(column, skipna=True)
-    if found == "complex":
-        raise complex_error(column)
+    mixed = found.startswith("mixed")
     # pandas calls dates beside moments dates, and a moment of each library a moment.
-    if found.startswith("mixed") or KIND_OF_OBJECTS.get(found) in (DATES, DURATIONS):
+    if mixed or found == "complex" or KIND_OF_OBJECTS.get(found) in (DATES, DURATIONS):
         types = set(map(type, column[column.notna().to_numpy()]))
+        if any(issubclass(kind, complex) for kind in types):
+            raise complex_error(column)
         refuse_containers(column, types)
-        several = len(types) > 1 or found.startswith("mixed")
-        if several and types & MEASURED_TYPES:
+        if (mixed or len(types) > 1) and types & MEASURED_TYPES:
             names = ", ".join(sorted(kind.__name__ for kind in types))
             if types == {pd.Period}:
                 names = "Period, of several frequencies"
