@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
 from scipy.stats import chi2_contingency
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA, TruncatedSVD
@@ -1030,6 +1031,54 @@ def test_codes_of_infinite_numbers():
     assert (codes[:30] == 0).all()
     assert (codes[-30:] == codes.max()).all()
     assert np.bincount(codes)[1:-1].max() <= 11  # of 100 rows in 10 bins
+
+
+def test_polars_tables_are_drawn_by_name(pyplot):
+    polars = pytest.importorskip("polars", reason="needs the extra test")
+    rng = np.random.default_rng(0)
+    frame = polars.DataFrame(
+        {
+            "u": rng.normal(size=60),
+            "word": rng.choice(["a", "b"], 60),
+            "day": polars.Series(rng.integers(0, 90, 60)).cast(polars.Date),
+            "flag": polars.Series([True, False, None] * 20),
+        }
+    )
+    turned = frame.select(frame.columns[::-1])
+    display = TableComparisonDisplay.from_tables(frame, turned)
+    assert list(display.shares) == frame.columns
+    assert (display.beyond == 0).all(axis=None)
+    for shares in display.shares.values():
+        assert_array_equal(shares["real"], shares["synthetic"])
+    assert display.shares["day"].index.left.dtype.kind == "M"
+    one = TableComparisonDisplay.from_tables(frame, turned, columns=["u"])
+    assert one.ax_.get_title() == "u"
+    pair = ReconstructionDisplay(frame, turned).plot(columns=["flag", "u"])
+    assert list(pair.panels_) == ["flag", "u"]
+    codes = rng.normal(size=(60, 2))
+    colored = LatentSpaceDisplay.from_estimator(
+        PCA(2).fit(codes),
+        codes,
+        frame["word"],
+    )
+    assert colored.target_name == "word"
+    assert len(colored.legend_.get_texts()) == 2
+
+
+def test_dates_that_nanoseconds_cannot_hold_are_drawn(pyplot):
+    days = np.array(["0900-01-01", "2020-05-01", "9999-12-31"] * 5, dtype="M8[s]")
+    table = pd.DataFrame({"until": days, "n": range(15)})
+    display = TableComparisonDisplay.from_tables(table, table)
+    display.figure_.draw_without_rendering()
+    shares = display.shares["until"]
+    assert shares["real"].sum() == pytest.approx(1)
+    bins = shares.index[:-1]
+    assert bins[0].left <= pd.Timestamp(days[0])
+    assert bins[-1].right >= pd.Timestamp(days[2])
+    place = bins.left.searchsorted(pd.DatetimeIndex(days), side="right") - 1
+    assert_array_equal(
+        np.bincount(place, minlength=len(bins)) / 15, shares["real"][:-1]
+    )
 
 
 def test_codes_of_levels():

@@ -434,6 +434,41 @@ def test_arrays_frames_and_the_order_of_columns():
     assert trend_score(*arrays) == pytest.approx(expected)
 
 
+def test_polars_tables_are_scored_as_pandas_ones():
+    """By the names of their columns, whatever their order, and by their dtypes."""
+    polars = pytest.importorskip("polars", reason="needs the extra test")
+    table, other = (make_mixed_table(60, random_state=seed)[0] for seed in (0, 1))
+    times = {"at": np.arange(60) % 24 * 3_600 * 10**9, "day": np.arange(60) % 30}
+    frame, fresh = (
+        polars.from_pandas(t).with_columns(
+            polars.Series("at", times["at"]).cast(polars.Time),
+            polars.Series("day", times["day"]).cast(polars.Date),
+        )
+        for t in (table, other)
+    )
+    table, other = (
+        t.assign(at=pd.to_timedelta(times["at"]), day=times["day"].view("M8[D]"))
+        for t in (table, other)
+    )
+    turned = fresh.select(fresh.columns[::-1])
+    for score in (shape_score, trend_score):
+        expected = pytest.approx(score(table, other))
+        assert score(frame, turned) == expected
+        assert score(frame, other) == expected
+        assert score(frame, frame) == 1.0
+    renamed = fresh.rename({"at": "when"})
+    with pytest.raises(ValueError, match=r"lacks \['at'\].*its \['when'\]"):
+        shape_score(frame, renamed)
+    one, two = (
+        utility_scores(*tables, "plan", random_state=0)
+        for tables in ((table, other, other), (frame, fresh, fresh))
+    )
+    assert one == pytest.approx(two)
+    lazy = frame.lazy()
+    with pytest.raises(TypeError, match=r"LazyFrame: pass .*collect\(\)"):
+        shape_score(frame, lazy)
+
+
 @pytest.mark.parametrize("dtype", ["Int64", "float32", object])
 def test_numbers_of_any_dtype(dtype):
     real = pd.DataFrame({"x": [1, 2, 3, 4]})

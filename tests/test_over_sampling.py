@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
 from scipy import sparse, stats
 from sklearn.base import BaseEstimator
 from sklearn.datasets import make_classification
@@ -435,3 +436,54 @@ def test_default_generator_is_the_vae(monkeypatch, imbalanced_table):
         "random_state": 0,
         "sampling_strategy": "auto",
     }
+
+
+# ------------------------------------------------------------------- containers
+
+CLASSES = np.repeat([0, 1, 2], [25, 10, 5])
+
+
+def test_polars_tables_and_classes_come_back():
+    polars = pytest.importorskip("polars", reason="needs the extra test")
+    rng = np.random.default_rng(0)
+    X = polars.DataFrame(
+        {
+            "a": rng.normal(size=40),
+            "word": rng.choice(["x", "y"], 40),
+            "day": polars.Series(rng.integers(0, 90, 40)).cast(polars.Date),
+        }
+    )
+    levels = polars.Series("class", ["u", "v", "w"], dtype=polars.Categorical)
+    y = levels.gather(CLASSES)
+    X_new, y_new = make_sampler().fit_resample(X, y)
+    assert X_new.schema == X.schema
+    assert X_new[:40].equals(X)
+    assert (y_new.name, y_new.dtype, len(y_new)) == ("class", y.dtype, 75)
+    assert y_new[:40].equals(y)
+    indicators = polars.DataFrame(np.eye(3, dtype=np.int8)[CLASSES], schema=list("uvw"))
+    same, codes = make_sampler().fit_resample(X, indicators)
+    assert same.equals(X_new)
+    assert codes.schema == indicators.schema
+    assert codes.sum().row(0) == (25, 25, 25)
+
+
+@pytest.mark.parametrize("container", ["array", "list", "frame", "csr_matrix"])
+def test_indicators_of_any_container(container):
+    y = np.eye(3, dtype=np.int8)[CLASSES]
+    make = {
+        "array": np.asarray,
+        "list": np.ndarray.tolist,
+        "frame": lambda y: pd.DataFrame(y, columns=list("uvw")),
+        "csr_matrix": sparse.csr_matrix,
+    }[container]
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    given = make(y)
+    _, y_new = make_sampler().fit_resample(X, given)
+    assert type(y_new) is type(given)
+    rows = y_new.toarray() if container == "csr_matrix" else np.asarray(y_new)
+    assert_array_equal(rows[:40], y)
+    assert_array_equal(rows.sum(axis=0), [25, 25, 25])
+    if container != "list":
+        assert rows.dtype == y.dtype
+    with pytest.raises(ValueError, match="y must hold one class for each row"):
+        make_sampler().fit_resample(X, make(np.ones((40, 3), dtype=np.int8)))
