@@ -31,7 +31,8 @@ class TableCodec(BaseEstimator):
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which columns are categories: those of category, string, object and bool dtype;
         or by names, positions or a boolean mask; None for none. An object column of
-        numbers is numeric. Arrays have none by dtype, but for object arrays.
+        numbers, decimals, dates or times is numeric. Arrays have none by dtype, but for
+        object arrays.
     max_categories : int, default=1000
         With more levels the rarest share one code, which decodes to them by their
         frequencies.

@@ -28,6 +28,12 @@ KIND_OF_OBJECTS = {
     "time": DURATIONS,
     "empty": EMPTY,
 }
+KIND_OF_ARROW = {
+    "decimal": NUMBERS,
+    "date": DATES,
+    "time": DURATIONS,
+    "null": EMPTY,
+}
 # Cells that are read as numbers of a unit of their own: a column of one type of them
 # comes back as that type, so that they cannot stand beside anything else.
 MEASURED_TYPES = {
@@ -71,7 +77,7 @@ def column_kind(column: pd.Series) -> str:
     if arrow == "nested":
         raise container_error(column, {str(dtype.pyarrow_dtype)})
     if arrow is not None:
-        return {"decimal": NUMBERS, "time": DURATIONS, "null": EMPTY}[arrow]
+        return KIND_OF_ARROW[arrow]
     if pd.api.types.is_object_dtype(dtype):
         return KIND_OF_OBJECTS.get(inferred_dtype(column), CATEGORIES)
     if dtype.kind == "c":
@@ -147,6 +153,8 @@ def arrow_kind(dtype) -> str | None:
 
     if types.is_decimal(arrow):
         return "decimal"
+    if types.is_date(arrow):
+        return "date"
     if types.is_time(arrow):
         return "time"
     if types.is_null(arrow):

@@ -25,8 +25,8 @@ class Form:
     Parameters
     ----------
     kind : str
-        "sparse", "period", "decimal", "time", or the name of the type of the cells of
-        an object column.
+        "sparse", "period"; of arrow "null", "decimal", "date" or "time"; of an object
+        column the name of the type of its cells.
     dtype : dtype
         That of the column as it came.
     detail : str, int or None, default=None
@@ -57,16 +57,24 @@ def plain_column(column: pd.Series) -> tuple[pd.Series, Form | None]:
         floats = column.astype("double[pyarrow]").to_numpy(float, na_value=np.nan)
         # The cast of arrow may miss the nearest float by one bit.
         return series(np.round(floats, scale), column), Form(arrow, dtype, scale)
-    if arrow == "time":
-        unit = dtype.pyarrow_dtype.unit
+    if arrow in ("time", "date"):
         width = f"int{dtype.pyarrow_dtype.bit_width}[pyarrow]"
         ticks = column.astype(width).astype("Int64").to_numpy(np.int64, na_value=NAT)
-        return series(ticks.view(f"m8[{unit}]"), column), Form(arrow, dtype)
+        times = ticks.view(numpy_time(dtype.pyarrow_dtype))
+        times = times.astype("M8[s]") if times.dtype == "M8[D]" else times
+        return series(times, column), Form(arrow, dtype)
     if arrow == "null":
         return series(np.full(len(column), np.nan), column), Form(arrow, dtype)
     if pd.api.types.is_object_dtype(dtype):
         return plain_cells(column)
     return column, None
+
+
+def numpy_time(arrow):
+    """What numpy calls the ticks of a date or a time of day of arrow."""
+    if not hasattr(arrow, "unit"):
+        return "M8[D]" if arrow.bit_width == 32 else "M8[ms]"
+    return f"m8[{arrow.unit}]"
 
 
 def series(values, column):
@@ -216,7 +224,8 @@ def arrow_array(column, missing, form):
     elif form.kind == "decimal":
         values = pyarrow.array(decimals_of(column, missing, form.detail), kind)
     else:
-        ticks = np.where(missing, 0, column.to_numpy(f"m8[{kind.unit}]").view(np.int64))
+        ticks = column.to_numpy(numpy_time(kind)).view(np.int64)
+        ticks = np.where(missing, 0, ticks)
         values = pyarrow.array(ticks.astype(f"i{kind.bit_width // 8}"), mask=missing)
         values = values.cast(kind)
     return pd.array(values, dtype=form.dtype)

@@ -6,6 +6,7 @@ pickle can save it, stricter formats refuse it.
 
 import importlib.util
 import inspect
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -56,6 +57,7 @@ def plain_array(array):
             "kind": "zone",
             "values": array.tz_convert(None).to_numpy(),
             "zone": zone_name(dtype.tz),
+            "zoneinfo": isinstance(dtype.tz, ZoneInfo),
         }
     return array
 
@@ -82,7 +84,9 @@ def array_of(plain):
         return array_of_bytes(values)
     series = pd.Series(values, dtype=values.dtype)
     if kind == "zone":
-        series = series.dt.tz_localize("UTC").dt.tz_convert(plain["zone"])
+        # By name alone older versions of pandas make a zone of pytz.
+        zone = ZoneInfo(plain["zone"]) if plain["zoneinfo"] else plain["zone"]
+        series = series.dt.tz_localize("UTC").dt.tz_convert(zone)
     return series.array
 
 
@@ -135,8 +139,10 @@ def zone_name(zone):
     """The name by which a zone is found again; None if it has none."""
     name = str(zone)
     try:
+        if isinstance(zone, ZoneInfo):
+            return name if ZoneInfo(name) == zone else None
         return name if pd.DatetimeTZDtype(tz=name).tz == zone else None
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OSError):
         return None
 
 

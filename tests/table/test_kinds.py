@@ -316,7 +316,7 @@ def test_tables_of_arrow_are_refused_by_what_to_call():
 
 
 def test_sparse_matrices_are_frames_for_those_who_ask():
-    X = sparse.random_array((5, 3), density=0.5, rng=np.random.default_rng(0))
+    X = sparse.random(5, 3, density=0.5, random_state=0)
     assert_array_equal(as_frame(X), X.toarray())
     assert as_container(X) is X
 
