@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
+from sklearn_unsup._sampling import sampler
+
 # Asked once, here: a machine with a broken driver warns, and inside a test a warning
 # is an error.
 HAS_CUDA = torch.cuda.is_available()
@@ -25,6 +27,18 @@ def _seed_global_generators():
     """A test that leans on a global generator by mistake at least repeats itself."""
     np.random.seed(0)  # noqa: NPY002  (the global generator is the one meant)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def few_calibration_rows():
+    """Fits of estimators in half the time, for tests that do not judge what is drawn.
+
+    Each fit draws 20,000 rows to calibrate the marginals, which in a test takes longer
+    than the training. Fewer rows calibrate a little worse and change nothing else.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampler, "CALIBRATION_ROWS", 1_000)
+        yield
 
 
 @pytest.fixture(

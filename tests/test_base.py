@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 @pytest.fixture(params=MODELS)
-def make(request):
+def make(request, few_calibration_rows):
     """Makes one of the models, of few steps and narrow layers."""
     model, own = MODELS[request.param]
 

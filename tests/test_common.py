@@ -42,7 +42,7 @@ def quick(model, **parameters):
 
 
 @pytest.fixture(params=MODELS, ids=lambda model: model.__name__)
-def model(request):
+def model(request, few_calibration_rows):
     return request.param
 
 
@@ -59,8 +59,13 @@ def estimator_checks():
         for speed, estimator in {"quick": quick(model), "default": model()}.items():
             for _, check in estimator_checks_generator(estimator):
                 name = f"{model.__name__}-{speed}-{check.func.__name__}"
-                marks = [pytest.mark.slow] * (speed == "default")
-                yield pytest.param(estimator, check, id=name, marks=marks)
+                is_quick = speed == "quick"
+                mark = (
+                    pytest.mark.usefixtures("few_calibration_rows")
+                    if is_quick
+                    else pytest.mark.slow
+                )
+                yield pytest.param(estimator, check, id=name, marks=mark)
 
 
 @pytest.mark.parametrize(("estimator", "check"), estimator_checks())
@@ -271,18 +276,25 @@ def test_a_saved_model_goes_on_alike(model, table, tmp_path):
         np.testing.assert_array_equal(fitted.transform(table), other.transform(table))
 
 
-def test_a_saved_model_opens_in_a_new_process(model, table, tmp_path):
-    fitted = quick(model).fit(table)
-    joblib.dump(fitted, tmp_path / "model.joblib")
+@pytest.mark.usefixtures("few_calibration_rows")
+def test_saved_models_open_in_a_new_process(table, tmp_path):
+    """All three in one process, as its start takes longer than the rest of the test."""
     code = (
-        "import joblib, sys; m = joblib.load(sys.argv[1]);"
-        "m.sample(20, random_state=3).to_pickle(sys.argv[2])"
+        "import joblib, sys\n"
+        "for path in sys.argv[1:]:\n"
+        "    rows = joblib.load(path).sample(20, random_state=3)\n"
+        "    rows.to_pickle(path + '.rows')\n"
     )
-    paths = [str(tmp_path / name) for name in ("model.joblib", "rows.pkl")]
-    subprocess.run([sys.executable, "-c", code, *paths], check=True)
-    pd.testing.assert_frame_equal(
-        pd.read_pickle(paths[1]), fitted.sample(20, random_state=3)
-    )
+    fits = {}
+    for model in MODELS:
+        path = str(tmp_path / model.__name__)
+        fits[path] = quick(model).fit(table)
+        joblib.dump(fits[path], path)
+    subprocess.run([sys.executable, "-c", code, *fits], check=True)
+    for path, fitted in fits.items():
+        pd.testing.assert_frame_equal(
+            pd.read_pickle(f"{path}.rows"), fitted.sample(20, random_state=3)
+        )
 
 
 def test_nothing_saved_grows_with_the_rows(model):

@@ -10,7 +10,10 @@ from sklearn_unsup._nn.device import bfloat16_error, describe_error
 from sklearn_unsup.datasets import make_mixed_table
 
 # After so few steps.
-pytestmark = pytest.mark.filterwarnings("ignore:Generated rows cover only")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Generated rows cover only"),
+    pytest.mark.usefixtures("few_calibration_rows"),
+]
 
 X, _ = make_mixed_table(100, random_state=0)
 SIZES = {"hidden_layer_sizes": (8,), "max_iter": 2, "random_state": 0}

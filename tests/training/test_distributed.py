@@ -14,13 +14,17 @@ import torch
 from skorch.callbacks import Callback, Checkpoint, LoadInitState
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
+from sklearn_unsup._sampling import sampler
 from sklearn_unsup._training.distributed import ProcessGroup, backend_for
 from sklearn_unsup.datasets import make_mixed_table
 
 pytest.importorskip("accelerate", reason="needs the extra accelerate")
-pytestmark = pytest.mark.filterwarnings("ignore:Generated rows cover only")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Generated rows cover only"),
+    pytest.mark.usefixtures("few_calibration_rows"),
+]
 
-KNOWN_AFTER_ALL = 7  # exit code of a process that accelerate knows of
+MODULE = Path(__file__).stem
 N_PROCESSES = 2
 X, _ = make_mixed_table(330, random_state=0)  # the last batch of 64 has 10 rows
 SMALL = {
@@ -53,13 +57,7 @@ def launch(code, n_processes=N_PROCESSES):
     }
     running = [
         subprocess.Popen(
-            [
-                sys.executable,
-                "-W",
-                "ignore",
-                "-c",
-                f"import test_distributed as t\n{code}",
-            ],
+            [sys.executable, "-W", "ignore", "-c", f"import {MODULE} as t\n{code}"],
             env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             text=True,
@@ -75,18 +73,81 @@ def launch(code, n_processes=N_PROCESSES):
 
 
 def save_fits(folder):
-    """What each process of a launch does: fit every model, keep it."""
+    """Fit every model and keep it."""
     rank = os.environ["RANK"]
     for name, model in MODELS.items():
         model.set_params(data_parallel=True, batch_size=32).fit(X)
         Path(folder, f"{name}_{rank}.pickle").write_bytes(pickle.dumps(model))
 
 
+def fit_other_rows():
+    rows = X[: 100 + 50 * int(os.environ["RANK"])]
+    VAETransformer(4, data_parallel=True, **SMALL).fit(rows)
+
+
+def fit_one_row():
+    VAETransformer(4, data_parallel=True, **SMALL).fit(X[:1])
+
+
+def save_errors(folder):
+    """Keep what is said of fits that are refused."""
+    for name, fit in {"other rows": fit_other_rows, "one row": fit_one_row}.items():
+        try:
+            fit()
+        except ValueError as error:
+            path = Path(folder, f"{name} {os.environ['RANK']}")
+            path.write_text(str(error), encoding="utf-8")
+
+
+class Die(Callback):
+    """The second process dies as by `kill -9`, in the middle of the fourth epoch."""
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        last = net.history[-1]
+        if last["epoch"] == 4 and len(last["batches"]) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def with_checkpoint(folder, is_first, dies=False, **parameters):
+    """As the guide shows: the first process saves, all of them load."""
+    checkpoint = Checkpoint(monitor=None, dirname=str(folder))
+    callbacks = [LoadInitState(checkpoint)]
+    callbacks += [checkpoint] if is_first else []
+    callbacks += [Die()] if dies else []
+    return VAETransformer(4, callbacks=callbacks, **SMALL, **parameters)
+
+
+def fit_and_die(folder):
+    rank = int(os.environ["RANK"])
+    options = {"data_parallel": True, "batch_size": 32}
+    with_checkpoint(folder, rank == 0, dies=rank == 1, **options).fit(X)
+
+
+def fit_all(folder):
+    """What each process of the launch does.
+
+    Fits that are refused come first: after them the processes still share others.
+    """
+    sampler.CALIBRATION_ROWS = 1_000
+    save_errors(folder)
+    save_fits(folder)
+    fit_and_die(Path(folder, "checkpoint"))
+
+
 @pytest.fixture(scope="module")
-def shared_fits(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shared")
-    codes, errors = launch(f"t.save_fits({str(folder)!r})")
-    assert codes == [0] * N_PROCESSES, errors
+def launched(tmp_path_factory):
+    """One launch for many tests, as processes take longer to start than to fit.
+
+    The folder of what they kept, their exit codes, and what they wrote to stderr.
+    """
+    folder = tmp_path_factory.mktemp("launched")
+    return folder, *launch(f"t.fit_all({str(folder)!r})")
+
+
+@pytest.fixture(scope="module")
+def shared_fits(launched):
+    folder, _, errors = launched
+    assert len(list(folder.glob("*.pickle"))) == N_PROCESSES * len(MODELS), errors
     return {
         name: [
             pickle.loads(Path(folder, f"{name}_{rank}.pickle").read_bytes())
@@ -139,93 +200,61 @@ def test_nothing_of_the_processes_is_kept(name, shared_fits):
 # ------------------------------------------------------------------- when it fails
 
 
-class Die(Callback):
-    """The second process dies as by `kill -9`, in the middle of the fourth epoch."""
-
-    def on_batch_end(self, net, training=False, **kwargs):
-        last = net.history[-1]
-        if last["epoch"] == 4 and len(last["batches"]) == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def with_checkpoint(folder, is_first, dies=False, **parameters):
-    """As the guide shows: the first process saves, all of them load."""
-    checkpoint = Checkpoint(monitor=None, dirname=str(folder))
-    callbacks = [LoadInitState(checkpoint)]
-    callbacks += [checkpoint] if is_first else []
-    callbacks += [Die()] if dies else []
-    return VAETransformer(4, callbacks=callbacks, **SMALL, **parameters)
-
-
-def fit_and_die(folder):
-    rank = int(os.environ["RANK"])
-    options = {"data_parallel": True, "batch_size": 32}
-    with_checkpoint(folder, rank == 0, dies=rank == 1, **options).fit(X)
-
-
-def test_a_process_that_dies_ends_the_fit_with_an_error(tmp_path):
+def test_a_process_that_dies_ends_the_fit_with_an_error(launched):
     """And the last checkpoint is good: one process goes on from it alone."""
-    codes, errors = launch(f"t.fit_and_die({str(tmp_path)!r})")
+    folder, codes, errors = launched
     assert codes[1] == -signal.SIGKILL
     assert codes[0] not in (0, -signal.SIGKILL), "it did not notice"
     assert "RuntimeError" in errors[0]
-    resumed = with_checkpoint(tmp_path, True, batch_size=64).fit(X)
+    resumed = with_checkpoint(folder / "checkpoint", True, batch_size=64).fit(X)
     alone = VAETransformer(4, batch_size=64, **SMALL).fit(X)
     np.testing.assert_allclose(resumed.loss_curve_, alone.loss_curve_, rtol=1e-4)
 
 
-def fit_other_rows():
-    rows = X[: 100 + 50 * int(os.environ["RANK"])]
-    VAETransformer(4, data_parallel=True, **SMALL).fit(rows)
-
-
-def test_other_tables_in_other_processes_are_refused():
-    codes, errors = launch("t.fit_other_rows()")
-    assert codes == [1, 1]
-    for error, n_rows in zip(errors, (100, 150), strict=True):
-        assert "ValueError: data_parallel=True needs the same table" in error
+def test_other_tables_in_other_processes_are_refused(launched):
+    for rank, n_rows in enumerate((100, 150)):
+        error = Path(launched[0], f"other rows {rank}").read_text(encoding="utf-8")
+        assert "data_parallel=True needs the same table" in error
         assert f"this one has {n_rows}" in error
 
 
-def fit_unknown_to_accelerate():
-    from accelerate import Accelerator
-
-    # Without cpu=True, on a machine without GPUs, newer versions see one process.
-    if Accelerator().num_processes == N_PROCESSES:
-        sys.exit(KNOWN_AFTER_ALL)
-    VAETransformer(4, data_parallel=True, **SMALL).fit(X)
+def test_fewer_rows_than_processes_are_refused(launched):
+    for rank in range(N_PROCESSES):
+        error = Path(launched[0], f"one row {rank}").read_text(encoding="utf-8")
+        assert "needs a row for each of them" in error
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="Accelerate finds the GPU")
-def test_processes_that_accelerate_does_not_know_of_are_refused():
-    """They would each train by themselves, and nobody would notice."""
-    codes, errors = launch("t.fit_unknown_to_accelerate()")
-    if codes == [KNOWN_AFTER_ALL, KNOWN_AFTER_ALL]:
-        pytest.skip("this version of accelerate sees both processes")
-    assert codes == [1, 1]
-    assert "RuntimeError: 2 processes were launched" in errors[0]
-
-
-def fit_one_row():
-    VAETransformer(4, data_parallel=True, **SMALL).fit(X[:1])
-
-
-def test_fewer_rows_than_processes_are_refused():
-    codes, errors = launch("t.fit_one_row()")
-    assert codes == [1, 1]
-    assert "needs a row for each of them" in errors[0]
-
-
-def save_single_fit(file):
+def fit_alone(folder):
+    """What the only process of a launch does; then it is told of a second one."""
+    sampler.CALIBRATION_ROWS = 1_000
     model = MODELS["VAE"].set_params(data_parallel=True, batch_size=64).fit(X)
-    Path(file).write_bytes(pickle.dumps(model.loss_curve_))
+    Path(folder, "curve").write_bytes(pickle.dumps(model.loss_curve_))
+    os.environ["WORLD_SIZE"] = "2"
+    model.fit(X)
 
 
-def test_in_a_single_process_nothing_changes(tmp_path):
-    codes, errors = launch(f"t.save_single_fit({str(tmp_path / 'fit')!r})", 1)
-    assert codes == [0], errors
+@pytest.fixture(scope="module")
+def launched_alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    return folder, *launch(f"t.fit_alone({str(folder)!r})", 1)
+
+
+def test_in_a_single_process_nothing_changes(launched_alone):
+    folder, _, errors = launched_alone
+    assert (folder / "curve").exists(), errors
     alone = MODELS["VAE"].set_params(data_parallel=False, batch_size=64).fit(X)
-    assert pickle.loads((tmp_path / "fit").read_bytes()) == alone.loss_curve_
+    assert pickle.loads((folder / "curve").read_bytes()) == alone.loss_curve_
+
+
+def test_processes_that_accelerate_does_not_know_of_are_refused(launched_alone):
+    """They would each train by themselves, and nobody would notice.
+
+    Accelerate is asked once in a process; newer versions that are asked for a GPU first
+    see one process where there are two without.
+    """
+    _, codes, errors = launched_alone
+    assert codes == [1]
+    assert "RuntimeError: 2 processes were launched" in errors[0]
 
 
 def test_without_accelerate(monkeypatch):
