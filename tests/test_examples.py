@@ -1,5 +1,6 @@
 """What a newcomer reads and runs: the README, the guide, the examples."""
 
+import ast
 import doctest
 import importlib.util
 import inspect
@@ -16,6 +17,8 @@ import sklearn_unsup
 ROOT = Path(__file__).parents[1]
 GUIDE = sorted((ROOT / "docs" / "guide").glob("*.rst"))
 PAGES = [*GUIDE, ROOT / "docs" / "install.rst", ROOT / "docs" / "tour.rst"]
+# Their code takes a second; that of the others is run by `make test-all`.
+QUICK_PAGES = {"autoencoder", "encoding", "install", "reproducibility"}
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 SIDE_ROOMS = ("datasets", "pipeline", "over_sampling", "metrics", "inspection")
 
@@ -51,6 +54,7 @@ def python_blocks():
         yield "\n" * text.count("\n", 0, match.start(1)) + match[1]
 
 
+@pytest.mark.slow
 def test_readme_code_runs():
     pytest.importorskip("imblearn", reason="needs the extra imbalanced")
     names = {}
@@ -97,7 +101,13 @@ def test_readme_commands_and_links():
 # ------------------------------------------------------------------------ docs
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def page_parameters():
+    for page in PAGES:
+        marks = [] if page.stem in QUICK_PAGES else [pytest.mark.slow]
+        yield pytest.param(page, id=page.stem, marks=marks)
+
+
+@pytest.mark.parametrize("page", page_parameters())
 def test_guide_examples(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # for pages that save something
     result = doctest.testfile(
@@ -105,6 +115,50 @@ def test_guide_examples(page, tmp_path, monkeypatch):
     )
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def code_of_pages():
+    """Name and code of README, guide and examples, without running any."""
+    yield "README.md", "\n".join(python_blocks())
+    for page in PAGES:
+        examples = doctest.DocTestParser().get_examples(page.read_text("utf-8"))
+        yield page.name, "".join(example.source for example in examples)
+    for script in EXAMPLES:
+        yield script.name, script.read_text(encoding="utf-8")
+
+
+def called(node, imported):
+    """What a call calls, if it was imported or is a method of what was; else None."""
+    function = node.func
+    if isinstance(function, ast.Name):
+        return imported.get(function.id)
+    owner = getattr(function, "value", None)
+    if isinstance(owner, ast.Name) and owner.id in imported:
+        return getattr(imported[owner.id], function.attr)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("page", "code"), [pytest.param(*each, id=each[0]) for each in code_of_pages()]
+)
+def test_pages_use_what_there_is(page, code):
+    """What they import exists, and takes the arguments that are named.
+
+    Most pages take too long to be run each time; this finds a name that was changed.
+    """
+    nodes, imported, n_calls = list(ast.walk(ast.parse(code, page))), {}, 0
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("sklearn_unsup"):
+            for alias in node.names:
+                path = f"{node.module}.{alias.name}"
+                imported[alias.asname or alias.name] = resolve(path)
+    for node in nodes:
+        if isinstance(node, ast.Call) and (function := called(node, imported)):
+            n_calls += 1
+            parameters = inspect.signature(function).parameters
+            named = {keyword.arg for keyword in node.keywords} - {None}
+            assert named <= set(parameters), f"{page}, line {node.lineno}"
+    assert n_calls > 0
 
 
 def test_guide_names_real_parameters():

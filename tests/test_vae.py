@@ -237,7 +237,7 @@ class Known:
 
     def __init__(self, sampling):
         self.X, self.truth = make_mixed_table(N_ROWS, random_state=0)
-        epochs = 30 if sampling == "latent" else "auto"
+        epochs = 15 if sampling == "latent" else "auto"
         self.model = VAETransformer(
             8, sampling=sampling, max_iter=epochs, random_state=0
         ).fit(self.X)

@@ -26,7 +26,7 @@ from sklearn_unsup._training.data import DenseDataset
 from sklearn_unsup.datasets import make_mixed_table
 
 MODELS = [AutoencoderTransformer, VAETransformer, GANSampler]
-N_ROWS = 1_000
+N_ROWS = 300  # more than a block
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
