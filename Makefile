@@ -62,7 +62,7 @@ test: lint
 	$(BIN)/python $(PYTEST) -m "not slow"
 
 test-all: lint
-	$(BIN)/python $(PYTEST)
+	$(BIN)/python $(PYTEST) --hypothesis-profile=thorough
 
 test-floor: $(FLOOR)/.installed
 	$(FLOOR)/bin/python $(PYTEST) -m "not slow"

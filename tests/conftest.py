@@ -4,12 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import settings
 
 from sklearn_unsup._sampling import sampler
 
 # Asked once, here: a machine with a broken driver warns, and inside a test a warning
 # is an error.
 HAS_CUDA = torch.cuda.is_available()
+
+
+# Those that are fast are enough to find a mistake when one is made; `make test-all`
+# takes the other profile, by --hypothesis-profile.
+settings.register_profile("quick", max_examples=5, deadline=None, derandomize=True)
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=30)
+settings.load_profile("quick")
 
 
 def pytest_configure(config):

@@ -62,6 +62,7 @@ def test_a_benchmark_runs(name):
     assert "  ! " not in done.stdout, done.stdout
 
 
+@pytest.mark.slow
 def test_without_a_gpu_its_benchmark_says_so():
     if torch.cuda.is_available():
         pytest.skip("there is one")

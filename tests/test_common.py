@@ -54,23 +54,28 @@ def table():
 # ------------------------------------------------------------------- scikit-learn
 
 
-def estimator_checks():
+def estimator_checks(make):
     for model in MODELS:
-        for speed, estimator in {"quick": quick(model), "default": model()}.items():
-            for _, check in estimator_checks_generator(estimator):
-                name = f"{model.__name__}-{speed}-{check.func.__name__}"
-                is_quick = speed == "quick"
-                mark = (
-                    pytest.mark.usefixtures("few_calibration_rows")
-                    if is_quick
-                    else pytest.mark.slow
-                )
-                yield pytest.param(estimator, check, id=name, marks=mark)
+        estimator = make(model)
+        for _, check in estimator_checks_generator(estimator):
+            name = f"{model.__name__}-{check.func.__name__}"
+            yield pytest.param(estimator, check, id=name)
 
 
-@pytest.mark.parametrize(("estimator", "check"), estimator_checks())
+@pytest.mark.usefixtures("few_calibration_rows")
+@pytest.mark.parametrize(("estimator", "check"), estimator_checks(quick))
 def test_estimator_checks(estimator, check):
-    """scikit-learn's own; at defaults they are slow."""
+    """scikit-learn's own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        check(clone(estimator))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("estimator", "check"), estimator_checks(lambda model: model())
+)
+def test_estimator_checks_at_defaults(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         check(clone(estimator))

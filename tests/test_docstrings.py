@@ -140,7 +140,7 @@ FITS = {
 
 
 @pytest.fixture(scope="module", params=ESTIMATORS)
-def fits(request):
+def fits(request, few_calibration_rows):
     cls = ESTIMATORS[request.param]
     return cls, {name: tiny_fit(cls, **settings) for name, settings in FITS.items()}
 

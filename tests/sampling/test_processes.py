@@ -39,7 +39,7 @@ def kind(request):
 
 
 @pytest.fixture(scope="module")
-def fitted():
+def fitted(few_calibration_rows):
     return fit()
 
 
