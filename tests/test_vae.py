@@ -221,7 +221,13 @@ def test_components_without_a_use_collapse():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(500, 1)) + 0.1 * rng.normal(size=(500, 4))
     model = VAETransformer(
-        4, beta=1.0, sampling="latent", density_ratio=None, max_iter=60, random_state=0
+        4,
+        hidden_layer_sizes=(32,),
+        beta=1.0,
+        sampling="latent",
+        density_ratio=None,
+        max_iter=60,
+        random_state=0,
     ).fit(X)
     assert model.active_components_.dtype == bool
     assert 1 <= model.active_components_.sum() <= 3
