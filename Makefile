@@ -2,7 +2,7 @@
 #
 #   make demo      install into .venv, run the quickstart
 #   make test      install into .venv, lint, run the fast tests
-#   make test-all  the same with the slow tests
+#   make test-all  the same with the slow tests, and more examples of hypothesis
 #   make test-processors
 #                  the checks of the same answer anywhere, as on other processors
 #   make test-floor       the fast tests with the lowest versions that are supported

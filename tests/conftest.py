@@ -13,8 +13,8 @@ from sklearn_unsup._sampling import sampler
 HAS_CUDA = torch.cuda.is_available()
 
 
-# Those that are fast are enough to find a mistake when one is made; `make test-all`
-# takes the other profile, by --hypothesis-profile.
+# Few examples find most mistakes at once; `make test-all` asks for the thorough profile
+# by --hypothesis-profile, for those that few examples miss.
 settings.register_profile("quick", max_examples=5, deadline=None, derandomize=True)
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=30)
 settings.load_profile("quick")

@@ -304,12 +304,15 @@ def test_saved_models_open_in_a_new_process(table, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("n", "density_ratio"),
-    [(9_000, None), pytest.param(30_000, "auto", marks=pytest.mark.slow)],
+    ("n", "parameters"),
+    [
+        (9_000, {"density_ratio": None}),
+        pytest.param(30_000, {}, marks=pytest.mark.slow),
+    ],
 )
-def test_nothing_saved_grows_with_the_rows(model, n, density_ratio):
+def test_nothing_saved_grows_with_the_rows(model, n, parameters):
     """No training row is inside: each would add 32 bytes, its eight columns."""
-    estimator = quick(model, max_iter=1, density_ratio=density_ratio)
+    estimator = quick(model, max_iter=1, **parameters)
     small, large = (
         len(pickle.dumps(estimator.fit(make_mixed_table(n_rows)[0])))
         for n_rows in (3_000, n)
