@@ -405,7 +405,9 @@ def ratio_of(density_ratio, X, shift, seed=0):
     def draw(n, given, rng):
         return draw_conditional(source.propose, n, given, rng)
 
-    return DensityRatio.fit_if_useful(density_ratio, source.codec, X, draw, rng_of(seed))
+    return DensityRatio.fit_if_useful(
+        density_ratio, source.codec, X, draw, rng_of(seed)
+    )
 
 
 @pytest.mark.parametrize("density_ratio", ["auto", LogisticRegression()])
