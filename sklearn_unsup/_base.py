@@ -18,7 +18,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 from skorch.helper import predefined_split
 
-from ._encoding import fit_codec, updated_codec, upload
+from ._encoding import CODEC_PARAMETERS, fit_codec, updated_codec, upload
 from ._nn.chunks import CHUNK_ROWS, map_blocks
 from ._nn.device import freed_memory, resolve_device
 from ._parameters import NET_PARAMETERS, RATIO_PARAMETERS, TABLE_PARAMETERS, check_lists
@@ -255,21 +255,11 @@ class BaseTableModel(
     def _begin_fit(self, X, process_group, is_stream=False):
         # If fitting the codec fails, the net of an earlier table must not remain.
         vars(self).pop("net_", None)
-        if process_group is None:
-            self.device_ = resolve_device(self.device)
-        else:
-            self.device_ = process_group.device
-        self.codec_ = fit_codec(
-            X,
-            numeric_scaling=self.numeric_scaling,
-            default_scaling=self._default_scaling,
-            min_pixel_columns=self._min_pixel_columns,
-            loss=self.loss,
-            categorical_features=self.categorical_features,
-            handle_unknown=self.handle_unknown,
-            max_categories=self.max_categories,
-            is_stream=is_stream,
-        )
+        shared_device = None if process_group is None else process_group.device
+        self.device_ = shared_device or resolve_device(self.device)
+        options = {name: getattr(self, name) for name in CODEC_PARAMETERS}
+        auto = self._default_scaling, self._min_pixel_columns
+        self.codec_ = fit_codec(X, *auto, is_stream, **options)
 
     def _encode_for_training(self, X, rng):
         if issparse(X):

@@ -12,32 +12,41 @@ from ._training.atoms import Dequantizer
 from ._training.data import LazyDataset, place_dataset, place_sparse_dataset
 from ._warnings import warn_user
 
+# Parameters of an estimator that `fit_codec` takes by the same names.
+CODEC_PARAMETERS = (
+    "numeric_scaling",
+    "loss",
+    "categorical_features",
+    "handle_unknown",
+    "max_categories",
+)
+
 
 def fit_codec(
     X,
-    *,
-    numeric_scaling,
     default_scaling,
     min_pixel_columns,
+    is_stream,
+    *,
+    numeric_scaling,
     loss,
     categorical_features,
     handle_unknown,
     max_categories,
-    is_stream,
 ):
     """Fit a codec to a table, with the parameters of an estimator.
 
     Parameters
     ----------
     X : DataFrame, ndarray or CSR matrix
-    numeric_scaling, loss, categorical_features, handle_unknown, max_categories
-        Parameters of the estimator; `loss` matters for sparse matrices alone.
     default_scaling : str
         Meaning of ``numeric_scaling="auto"`` unless a table looks like pixels.
     min_pixel_columns : int
         Minimum number of columns of a table that looks like pixels.
     is_stream : bool
         Whether more rows will follow, with values that X may not have.
+    numeric_scaling, loss, categorical_features, handle_unknown, max_categories
+        The estimator's CODEC_PARAMETERS; `loss` matters for sparse matrices alone.
 
     Returns
     -------
