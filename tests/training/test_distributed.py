@@ -193,7 +193,7 @@ def test_every_process_ends_with_the_same_model(name, shared_fits):
 def test_nothing_of_the_processes_is_kept(name, shared_fits):
     [model, _] = shared_fits[name]
     assert model.net_.process_group_ is None
-    assert model.net_.generator_.share is None
+    assert model.net_.generator_.local_rows is None
     model.set_params(data_parallel=False, warm_start=True).fit(X)
 
 
