@@ -18,7 +18,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 from skorch.helper import predefined_split
 
-from ._encoding import CODEC_PARAMETERS, fit_codec, updated_codec, upload
+from ._encoding import CODEC_PARAMETERS, fit_codec, hold_out, updated_codec, upload
 from ._nn.chunks import CHUNK_ROWS, map_blocks
 from ._nn.device import freed_memory, resolve_device
 from ._parameters import NET_PARAMETERS, RATIO_PARAMETERS, TABLE_PARAMETERS, check_lists
@@ -62,6 +62,8 @@ class BaseTableModel(
     _takes_sparse = False
     # Whether a model of a stream uses an average of its weights.
     _averages_streams = True
+    # Whether the weights of a fit are, which then has a constant step size.
+    _averages_fit = False
     # Meaning of numeric_scaling="auto" for a table that does not look like pixels.
     _default_scaling = "quantile"
     # Minimum number of columns of a table that looks like pixels.
@@ -196,7 +198,10 @@ class BaseTableModel(
                 self._update_stream_net(self._sampler.n_rows_ + len(dataset))
             with self._usable_after_errors(dataset, rng, first):
                 self.net_.set_params(
-                    max_epochs=1, lr_floor=1.0, average_weights=self._averages_streams
+                    max_epochs=1,
+                    lr_floor=1.0,
+                    average_weights=self._averages_streams,
+                    is_stream=True,
                 )
                 self._run_net(dataset, process_group)
                 self._update_sampler(dataset, rng)
@@ -267,18 +272,10 @@ class BaseTableModel(
         return upload(self.codec_, X, self.device_, rng)
 
     def _hold_out(self, dataset, rng):
-        """Split a dataset into training and validation rows for early stopping."""
-        n = len(dataset)
+        """Rows to train on and, for early stopping, rows to judge on."""
         if not self.early_stopping:
             return dataset, None
-        n_valid = max(1, round(self.validation_fraction * n))
-        if n_valid >= n:
-            raise ValueError(
-                f"early_stopping with validation_fraction={self.validation_fraction} "
-                f"leaves no rows to train on: X has {n}. Pass more rows or "
-                "early_stopping=False."
-            )
-        return dataset.split(torch.from_numpy(rng.permutation(n)), n - n_valid)
+        return hold_out(dataset, self.validation_fraction, rng)
 
     def _batch_size(self, n_rows):
         size = self.batch_size
@@ -331,13 +328,17 @@ class BaseTableModel(
 
     def _train(self, train, valid, process_group):
         n_processes = 1 if process_group is None else process_group.n_processes
+        average_weights = self._averages_fit and valid is None
         self.net_.set_params(
             train_split=None if valid is None else predefined_split(valid),
             max_epochs=self._n_epochs(len(train), n_processes),
-            lr_floor=0.0,
-            average_weights=False,
+            lr_floor=float(average_weights),
+            average_weights=average_weights,
+            is_stream=False,
         )
         self._run_net(train, process_group)
+        # Whatever follows this fit begins with the averaged weights.
+        self.net_.average_ = None
 
     def _run_net(self, dataset, process_group):
         """Train the net, without leaving anything of this run alone in it."""

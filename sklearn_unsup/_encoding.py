@@ -142,3 +142,21 @@ def upload_sparse(codec, X, device, for_training):
 def make_dequantizer(codec):
     """Make a dequantizer for the atoms of a codec."""
     return Dequantizer(codec.atoms(), codec.layout_.masks)
+
+
+def hold_out(dataset, validation_fraction, rng):
+    """Two parts of an encoded dataset: to train on, and to judge early stopping by.
+
+    Raises
+    ------
+    ValueError
+        If no rows are left to train on.
+    """
+    n = len(dataset)
+    n_valid = max(1, round(validation_fraction * n))
+    if n_valid >= n:
+        raise ValueError(
+            f"early_stopping with validation_fraction={validation_fraction} leaves no "
+            f"rows to train on: X has {n}. Pass more rows or early_stopping=False."
+        )
+    return dataset.split(torch.from_numpy(rng.permutation(n)), n - n_valid)

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._base import BaseTableModel
 from ._nn.autoencoders import VariationalAutoencoder, importance_bound, reparameterize
 from ._nn.chunks import CHUNK_ROWS
+from ._nn.heads import histogram_edges
 from ._nn.losses import NegativeELBO, check_unit_interval
 from ._parameters import DENSITY_PARAMETERS
 from ._sampling.proposals import RowSource
@@ -27,11 +28,20 @@ AUTOREGRESSIVE_WIDTHS = 64, 48, 32, 24, 16
 # Maximum number of weights of the autoregressive model's largest layer. Tables that
 # would need more have no such model, and their samples come from latent vectors.
 MAX_AUTOREGRESSIVE_WEIGHTS = 2_000_000
+# Maximum number of bins of a number's histogram, and the number of rows per bin that a
+# smaller table has.
+MAX_BINS, ROWS_PER_BIN = 64, 90
+# Minimum share and number of the rows for a repeated value to have a bin of its own.
+MIN_ATOM_SHARE, MIN_ATOM_ROWS = 1 / 400, 15
 # Number of steps over which the learning rate and the weight of the KL term rise.
 N_WARMUP_STEPS = 200
 # Minimum number of gradient steps that encoder and decoder need.
 MIN_STEPS = 1_000
 MAX_GRAD_NORM = 10.0
+# Maximum number of rows per step where rows are autoregressive. An average of weights
+# needs many steps more than exact ones; but on a GPU, where a step takes as long
+# whatever it holds, large batches need fewer of them.
+MAX_BATCH, MAX_GPU_BATCH = 128, 512
 # Number of rows below which the weight decay of the autoregressive model grows as rows
 # become fewer, and the maximum factor by which it grows.
 DECAY_ROWS, MAX_DECAY_FACTOR = 10_000, 30.0
@@ -97,12 +107,16 @@ class VAETransformer(BaseTableModel):
         "auto" uses gradient boosting for ``sampling="latent"`` if held-out rows say
         that it helps, and nothing for sparse rows.
     max_iter : int or "auto", default="auto"
-        Epochs. "auto" sets gradient steps: 10.5 times the root of the number of rows,
-        but at least 1,000, where rows are autoregressive, else 3,000.
+        Epochs. "auto" sets gradient steps: where rows are autoregressive 5 to 26 times
+        the root of the number of rows (5 for small and 26 for large tables; fewer of
+        more than 128 rows), but at least 1,000, else 3,000.
     batch_size : int or "auto", default="auto"
-        Rows per step. "auto" is about a 32nd of the rows, from 16 to 512.
+        Rows per step. "auto" is about a 32nd of the rows, from 16 to 512, and where
+        rows are autoregressive at most 128 but on a GPU.
     learning_rate_init : float, default=2e-3
-        Step size of AdamW after warm-up; it decays to zero along half a cosine.
+        Step size of AdamW after warm-up. It decays to zero along half a cosine, but
+        where rows are autoregressive and `max_iter` is "auto" it stays, and the
+        model gets an average of its weights over the last tenth of the steps.
     weight_decay : float, default=0.1
         Decoupled weight decay of AdamW, on weights but not on biases and scales. Below
         10,000 rows that of the autoregressive model grows as rows become fewer, up to
@@ -314,9 +328,8 @@ class VAETransformer(BaseTableModel):
             module__hidden_layer_sizes=tuple(self.hidden_layer_sizes),
             module__activation=self.activation,
             module__bernoulli=self._bernoulli,
-            module__autoregressive_width=0
-            if self._samples_from_latent
-            else affordable_width(layout),
+            module__autoregressive_width=self._autoregressive_width,
+            module__bin_edges=self._bin_edges(len(dataset)),
             criterion__beta=float(self.beta),
             criterion__n_warmup_steps=N_WARMUP_STEPS,
             n_warmup_steps=N_WARMUP_STEPS,
@@ -346,6 +359,20 @@ class VAETransformer(BaseTableModel):
         return self.sampling == "latent"
 
     @property
+    def _autoregressive_width(self):
+        return 0 if self._samples_from_latent else affordable_width(self.codec_.layout_)
+
+    def _bin_edges(self, n_rows):
+        """Edges of the histograms of numbers; None where they are not normal ones."""
+        if self._samples_from_latent or self.codec_.numeric_scaling != "quantile":
+            return None
+        n_bins = int(np.clip(n_rows // ROWS_PER_BIN, 1, MAX_BINS))
+        min_share = max(MIN_ATOM_SHARE, MIN_ATOM_ROWS / n_rows)
+        return [
+            histogram_edges(atoms, n_bins, min_share) for atoms in self.codec_.atoms()
+        ]
+
+    @property
     def _is_standardized(self):
         """Whether numbers have the scale that the autoregressive model expects."""
         has_unit_scale = self.codec_.numeric_scaling in ("quantile", "standard")
@@ -359,8 +386,23 @@ class VAETransformer(BaseTableModel):
         )
 
     def _autoregressive_steps(self, n_rows):
-        """Number of steps after which the autoregressive model starts to overfit."""
-        return round(10.5 * math.sqrt(n_rows))
+        """Number of steps that teach the autoregressive model no rows by heart.
+
+        Steps of four times the rows are worth twice as many.
+        """
+        steps = 10.5 * math.sqrt(n_rows) * np.clip(n_rows / 5_000, 0.5, 2.5)
+        return round(steps * min(1.0, math.sqrt(MAX_BATCH / self._batch_size(n_rows))))
+
+    def _default_batch_size(self, n_rows):
+        most = super()._default_batch_size(n_rows)
+        if self._samples_from_latent:
+            return most
+        on_gpu = torch.device(self.device_).type == "cuda"
+        return min(most, MAX_GPU_BATCH if on_gpu else MAX_BATCH)
+
+    @property
+    def _averages_fit(self):
+        return self._is_autoregressive and self.max_iter == "auto"
 
     def _param_groups(self, n_rows):
         """Parameter groups: biases without decay, and the autoregressive model's own.
@@ -419,7 +461,7 @@ class VAETransformer(BaseTableModel):
         means = self._map_rows(self._encode_batch, dataset, index)
         variances = means.var(0, correction=0).cpu().numpy()
         self.active_components_ = variances > ACTIVE_VARIANCE
-        is_new_stream = self.net_.lr_floor == 1.0 and self.net_.step_ < N_WARMUP_STEPS
+        is_new_stream = self.net_.is_stream and self.net_.step_ < N_WARMUP_STEPS
         is_expected = is_new_stream or len(dataset) == 1
         if not (self.active_components_.any() or is_expected):
             warn_user(

@@ -14,6 +14,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
+from skorch.callbacks import Callback
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup._nn.autoencoders import importance_bound
@@ -243,7 +244,7 @@ class Known:
 
     def __init__(self, sampling):
         self.X, self.truth = make_mixed_table(N_ROWS, random_state=0)
-        epochs = 15 if sampling == "latent" else "auto"
+        epochs = 30 if sampling == "latent" else "auto"
         self.model = VAETransformer(
             8, sampling=sampling, max_iter=epochs, random_state=0
         ).fit(self.X)
@@ -558,6 +559,44 @@ def test_looking_at_a_stream_does_not_change_it():
             model.sample(5)
         codes.append(model.partial_fit(X[200:]).transform(X))
     np.testing.assert_array_equal(*codes)
+
+
+class Steps(Callback):
+    """Step sizes, the latest weights, and an average over the last tenth of them."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.rates, self.average = [], torch.zeros(())
+
+    def on_batch_end(self, net, training=True, **kwargs):
+        self.rates.append(net.optimizer_.param_groups[0]["lr"])
+        self.latest = net.module_.autoregressive.input_layer.weight.detach().clone()
+        weight = 10 / (9 + len(self.rates))
+        self.average = self.average + weight * (self.latest - self.average)
+
+
+def test_a_fit_for_samples_averages_its_weights(monkeypatch):
+    """At a constant step size. With epochs of one's own choice the step size decays."""
+    monkeypatch.setattr("sklearn_unsup._vae.MIN_STEPS", 300)
+    X, steps = make_mixed_table(200, random_state=0)[0], Steps()
+    options = {"callbacks": [steps], "random_state": 0}
+    model = VAETransformer(2, hidden_layer_sizes=(4,), **options).fit(X)
+    assert len(set(steps.rates[-50:])) == 1
+    weight = model.net_.module_.autoregressive.input_layer.weight
+    torch.testing.assert_close(weight, steps.average, atol=1e-5, rtol=1e-3)
+    assert (weight - steps.latest).abs().max() > 1e-3
+    model = VAETransformer(2, hidden_layer_sizes=(4,), max_iter=20, **options).fit(X)
+    assert steps.rates[-1] < 0.1 * steps.rates[len(steps.rates) // 2]
+    weight = model.net_.module_.autoregressive.input_layer.weight
+    torch.testing.assert_close(weight.detach(), steps.latest)
+
+
+def test_a_histogram_only_for_numbers_of_normal_quantiles():
+    X = make_mixed_table(600, random_state=0)[0]
+    for scaling, n_bins in [("quantile", [6, 40]), ("standard", [1, 1])]:
+        options = {"numeric_scaling": scaling, "max_iter": 1, "random_state": 0}
+        model = VAETransformer(2, hidden_layer_sizes=(4,), **options).fit(X)
+        heads = model.net_.module_.autoregressive.number_heads
+        assert n_bins[0] <= heads.n_bins <= n_bins[1]
 
 
 def test_plain_numbers_are_drawn_from_codes():

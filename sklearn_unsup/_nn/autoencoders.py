@@ -136,6 +136,8 @@ class VariationalAutoencoder(TableModule):
     autoregressive_width : int
         Hidden units per column of the autoregressive model that is trained together
         with encoder and decoder, without shared weights; 0 for no such model.
+    bin_edges : sequence of array-like or None, default=None
+        Of that model's histograms, see :class:`NumberHeads`.
     """
 
     def __init__(
@@ -146,6 +148,7 @@ class VariationalAutoencoder(TableModule):
         activation: str,
         bernoulli: bool,
         autoregressive_width: int = 0,
+        bin_edges=None,
     ):
         super().__init__(layout, bernoulli)
         del self.log_scale
@@ -158,7 +161,7 @@ class VariationalAutoencoder(TableModule):
         )
         self.decoder = ResidualMLP(n_components, mirrored, width, **options)
         self.autoregressive = (
-            AutoregressiveModel(layout, autoregressive_width)
+            AutoregressiveModel(layout, autoregressive_width, bin_edges)
             if autoregressive_width
             else None
         )

@@ -9,21 +9,13 @@ from torch.nn import functional as F
 from .._table.layout import TableLayout
 from .distributions import indices, one_hot_block, presence, softcap
 from .fused import column_networks, hat_functions
-from .likelihoods import mixture_log_prob, padded_log_prob
-from .random import gumbel, normal, random_bytes
+from .heads import CategoryHeads, NumberHeads
+from .random import gumbel, random_bytes
 
 N_PIECES = 16  # intervals of the piecewise linear features of a number
-N_NORMALS = 8  # of the mixture that a number's conditional distribution is
-LOG_SCALE_BOUNDS = -6.0, 2.0
 MAX_ONE_HOT = 32  # levels; a column with more is seen through an embedding
 EMBEDDING_WIDTH = 16
 DROPPED_BYTES = 26  # of 256: a dropout rate of 0.1
-# Padding neighbouring columns to the largest of them may make at most this many times
-# the logits that they need.
-MAX_PADDING = 4
-# Bias of a level that a column does not have. Logits are bounded, which leaves such a
-# level a weight of e ** -30 beside those of the column's own.
-UNUSED_LEVEL_BIAS = -1e4
 
 
 class AutoregressiveModel(nn.Module):
@@ -33,14 +25,16 @@ class AutoregressiveModel(nn.Module):
     category then needs little or no weighting. Every column has a small network of its
     own on features of the columns before it; their first layers are one masked
     matrix product (Germain et al. 2015, MADE), the others batched ones. A number's
-    conditional is a mixture of normals, a category's a softmax. It is exact: no
-    latent variable, no bound, and one pass through the columns draws a table.
+    conditional is a mixture of normals or a histogram, a category's a softmax. It is
+    exact: no latent variable, no bound, and one pass through the columns draws a table.
 
     Parameters
     ----------
     layout : TableLayout
     width : int
         Hidden units per column.
+    bin_edges : sequence of array-like or None, default=None
+        Of each number's histogram, see :class:`NumberHeads`.
 
     Examples
     --------
@@ -54,7 +48,7 @@ class AutoregressiveModel(nn.Module):
     torch.Size([5])
     """
 
-    def __init__(self, layout: TableLayout, width: int):
+    def __init__(self, layout: TableLayout, width: int, bin_edges=None):
         super().__init__()
         self.layout, self.width = layout, width
         n_numeric, cardinalities = layout.n_numeric, layout.cardinalities
@@ -76,8 +70,9 @@ class AutoregressiveModel(nn.Module):
         self.hidden_layer = nn.Parameter(torch.empty(self.n_columns, width, width))
         self.hidden_bias = nn.Parameter(torch.zeros(self.n_columns, 1, width))
         self.category_heads = CategoryHeads(width, cardinalities)
-        self.mixture_head = nn.Parameter(torch.empty(n_numeric, width, 3 * N_NORMALS))
-        self.mixture_bias = nn.Parameter(torch.zeros(n_numeric, 1, 3 * N_NORMALS))
+        if bin_edges is None:
+            bin_edges = [()] * n_numeric
+        self.number_heads = NumberHeads(width, bin_edges)
         self.reset_parameters()
 
     def _add_features(self, size: int, position: int, owners: list):
@@ -93,12 +88,6 @@ class AutoregressiveModel(nn.Module):
             self.mask
         )  # and stays so, as its gradient is masked
         nn.init.normal_(self.hidden_layer, std=1 / math.sqrt(self.width))
-        nn.init.normal_(self.mixture_head, std=0.1 / math.sqrt(self.width))
-        # Spread the components over the bulk of N(0, 1), which every column has.
-        self.mixture_bias[..., N_NORMALS : 2 * N_NORMALS] = torch.linspace(
-            -1.5, 1.5, N_NORMALS
-        )
-        self.mixture_bias[..., 2 * N_NORMALS :] = -0.5
 
     @torch.no_grad()
     def start_at_frequencies(self, x_cat: Tensor):
@@ -124,11 +113,7 @@ class AutoregressiveModel(nn.Module):
         )
         total = 0.0
         if layout.n_numeric:
-            raw = torch.baddbmm(
-                self.mixture_bias, of_numbers, self.mixture_head
-            ).float()
-            there = None if present is None else present.t()
-            total = mixture_log_prob(raw, x_num.t(), there, LOG_SCALE_BOUNDS)
+            total = self.number_heads.log_prob(of_numbers, x_num, present)
         if layout.n_categorical:
             total = total + self.category_heads.log_prob(of_categories, x_cat)
         return total
@@ -183,12 +168,6 @@ class AutoregressiveModel(nn.Module):
             [self.feature_slices[int(column)] for column in self.embeddings],
         )
 
-    @staticmethod
-    def _mixture_parameters(outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-weights, means and log standard deviations of the components."""
-        weights, means, log_scales = outputs.chunk(3, -1)
-        return weights.log_softmax(-1), means, log_scales.clamp(*LOG_SCALE_BOUNDS)
-
     # ------------------------------------------------------------------ sampling
 
     @torch.no_grad()
@@ -220,8 +199,7 @@ class AutoregressiveModel(nn.Module):
         for column in range(layout.n_numeric):
             position = layout.n_categorical + column
             hidden = self._column_hidden(position, features)
-            outputs = hidden @ self.mixture_head[column] + self.mixture_bias[column]
-            values = sample_mixture(*self._mixture_parameters(outputs), generator)
+            values = self.number_heads.sample(column, hidden, generator)
             seen = piecewise_linear_features(values[:, None])[:, 0]
             mask = layout.masks[column]
             if mask >= 0:
@@ -244,75 +222,6 @@ class AutoregressiveModel(nn.Module):
         return hidden + F.silu(after)
 
 
-class CategoryHeads(nn.Module):
-    """Logits of each categorical column from the hidden units of its network.
-
-    Neighbouring columns are padded to the largest of them, which makes one batched
-    product of theirs. Where that would be far more logits than there are levels, a new
-    product begins.
-
-    Parameters
-    ----------
-    width : int
-    cardinalities : tuple of int
-    """
-
-    def __init__(self, width: int, cardinalities: tuple[int, ...]):
-        super().__init__()
-        self.cardinalities = cardinalities
-        self.runs = padded_runs(cardinalities)
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for run in self.runs:
-            sizes = [cardinalities[column] for column in run]
-            weight = torch.zeros(len(run), width, max(sizes))
-            bias = torch.full((len(run), 1, max(sizes)), UNUSED_LEVEL_BIAS)
-            for own_weight, own_bias, size in zip(weight, bias, sizes, strict=True):
-                nn.init.normal_(own_weight[:, :size], std=1 / math.sqrt(width))
-                own_bias[:, :size] = 0.0
-            self.weights.append(weight)
-            self.biases.append(bias)
-
-    def of_column(self, column: int) -> tuple[Tensor, Tensor]:
-        """Weight (cardinality, width) and bias (cardinality,) of one column."""
-        for run, weight, bias in zip(self.runs, self.weights, self.biases, strict=True):
-            if column in run:
-                place, size = column - run.start, self.cardinalities[column]
-                return weight[place, :, :size].t(), bias[place, 0, :size]
-        raise IndexError(column)
-
-    @torch.no_grad()
-    def start_at(self, shares: list[Tensor]):
-        """Give each column the frequencies of its levels, nearly independent of all."""
-        for column, share in enumerate(shares):
-            self.of_column(column)[1].copy_(share.log())
-        for weight in self.weights:
-            weight.mul_(0.1)
-
-    def log_prob(self, hidden: Tensor, x_cat: Tensor) -> Tensor:
-        """Nats of the codes, summed over columns, shape (n,).
-
-        Shapes: hidden units (n_categorical, n, width), codes (n, n_categorical).
-        """
-        sizes = [len(run) for run in self.runs]
-        parts = hidden.split(sizes), x_cat.t().split(sizes), self.weights, self.biases
-        total = 0.0
-        for units, codes, weight, bias in zip(*parts, strict=True):
-            raw = torch.baddbmm(bias, units, weight).float()
-            total = total + padded_log_prob(raw, codes)
-        return total
-
-
-def padded_runs(sizes: tuple[int, ...]) -> list[range]:
-    """Neighbouring columns that may be padded to the largest of them."""
-    runs, start = [], 0
-    for stop in range(1, len(sizes) + 1):
-        part = sizes[start : stop + 1]
-        if stop == len(sizes) or len(part) * max(part) > MAX_PADDING * sum(part):
-            runs.append(range(start, stop))
-            start = stop
-    return runs
-
-
 def dropout_masks(n_masks: int, shape, generator, device) -> Tensor:
     """Masks of a dropout, (n_masks, n_columns, n, width), from one draw.
 
@@ -333,14 +242,3 @@ def piecewise_linear_features(x: Tensor) -> Tensor:
     """
     hats, _ = hat_functions(x, N_PIECES)
     return torch.cat([x[..., None], hats], -1)
-
-
-def sample_mixture(
-    log_weights: Tensor, means: Tensor, log_scales: Tensor, generator
-) -> Tensor:
-    """One draw per row of a mixture of normals, shape (n,)."""
-    chosen = (log_weights + gumbel(log_weights, generator)).argmax(1, keepdim=True)
-    noise = normal((len(means), 1), generator, means.device)
-    scales = log_scales.gather(1, chosen).exp()
-    # No table of fewer than a billion rows has a value beyond these normal quantiles.
-    return (means.gather(1, chosen) + noise * scales)[:, 0].clamp(-6.0, 6.0)

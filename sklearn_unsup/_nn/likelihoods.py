@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 LOG_TWO_PI = math.log(2 * math.pi)
 # Bound of the logits. Sums of exponentials of bounded logits are finite in float32.
@@ -143,57 +144,88 @@ def normal_log_prob(
         return _NormalLogProb.apply(location, log_scale, x, present)
 
 
-class _MixtureLogProb(Function):
+class _NumberLogProb(Function):
     @staticmethod
-    def forward(ctx, raw, x, present, low, high):
-        weights, means, scales = raw.chunk(3, -1)
+    def forward(ctx, raw, x, places, log_widths, present, low, high):
+        n_bins = log_widths.shape[1]
+        mixture, gate, bins = raw.split([raw.shape[-1] - n_bins - 1, 1, n_bins], -1)
+        weights, means, scales = mixture.chunk(3, -1)
         log_weights, log_scales = weights.log_softmax(-1), scales.clamp(low, high)
         precision = (-log_scales).exp_()
         standard = (x[..., None] - means).mul_(precision)
         joint = torch.addcmul(log_weights, standard, standard, value=-0.5)
         joint.sub_(log_scales)
-        log_prob = joint.logsumexp(-1).sub_(0.5 * LOG_TWO_PI)
+        log_mixture = joint.logsumexp(-1)
+        log_probs, places = bins.log_softmax(-1), places[..., None]
+        log_bins = (log_probs - log_widths[:, None]).gather(-1, places)[..., 0]
+        log_bins = torch.addcmul(log_bins, x, x, value=-0.5)
+        gate = gate[..., 0]
+        log_bins, log_mixture = (
+            log_bins + F.logsigmoid(gate),
+            log_mixture - F.softplus(gate),
+        )
+        log_prob = torch.logaddexp(log_bins, log_mixture)
         if ctx.needs_input_grad[0]:
-            posterior = joint.softmax(-1)  # p(component | x)
+            p_bins = (log_bins - log_prob).exp_()  # p(histogram | x)
             gradient = torch.empty_like(raw)
-            grad_weight, grad_mean, grad_scale = gradient.chunk(3, -1)
+            grad_mixture, grad_gate, grad_bins = gradient.split(
+                [mixture.shape[-1], 1, n_bins], -1
+            )
+            grad_weight, grad_mean, grad_scale = grad_mixture.chunk(3, -1)
+            posterior = joint.softmax(-1)  # p(component | x, mixture)
             torch.sub(posterior, log_weights.exp_(), out=grad_weight)
             torch.mul(posterior, standard, out=grad_mean)
             torch.mul(grad_mean, standard, out=grad_scale)
             # A clamped scale has no gradient.
             grad_scale.sub_(posterior).mul_(scales == log_scales)
             grad_mean.mul_(precision)
+            grad_mixture.mul_((1.0 - p_bins)[..., None])
+            torch.sub(p_bins, gate.sigmoid(), out=grad_gate[..., 0])
+            torch.mul(log_probs.exp_(), -p_bins[..., None], out=grad_bins)
+            grad_bins.scatter_add_(-1, places, p_bins[..., None])
             if present is not None:
                 gradient.mul_(present[..., None])
             ctx.save_for_backward(gradient)
+        log_prob.sub_(0.5 * LOG_TWO_PI)
         return (log_prob if present is None else log_prob.mul_(present)).sum(0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_output):
         (gradient,) = ctx.saved_tensors
-        return gradient * grad_output[:, None], None, None, None, None
+        return gradient * grad_output[:, None], None, None, None, None, None, None
 
 
-def mixture_log_prob(
+def number_log_prob(
     raw: Tensor,
     x: Tensor,
+    places: Tensor,
+    log_widths: Tensor,
     present: Tensor | None,
     log_scale_bounds: tuple[float, float],
 ) -> Tensor:
-    """Summed log-density of numbers under mixtures of normals, in nats, shape (n,).
+    """Summed log-density of numbers, in nats, shape (n,).
+
+    Each has, by a gate, a mixture of normals or a histogram of its normal quantile: of
+    a bin from u to u + w it has the density phi(x) / w.
 
     Parameters
     ----------
-    raw : Tensor of shape (n_numeric, n, 3 * n_mixture_components), float32
-        Logits of the weights, then means, then log standard deviations.
+    raw : Tensor of shape (n_numeric, n, 3 * n_mixture_components + 1 + n_bins), float32
+        Logits of the weights, means and log standard deviations of the mixture, the
+        logit of the bins as a whole, and those of each bin.
     x : Tensor of shape (n_numeric, n)
+    places : Tensor of shape (n_numeric, n), int64
+        Bin of each number.
+    log_widths : Tensor of shape (n_numeric, n_bins)
+        Logarithms of w. Columns have different numbers of bins: those that one does not
+        have must have raw logits far below zero.
     present : Tensor of shape (n_numeric, n) or None
         0 where a number is missing, which then contributes nothing; None if none is.
     log_scale_bounds : tuple of float
         Log standard deviations are clamped to them.
     """
-    return _MixtureLogProb.apply(raw, x, present, *log_scale_bounds)
+    return _NumberLogProb.apply(raw, x, places, log_widths, present, *log_scale_bounds)
 
 
 class _GaussianPosterior(Function):

@@ -58,6 +58,8 @@ class TableNet(SkorchNet):
     average_weights : bool
         Use an average of the weights after training, and continue training from the
         latest weights. A stream does so because it may end at any time.
+    is_stream : bool
+        More runs will follow, of which each is one more epoch.
     use_cuda_graphs : bool
         On a GPU, record the steps as CUDA graphs, unless a callback handles batches or
         the environment forbids it. If recording fails the steps run eagerly, with a
@@ -91,6 +93,7 @@ class TableNet(SkorchNet):
         tol=1e-4,
         mixed_precision=False,
         average_weights=False,
+        is_stream=False,
         use_cuda_graphs=True,
         progress_name="",
         optimizer=LeanAdamW,
@@ -120,6 +123,7 @@ class TableNet(SkorchNet):
         self.tol = tol
         self.mixed_precision = mixed_precision
         self.average_weights = average_weights
+        self.is_stream = is_stream
         self.use_cuda_graphs = use_cuda_graphs
         self.progress_name = progress_name
 
@@ -216,7 +220,7 @@ class TableNet(SkorchNet):
         if self.epochs_before_ == 0 and self.history:
             # A callback has loaded an earlier run, which this one continues.
             self.step_ = len(self.history) * per_epoch
-            if self.lr_floor < 1.0:  # In a stream each chunk is one more epoch.
+            if not self.is_stream:  # In a stream each chunk is one more epoch.
                 n_epochs = max(0, n_epochs - len(self.history))
         if self.average_weights and self.average_ is None:
             # The average must start from weights that a callback may have loaded.
@@ -331,7 +335,7 @@ class TableNet(SkorchNet):
         n_steps = self.max_epochs * steps_per_epoch
         if self.first_step_ == 0:
             self.warmup_ = self.n_warmup_steps
-            if self.lr_floor < 1.0:  # In a stream more steps will follow.
+            if not self.is_stream:  # In a stream more steps will follow.
                 self.warmup_ = min(self.warmup_, n_steps // 4)
             factor = warmup_cosine(self.step_, self.warmup_, n_steps, self.lr_floor)
         else:

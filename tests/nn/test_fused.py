@@ -146,24 +146,34 @@ def test_normal_log_prob(present):
 
 
 @pytest.mark.parametrize("present", [None, presence(2, N)])
-def test_mixture_log_prob(present):
+def test_number_log_prob(present):
     x = numbers(2, N, seed=3).detach()
-    bounds = -1.0, 1.0
+    bounds, shares = (-1.0, 1.0), torch.tensor([[0.2, 0.5, 0.3], [0.9, 0.1, 0.0]])
+    places = torch.tensor([[0, 1, 2, 1, 0, 2], [0, 1, 0, 0, 1, 0]])
+    log_widths = shares.double().log().clamp_min(-1e4)
 
     def formula(raw):
-        weights, means, scales = raw.chunk(3, -1)
+        mixture, gate, bins = raw.split([12, 1, 3], -1)
+        weights, means, scales = mixture.chunk(3, -1)
         assert (scales < bounds[0]).any()
         assert (scales > bounds[1]).any()
-        each = torch.distributions.MixtureSameFamily(
+        smooth = torch.distributions.MixtureSameFamily(
             torch.distributions.Categorical(logits=weights),
             torch.distributions.Normal(means, scales.clamp(*bounds).exp()),
         ).log_prob(x)
+        of_bins = torch.distributions.Categorical(logits=bins).log_prob(places)
+        normal = torch.distributions.Normal(0.0, 1.0).log_prob(x)
+        of_bins = of_bins - log_widths.gather(1, places) + normal
+        p = gate[..., 0].sigmoid()
+        each = (p * of_bins.exp() + (1 - p) * smooth.exp()).log()
         return (each if present is None else each * present).sum(0)
 
     assert_same(
-        lambda raw: likelihoods.mixture_log_prob(raw, x, present, bounds),
+        lambda raw: likelihoods.number_log_prob(
+            raw, x, places, log_widths, present, bounds
+        ),
         formula,
-        [numbers(2, N, 12, scale=1.5)],
+        [numbers(2, N, 16, scale=1.5)],
     )
 
 

@@ -430,7 +430,12 @@ def test_a_stream_warms_up_across_its_batches():
     """However small the batches are: 15 steps of 20, here in calls of three."""
     rates = Rates()
     net = make_line(
-        callbacks=[rates], lr=0.1, n_warmup_steps=10, lr_floor=1.0, max_epochs=1
+        callbacks=[rates],
+        lr=0.1,
+        n_warmup_steps=10,
+        lr_floor=1.0,
+        max_epochs=1,
+        is_stream=True,
     )
     for _ in range(5):
         net.partial_fit(make_rows())

@@ -1,0 +1,203 @@
+"""From hidden units of a column's network to its conditional distribution."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .likelihoods import number_log_prob, padded_log_prob
+from .random import gumbel, normal, uniform
+
+N_NORMALS = 8  # components of the mixture of a number
+LOG_SCALE_BOUNDS = -6.0, 2.0  # of the components
+MAX_Z = 6.0  # no table of fewer than a billion rows has a value beyond
+# Padding neighbouring columns to the largest of them may make at most this many times
+# the logits that they need.
+MAX_PADDING = 4
+# Bias of a level or bin that a column does not have. Logits of levels are bounded,
+# which leaves such a level a weight of e ** -30 beside those of the column's own.
+UNUSED_BIAS = -1e4
+
+
+def histogram_edges(atoms, n_bins: int, min_share: float) -> np.ndarray:
+    """Inner edges of the bins of a histogram, ascending quantiles in (0, 1).
+
+    An atom with a share of the rows has a bin of its own. Each stretch between two such
+    atoms is cut into bins of equal shares.
+
+    Parameters
+    ----------
+    atoms : array-like of shape (4, n_atoms)
+        Of a codec: their last two rows are the quantiles where atoms begin and end.
+    n_bins : int
+        Bins of a column without atoms.
+    min_share : float
+        Share of the rows from which on an atom has a bin.
+    """
+    begin, end = np.asarray(atoms)[2:]
+    large = end - begin >= min_share
+    stops = np.concatenate([begin[large], [1.0]])
+    starts = np.concatenate([[0.0], end[large]])
+    edges = [starts[1:], stops[:-1]]
+    for start, stop in zip(starts, stops, strict=True):
+        n_parts = max(1, int(np.ceil(n_bins * (stop - start))))
+        edges.append(np.linspace(start, stop, n_parts + 1)[1:-1])
+    edges = np.unique(np.concatenate(edges))
+    # An atom may begin where the last one ends, or at an end of the column, of which
+    # codecs leave out half a row.
+    smallest = min_share / 8
+    edges = edges[(edges > smallest) & (edges < 1 - smallest)]
+    return edges[np.diff(edges, prepend=0.0) > smallest]
+
+
+class NumberHeads(nn.Module):
+    """Conditional densities of numbers: smooth or sharp, as the data are.
+
+    A gate draws each number from a mixture of normals or from a histogram of its normal
+    quantile, in which a mixture's slow learning of spikes and steps does not matter. At
+    the start the histogram is the standard normal distribution.
+
+    Parameters
+    ----------
+    width : int
+        Hidden units of each column's network.
+    bin_edges : sequence of array-like
+        For each column the inner edges of its bins, ascending quantiles in (0, 1); none
+        leaves one bin, the standard normal distribution.
+    """
+
+    def __init__(self, width: int, bin_edges):
+        super().__init__()
+        # Copies: the arrays of a loaded file may be read-only.
+        edges = [torch.tensor(np.array(part, dtype=float)) for part in bin_edges]
+        self.n_bins = max((len(part) + 1 for part in edges), default=1)
+        n_outputs = 3 * N_NORMALS + 1 + self.n_bins
+        # Quantiles at which bins begin, and how much they cover; 1 and 0 of those that
+        # are padded.
+        lower = torch.ones(len(edges), self.n_bins, dtype=torch.float64)
+        widths = torch.zeros_like(lower)
+        for column, inner in enumerate(edges):
+            whole = torch.cat([inner.new_zeros(1), inner, inner.new_ones(1)])
+            lower[column, : len(inner) + 1] = whole[:-1]
+            widths[column, : len(inner) + 1] = whole.diff()
+        self.register_buffer("lower", lower, persistent=False)
+        self.register_buffer("widths", widths, persistent=False)
+        log_widths = widths.log().clamp_min(UNUSED_BIAS).float()
+        self.register_buffer("log_widths", log_widths, persistent=False)
+        inner = torch.special.ndtri(lower[:, 1:]).float().contiguous()
+        self.register_buffer("edges", inner, persistent=False)
+        self.weight = nn.Parameter(torch.empty(len(edges), width, n_outputs))
+        self.bias = nn.Parameter(torch.zeros(len(edges), 1, n_outputs))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self):
+        nn.init.normal_(self.weight, std=0.1 / math.sqrt(self.weight.shape[1]))
+        # Spread the components over the bulk of N(0, 1), which every column has.
+        _, means, log_scales, _, bins = self._split(self.bias)
+        means.copy_(torch.linspace(-1.5, 1.5, N_NORMALS))
+        log_scales.fill_(-0.5)
+        bins.copy_(self.log_widths[:, None])
+
+    def _split(self, raw: Tensor) -> tuple[Tensor, ...]:
+        """Weights, means and log scales of the mixture; the gate; the bins."""
+        return raw.split([N_NORMALS, N_NORMALS, N_NORMALS, 1, self.n_bins], -1)
+
+    def log_prob(self, hidden: Tensor, x: Tensor, present: Tensor | None) -> Tensor:
+        """Nats of the numbers, summed over columns, shape (n,).
+
+        Shapes: hidden units (n_numeric, n, width), numbers (n, n_numeric), and the same
+        for what says that they are present.
+        """
+        x = x.t().contiguous()
+        raw = torch.baddbmm(self.bias, hidden, self.weight).float()
+        places = torch.searchsorted(self.edges, x)
+        present = None if present is None else present.t()
+        return number_log_prob(
+            raw, x, places, self.log_widths, present, LOG_SCALE_BOUNDS
+        )
+
+    def sample(self, column: int, hidden: Tensor, generator) -> Tensor:
+        """One number for each row of hidden units (n, width), shape (n,)."""
+        raw = hidden @ self.weight[column] + self.bias[column]
+        weights, means, log_scales, gate, bins = self._split(raw)
+        place = (weights + gumbel(weights, generator)).argmax(1, keepdim=True)
+        scales = log_scales.gather(1, place).clamp(*LOG_SCALE_BOUNDS).exp()
+        shape, device = (len(raw), 1), raw.device
+        smooth = means.gather(1, place) + normal(shape, generator, device) * scales
+        place = (bins + gumbel(bins, generator)).argmax(1, keepdim=True)
+        lower, widths = self.lower[column][place], self.widths[column][place]
+        u = lower + widths * uniform(shape, generator, device).double()
+        sharp = torch.special.ndtri(u).float()
+        is_sharp = uniform(shape, generator, device) < gate.sigmoid()
+        return torch.where(is_sharp, sharp, smooth)[:, 0].clamp(-MAX_Z, MAX_Z)
+
+
+class CategoryHeads(nn.Module):
+    """Logits of each categorical column from the hidden units of its network.
+
+    Neighbouring columns are padded to the largest of them, which makes one batched
+    product of theirs. Where that would be far more logits than there are levels, a new
+    product begins.
+
+    Parameters
+    ----------
+    width : int
+    cardinalities : tuple of int
+    """
+
+    def __init__(self, width: int, cardinalities: tuple[int, ...]):
+        super().__init__()
+        self.cardinalities = cardinalities
+        self.runs = padded_runs(cardinalities)
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for run in self.runs:
+            sizes = [cardinalities[column] for column in run]
+            weight = torch.zeros(len(run), width, max(sizes))
+            bias = torch.full((len(run), 1, max(sizes)), UNUSED_BIAS)
+            for own_weight, own_bias, size in zip(weight, bias, sizes, strict=True):
+                nn.init.normal_(own_weight[:, :size], std=1 / math.sqrt(width))
+                own_bias[:, :size] = 0.0
+            self.weights.append(weight)
+            self.biases.append(bias)
+
+    def of_column(self, column: int) -> tuple[Tensor, Tensor]:
+        """Weight (cardinality, width) and bias (cardinality,) of one column."""
+        for run, weight, bias in zip(self.runs, self.weights, self.biases, strict=True):
+            if column in run:
+                place, size = column - run.start, self.cardinalities[column]
+                return weight[place, :, :size].t(), bias[place, 0, :size]
+        raise IndexError(column)
+
+    @torch.no_grad()
+    def start_at(self, shares: list[Tensor]):
+        """Give each column the frequencies of its levels, nearly independent of all."""
+        for column, share in enumerate(shares):
+            self.of_column(column)[1].copy_(share.log())
+        for weight in self.weights:
+            weight.mul_(0.1)
+
+    def log_prob(self, hidden: Tensor, x_cat: Tensor) -> Tensor:
+        """Nats of the codes, summed over columns, shape (n,).
+
+        Shapes: hidden units (n_categorical, n, width), codes (n, n_categorical).
+        """
+        sizes = [len(run) for run in self.runs]
+        parts = hidden.split(sizes), x_cat.t().split(sizes), self.weights, self.biases
+        total = 0.0
+        for units, codes, weight, bias in zip(*parts, strict=True):
+            raw = torch.baddbmm(bias, units, weight).float()
+            total = total + padded_log_prob(raw, codes)
+        return total
+
+
+def padded_runs(sizes: tuple[int, ...]) -> list[range]:
+    """Neighbouring columns that may be padded to the largest of them."""
+    runs, start = [], 0
+    for stop in range(1, len(sizes) + 1):
+        part = sizes[start : stop + 1]
+        if stop == len(sizes) or len(part) * max(part) > MAX_PADDING * sum(part):
+            runs.append(range(start, stop))
+            start = stop
+    return runs

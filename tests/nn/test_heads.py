@@ -1,0 +1,137 @@
+"""Conditional distributions of single columns: densities, draws, and their bins."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+from sklearn_unsup._nn.heads import (
+    MAX_Z,
+    NumberHeads,
+    histogram_edges,
+)
+from sklearn_unsup._table.codec import TableCodec
+
+EDGES = [(0.1, 0.3, 0.35, 0.8), (), (0.5,)]
+WIDTH = 4
+
+
+def make_heads(gate=0.0, seed=0):
+    """Heads of three numbers with different bins, far from where they start."""
+    torch.manual_seed(seed)
+    heads = NumberHeads(WIDTH, EDGES)
+    with torch.no_grad():
+        heads.weight.normal_(std=0.5)
+        heads._split(heads.bias)[3].fill_(gate)
+    return heads
+
+
+def hidden_units(n, seed=0):
+    torch.manual_seed(seed)
+    return torch.randn(WIDTH).expand(n, WIDTH)
+
+
+@torch.no_grad()
+def density(heads, column, z):
+    hidden = hidden_units(len(z)).expand(len(EDGES), -1, -1)
+    x = torch.zeros(len(z), len(EDGES))
+    x[:, column] = torch.as_tensor(z, dtype=torch.float32)
+    present = torch.zeros(len(z), len(EDGES))
+    present[:, column] = 1.0
+    return heads.log_prob(hidden, x, present).exp().numpy().astype(float)
+
+
+GRID = np.linspace(-14, 14, 280_001)
+
+
+@pytest.mark.parametrize("gate", [-30.0, 0.0, 30.0])
+@pytest.mark.parametrize("column", range(len(EDGES)))
+def test_densities_integrate_to_one(gate, column):
+    total = np.trapezoid(density(make_heads(gate), column, GRID), GRID)
+    assert total == pytest.approx(1.0, abs=2e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("gate", [-30.0, 0.0, 30.0])
+@pytest.mark.parametrize("column", range(len(EDGES)))
+def test_draws_follow_the_density(gate, column):
+    heads, n = make_heads(gate), 20_000
+    draws = heads.sample(column, hidden_units(n), torch.Generator().manual_seed(1))
+    assert draws.abs().max() <= MAX_Z
+    cdf = np.cumsum(density(heads, column, GRID))
+    below, above = np.interp([-MAX_Z, MAX_Z], GRID, cdf)
+    inside = draws[draws.abs() < MAX_Z].double().numpy()
+    assert len(inside) > 0.5 * n
+    result = stats.kstest(
+        inside, lambda z: (np.interp(z, GRID, cdf) - below) / (above - below)
+    )
+    assert result.pvalue > 1e-4
+
+
+def test_bins_begin_as_the_standard_normal_distribution():
+    """Whatever their number: a bin that is not used has no probability."""
+    heads = NumberHeads(WIDTH, EDGES)
+    with torch.no_grad():
+        heads.weight.zero_()
+        heads._split(heads.bias)[3].fill_(30.0)
+    z = np.linspace(-3, 3, 50)
+    for column in range(len(EDGES)):
+        expected = stats.norm.pdf(z)
+        np.testing.assert_allclose(density(heads, column, z), expected, rtol=1e-4)
+
+
+def test_a_draw_stays_in_its_bin():
+    """All probability in one bin: its quantiles are drawn, and no others."""
+    heads = make_heads(gate=30.0)
+    with torch.no_grad():
+        heads.weight.zero_()
+        heads._split(heads.bias)[4][0, 0, 1] = 50.0
+    with torch.no_grad():
+        draws = heads.sample(0, hidden_units(5_000), torch.Generator().manual_seed(0))
+    u = stats.norm.cdf(draws.double().numpy())
+    assert u.min() >= 0.1 - 1e-6
+    assert u.max() <= 0.3 + 1e-6
+    assert stats.kstest(u, stats.uniform(0.1, 0.2).cdf).pvalue > 1e-4
+
+
+# ------------------------------------------------------------------- edges
+
+
+def atoms_of(*values):
+    frame = pd.DataFrame({"x": np.concatenate(values)})
+    return TableCodec().fit(frame).atoms()[0]
+
+
+def test_without_atoms_bins_have_equal_shares():
+    edges = histogram_edges(np.empty((4, 0)), 5, 0.01)
+    np.testing.assert_allclose(edges, [0.2, 0.4, 0.6, 0.8])
+
+
+def test_an_atom_has_a_bin_of_its_own():
+    """Zeros are 30 % of the rows, below all others, which share what is left."""
+    rng = np.random.default_rng(0)
+    atoms = atoms_of(np.zeros(300), rng.uniform(1, 2, 700))
+    edges = histogram_edges(atoms, 10, 0.05)
+    np.testing.assert_allclose(edges, 0.3 + 0.1 * np.arange(7), atol=1e-6)
+
+
+def test_a_column_of_atoms_has_a_bin_for_each():
+    values = np.repeat([1.0, 2.0, 3.0, 4.0], [100, 200, 300, 400])
+    edges = histogram_edges(atoms_of(values), 64, 0.01)
+    np.testing.assert_allclose(edges, [0.1, 0.3, 0.6], atol=1e-6)
+
+
+def test_small_atoms_have_no_bin():
+    values = np.repeat(np.arange(100.0), 10)
+    edges = histogram_edges(atoms_of(values), 4, 0.02)
+    np.testing.assert_allclose(edges, [0.25, 0.5, 0.75])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_edges_ascend_and_leave_no_empty_bin(seed):
+    rng = np.random.default_rng(seed)
+    values = rng.choice(rng.normal(size=30), size=2_000, p=rng.dirichlet(np.ones(30)))
+    mixed = np.concatenate([values, rng.normal(size=rng.integers(1_000))])
+    edges = histogram_edges(atoms_of(mixed), 64, 1 / 400)
+    assert (np.diff(edges, prepend=0.0, append=1.0) > 1 / 4_000).all()
