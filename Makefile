@@ -42,7 +42,8 @@ PYTEST := -m pytest -q --numprocesses=logical --maxprocesses=4 --dist=worksteal
 INSTALL := -m pip install --quiet --disable-pip-version-check
 
 # What differs without pyarrow: columns of strings, and files that hold their dtypes.
-TABLES := tests/table/test_state.py tests/table/test_codec.py tests/test_saving.py \
+TABLES := tests/table/test_state.py tests/table/test_codec.py \
+	tests/table/test_kinds.py tests/test_saving.py \
 	tests/test_base.py tests/test_datasets.py tests/test_metrics.py \
 	tests/test_over_sampling.py tests/test_pipeline.py
 
