@@ -151,7 +151,7 @@ class GANSampler(BaseTableModel):
         Share of training rows (of at most 2,000) that have a generated row nearer
         than their fifth nearest training row, in encoded space [5]_. A perfect
         generator has about 0.97; below 0.5 `fit` warns that modes are missing. None
-        for fewer than 50 rows.
+        for fewer than 50 rows; 1 for a table of constants.
     n_iter_ : int
         Epochs trained.
     loss_curve_ : list of float
@@ -385,6 +385,10 @@ class GANSampler(BaseTableModel):
         """Measure the coverage of the training rows, and warn if it is low."""
         self.coverage_ = None
         if len(dataset) < MIN_COVERED_ROWS:
+            return
+        if self.codec_.empty_:
+            # Whatever the generator makes is decoded to the constants of the table.
+            self.coverage_ = 1.0
             return
         index = torch.from_numpy(rng.permutation(len(dataset))[:COVERED_ROWS])
         real = dataset.take(index)

@@ -455,14 +455,15 @@ class VAETransformer(BaseTableModel):
     def _evaluate_fit(self, dataset, rng):
         """Find the active components, and warn if there are none.
 
-        There is no warning at the beginning of a stream, or for a single row.
+        There is no warning at the beginning of a stream, for a single row, or for a
+        table of constants, which leaves codes nothing to say.
         """
         index = torch.from_numpy(rng.permutation(len(dataset))[:CHUNK_ROWS])
         means = self._map_rows(self._encode_batch, dataset, index)
         variances = means.var(0, correction=0).cpu().numpy()
         self.active_components_ = variances > ACTIVE_VARIANCE
         is_new_stream = self.net_.is_stream and self.net_.step_ < N_WARMUP_STEPS
-        is_expected = is_new_stream or len(dataset) == 1
+        is_expected = is_new_stream or len(dataset) == 1 or self.codec_.empty_
         if not (self.active_components_.any() or is_expected):
             warn_user(
                 "All components have collapsed to the prior: codes say nothing about "

@@ -276,6 +276,14 @@ def test_coverage_needs_rows():
     assert 0 <= model.coverage_ < 0.5
 
 
+def test_constants_are_covered():
+    """They are what every generated row is decoded to, so that no mode is missing."""
+    X = pd.DataFrame({"kind": ["a"] * 60, "size": 2.5})
+    model = untrained().fit(X)
+    assert model.coverage_ == 1.0
+    pd.testing.assert_frame_equal(model.sample(60), X)
+
+
 # ------------------------------------------------------------------- score
 
 

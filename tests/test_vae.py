@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy import stats
+from scipy.sparse import csr_array
 from scipy.special import logsumexp
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA, FactorAnalysis
@@ -215,6 +216,15 @@ def test_a_large_beta_collapses_every_component():
         model.fit(X)
     assert model.active_components_.tolist() == [False] * 3
     assert model.sample(10, random_state=0).shape == (10, 8)
+
+
+@pytest.mark.parametrize("container", [np.asarray, pd.DataFrame, csr_array])
+def test_codes_of_constants_are_not_called_collapsed(container):
+    """There is nothing that they could say. A warning would fail the test."""
+    X = np.tile([3.0, 1.0, 7.0], (40, 1))
+    model = VAETransformer(2, max_iter=1, random_state=0).fit(container(X))
+    assert model.active_components_.tolist() == [False] * 2
+    np.testing.assert_array_equal(model.sample(5), X[:5])
 
 
 def test_components_without_a_use_collapse():

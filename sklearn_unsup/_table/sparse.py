@@ -82,6 +82,11 @@ dtype=float32))
         self.layout_ = TableLayout(max(1, len(self.encoded_)))
         return self
 
+    @property
+    def empty_(self) -> bool:
+        """Whether no column is encoded, because none varies."""
+        return len(self.encoded_) == 0
+
     def updated(self, X) -> "SparseCodec":
         """A codec whose decoded values reach what more rows have; scales stay."""
         wider = copy.copy(self)
