@@ -1,11 +1,13 @@
 """A column of categories: levels to integer codes and back."""
 
+import numbers
 from collections.abc import Hashable
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_object_dtype
 
+from .conditions import describe, did_you_mean
 from .kinds import inferred_dtype
 
 # From this share of values that differ, and so many of them, a column of categories is
@@ -121,17 +123,40 @@ class CategoricalColumn:
     def rank_of(self, level) -> int:
         """Rank of one level by frequency; raises the error of an unknown condition."""
         try:
-            place = self.index_.get(key_of(level))
+            place = self._place_of(level)
         except TypeError:
             place = None
         if place is None:
             known = ", ".join(repr(known) for known in self.levels_[:20])
             more = ", ..." if len(self.levels_) > 20 else ""
+            hint = did_you_mean(level, self.levels_)
             raise ValueError(
-                f"conditions: column {self.name!r} has no level {level!r}"
-                f"{self._told_of_pool()}. Its levels are {known}{more}."
+                f"conditions: column {self.name!r} has no level {describe(level)}"
+                f"{self._told_of_pool()}{hint} Its levels are {known}{more}."
             )
         return place
+
+    def has_level(self, level) -> bool:
+        """Whether a hashable object is a level."""
+        return self._place_of(level) is not None
+
+    def _place_of(self, level):
+        """Place of a level, read as the type of the column; None for an unknown one."""
+        key = key_of(level)
+        if key is None or key in self.index_:
+            return self.index_.get(key)
+        types = {type(known) for known in self.levels_ if known is not None}
+        if isinstance(level, bool | np.bool_):
+            # Flags that are stored as 0 and 1.
+            is_number = all(issubclass(t, numbers.Number) for t in types)
+            return self.index_.get(int(level)) if is_number else None
+        if isinstance(level, numbers.Number):
+            if types <= {bool, np.bool_} and level in (0, 1):
+                return self.index_.get(key_of(bool(level)))
+            dtype = getattr(self.values_, "categories", self.values_).dtype
+            if dtype.kind == "f":  # A float32 column has rounded its levels, too.
+                return self.index_.get(dtype.type(level))
+        return None
 
     def _told_of_pool(self):
         if not self.pools_:

@@ -7,6 +7,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 
 from .categorical import CategoricalColumn, factorize, key_of
+from .conditions import broadcast_condition, check_conditions, did_you_mean
 from .frames import as_frame
 from .kinds import is_categorical
 from .layout import TableLayout
@@ -350,11 +351,7 @@ class TableCodec(BaseEstimator):
         """
         if conditions is None:
             return {}, {}
-        if not isinstance(conditions, dict):
-            raise TypeError(
-                "conditions must be a dict of columns and their values, such as "
-                f"{{'sex': 'Female'}}, or None, got {conditions!r}."
-            )
+        check_conditions(conditions)
         by_name = {
             c.name: c for c in self.columns_codec_ if isinstance(c, CategoricalColumn)
         }
@@ -362,18 +359,19 @@ class TableCodec(BaseEstimator):
         for name, value in conditions.items():
             if name not in by_name:
                 known = ", ".join(map(repr, by_name)) or "none"
-                advice = ""
+                hint, advice = did_you_mean(name, by_name), ""
                 if name in self.columns_:
+                    hint = "."
                     advice = (
                         " Name it in categorical_features before `fit`, or draw more "
                         "rows and select among them."
                     )
                 raise ValueError(
-                    f"conditions: {name!r} is no categorical column. The categorical "
-                    f"columns are: {known}.{advice}"
+                    f"conditions: {name!r} is no categorical column{hint} The "
+                    f"categorical columns are: {known}.{advice}"
                 )
             codec = by_name[name]
-            values = broadcast_condition(name, value, n_samples)
+            values = broadcast_condition(codec, value, n_samples)
             try:
                 inverse, kinds = factorize(name, values)
             except TypeError as error:
@@ -448,15 +446,3 @@ def column_of_state(state) -> CategoricalColumn | NumericColumn:
 def has_missing(codec: NumericColumn) -> bool:
     """Whether a column that is constant where present is missing in some rows only."""
     return codec.has_missing_ and codec.n_present_ > 0
-
-
-def broadcast_condition(name, value, n_samples) -> pd.Series:
-    """One value per row from a scalar or a sequence of that length."""
-    if not pd.api.types.is_list_like(value) or isinstance(value, dict | set):
-        value = [value] * n_samples
-    if len(value) != n_samples:
-        raise ValueError(
-            f"conditions: column {name!r} has {len(value)} values for {n_samples} "
-            "rows. Pass one value, or one per row."
-        )
-    return pd.Series(list(value), dtype=object)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
+from .conditions import check_conditions, describe
 from .layout import TableLayout
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -205,10 +206,14 @@ dtype=float32))
 
     def encode_conditions(self, conditions, n_samples: int) -> tuple[dict, dict]:
         """Two empty dicts; any condition is refused, as there are no categories."""
+        if conditions is None:
+            return {}, {}
+        check_conditions(conditions)
         if conditions:
             raise ValueError(
-                f"conditions={conditions!r}: a model of sparse rows has no categorical "
-                "columns. Draw more rows and select among them, or fit on a DataFrame."
+                f"conditions={describe(conditions)}: a model of sparse rows has no "
+                "categorical columns. Draw more rows and select among them, or fit on "
+                "a DataFrame."
             )
         return {}, {}
 
