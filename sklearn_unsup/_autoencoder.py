@@ -12,7 +12,7 @@ from ._nn.autoencoders import LOG_SCALE_MIN, Autoencoder
 from ._nn.distributions import presence
 from ._nn.losses import ReconstructionLoss, check_unit_interval
 from ._nn.pca import principal_axes
-from ._parameters import DENSITY_PARAMETERS
+from ._parameters import DENSITY_PARAMETERS, layer_sizes
 from ._sampling.density import DENSITY_ROWS
 from ._sklearn import Interval, StrOptions
 from ._training.data import DatasetChunks
@@ -177,6 +177,7 @@ class AutoencoderTransformer(BaseTableModel):
         "ordered": ["boolean"],
     }
 
+    _own_shape_parameters = ("noise", "ordered")
     _takes_sparse = True
     _default_scaling = "standard"
     _min_pixel_columns = 1
@@ -288,7 +289,7 @@ class AutoencoderTransformer(BaseTableModel):
             ReconstructionLoss,
             module__layout=layout,
             module__n_components=self._n_components_to_train(layout),
-            module__hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            module__hidden_layer_sizes=layer_sizes(self.hidden_layer_sizes),
             module__activation=self.activation,
             module__bernoulli=bernoulli,
             module__noise=float(self.noise),
@@ -300,6 +301,12 @@ class AutoencoderTransformer(BaseTableModel):
         start_at_pca(net.module_, dataset, bernoulli)
         self.n_components_ = net.module_.n_components
         return net
+
+    def _changeable_parameters(self):
+        """A fraction of the variance cuts the components after training."""
+        values = self._made_with["n_components"], self.n_components
+        is_cut = not any(isinstance(value, numbers.Integral) for value in values)
+        return ("n_components",) if is_cut else ()
 
     def _sampling_options(self):
         return {

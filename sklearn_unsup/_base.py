@@ -1,6 +1,5 @@
 """The base class of the three estimators."""
 
-import numbers
 import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager, suppress
@@ -14,14 +13,14 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from skorch.helper import predefined_split
 
 from ._encoding import CODEC_PARAMETERS, fit_codec, hold_out, updated_codec, upload
 from ._nn.chunks import CHUNK_ROWS, map_blocks
 from ._nn.device import freed_memory, resolve_device
-from ._parameters import NET_PARAMETERS, RATIO_PARAMETERS, TABLE_PARAMETERS, check_lists
+from ._parameters import COMMON_PARAMETERS, check_parameters, shape_parameters
 from ._sampling.density import DENSITY_ROWS
 from ._sampling.processes import process_token, rng_for_process
 from ._sampling.proposals import LatentSource
@@ -32,7 +31,7 @@ from ._table.scaling import refuse_dense_options
 from ._training.data import DatasetChunks, DenseDataset
 from ._training.distributed import join_process_group
 from ._training.schedule import default_batch_size, steps_per_epoch
-from ._validation import check_table, explained_warm_start
+from ._validation import check_codes, check_n_samples, check_table, explained_warm_start
 from ._version import __version__
 from ._warnings import warn_user
 
@@ -52,12 +51,10 @@ class BaseTableModel(
     set by `set_output`. With a union every caller would have to narrow the type.
     """
 
-    _parameter_constraints: dict = {
-        **NET_PARAMETERS,
-        **TABLE_PARAMETERS,
-        **RATIO_PARAMETERS,
-    }
+    _parameter_constraints: dict = COMMON_PARAMETERS
 
+    # Parameters of its own that codec or net are made with.
+    _own_shape_parameters: tuple = ()
     # Whether the estimator accepts sparse matrices.
     _takes_sparse = False
     # Whether a model of a stream uses an average of its weights.
@@ -95,6 +92,10 @@ class BaseTableModel(
         """Parameter groups of the optimizer: pairs of a name pattern and options."""
         return []
 
+    def _changeable_parameters(self) -> tuple:
+        """Shape parameters that a fit with `warm_start` puts in effect all the same."""
+        return ()
+
     def _default_batch_size(self, n_rows) -> int:
         """Number of rows per step with ``batch_size="auto"``."""
         return default_batch_size(n_rows)
@@ -126,7 +127,7 @@ class BaseTableModel(
         self : object
             The fitted estimator.
         """
-        check_lists(self)
+        check_parameters(self, "fit")
         with freed_memory():
             self._fit(X)
         return self
@@ -148,6 +149,7 @@ class BaseTableModel(
             self._update_net(len(train))
         else:
             self.net_ = self._build_net(train, rng)
+        self._made_with = shape_parameters(self)
         with self._usable_after_errors(dataset, rng):
             self._train(train, valid, process_group)
             self._fit_sampler(X, dataset, rng)
@@ -174,7 +176,7 @@ class BaseTableModel(
         self : object
             The fitted estimator, ready to transform and sample.
         """
-        check_lists(self)
+        check_parameters(self, "partial_fit")
         with freed_memory():
             self._partial_fit(X)
         return self
@@ -194,6 +196,7 @@ class BaseTableModel(
             dataset = self._encode_for_training(X, rng)
             if first:
                 self.net_ = self._build_net(dataset, rng)
+                self._made_with = shape_parameters(self)
             else:
                 self._update_stream_net(self._sampler.n_rows_ + len(dataset))
             with self._usable_after_errors(dataset, rng, first):
@@ -413,15 +416,7 @@ class BaseTableModel(
             With the container, columns and dtypes that `fit` saw.
         """
         check_is_fitted(self)
-        z = check_array(X, dtype=np.float32, input_name="codes")
-        if z.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"codes have {z.shape[1]} columns, but {type(self).__name__} was "
-                f"fitted with n_components={self._n_features_out}: pass what "
-                "transform returned."
-            )
-        # Torch warns of read-only arrays, such as that of a DataFrame.
-        z = torch.from_numpy(np.require(z, requirements="W"))
+        z = torch.from_numpy(check_codes(self, X))
         dataset = DenseDataset(z, torch.empty((len(z), 0)), self.device_)
         x_num, x_cat = self._map_rows(lambda z, _: self._mode(z), dataset)
         table = self.codec_.decode(x_num.cpu().numpy(), x_cat.cpu().numpy())
@@ -456,10 +451,7 @@ class BaseTableModel(
             If a condition names an unknown column or level; the known ones are listed.
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
-            raise ValueError(
-                f"n_samples must be an int of at least 1, got {n_samples!r}."
-            )
+        n_samples = check_n_samples(n_samples)
         if random_state is None:
             self._sample_rng, self._sample_token = rng_for_process(
                 self._sample_rng, self._sample_token
@@ -470,7 +462,7 @@ class BaseTableModel(
             rng = np.random.default_rng(seed)
         codes, fixed = self.codec_.encode_conditions(conditions, n_samples)
         with freed_memory():
-            x_num, x_cat = self._sample_encoded(int(n_samples), codes, rng)
+            x_num, x_cat = self._sample_encoded(n_samples, codes, rng)
         table = self.codec_.decode(x_num, x_cat, random_state=rng, fixed=fixed)
         return to_polars(table, self._polars_schema)
 

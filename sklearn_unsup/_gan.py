@@ -12,6 +12,7 @@ from ._encoding import upload
 from ._nn.gan import AdversarialModel, Critic
 from ._nn.gan_losses import MinimaxLoss, RelativisticLoss, WassersteinLoss
 from ._nn.two_sample import coverage, energy_distance
+from ._parameters import LAYER_SIZES, layer_sizes
 from ._sampling.proposals import RowSource
 from ._sklearn import Interval, StrOptions
 from ._training.gan_net import GANNet
@@ -200,7 +201,7 @@ class GANSampler(BaseTableModel):
 
     _parameter_constraints: dict = {
         **BaseTableModel._parameter_constraints,
-        "critic_hidden_layer_sizes": ["array-like"],
+        "critic_hidden_layer_sizes": LAYER_SIZES,
         "loss": [StrOptions(set(LOSSES))],
         "n_critic_steps": [
             Interval(numbers.Integral, 1, None, closed="left"),
@@ -216,6 +217,11 @@ class GANSampler(BaseTableModel):
         ],
     }
 
+    _own_shape_parameters = (
+        "critic_hidden_layer_sizes",
+        "n_critic_steps",
+        "gradient_penalty",
+    )
     _default_scaling = "quantile"
     _min_pixel_columns = 32
     _averages_streams = False  # The generator has an average of its own.
@@ -320,7 +326,7 @@ class GANSampler(BaseTableModel):
 
     def _build_net(self, dataset, rng):
         layout = self.codec_.layout_
-        if not len(self.hidden_layer_sizes):
+        if not layer_sizes(self.hidden_layer_sizes):
             raise ValueError(
                 "hidden_layer_sizes=() leaves the generator without a state: pass at "
                 "least one width, such as (128,)."
@@ -338,10 +344,10 @@ class GANSampler(BaseTableModel):
             critic=Critic,
             module__layout=layout,
             module__n_components=int(self.n_components),
-            module__hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            module__hidden_layer_sizes=layer_sizes(self.hidden_layer_sizes),
             module__activation=self.activation,
             critic__layout=layout,
-            critic__hidden_layer_sizes=tuple(self.critic_hidden_layer_sizes),
+            critic__hidden_layer_sizes=layer_sizes(self.critic_hidden_layer_sizes),
             critic__piecewise_linear=self.codec_.numeric_scaling == "quantile",
             criterion__gradient_penalty=float(self._resolve_auto("gradient_penalty")),
             n_critic_steps=int(self._resolve_auto("n_critic_steps")),

@@ -1,17 +1,20 @@
 """Constraints of the parameters that the estimators share."""
 
+import copy
 import numbers
 
 import torch
 from sklearn.base import BaseEstimator
 from skorch.callbacks import Callback
 
+from ._encoding import CODEC_PARAMETERS
 from ._nn.layers import ACTIVATIONS
 from ._sklearn import Hidden, Interval, StrOptions
 
+LAYER_SIZES = ["array-like", Interval(numbers.Integral, 1, None, closed="left")]
 NET_PARAMETERS = {
     "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
-    "hidden_layer_sizes": ["array-like"],
+    "hidden_layer_sizes": LAYER_SIZES,
     "activation": [StrOptions(set(ACTIVATIONS))],
     "max_iter": [
         Interval(numbers.Integral, 1, None, closed="left"),
@@ -44,9 +47,33 @@ TABLE_PARAMETERS = {
 RATIO_PARAMETERS = {
     "density_ratio": [StrOptions({"auto"}), None, Hidden(BaseEstimator)],
 }
+COMMON_PARAMETERS = {**NET_PARAMETERS, **TABLE_PARAMETERS, **RATIO_PARAMETERS}
 DENSITY_PARAMETERS = {
     "latent_density": [StrOptions({"normal", "mixture"}), Hidden(BaseEstimator)],
 }
+
+
+# Parameters of all estimators that codec and net are made with. A fit with `warm_start`
+# and `partial_fit` go on with both as they are.
+SHAPE_PARAMETERS = (
+    "n_components",
+    "hidden_layer_sizes",
+    "activation",
+    *CODEC_PARAMETERS,
+)
+
+
+def layer_sizes(sizes) -> tuple:
+    """Widths of hidden layers; an int stands for one layer."""
+    return (sizes,) if isinstance(sizes, numbers.Integral) else tuple(sizes)
+
+
+def check_parameters(estimator, method) -> None:
+    """Check what scikit-learn cannot, before one of the methods that train."""
+    check_lists(estimator)
+    goes_on = estimator.warm_start or method == "partial_fit"
+    if goes_on and hasattr(estimator, "net_"):
+        refuse_changed_shape(estimator, method)
 
 
 def check_lists(estimator):
@@ -61,11 +88,11 @@ def check_lists(estimator):
     """
     parameters = estimator.get_params(deep=False)
     for name in ("hidden_layer_sizes", "critic_hidden_layer_sizes"):
-        sizes = parameters.get(name, ())
+        sizes = layer_sizes(parameters.get(name, ()))
         if not all(isinstance(n, numbers.Integral) and n > 0 for n in sizes):
             raise ValueError(
                 f"{name} must hold ints of at least 1, such as (256, 128), got "
-                f"{sizes!r}."
+                f"{parameters[name]!r}."
             )
     for item in parameters["callbacks"] or []:
         callback = item[1] if isinstance(item, tuple | list) else item
@@ -75,3 +102,57 @@ def check_lists(estimator):
                 "callbacks must hold callbacks of skorch (instances, classes, or pairs "
                 f"of a name and one of them), got {item!r}."
             )
+
+
+def shape_parameters(estimator) -> dict:
+    """Values of the parameters that codec and net are made with, to be remembered.
+
+    They are copied, because users may change a list or an array in place.
+    """
+    names = *SHAPE_PARAMETERS, *estimator._own_shape_parameters
+    values = {name: copy.deepcopy(getattr(estimator, name)) for name in names}
+    for name in values:
+        if name.endswith("layer_sizes"):
+            values[name] = layer_sizes(values[name])
+    return values
+
+
+def refuse_changed_shape(estimator, method) -> None:
+    """Raise ValueError if codec or net were made with other parameters.
+
+    Parameters
+    ----------
+    estimator : BaseTableModel
+    method : {"fit", "partial_fit"}
+        The method that is to go on with both.
+    """
+    may_change, verb = (), method
+    if method == "fit":
+        may_change = estimator._changeable_parameters()
+        verb = "fit with warm_start=True"
+    changes = [
+        f"{name}={value!r} (it was {estimator._made_with[name]!r})"
+        for name, value in shape_parameters(estimator).items()
+        if name not in may_change and not is_same(value, estimator._made_with[name])
+    ]
+    if changes:
+        raise ValueError(
+            f"{verb} goes on with the codec and the net of the first fit of this "
+            f"{type(estimator).__name__}, so that these parameters cannot change: "
+            f"{', '.join(changes)}. Set them back, or call fit with warm_start=False "
+            "to start anew."
+        )
+
+
+def is_same(first, second) -> bool:
+    """Whether two values of a parameter mean the same, be they lists or arrays.
+
+    True is not 1: a mask of columns is not a list of their positions.
+    """
+    first, second = (
+        value.tolist() if hasattr(value, "tolist") else value
+        for value in (first, second)
+    )
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return len(first) == len(second) and all(map(is_same, first, second))
+    return isinstance(first, bool) == isinstance(second, bool) and first == second

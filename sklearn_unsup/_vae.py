@@ -13,7 +13,7 @@ from ._nn.autoencoders import VariationalAutoencoder, importance_bound, reparame
 from ._nn.chunks import CHUNK_ROWS
 from ._nn.heads import histogram_edges
 from ._nn.losses import NegativeELBO, check_unit_interval
-from ._parameters import DENSITY_PARAMETERS
+from ._parameters import DENSITY_PARAMETERS, layer_sizes
 from ._sampling.proposals import RowSource
 from ._sklearn import Interval, StrOptions
 from ._training.net import TableNet
@@ -213,6 +213,7 @@ class VAETransformer(BaseTableModel):
         "sampling": [StrOptions({"auto", "autoregressive", "latent"})],
     }
 
+    _own_shape_parameters = ("beta", "sampling")
     _takes_sparse = True
     _default_scaling = "quantile"
     _min_pixel_columns = 32
@@ -325,7 +326,7 @@ class VAETransformer(BaseTableModel):
             NegativeELBO,
             module__layout=layout,
             module__n_components=int(self.n_components),
-            module__hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            module__hidden_layer_sizes=layer_sizes(self.hidden_layer_sizes),
             module__activation=self.activation,
             module__bernoulli=self._bernoulli,
             module__autoregressive_width=self._autoregressive_width,

@@ -1,9 +1,11 @@
-"""Validation of the tables that users pass to estimators."""
+"""Validation of the tables and numbers that users pass to estimators."""
 
+import numbers
 from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from ._sklearn import check_feature_names, check_n_features
@@ -30,6 +32,26 @@ def check_table(model, X, reset: bool):
         accept_sparse="csr" if model._takes_sparse else False,
         ensure_all_finite=False if holds_objects(X) else "allow-nan",
     )
+
+
+def check_codes(model, X) -> np.ndarray:
+    """Return codes as float32, shape (n_samples, n_components)."""
+    codes = check_array(X, dtype=np.float32, input_name="codes")
+    if codes.shape[1] != model._n_features_out:
+        raise ValueError(
+            f"codes have {codes.shape[1]} columns, but {type(model).__name__} was "
+            f"fitted with n_components={model._n_features_out}: pass what transform "
+            "returned."
+        )
+    # Torch warns of read-only arrays, such as that of a DataFrame.
+    return np.require(codes, requirements="W")
+
+
+def check_n_samples(n_samples) -> int:
+    """Return the number of rows that `sample` is asked for as an int."""
+    if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
+        raise ValueError(f"n_samples must be an int of at least 1, got {n_samples!r}.")
+    return int(n_samples)
 
 
 def refuse_empty(X: pd.DataFrame, name: str) -> None:

@@ -381,6 +381,14 @@ def test_warm_starts_may_cut_elsewhere(correlated):
     n = model.n_components_
     model.set_params(n_components=0.4).fit(correlated[0])
     assert model.transform(correlated[0]).shape[1] == model.n_components_ < n
+    model.partial_fit(correlated[0])
+    for components in (0.9, 2):  # a stream is cut once, and so is the net
+        with pytest.raises(
+            ValueError, match=rf"n_components={components} \(it was 0.4"
+        ):
+            model.set_params(n_components=components).partial_fit(correlated[0])
+    with pytest.raises(ValueError, match=r"n_components=2 \(it was 0.4"):
+        model.fit(correlated[0])
 
 
 # ------------------------------------------------------------------- scores

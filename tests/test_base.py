@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -301,6 +302,72 @@ def test_changed_parameters_reach_a_warm_fit(make, capsys):
             for net in (model.net_, fresh)
         ]
         assert decays[0] == decays[1]
+
+
+SHAPES = {
+    AutoencoderTransformer: {"loss": "squared_error", "noise": 0.5, "ordered": True},
+    VAETransformer: {"loss": "gaussian", "beta": 2.0, "sampling": "latent"},
+    GANSampler: {
+        "loss": "wasserstein",
+        "critic_hidden_layer_sizes": (4, 4),
+        "n_critic_steps": 3,
+        "gradient_penalty": 9.0,
+    },
+}
+
+
+@pytest.mark.parametrize("model", SHAPES, ids=lambda model: model.__name__)
+def test_parameters_of_codec_and_net_cannot_change(model, few_calibration_rows):
+    """They would be ignored. Each is named, with what it was."""
+    own = {"critic_hidden_layer_sizes": (8,)} if model is GANSampler else {}
+    options = {"hidden_layer_sizes": (8,), "max_iter": 1, **own}
+    fitted = model(3, warm_start=True, random_state=0, **options).fit(X)
+    before, net = fitted.get_params(), fitted.net_
+    for name, value in {
+        "n_components": 2,
+        "hidden_layer_sizes": (4,),
+        "activation": "relu",
+        "numeric_scaling": "minmax",
+        "categorical_features": [3],
+        "handle_unknown": "ignore",
+        "max_categories": 5,
+        **SHAPES[model],
+    }.items():
+        fitted.set_params(**{name: value})
+        change = re.escape(f"{name}={value!r} (it was {before[name]!r})")
+        advice = "Set them back, or call fit with warm_start=False"
+        for method in ("fit", "partial_fit"):
+            with pytest.raises(ValueError, match=f"^{method} .*{change}.*{advice}"):
+                getattr(fitted, method)(X)
+        fitted.set_params(**{name: before[name]})
+    assert fitted.fit(X).partial_fit(X).net_ is net
+    changed = fitted.set_params(n_components=2, activation="relu")
+    with pytest.raises(ValueError, match="n_components=2 .*, activation='relu'"):
+        changed.fit(X)
+    assert changed.set_params(warm_start=False).fit(X).transform(X).shape == (150, 2)
+    changed.partial_fit(X)  # which goes on with what the new fit made
+
+
+def test_other_spellings_of_parameters_are_no_change():
+    options = {"warm_start": True, "categorical_features": [3]}
+    model = autoencoder(**options, hidden_layer_sizes=(8,), noise=1.0).fit(X)
+    for sizes, features in [([8], (3,)), (8, np.array([3])), (np.array([8]), [3])]:
+        model.set_params(
+            hidden_layer_sizes=sizes,
+            categorical_features=features,
+            noise=1,
+            n_components=np.int64(2),
+        )
+        assert model.fit(X).partial_fit(X).transform(X).shape == (150, 2)
+    features = np.array([3, 2])
+    model.set_params(warm_start=False, categorical_features=features).fit(X)
+    features[1] = 1  # in place
+    with pytest.raises(ValueError, match=r"array\(\[3, 1\]\) \(it was array\(\[3, 2"):
+        model.partial_fit(X)
+    mask = [False, False, True, True]
+    model = autoencoder(warm_start=True, categorical_features=mask).fit(X)
+    with pytest.raises(ValueError, match="categorical_features"):
+        model.set_params(categorical_features=[0, 0, 1, 1]).fit(X)
 
 
 def test_changed_patience_reaches_a_warm_fit(make):
