@@ -39,9 +39,9 @@ class AutoencoderTransformer(BaseTableModel):
     n_components : int or float, default=8
         Number of components to keep. A float between 0 and 1, with ``ordered=True``,
         keeps as many as explain that fraction of the variance.
-    hidden_layer_sizes : tuple of int, default=(512, 256)
-        Widths of the encoder's hidden layers; the decoder has them in reverse. With
-        an empty tuple encoder and decoder are linear.
+    hidden_layer_sizes : int or tuple of int, default=(512, 256)
+        Widths of the encoder's hidden layers; the decoder has them in reverse. An
+        int is one layer; with an empty tuple encoder and decoder are linear.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
         Activation function of the hidden layers.

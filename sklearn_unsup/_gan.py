@@ -65,13 +65,13 @@ class GANSampler(BaseTableModel):
     ----------
     n_components : int, default=16
         Size of the noise and of the code.
-    hidden_layer_sizes : tuple of int, default=(128, 128)
-        Widths of the generator's hidden layers, at least one; the encoder has them
-        in reverse.
+    hidden_layer_sizes : int or tuple of int, default=(128, 128)
+        Widths of the generator's hidden layers, at least one (an int); the encoder
+        has them in reverse.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
         Activation function of the hidden layers of generator and encoder.
-    critic_hidden_layer_sizes : tuple of int, default=(256, 256)
+    critic_hidden_layer_sizes : int or tuple of int, default=(256, 256)
         Widths of the critic's hidden layers, leaky ReLUs.
     loss : {"relativistic", "minimax", "wasserstein"}, default="relativistic"
         Objective of the game. "relativistic" compares pairs of a real and a generated
@@ -286,6 +286,21 @@ class GANSampler(BaseTableModel):
         self.random_state = random_state
 
     # ------------------------------------------------------------------ scoring
+
+    def __getattr__(self, name):
+        """Say what to use where a critic gives no density.
+
+        Python calls this for attributes that are missing, so that `hasattr` is False.
+        """
+        if name == "score_samples":
+            raise AttributeError(
+                f"{type(self).__name__} has no score_samples, because a critic's "
+                "output is no density of rows: score compares a whole table with "
+                "generated rows, and VAETransformer.score_samples scores single rows.",
+                name=name,
+                obj=self,
+            )
+        return self.__getattribute__(name)  # Raises the error of any other name.
 
     def score(self, X, y=None) -> float:
         """Compute minus the energy distance between X and as many generated rows.

@@ -61,9 +61,9 @@ class VAETransformer(BaseTableModel):
     ----------
     n_components : int, default=16
         Size of the code.
-    hidden_layer_sizes : tuple of int, default=(256, 256)
-        Widths of the encoder's hidden layers; the decoder has them in reverse. With
-        an empty tuple encoder and decoder are linear.
+    hidden_layer_sizes : int or tuple of int, default=(256, 256)
+        Widths of the encoder's hidden layers; the decoder has them in reverse. An
+        int is one layer; with an empty tuple encoder and decoder are linear.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
         Activation function of the hidden layers.

@@ -606,9 +606,9 @@ def test_what_an_import_does_not_do():
             "hidden_layer_sizes must hold ints",
         ),
         (
-            {"hidden_layer_sizes": 8},
+            {"hidden_layer_sizes": 8.0},
             ValueError,
-            "'hidden_layer_sizes' parameter.*Got 8",
+            "'hidden_layer_sizes' parameter.*Got 8.0",
         ),
         ({"callbacks": [3]}, TypeError, "callbacks must hold callbacks.*got 3"),
         ({"callbacks": [("a", int)]}, TypeError, "callbacks must hold.*'a'"),

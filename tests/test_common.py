@@ -95,6 +95,21 @@ def test_parameters_are_checked(model):
             quick(model, **{name: value}).fit(load_iris().data)
 
 
+def test_an_int_is_one_layer(model):
+    X = load_iris().data
+    names = list(SMALL[model])
+    one, other = (quick(model, **dict.fromkeys(names, n)).fit(X) for n in (5, (5,)))
+    assert other.net_.weights().keys() == one.net_.weights().keys()
+    np.testing.assert_array_equal(one.transform(X), other.transform(X))
+    for name in names:
+        with pytest.raises(
+            ValueError, match=f"The '{name}' parameter of {model.__name__}"
+        ):
+            quick(model, **{name: 0}).fit(X)
+        with pytest.raises(ValueError, match=rf"{name} must hold ints.*got \(5, 0\)"):
+            quick(model, **{name: (5, 0)}).fit(X)
+
+
 def test_not_fitted(model):
     for verb in ("transform", "inverse_transform", "score"):
         with pytest.raises(NotFittedError):

@@ -336,6 +336,10 @@ def test_score_of_one_row(good):
 
 def test_there_is_no_density_to_score_rows_by(good):
     assert not hasattr(good, "score_samples")
+    with pytest.raises(AttributeError, match="GANSampler has no .*VAETransformer"):
+        GANSampler().score_samples(np.zeros((2, 2)))
+    with pytest.raises(AttributeError, match="'GANSampler' object has no .* 'net_'"):
+        GANSampler()._n_features_out  # noqa: B018  (a property's own error)
 
 
 # ------------------------------------------------------------------- curves
@@ -435,8 +439,8 @@ def test_without_early_stopping_nothing_is_held_out():
     ("parameters", "message"),
     [
         ({"hidden_layer_sizes": ()}, r"hidden_layer_sizes=\(\).*at least one width"),
-        ({"hidden_layer_sizes": 5}, "'hidden_layer_sizes' parameter"),
-        ({"critic_hidden_layer_sizes": 5}, "'critic_hidden_layer_sizes' parameter"),
+        ({"hidden_layer_sizes": 0}, "'hidden_layer_sizes' parameter"),
+        ({"critic_hidden_layer_sizes": 0}, "'critic_hidden_layer_sizes' parameter"),
         ({"loss": "hinge"}, "'loss' parameter"),
         ({"n_critic_steps": 0}, "'n_critic_steps' parameter"),
         ({"gradient_penalty": -1.0}, "'gradient_penalty' parameter"),

@@ -1,5 +1,6 @@
 """Devices: the meaning of `device`, what a device can do, and its memory."""
 
+import difflib
 import threading
 import warnings
 from contextlib import contextmanager, suppress
@@ -29,15 +30,36 @@ def resolve_device(device):
     """
     if str(device) == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    allowed = "Pass 'auto', 'cpu', or, on a machine with a GPU, 'cuda' or 'cuda:0'"
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError) as error:
+    except RuntimeError as error:
+        # Torch's own message lists some 20 kinds of devices.
         raise ValueError(
-            f"device={device!r} cannot be used here ({error}). Pass 'auto', 'cpu', or "
-            "'cuda' on a machine with a GPU and a CUDA build of torch."
+            f"device={device!r} cannot be used here: there is no such device"
+            f"{_similar_device(device)} {allowed}."
+        ) from error
+    try:
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"device={device!r} cannot be used here: {reason}. {allowed} and a CUDA "
+            "build of torch."
         ) from error
     return str(resolved)
+
+
+def _similar_device(device):
+    """End of a sentence that asks for the device that a misspelt one may stand for."""
+    kind, colon, index = str(device).lower().partition(":")
+    names = {"auto": "auto", "cpu": "cpu", "cuda": "cuda", "gpu": "cuda"}
+    near = difflib.get_close_matches(kind, names, n=1)
+    if not near:
+        return "."
+    # Only GPUs are numbered.
+    suffix = colon + index if names[near[0]] == "cuda" and index.isdecimal() else ""
+    return f"; did you mean {names[near[0]] + suffix!r}?"
 
 
 def usable_device(device):

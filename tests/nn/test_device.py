@@ -6,7 +6,7 @@ import torch
 from sklearn.base import clone
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
-from sklearn_unsup._nn.device import bfloat16_error, describe_error
+from sklearn_unsup._nn.device import bfloat16_error, describe_error, resolve_device
 from sklearn_unsup.datasets import make_mixed_table
 
 # After so few steps.
@@ -33,6 +33,32 @@ MODELS = {
 )
 def test_reasons_are_one_line(error, reason):
     assert describe_error(error) == reason
+
+
+@pytest.mark.parametrize(
+    ("device", "hint"),
+    [
+        ("gpu", "; did you mean 'cuda'?"),
+        ("gpu:1", "; did you mean 'cuda:1'?"),
+        ("CUDA", "; did you mean 'cuda'?"),
+        ("cdua:0", "; did you mean 'cuda:0'?"),
+        ("cpuu", "; did you mean 'cpu'?"),
+        ("abacus", "."),
+    ],
+)
+def test_devices_that_do_not_exist(device, hint):
+    with pytest.raises(ValueError, match="cannot be used here") as raised:
+        resolve_device(device)
+    assert str(raised.value) == (
+        f"device={device!r} cannot be used here: there is no such device{hint} Pass "
+        "'auto', 'cpu', or, on a machine with a GPU, 'cuda' or 'cuda:0'."
+    )
+
+
+def test_devices_that_this_machine_lacks():
+    with pytest.raises(ValueError, match="device='cuda:99' cannot.*'cpu'") as raised:
+        resolve_device("cuda:99")
+    assert "\n" not in str(raised.value)
 
 
 def test_there_is_bfloat16(device):
