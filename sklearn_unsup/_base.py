@@ -31,7 +31,13 @@ from ._table.scaling import refuse_dense_options
 from ._training.data import DatasetChunks, DenseDataset
 from ._training.distributed import join_process_group
 from ._training.schedule import default_batch_size, steps_per_epoch
-from ._validation import check_codes, check_n_samples, check_table, explained_warm_start
+from ._validation import (
+    check_codes,
+    check_n_samples,
+    check_table,
+    explained_warm_start,
+    warn_of_few_rows,
+)
 from ._version import __version__
 from ._warnings import warn_user
 
@@ -148,6 +154,7 @@ class BaseTableModel(
         if is_warm_start:
             self._update_net(len(train))
         else:
+            warn_of_few_rows(X, type(self).__name__)
             self.net_ = self._build_net(train, rng)
         self._made_with = shape_parameters(self)
         with self._usable_after_errors(dataset, rng):
@@ -368,8 +375,7 @@ class BaseTableModel(
         self._evaluate_fit(dataset, rng)
         latent = self._latent_sample(dataset, rng)
         X = None if issparse(X) else X
-        source = self._row_source()
-        self._sampler.fit(source, self.codec_, latent, X, len(dataset), rng)
+        self._sampler.fit(self._row_source(), self.codec_, latent, X, len(dataset), rng)
 
     def _update_sampler(self, dataset, rng):
         """Measure the trained net, and add rows to the sampler."""

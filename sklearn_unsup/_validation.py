@@ -10,6 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from ._sklearn import check_feature_names, check_n_features
 from ._table.frames import as_container
+from ._warnings import warn_user
 
 
 def check_table(model, X, reset: bool):
@@ -31,6 +32,19 @@ def check_table(model, X, reset: bool):
         dtype=None,
         accept_sparse="csr" if model._takes_sparse else False,
         ensure_all_finite=False if holds_objects(X) else "allow-nan",
+    )
+
+
+def warn_of_few_rows(X, name) -> None:
+    """Warn of a new fit to one or two rows, and say what such a model can do."""
+    if X.shape[0] > 2:
+        return
+    rows, can_do = "two rows", "drawn numbers lie between theirs, and values are mixed"
+    if X.shape[0] == 1:
+        rows, can_do = "one row", "all rows that it draws or decodes are this one"
+    warn_user(
+        f"{name} is fitted to {rows}: {can_do}. Pass more rows to learn how they are "
+        "distributed."
     )
 
 

@@ -192,8 +192,28 @@ def test_conditions_hold(model, table):
     assert rows["active"].tolist() == [True, False] * 20
 
 
-def test_one_row_and_one_column(model, table):
-    assert len(quick(model).fit(table[:1]).sample(3)) == 3
+def test_one_row_is_all_that_a_model_of_it_draws(model, table):
+    with pytest.warns(
+        UserWarning, match="to one row: .* rows that it .* this one"
+    ) as w:
+        fitted = quick(model).fit(table[:1])
+    assert [str(warning.filename) for warning in w] == [__file__]
+    row = table[:1].loc[[0] * 3].reset_index(drop=True)
+    pd.testing.assert_frame_equal(fitted.sample(3), row)
+    decoded = fitted.inverse_transform(np.random.default_rng(0).normal(size=(3, 4)))
+    pd.testing.assert_frame_equal(decoded, row)
+
+
+def test_two_rows_bound_what_is_drawn(model, table):
+    pair = table[["height", "weight"]][:2]
+    with pytest.warns(UserWarning, match="to two rows: drawn numbers lie between"):
+        rows = quick(model).fit(pair).sample(200)
+    assert (rows >= pair.min() - 1e-6).all(axis=None)
+    assert (rows <= pair.max() + 1e-6).all(axis=None)
+    quick(model).fit(table[:3])  # without a warning
+
+
+def test_one_column(model, table):
     column = quick(model).fit(table[["weight"]]).sample(3)
     assert column.shape == (3, 1)
 

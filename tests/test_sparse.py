@@ -550,6 +550,7 @@ def test_streams_of_hashed_words(model):
     assert quick(model).fit(later).codec_.layout_.n_numeric == 8
 
 
+@pytest.mark.filterwarnings("ignore:.*fitted to one row")
 def test_one_row(model):
     X = make_matrix()[[0]]
     fitted = quick(model).fit(X)
