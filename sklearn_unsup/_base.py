@@ -437,7 +437,8 @@ class BaseTableModel(
             Number of rows.
         conditions : dict or None, default=None
             Values that categorical columns must have in every row, such as
-            ``{"sex": "Female"}``. A value may be a sequence of length `n_samples`.
+            ``{"sex": "Female"}``. A value may be a sequence of length `n_samples`,
+            and is read as the type of its column: 1 is True where levels are flags.
             Columns of an array are named by their position.
         random_state : int, RandomState instance or None, default=None
             With an int the same rows come at every call. With None two calls differ,
