@@ -38,9 +38,9 @@ N_WARMUP_STEPS = 200
 # Minimum number of gradient steps that encoder and decoder need.
 MIN_STEPS = 1_000
 MAX_GRAD_NORM = 10.0
-# Maximum number of rows per step where rows are autoregressive. An average of weights
-# needs many steps more than exact ones; but on a GPU, where a step takes as long
-# whatever it holds, large batches need fewer of them.
+# Maximum batch size if the autoregressive model is trained. Its weights are averaged
+# over steps, for which many noisy steps are better than few precise ones. On a GPU a
+# step takes about as long for a larger batch, so that fewer and larger ones pay off.
 MAX_BATCH, MAX_GPU_BATCH = 128, 512
 # Number of rows below which the weight decay of the autoregressive model grows as rows
 # become fewer, and the maximum factor by which it grows.
@@ -387,9 +387,9 @@ class VAETransformer(BaseTableModel):
         )
 
     def _autoregressive_steps(self, n_rows):
-        """Number of steps that teach the autoregressive model no rows by heart.
+        """Number of steps before the autoregressive model memorises training rows.
 
-        Steps of four times the rows are worth twice as many.
+        A step with a batch four times as large as `MAX_BATCH` counts as two steps.
         """
         steps = 10.5 * math.sqrt(n_rows) * np.clip(n_rows / 5_000, 0.5, 2.5)
         return round(steps * min(1.0, math.sqrt(MAX_BATCH / self._batch_size(n_rows))))

@@ -120,8 +120,9 @@ class TableCodec(BaseEstimator):
         wider, frame = copy.copy(self), as_frame(X)
         ignore = self.handle_unknown == "ignore"
         wider.columns_codec_ = []
-        for position, codec in enumerate(self.columns_codec_):
-            column = self._column(frame, position)
+        for codec, column in zip(
+            self.columns_codec_, self._columns_of(frame), strict=True
+        ):
             if isinstance(codec, NumericColumn):
                 codec = codec.updated(column, ignore)
             elif not codec.encoded_:  # else `encode` refuses what is new
@@ -211,8 +212,9 @@ class TableCodec(BaseEstimator):
         x_cat = np.zeros((n, layout.n_categorical), np.int64)
         ignore = self.handle_unknown == "ignore"
         places = self._places()
-        for position, codec in enumerate(self.columns_codec_):
-            column = self._column(frame, position)
+        for codec, column in zip(
+            self.columns_codec_, self._columns_of(frame), strict=True
+        ):
             place = places.get(codec.position_)
             if isinstance(codec, CategoricalColumn):
                 if codec.encoded_:
@@ -228,13 +230,18 @@ class TableCodec(BaseEstimator):
                 x_cat[:, mask] = missing
         return x_num, x_cat
 
-    def _column(self, frame, position):
-        """By name, so that the order of a frame's columns does not matter."""
-        name = self.columns_[position]
+    def _columns_of(self, frame) -> list:
+        """Columns in the order of training: by name, where frames have unique ones."""
+        columns = [column for _, column in frame.items()]
         by_name = self.array_dtype_ is None and self.columns_.is_unique
-        if by_name and name in frame.columns:  # an array may come after a frame
-            return frame[name]
-        return frame.iloc[:, position]
+        if not by_name or frame.columns.equals(self.columns_):
+            return columns
+        places = frame.columns.get_indexer(self.columns_)
+        # An array may come after a frame: its columns have no names.
+        return [
+            columns[place if place >= 0 else position]
+            for position, place in enumerate(places)
+        ]
 
     def _places(self) -> dict:
         """Column of `x_num` or `x_cat` of each encoded column."""

@@ -399,13 +399,15 @@ def read_numbers(name: Hashable, column: pd.Series):
         If there is something else than numbers, or infinity.
     """
     kind = column.dtype.kind
-    missing = column.isna().to_numpy()
     if kind == "f":
-        dtype = getattr(column.dtype, "numpy_dtype", column.dtype)
-        values = column.to_numpy(dtype=dtype, na_value=np.nan)
+        if isinstance(column.dtype, np.dtype):
+            values = column.to_numpy()
+        else:
+            values = column.to_numpy(dtype=column.dtype.numpy_dtype, na_value=np.nan)
         missing = np.isnan(values)  # a nullable column may hold NaN beside NA
         values = values[~missing] if missing.any() else values
     else:
+        missing = column.isna().to_numpy()
         column = column[~missing] if missing.any() else column
         if kind in "iub":
             values = column.to_numpy(dtype=np.uint64 if kind == "u" else np.int64)
