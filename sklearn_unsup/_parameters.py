@@ -144,15 +144,19 @@ def refuse_changed_shape(estimator, method) -> None:
         )
 
 
+def as_list(value):
+    """What an array or a Series of any library holds, as a list; others as they are."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return value.to_list() if hasattr(value, "to_list") else value
+
+
 def is_same(first, second) -> bool:
     """Whether two values of a parameter mean the same, be they lists or arrays.
 
     True is not 1: a mask of columns is not a list of their positions.
     """
-    first, second = (
-        value.tolist() if hasattr(value, "tolist") else value
-        for value in (first, second)
-    )
+    first, second = map(as_list, (first, second))
     if isinstance(first, list | tuple) and isinstance(second, list | tuple):
         return len(first) == len(second) and all(map(is_same, first, second))
     return isinstance(first, bool) == isinstance(second, bool) and first == second

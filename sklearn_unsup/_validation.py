@@ -21,9 +21,10 @@ def check_table(model, X, reset: bool):
     """
     X = as_container(X)
     if isinstance(X, pd.DataFrame):
+        # First: a refused table must leave a fitted model as it was.
+        refuse_empty(X, type(model).__name__)
         check_feature_names(model, X, reset=reset)
         check_n_features(model, X, reset=reset)
-        refuse_empty(X, type(model).__name__)
         return X
     return validate_data(
         model,

@@ -534,6 +534,14 @@ def test_polars_tables_that_cannot_be_read():
         autoencoder().fit(frame).transform(frame.drop("time"))
 
 
+def test_a_refused_empty_frame_leaves_the_model_as_it_was():
+    frame = pd.DataFrame(X[:, :2], columns=["a", "b"])
+    model = autoencoder().fit(frame)
+    with pytest.raises(ValueError, match="minimum of 1 is required"):
+        model.fit(pd.DataFrame({"z": [], "y": [], "q": []}))
+    assert model.transform(frame).shape == (150, model.n_components_)
+
+
 # ------------------------------------------------------------------- fitting in
 
 

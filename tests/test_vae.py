@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, TrainEndCheckpoint
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup._nn.autoencoders import importance_bound
@@ -598,6 +598,29 @@ def test_a_fit_for_samples_averages_its_weights(monkeypatch):
     assert steps.rates[-1] < 0.1 * steps.rates[len(steps.rates) // 2]
     weight = model.net_.module_.autoregressive.input_layer.weight
     torch.testing.assert_close(weight.detach(), steps.latest)
+
+
+def test_a_fit_after_a_long_stream_learns_by_its_own_steps():
+    """The steps of the stream do not count for its average."""
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=500)
+    X = np.column_stack([first, first + 0.1 * rng.normal(size=500)])
+    options = {"hidden_layer_sizes": (8,), "warm_start": True, "random_state": 0}
+    model = VAETransformer(2, numeric_scaling="standard", **options)
+    model.partial_fit(rng.normal(size=(500, 2)))
+    model.net_.average_.n_steps = 100_000
+    model.fit(X)
+    assert np.corrcoef(model.sample(1_000, random_state=0).T)[0, 1] > 0.9
+
+
+def test_what_is_saved_at_the_end_of_a_fit_is_what_it_is_used_with(tmp_path):
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    saved = TrainEndCheckpoint(dirname=tmp_path)
+    options = {"hidden_layer_sizes": (4,), "callbacks": [saved], "random_state": 0}
+    model = VAETransformer(2, **options).fit(X)
+    weights = torch.load(tmp_path / "train_end_params.pt", weights_only=True)
+    for name, tensor in model.net_.module_.state_dict().items():
+        torch.testing.assert_close(tensor, weights[name], rtol=0, atol=0)
 
 
 def test_a_histogram_only_for_numbers_of_normal_quantiles():

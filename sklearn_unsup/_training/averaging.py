@@ -23,6 +23,8 @@ class StreamAverage:
     parameters : iterable of Parameter
         Parameters of the networks. They hold the latest weights during training, and
         the average at other times.
+    n_steps : int, default=0
+        Steps that the average is of so far.
 
     Examples
     --------
@@ -39,11 +41,11 @@ class StreamAverage:
     0.999
     """
 
-    def __init__(self, parameters):
+    def __init__(self, parameters, n_steps: int = 0):
         self.parameters = list(parameters)
         self.average = [p.detach().clone() for p in self.parameters]
         self.latest: list[Tensor] | None = None
-        self.n_steps = 0
+        self.n_steps = n_steps
         self.before_chunk: tuple[list[Tensor], int] | None = None
 
     @torch.no_grad()

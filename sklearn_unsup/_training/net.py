@@ -204,27 +204,36 @@ class TableNet(SkorchNet):
             losses = ["train_loss"] + ["valid_loss"] * (self.train_split is not None)
             if self.history and not all(loss in self.history[-1] for loss in losses):
                 del self.history[-1]
-            if self.average_ is not None:
+            if self.average_ is not None and self.average_.latest is None:
                 self.average_.use_average()
         return self
 
     def _begin_average(self):
-        if not self.average_weights:
-            self.average_ = None  # A `fit` continues from the average.
+        if not (self.average_weights and self.is_stream):
+            # A `fit` continues from the average of a stream, with one of its own: the
+            # steps of a long stream would outweigh its own ones.
+            self.average_ = None
         elif self.average_ is not None:
             self.average_.use_latest()
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        super().on_train_end(net, X, y, **kwargs)
+        if self.average_ is not None and not self.is_stream:
+            # What callbacks save at the end is what the model is used with.
+            self.average_.use_average()
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         n_epochs = self.max_epochs if epochs is None else epochs
         per_epoch = len(self.get_iterator(X, training=True))
+        n_averaged = 0
         if self.epochs_before_ == 0 and self.history:
             # A callback has loaded an earlier run, which this one continues.
-            self.step_ = len(self.history) * per_epoch
+            self.step_ = n_averaged = len(self.history) * per_epoch
             if not self.is_stream:  # In a stream each chunk is one more epoch.
                 n_epochs = max(0, n_epochs - len(self.history))
         if self.average_weights and self.average_ is None:
             # The average must start from weights that a callback may have loaded.
-            self.average_ = StreamAverage(self.module_.parameters())
+            self.average_ = StreamAverage(self.module_.parameters(), n_averaged)
         for prefix in ("train", "valid"):
             losses = [
                 e[f"{prefix}_loss"] for e in self.history if f"{prefix}_loss" in e
