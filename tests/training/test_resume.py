@@ -65,7 +65,9 @@ def make(name, folder=None, callbacks=(), **parameters):
 
 def assert_same_fit(one, other):
     """Nothing tells a run that was taken up again from one that was not disturbed."""
-    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-6)
+    # A product's last bits depend on where its tensors lie in the memory of a process;
+    # a wrong order of rows, noise or step size shows in the third digit.
+    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-5)
     for key, tensor in one.net_.weights().items():
         torch.testing.assert_close(tensor, other.net_.weights()[key])
     np.testing.assert_allclose(one.transform(X), other.transform(X), 1e-3, 1e-4)
