@@ -354,9 +354,8 @@ class VAETransformer(BaseTableModel):
     def _samples_from_latent(self):
         """Whether new rows are decoded from latent vectors, without other models."""
         if self.sampling == "auto":
-            return (
-                not self._is_standardized or affordable_width(self.codec_.layout_) == 0
-            )
+            is_affordable = affordable_width(self.codec_.layout_) > 0
+            return not (self._is_standardized and is_affordable)
         return self.sampling == "latent"
 
     @property
@@ -380,11 +379,9 @@ class VAETransformer(BaseTableModel):
         return has_unit_scale or self.codec_.layout_.n_numeric == 0
 
     def _default_steps(self, n_rows):
-        return (
-            3_000
-            if self._samples_from_latent
-            else max(MIN_STEPS, self._autoregressive_steps(n_rows))
-        )
+        if self._samples_from_latent:
+            return 3_000
+        return max(MIN_STEPS, self._autoregressive_steps(n_rows))
 
     def _autoregressive_steps(self, n_rows):
         """Number of steps before the autoregressive model memorises training rows.

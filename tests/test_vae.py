@@ -1,5 +1,6 @@
 """VAETransformer against closed forms, quadrature and a table of known distribution."""
 
+import math
 import warnings
 
 import numpy as np
@@ -611,6 +612,16 @@ def test_a_fit_after_a_long_stream_learns_by_its_own_steps():
     model.net_.average_.n_steps = 100_000
     model.fit(X)
     assert np.corrcoef(model.sample(1_000, random_state=0).T)[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(("device", "size"), [("cpu", 128), ("cuda", 512)])
+def test_steps_and_batches_of_large_tables(device, size):
+    """On a GPU four times the rows and half the steps, which are worth the same."""
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    model = VAETransformer(2, hidden_layer_sizes=(4,), random_state=0).fit(X)
+    model.device_ = device
+    assert model._default_batch_size(40_000) == size
+    assert model._default_steps(40_000) == round(5_250 * math.sqrt(128 / size))
 
 
 def test_what_is_saved_at_the_end_of_a_fit_is_what_it_is_used_with(tmp_path):

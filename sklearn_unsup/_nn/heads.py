@@ -81,8 +81,13 @@ class NumberHeads(nn.Module):
             whole = torch.cat([inner.new_zeros(1), inner, inner.new_ones(1)])
             lower[column, : len(inner) + 1] = whole[:-1]
             widths[column, : len(inner) + 1] = whole.diff()
-        self.register_buffer("lower", lower, persistent=False)
-        self.register_buffer("widths", widths, persistent=False)
+        # In the upper half quantiles are counted from above, where float32 is precise:
+        # not all devices have float64.
+        is_upper = 2 * lower + widths > 1
+        start = torch.where(is_upper, 1 - lower - widths, lower).clamp_min(0.0)
+        self.register_buffer("start", start.float(), persistent=False)
+        self.register_buffer("widths", widths.float(), persistent=False)
+        self.register_buffer("sign", 1.0 - 2.0 * is_upper.float(), persistent=False)
         log_widths = widths.log().clamp_min(UNUSED_BIAS).float()
         self.register_buffer("log_widths", log_widths, persistent=False)
         inner = torch.special.ndtri(lower[:, 1:]).float().contiguous()
@@ -127,9 +132,11 @@ class NumberHeads(nn.Module):
         shape, device = (len(raw), 1), raw.device
         smooth = means.gather(1, place) + normal(shape, generator, device) * scales
         place = (bins + gumbel(bins, generator)).argmax(1, keepdim=True)
-        lower, widths = self.lower[column][place], self.widths[column][place]
-        u = lower + widths * uniform(shape, generator, device).double()
-        sharp = torch.special.ndtri(u).float()
+        start, width, sign = (
+            part[column][place] for part in (self.start, self.widths, self.sign)
+        )
+        u = start + width * uniform(shape, generator, device)
+        sharp = sign * torch.special.ndtri(u)
         is_sharp = uniform(shape, generator, device) < gate.sigmoid()
         return torch.where(is_sharp, sharp, smooth)[:, 0].clamp(-MAX_Z, MAX_Z)
 

@@ -175,3 +175,13 @@ def test_a_stream_begins_with_the_weights_that_a_callback_loads(tmp_path):
     assert model.net_.average_.n_steps > 0
     assert abs(model.score(X) - fitted.score(X)) < 0.5
     assert stream("VAE", [X]).score(X) < fitted.score(X) - 2
+
+
+def test_an_average_that_is_taken_up_again_keeps_its_reach():
+    """Step 91 weighs what it weighs in an average that has seen the 90 before it."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    average = StreamAverage([weight], n_steps=90)
+    weight.data.fill_(1.0)
+    average.update()
+    average.use_average()
+    assert weight.item() == pytest.approx((SHARPNESS + 1) / (SHARPNESS + 91))
