@@ -293,7 +293,14 @@ def speed(args, on_gpu, state):
                 continue
             model = found[0]
             rng = np.random.default_rng(0)
-            rows = attempt(f"{name}, {n_rows:,} rows", upload, model, table, rng)
+            rows = attempt(
+                f"{name}, {n_rows:,} rows",
+                upload,
+                model.codec_,
+                table,
+                model.device_,
+                rng,
+            )
             for batch_size in args.batches if rows is not None else ():
                 line(name, model, rows, batch_size, args.steps, on_gpu, state)
             del found, model, rows
