@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .fused import batched_linear
 from .likelihoods import number_log_prob, padded_log_prob
 from .random import gumbel, normal, uniform
 
@@ -116,7 +117,7 @@ class NumberHeads(nn.Module):
         for what says that they are present.
         """
         x = x.t().contiguous()
-        raw = torch.baddbmm(self.bias, hidden, self.weight).float()
+        raw = batched_linear(hidden, self.weight, self.bias).float()
         places = torch.searchsorted(self.edges, x)
         present = None if present is None else present.t()
         return number_log_prob(
@@ -194,7 +195,7 @@ class CategoryHeads(nn.Module):
         parts = hidden.split(sizes), x_cat.t().split(sizes), self.weights, self.biases
         total = 0.0
         for units, codes, weight, bias in zip(*parts, strict=True):
-            raw = torch.baddbmm(bias, units, weight).float()
+            raw = batched_linear(units, weight, bias).float()
             total = total + padded_log_prob(raw, codes)
         return total
 

@@ -6,6 +6,29 @@ import torch
 from torch import Tensor
 
 
+# Number of elements that a block of threads of CUDA's multi-tensor kernels gets at once
+# if it is not to be the last to finish: left alone it takes 65,536 of them.
+PIECE = 8192
+
+
+def in_pieces(tensors: list[Tensor]) -> list[Tensor]:
+    """Views of the tensors' elements that keep all of a GPU busy; elsewhere the tensors.
+
+    A kernel for many tensors gives each block of threads up to 65,536 elements, which
+    it goes through one after the other. A small network is a few such blocks, so that
+    most of a GPU waits for them.
+    """
+    if not tensors or not tensors[0].is_cuda:
+        return tensors
+    pieces = []
+    for tensor in tensors:
+        if tensor.numel() > PIECE and tensor.is_contiguous():
+            pieces += tensor.detach().view(-1).split(PIECE)
+        else:
+            pieces.append(tensor)
+    return pieces
+
+
 def add_to_each(tensors: list[Tensor], number: float) -> None:
     """Add a number to every tensor, in place."""
     torch._foreach_add_(tensors, number)
@@ -13,40 +36,50 @@ def add_to_each(tensors: list[Tensor], number: float) -> None:
 
 def divide_each(tensors: list[Tensor], divisor: Tensor) -> None:
     """Divide every tensor by one scalar tensor, in place."""
-    torch._foreach_div_(tensors, divisor)
+    torch._foreach_div_(in_pieces(tensors), divisor)
 
 
 def lerp_each(tensors: list[Tensor], targets: list[Tensor], weight) -> None:
     """Move every tensor towards its target by a weight, a number or a scalar tensor."""
+    tensors, targets = in_pieces(tensors), in_pieces(targets)
     if isinstance(weight, Tensor):
-        weight = [weight] * len(tensors)
-    torch._foreach_lerp_(tensors, targets, weight)
+        # Of a weight that is a tensor, the function for it is one call per tensor.
+        steps = torch._foreach_sub(targets, tensors)
+        torch._foreach_mul_(steps, weight)
+        torch._foreach_add_(tensors, steps)
+    else:
+        torch._foreach_lerp_(tensors, targets, weight)
 
 
-def norm_of_each(tensors: list[Tensor]) -> list[Tensor]:
-    """Euclidean norm of every tensor."""
-    return torch._foreach_norm(tensors)
+def norms_of_pieces(tensors: list[Tensor]) -> list[Tensor]:
+    """Euclidean norms of the tensors' pieces, whose squares sum to that of all."""
+    return torch._foreach_norm(in_pieces(tensors))
 
 
-def fused_adamw_(parameters, gradients, averages, squares, steps, *, lr, group) -> None:
+def fused_adamw_(parameters, gradients, averages, squares, step, *, lr, group) -> None:
     """Do one step of AdamW on all parameters by a single kernel.
 
     Parameters
     ----------
-    parameters, gradients, averages, squares, steps : list of Tensor
-        Lists of the same length. The steps already include this one.
+    parameters, gradients, averages, squares : list of Tensor
+        Lists of the same length, whose tensors have the same strides.
+    step : Tensor
+        Number of steps of all of them, including this one.
     lr : float or Tensor
     group : dict
         Parameter group of an optimizer, with `betas`, `weight_decay` and `eps`.
     """
     beta1, beta2 = group["betas"]
+    parameters, gradients, averages, squares = map(
+        in_pieces, (parameters, gradients, averages, squares)
+    )
     torch._fused_adamw_(
         parameters,
         gradients,
         averages,
         squares,
         [],
-        steps,
+        [step] * len(parameters),
         lr=lr,
         beta1=beta1,
         beta2=beta2,

@@ -2,7 +2,7 @@
 
 import torch
 
-from .._nn.torch_private import divide_each, norm_of_each
+from .._nn.torch_private import divide_each, norms_of_pieces
 
 
 def set_gradients(loss, *modules):
@@ -30,5 +30,5 @@ def set_gradients(loss, *modules):
 def clip_gradients(module, max_norm):
     """Scale all gradients down so that their total norm is at most `max_norm`."""
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    excess = torch.linalg.vector_norm(torch.stack(norm_of_each(gradients)))
+    excess = torch.linalg.vector_norm(torch.stack(norms_of_pieces(gradients)))
     divide_each(gradients, (excess / max_norm).clamp_(min=1.0))

@@ -86,7 +86,7 @@ class LeanAdamW(torch.optim.AdamW):
             [p.grad for p in parameters],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
-            [states[0]["step"]] * len(parameters),
+            states[0]["step"],
             lr=lr,
             group=group,
         )

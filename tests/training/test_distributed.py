@@ -53,7 +53,7 @@ def launch(code, n_processes=N_PROCESSES):
         "WORLD_SIZE": str(n_processes),
         "LOCAL_WORLD_SIZE": str(n_processes),
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
     }
     running = [
         subprocess.Popen(
