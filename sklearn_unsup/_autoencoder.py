@@ -64,9 +64,12 @@ class AutoencoderTransformer(BaseTableModel):
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which columns are categories: by dtype (category, string, object, bool), by
         names, positions or a boolean mask; None for none.
-    handle_unknown : {"error", "ignore"}, default="error"
-        What to do with a category that `fit` has not seen: refuse it, or read it
-        as missing or as a rare or frequent one.
+    handle_unknown : {"error", "warn", "ignore"}, default="warn"
+        What to do with what `fit` has not seen: refuse it, or read it as something
+        known, with a warning that names it or without. A category is then read as
+        missing where the column had missing values, else as a rare or the most
+        frequent one, and a missing number as the middle of its column. `partial_fit`
+        learns nothing from such rows: it refuses them unless they are ignored.
     max_categories : int or None, default=None
         Upper limit to the codes of a categorical column. The rarest levels of one that
         has more share a code and are not kept: drawn rows have frequent levels in
@@ -193,7 +196,7 @@ class AutoencoderTransformer(BaseTableModel):
         ordered=False,
         numeric_scaling="auto",
         categorical_features="from_dtype",
-        handle_unknown="error",
+        handle_unknown="warn",
         max_categories=None,
         latent_density="mixture",
         density_ratio=None,

@@ -112,10 +112,11 @@ def upload(codec, X, device, rng=None):
     """
     if issparse(X):
         return upload_sparse(codec, X, device, rng is not None)
-    x_num, x_cat = map(torch.from_numpy, codec.encode(X))
+    learning = rng is not None
+    x_num, x_cat = map(torch.from_numpy, codec.encode(X, learning=learning))
     # Rows that `fit` has not seen may be beyond the bounds.
     x_num.clamp_(-ENCODED_MAX, ENCODED_MAX)
-    dequantizer = make_dequantizer(codec) if rng is not None else None
+    dequantizer = make_dequantizer(codec) if learning else None
     if dequantizer:
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         for rows in chunk_slices(len(x_num), x_num.shape[1]):
@@ -131,7 +132,7 @@ def upload_sparse(codec, X, device, for_training):
             *map(torch.from_numpy, codec.encode_sparse(X)), device
         )
     return LazyDataset(
-        lambda index: codec.encode(X[index].toarray()),
+        lambda index: codec.encode(X[index].toarray(), learning=for_training),
         torch.arange(X.shape[0]),
         16 * X.shape[1],  # Bytes of a row: a float32, an int64 and a mask's column.
         device,

@@ -41,7 +41,7 @@ NET_PARAMETERS = {
 TABLE_PARAMETERS = {
     "numeric_scaling": [StrOptions({"auto", "quantile", "standard", "minmax"}), None],
     "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
-    "handle_unknown": [StrOptions({"error", "ignore"})],
+    "handle_unknown": [StrOptions({"error", "warn", "ignore"})],
     "max_categories": [Interval(numbers.Integral, 2, None, closed="left"), None],
 }
 RATIO_PARAMETERS = {

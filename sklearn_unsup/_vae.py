@@ -16,7 +16,7 @@ from ._nn.losses import NegativeELBO, check_unit_interval
 from ._parameters import DENSITY_PARAMETERS, layer_sizes
 from ._sampling.proposals import RowSource
 from ._sklearn import Interval, StrOptions
-from ._training.net import TableNet
+from ._training.vae_net import VAENet
 from ._warnings import warn_user
 
 # Minimum variance over rows of a component's posterior mean for the component to count
@@ -37,6 +37,9 @@ MIN_ATOM_SHARE, MIN_ATOM_ROWS = 1 / 400, 15
 N_WARMUP_STEPS = 200
 # Minimum number of gradient steps that encoder and decoder need.
 MIN_STEPS = 1_000
+# Number of steps of the autoregressive model from which on encoder and decoder learn
+# from every second batch only.
+MIN_ALTERNATING_STEPS = 2_500
 MAX_GRAD_NORM = 10.0
 # Maximum batch size if the autoregressive model is trained. Its weights are averaged
 # over steps, for which many noisy steps are better than few precise ones. On a GPU a
@@ -91,9 +94,12 @@ class VAETransformer(BaseTableModel):
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which columns are categories: by dtype (category, string, object, bool), by
         names, positions or a boolean mask; None for none.
-    handle_unknown : {"error", "ignore"}, default="error"
-        What to do with a category that `fit` has not seen: refuse it, or read it
-        as missing or as a rare or frequent one.
+    handle_unknown : {"error", "warn", "ignore"}, default="warn"
+        What to do with what `fit` has not seen: refuse it, or read it as something
+        known, with a warning that names it or without. A category is then read as
+        missing where the column had missing values, else as a rare or the most
+        frequent one, and a missing number as the middle of its column. `partial_fit`
+        learns nothing from such rows: it refuses them unless they are ignored.
     max_categories : int or None, default=None
         Upper limit to the codes of a categorical column. The rarest levels of one that
         has more share a code and are not kept: drawn rows have frequent levels in
@@ -112,8 +118,8 @@ class VAETransformer(BaseTableModel):
         the root of the number of rows (5 for small and 26 for large tables; fewer of
         more than 128 rows), but at least 1,000, else 3,000.
     batch_size : int or "auto", default="auto"
-        Rows per step. "auto" is about a 32nd of the rows, from 16 to 512. Where rows are
-        autoregressive it is at most 128, but on a GPU 1,024 from 12,000 rows on.
+        Rows per step. "auto" is about a 32nd of the rows, from 16 to 512. Where rows
+        are autoregressive it is at most 128, but on a GPU 1,024 from 12,000 rows on.
     learning_rate_init : float, default=2e-3
         Step size of AdamW after warm-up. It decays to zero along half a cosine, but
         where rows are autoregressive and `max_iter` is "auto" it stays, and the
@@ -230,7 +236,7 @@ class VAETransformer(BaseTableModel):
         sampling="auto",
         numeric_scaling="auto",
         categorical_features="from_dtype",
-        handle_unknown="error",
+        handle_unknown="warn",
         max_categories=None,
         latent_density="mixture",
         density_ratio="auto",
@@ -322,7 +328,7 @@ class VAETransformer(BaseTableModel):
                 f"numeric_scaling={self.codec_.numeric_scaling!r}: pass 'quantile' or "
                 "'standard', or sampling='latent'."
             )
-        net = TableNet(
+        net = VAENet(
             VariationalAutoencoder,
             NegativeELBO,
             module__layout=layout,
@@ -336,6 +342,7 @@ class VAETransformer(BaseTableModel):
             criterion__n_warmup_steps=N_WARMUP_STEPS,
             n_warmup_steps=N_WARMUP_STEPS,
             max_grad_norm=MAX_GRAD_NORM,
+            code_interval=self._code_interval(len(dataset)),
             optimizer__param_groups=self._param_groups(len(dataset)),
             **self._net_options(len(dataset), rng),
         ).initialize()
@@ -399,6 +406,12 @@ class VAETransformer(BaseTableModel):
         if torch.device(self.device_).type != "cuda":
             return min(most, MAX_BATCH)
         return MAX_GPU_BATCH if n_rows >= MIN_LARGE_BATCH_ROWS else most
+
+    def _code_interval(self, n_rows):
+        """Encoder and decoder need fewer steps than the model of a large table."""
+        if self.max_iter != "auto" or self._samples_from_latent:
+            return 1
+        return 1 + (self._default_steps(n_rows) >= MIN_ALTERNATING_STEPS)
 
     @property
     def _averages_fit(self):

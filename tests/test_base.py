@@ -650,9 +650,28 @@ def test_widths_of_a_critic_are_checked():
         GANSampler(critic_hidden_layer_sizes=(-1,)).fit(X)
 
 
+def test_unknown_values_are_read_as_known_ones_with_a_warning(table, fitted):
+    """A fold without a rare level is no reason to end a search."""
+    model = autoencoder().fit(table)
+    strange = table.head(3).assign(plan="gold", visits=np.nan)
+    with pytest.warns(UserWarning, match="'plan' .*'gold'. .*'visits'") as caught:
+        codes = model.transform(strange)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    ignoring = clone(model).set_params(handle_unknown="ignore").fit(table)
+    np.testing.assert_allclose(codes, ignoring.transform(strange))
+    # but nothing is learnt from them
+    with pytest.raises(ValueError, match="'plan'.*'gold'"):
+        model.partial_fit(strange)
+    with pytest.raises(ValueError, match="'visits' has missing"):
+        model.partial_fit(table.head(3).assign(visits=np.nan))
+    with pytest.raises(ValueError, match="'plan'.*'gold'"):
+        model.set_params(warm_start=True).fit(strange)
+
+
 @pytest.fixture(scope="module")
 def fitted(table):
-    return autoencoder().fit(table)
+    return autoencoder(handle_unknown="error").fit(table)
 
 
 @pytest.mark.parametrize(
@@ -931,7 +950,7 @@ def test_max_categories_that_no_column_reaches_changes_nothing(quick_model):
     one = quick_model.fit(table)
     other = clone(quick_model).set_params(max_categories=3).fit(table)
     pd.testing.assert_frame_equal(one.sample(20), other.sample(20))
-    with pytest.raises(ValueError, match="not there when fitted"):
+    with pytest.warns(UserWarning, match="not there when fitted"):
         other.transform(table.assign(city="Rom"))
     with pytest.raises(ValueError, match="max_categories"):
         quick_model.set_params(max_categories=1).fit(table)

@@ -39,7 +39,10 @@ FLOORS = {
     "names": Floor({"__init__"}, set(), {"_version", "_autoencoder", "_vae", "_gan"}),
     "contract": Floor({"_version", "_warnings", LAYOUT}, set(), set()),
     "tables": Floor(
-        {"_table"}, TABLE_LIBRARIES, {"_table"}, frozenset({"polars", "pyarrow"})
+        {"_table"},
+        TABLE_LIBRARIES,
+        {"_table", "_warnings"},
+        frozenset({"polars", "pyarrow"}),
     ),
     "tensors": Floor({"_nn"}, {"numpy", "torch"}, {"_nn", LAYOUT, "_warnings"}),
     "training": Floor(

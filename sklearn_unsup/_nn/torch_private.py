@@ -5,14 +5,13 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
-
 # Number of elements that a block of threads of CUDA's multi-tensor kernels gets at once
 # if it is not to be the last to finish: left alone it takes 65,536 of them.
 PIECE = 8192
 
 
 def in_pieces(tensors: list[Tensor]) -> list[Tensor]:
-    """Views of the tensors' elements that keep all of a GPU busy; elsewhere the tensors.
+    """Views of the elements that keep all of a GPU busy; elsewhere the tensors.
 
     A kernel for many tensors gives each block of threads up to 65,536 elements, which
     it goes through one after the other. A small network is a few such blocks, so that

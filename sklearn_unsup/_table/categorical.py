@@ -9,6 +9,7 @@ from pandas.api.types import is_object_dtype
 
 from .conditions import describe, did_you_mean
 from .kinds import inferred_dtype
+from .unknown import UnknownValueError
 
 # From this share of values that differ, and so many of them, a column of categories is
 # taken for an identifier: a table of thirty rows may well have 25 cities.
@@ -114,10 +115,10 @@ class CategoricalColumn:
     def _refuse(self, unseen):
         shown = ", ".join(repr(level) for level in unseen[:5])
         more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
-        raise ValueError(
+        raise UnknownValueError(
             f"column {self.name!r} has values that were not there when fitted: "
-            f"{shown}{more}. Fit on rows that show them, or pass "
-            "handle_unknown='ignore'."
+            f"{shown}{more}.",
+            "Fit on rows that show them, or pass handle_unknown='ignore'.",
         )
 
     def rank_of(self, level) -> int:

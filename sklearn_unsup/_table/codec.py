@@ -14,6 +14,7 @@ from .layout import TableLayout
 from .numeric import NumericColumn
 from .plain import Form
 from .state import array_of, dtype_of, index_of, plain_array, plain_dtype, plain_index
+from .unknown import Tolerance
 
 
 class TableCodec(BaseEstimator):
@@ -39,10 +40,11 @@ class TableCodec(BaseEstimator):
         frequencies.
     n_quantiles : int, default=2000
         Quantiles kept of a numeric column that has more values.
-    handle_unknown : {"error", "ignore"}, default="error"
+    handle_unknown : {"error", "warn", "ignore"}, default="error"
         "ignore" reads unseen levels as missing where the column had missing values,
         else as the rare code where there is one, else as the most frequent level; and
-        unseen missing numbers as the middle of the column.
+        unseen missing numbers as the middle of the column. "warn" does so and names
+        them in a warning.
     declared_levels : bool, default=False
         Whether the levels of a category dtype that no row of `fit` shows are levels:
         later rows of a stream may have them.
@@ -115,18 +117,19 @@ class TableCodec(BaseEstimator):
         Raises
         ------
         ValueError
-            If a column varies that did not, and unknown values are an error.
+            If there are values that are unknown, unless these are ignored: what is
+            learnt must be what the rows say.
         """
         wider, frame = copy.copy(self), as_frame(X)
-        ignore = self.handle_unknown == "ignore"
+        tolerate = Tolerance(self.handle_unknown, learning=True)
         wider.columns_codec_ = []
         for codec, column in zip(
             self.columns_codec_, self._columns_of(frame), strict=True
         ):
             if isinstance(codec, NumericColumn):
-                codec = codec.updated(column, ignore)
-            elif not codec.encoded_:  # else `encode` refuses what is new
-                codec.encode(column, ignore)
+                codec = tolerate(codec.updated, column)
+            elif not codec.encoded_:  # else `encode` looks for what is new
+                tolerate(codec.encode, column)
             wider.columns_codec_.append(codec)
         wider._lay_out()
         return wider
@@ -200,17 +203,20 @@ class TableCodec(BaseEstimator):
 
     # ------------------------------------------------------------------ encoding
 
-    def encode(self, X, random_state=None) -> tuple[np.ndarray, np.ndarray]:
+    def encode(
+        self, X, random_state=None, learning=False
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Numbers (n, n_numeric) float32 and codes (n, n_categorical) int64.
 
         With a numpy Generator as `random_state` an atom is encoded at a random point of
-        its interval, which makes columns exactly normal; without, at its middle.
+        its interval, which makes columns exactly normal; without, at its middle. For
+        rows to learn from unknown values are an error, unless they are ignored.
         """
         frame = as_frame(X)
         layout, n = self.layout_, len(frame)
         x_num = np.zeros((n, layout.n_numeric), np.float32)
         x_cat = np.zeros((n, layout.n_categorical), np.int64)
-        ignore = self.handle_unknown == "ignore"
+        tolerate = Tolerance(self.handle_unknown, learning)
         places = self._places()
         for codec, column in zip(
             self.columns_codec_, self._columns_of(frame), strict=True
@@ -218,16 +224,17 @@ class TableCodec(BaseEstimator):
             place = places.get(codec.position_)
             if isinstance(codec, CategoricalColumn):
                 if codec.encoded_:
-                    x_cat[:, place] = codec.encode(column, ignore)
+                    x_cat[:, place] = tolerate(codec.encode, column)
                 continue
             mask = self.mask_of_.get(codec.position_)
             if place is not None:
-                z, missing = codec.encode(column, random_state, ignore)
+                z, missing = tolerate(codec.encode, column, random_state)
                 x_num[:, place] = z
             else:
                 missing = None if mask is None else column.isna().to_numpy()
             if mask is not None and missing is not None:
                 x_cat[:, mask] = missing
+        tolerate.warn()
         return x_num, x_cat
 
     def _columns_of(self, frame) -> list:

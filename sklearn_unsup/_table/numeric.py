@@ -12,6 +12,7 @@ from scipy.special import ndtri
 from .kinds import KIND_OF_OBJECTS, NUMBERS, inferred_dtype
 from .plain import given_back, plain_column
 from .quantiles import Quantiles
+from .unknown import UnknownValueError
 
 MAX_DECIMALS = 8
 EXACT = 2**52  # whole numbers below it are exact in float64, and so are their sums
@@ -92,11 +93,12 @@ class NumericColumn:
         if not self.varies_:
             known = self.n_present_ and (x == self.low_).all()
             if len(x) and not known and not ignore:
-                raise ValueError(
+                raise UnknownValueError(
                     f"column {self.name!r} had no two different numbers in the first "
                     "rows of this stream, so that it is not encoded, but it varies "
-                    "now. Begin with rows that show how every column varies, or pass "
-                    "handle_unknown='ignore' to leave it constant."
+                    "now.",
+                    "Begin with rows that show how every column varies, or pass "
+                    "handle_unknown='ignore' to leave it constant.",
                 )
             return self
         if self.scaling != "quantile" or not len(x):
@@ -270,10 +272,10 @@ class NumericColumn:
         """Encoded numbers float32, 0 where missing, and the mask of missing ones."""
         missing, values = self._read(column, learning=False)
         if missing is not None and not self.has_missing_ and not ignore:
-            raise ValueError(
-                f"column {self.name!r} has missing values, but had none when fitted. "
+            raise UnknownValueError(
+                f"column {self.name!r} has missing values, but had none when fitted.",
                 "Fill them in, or fit on rows that show them, or pass "
-                "handle_unknown='ignore' to read them as the middle of the column."
+                "handle_unknown='ignore' to read them as the middle of the column.",
             )
         z = self._scale(self._to_float(values), rng).astype(np.float32)
         if missing is None:

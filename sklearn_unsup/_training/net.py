@@ -137,7 +137,7 @@ class TableNet(SkorchNet):
             torch.default_generator.manual_seed(self.seed)
             super().initialize()
         self.generator_ = BatchGenerator(device)
-        self.step_, self.lr_factor_, self.warmup_ = 0, 1.0, 0
+        self.step_, self.epoch_start_, self.lr_factor_, self.warmup_ = 0, 0, 1.0, 0
         return self
 
     def get_default_callbacks(self):
@@ -308,6 +308,7 @@ class TableNet(SkorchNet):
             # Each epoch has a seed of its own, so that a resumed run or a loaded net
             # draws the same numbers as an uninterrupted one.
             self.generator_.manual_seed(epoch_seed(self.seed, len(self.history)))
+            self.epoch_start_ = self.step_
         for batch in iterator:
             if self.has_batch_callbacks_:
                 self.notify("on_batch_begin", batch=batch, training=training)

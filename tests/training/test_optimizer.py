@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 
+from sklearn_unsup._nn import torch_private
 from sklearn_unsup._training.optimizer import LeanAdamW
 
 
@@ -51,6 +52,25 @@ def test_steps_are_those_of_adamw(device):
     take_steps(theirs, full, 25, rate=0.9)
     assert_same(ours, theirs)
     assert (ours[0].weight - make_net()[0].weight.to(device)).abs().max() > 0.1
+
+
+def test_pieces_change_nothing(monkeypatch, device):
+    """On a GPU tensors are updated, divided and measured in pieces."""
+
+    class OnGPU(torch.Tensor):
+        is_cuda = True
+
+    monkeypatch.setattr(torch_private, "PIECE", 4)
+    tensors = [torch.arange(10.0), torch.ones(2, 3), torch.ones(3, 2).t()]
+    tensors = [tensor.to(device) for tensor in tensors]
+    pieces = torch_private.in_pieces([t.as_subclass(OnGPU) for t in tensors])
+    assert [len(piece.flatten()) for piece in pieces] == [4, 4, 2, 4, 2, 6]
+    for piece in pieces:
+        piece.mul_(2)
+    assert tensors[0].tolist() == list(range(0, 20, 2))
+    assert all((tensor == 2).all() for tensor in tensors[1:])
+    if device == "cpu":
+        assert torch_private.in_pieces(tensors) is tensors
 
 
 @pytest.mark.parametrize("way", ["pickle", "state_dict"])

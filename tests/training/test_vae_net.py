@@ -1,0 +1,88 @@
+"""Encoder and decoder that learn from some batches, rows that do from all."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_unsup import VAETransformer
+from sklearn_unsup._encoding import upload
+from sklearn_unsup.datasets import make_mixed_table
+
+X, _ = make_mixed_table(200, random_state=0)
+
+
+@pytest.fixture
+def model():
+    options = {"hidden_layer_sizes": (16,), "max_iter": 2, "batch_size": 32}
+    return VAETransformer(4, random_state=0, **options).fit(X)
+
+
+def take_step(model, variant):
+    """One step; the reported loss, and the names of the weights that changed."""
+    net = model.net_
+    net.code_interval = 2
+    net.set_training(True)
+    rows = upload(model.codec_, X, model.device_, np.random.default_rng(0))
+    before = {name: tensor.clone() for name, tensor in net.weights().items()}
+    loss = net.train_on_batch(rows[:32], variant)["loss"].item()
+    after = net.weights()
+    return loss, {name for name in before if not before[name].equal(after[name])}
+
+
+def test_in_a_batch_between_only_the_model_of_rows_learns(model):
+    _, changed = take_step(model, True)
+    assert {name.split(".")[1] for name in changed} >= {"encoder", "decoder"}
+    _, changed = take_step(model, False)
+    assert changed
+    assert {name.split(".")[1] for name in changed} == {"autoregressive"}
+
+
+def test_the_reported_loss_is_of_both(model):
+    """The model of rows hardly changes in a step, the bound is that of the last one."""
+    model.net_.lr = 0.0
+    for group in model.net_.optimizer_.param_groups:
+        group["lr"] = 0.0
+    model.net_.module_.autoregressive.requires_grad_(True)
+    whole, _ = take_step(model, True)
+    between, _ = take_step(model, False)
+    assert between == pytest.approx(whole, abs=1.0)  # dropout and noise differ
+    bound = model.net_.last_loss_.item()
+    assert abs(whole - bound) > 5.0  # so that without the bound it would not be near
+
+
+def test_an_epoch_begins_with_all(model):
+    """Or a run that goes on after a checkpoint would learn from other batches."""
+    net = model.net_
+    net.code_interval, net.epoch_start_ = 2, 7
+    variants = []
+    for net.step_ in range(7, 11):
+        variants.append(net.step_variant()[0])
+    assert variants == [True, False, True, False]
+    net.is_stream = True
+    assert net.step_variant()[0]
+
+
+@pytest.mark.parametrize(("n_rows", "interval"), [(5_000, 1), (13_000, 2), (40_000, 2)])
+def test_on_large_tables_every_second_batch(model, n_rows, interval):
+    model.set_params(max_iter="auto", batch_size="auto")
+    assert model._code_interval(n_rows) == interval
+    model.device_ = "cuda"  # a few large steps there
+    assert model._code_interval(n_rows) == 1
+    model.set_params(max_iter=50)
+    assert model._code_interval(n_rows) == 1
+
+
+def test_weights_are_finite_after_a_fit_that_alternates(monkeypatch):
+    monkeypatch.setattr("sklearn_unsup._vae.MIN_ALTERNATING_STEPS", 1)
+    model = VAETransformer(2, hidden_layer_sizes=(8,), random_state=0).fit(X)
+    assert model.net_.code_interval == 2
+    every = VAETransformer(2, hidden_layer_sizes=(8,), random_state=0)
+    monkeypatch.undo()
+    every.fit(X)
+    # It is the same model of rows, as they share no weights, but not the same draws.
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    assert torch.isfinite(torch.tensor(model.loss_curve_)).all()
+    drawn, others = (m.sample(2_000, random_state=0) for m in (model, every))
+    for name in X.select_dtypes("number"):
+        scale = X[name].std()
+        assert abs(drawn[name].mean() - others[name].mean()) < 0.25 * scale
