@@ -260,7 +260,7 @@ class MixedTableTruth:
             found = cells[column].isna() if level is None else cells[column] == level
             if not found.any():
                 raise ValueError(
-                    f"conditions: {column!r} has the levels "
+                    f"conditions: {column!r} must be one of its levels "
                     f"{list(self._cells[column].unique())}, got {level!r}"
                 )
             cells = cells[found]

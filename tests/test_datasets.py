@@ -201,7 +201,7 @@ def test_the_seed_decides(make_seed):
         (lambda: MixedTableTruth().missing_probability("age"), "column must be one of"),
         (
             lambda: MixedTableTruth().moments("height", {"plan": "gold"}),
-            "'plan' has the levels .*basic.*, got 'gold'",
+            "'plan' must be one of its levels .*basic.*, got 'gold'",
         ),
         (
             lambda: MixedTableTruth().moments("height", {"visits": 1}),

@@ -319,7 +319,12 @@ FRAME = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": list("xyx")})
         (FRAME, PCA(), {}, r"got PCA: pass rows, such as estimator.sample\(1000\)"),
         (FRAME, FRAME, {"columns": "c"}, r"some of \['a', 'b'\], got \['c'\]"),
         (X, X[:, :3], {}, r"missing in synthetic: \[3\]"),
-        (FRAME, FRAME[:0], {}, r"synthetic is empty: its shape is \(0, 2\)"),
+        (
+            FRAME,
+            FRAME[:0],
+            {},
+            r"synthetic must have rows and columns, its shape is \(0, 2\)",
+        ),
         (FRAME, FRAME.assign(a="1"), {}, "Column 'a' holds values of dtype float64 in"),
         (FRAME[["a", "a"]], FRAME[["a"]], {}, "real has several columns .* 'a'"),
         (FRAME, FRAME, {"columns": ["c"]}, r"some of \['a', 'b'\], got \['c'\]"),

@@ -30,22 +30,22 @@ def resolve_device(device):
     """
     if str(device) == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    allowed = "Pass 'auto', 'cpu', or, on a machine with a GPU, 'cuda' or 'cuda:0'"
+    allowed = "'auto', 'cpu', or, on a machine with a GPU, 'cuda' or 'cuda:0'"
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
         # Torch's own message lists some 20 kinds of devices.
         raise ValueError(
             f"device={device!r} cannot be used here: there is no such device"
-            f"{_similar_device(device)} {allowed}."
+            f"{_similar_device(device)} Pass {allowed}."
         ) from error
     try:
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise ValueError(
-            f"device={device!r} cannot be used here: {reason}. {allowed} and a CUDA "
-            "build of torch."
+            f"device={device!r} cannot be used here: {reason}. Pass {allowed} and a "
+            "CUDA build of torch."
         ) from error
     return str(resolved)
 

@@ -153,7 +153,7 @@ class TableCodec(BaseEstimator):
             if len(chosen) != len(mask):
                 raise ValueError(
                     f"categorical_features is a mask of {len(chosen)} columns, X has "
-                    f"{len(mask)}."
+                    f"{len(mask)}: pass as many."
                 )
             return chosen
         for item in chosen.tolist():

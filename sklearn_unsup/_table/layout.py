@@ -28,9 +28,9 @@ class TableLayout:
         if not self.masks:
             object.__setattr__(self, "masks", (-1,) * self.n_numeric)
         if len(self.masks) != self.n_numeric:
-            raise ValueError(f"{len(self.masks)=} is not {self.n_numeric=}")
+            raise ValueError(f"{len(self.masks)=} must be {self.n_numeric=}")
         if self.width == 0:
-            raise ValueError("a layout needs at least one column")
+            raise ValueError(f"a layout needs at least one column, got {self}")
 
     @property
     def n_categorical(self) -> int:

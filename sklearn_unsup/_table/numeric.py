@@ -433,7 +433,7 @@ def numbers_of_objects(name, column):
             except OverflowError:
                 return column.to_numpy(dtype=np.uint64)
         if KIND_OF_OBJECTS.get(found) != NUMBERS and found not in ("boolean", "empty"):
-            raise ValueError(f"it holds cells of type {found}")
+            raise ValueError(f"cells must be numbers, got those of type {found}")
         return column.to_numpy(dtype=np.float64)
     except (ValueError, OverflowError) as error:
         raise ValueError(

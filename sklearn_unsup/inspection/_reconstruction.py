@@ -308,7 +308,7 @@ def check_image_shape(image_shape, X):
     if np.prod(shape) != X.shape[1]:
         raise ValueError(
             f"image_shape={image_shape!r} makes {np.prod(shape)} pixels of a row, but "
-            f"X has {X.shape[1]} columns."
+            f"X has {X.shape[1]} columns: their numbers must be the same."
         )
     for name, column in as_frame(X).items():
         if column_kind(column) != NUMBERS:

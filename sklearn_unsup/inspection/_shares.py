@@ -12,10 +12,14 @@ def check_pair(real, synthetic):
     """Refuse tables that cannot be compared, with an error that names the column."""
     for name, table in (("real", real), ("synthetic", synthetic)):
         if len(table) == 0 or table.shape[1] == 0:
-            raise ValueError(f"{name} is empty: its shape is {table.shape}.")
+            raise ValueError(
+                f"{name} must have rows and columns, its shape is {table.shape}."
+            )
         if not table.columns.is_unique:
             twice = list(table.columns[table.columns.duplicated()].unique())
-            raise ValueError(f"{name} has several columns of the name {twice[0]!r}.")
+            raise ValueError(
+                f"names of columns must be unique: {name} has several {twice[0]!r}."
+            )
     missing = [name for name in real.columns if name not in synthetic.columns]
     extra = [name for name in synthetic.columns if name not in real.columns]
     if missing or extra:

@@ -130,7 +130,7 @@ def trend_score(real, synthetic) -> float:
     """
     real, synthetic, columns = encode_tables(real=real, synthetic=synthetic)
     if real.shape[1] < 2:
-        raise ValueError("trend_score needs at least two columns, got one")
+        raise ValueError(f"trend_score needs at least two columns, got {real.shape[1]}")
     return mean_trend(real, synthetic, columns)
 
 

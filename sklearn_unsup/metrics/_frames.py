@@ -77,7 +77,10 @@ def check_frame(key, table):
         )
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()][0]
-        raise ValueError(f"{key} has more than one column with the name {twice!r}")
+        raise ValueError(
+            f"{key} has more than one column with the name {twice!r}: each must have "
+            "its own"
+        )
     return table
 
 

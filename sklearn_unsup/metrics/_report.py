@@ -136,8 +136,8 @@ def synthesis_report(
         tables["holdout"] = holdout
     elif target is not None:
         raise ValueError(
-            "a target needs rows that the generator has not seen to be predicted in: "
-            "pass them as holdout"
+            f"target={target!r} needs rows that the generator has not seen, to be "
+            "predicted in: pass them as holdout"
         )
     real, synthetic, *rest, columns = encode_tables(**tables)
     holdout = rest[0] if rest else None

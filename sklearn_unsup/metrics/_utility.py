@@ -103,7 +103,7 @@ def find_target(columns, target):
             f"target must be one of the columns {columns.names}, got {target!r}"
         )
     if len(columns.names) < 2:
-        raise ValueError(f"no column is left to predict the target {target!r} from")
+        raise ValueError(f"a second column is needed to predict the target {target!r}")
     return columns.names.index(target)
 
 
