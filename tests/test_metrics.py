@@ -580,7 +580,7 @@ THREE = {"train": REAL, "test": REAL, "synthetic": REAL}
         (
             utility_scores,
             {**{k: t[["x"]] for k, t in THREE.items()}, "target": "x"},
-            "no column is left",
+            "a second column is needed",
         ),
         (utility_scores, {**THREE, "test": REAL[:2], "target": "k"}, "vary in test"),
         (utility_scores, {**THREE, "test": REAL[:1], "target": "x"}, "vary in test"),
