@@ -6,6 +6,7 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.special import logsumexp
 
 __all__ = ["MixedTableTruth", "make_mixed_table"]
 
@@ -71,6 +72,26 @@ def _numeric_laws(segment, plan):
         "spend": _SpikedLaw(SPEND_IS_ZERO[plan], spend),
         "joined": stats.binom(LAST_DAY, JOINED_FRACTION[segment]),
     }
+
+
+def _log_spend(segment, plan, spend):
+    """Log-probability of zeros and log-density of other amounts, (n_rows,)."""
+    law = stats.beta(SPEND_A[segment], SPEND_B[segment], scale=SPEND_MAX)
+    p_zero = SPEND_IS_ZERO[plan]
+    return np.where(spend == 0, np.log(p_zero), np.log1p(-p_zero) + law.logpdf(spend))
+
+
+def _log_body(segment, p_missing, X):
+    """Log-density of height, or of its absence, and of weight given it, (n_rows,)."""
+    missing = X["height"].isna().to_numpy()
+    height = (X["height"] - HEIGHT_MEAN[segment]) / HEIGHT_SD[segment]
+    mean = HEIGHT_WEIGHT_CORRELATION * height.fillna(0.0)
+    weight = (X["weight"] - WEIGHT_MEAN[segment]) / WEIGHT_SD[segment]
+    deviation = np.where(missing, 1.0, np.sqrt(1 - HEIGHT_WEIGHT_CORRELATION**2))
+    of_weight = stats.norm.logpdf(weight, mean, deviation) - np.log(WEIGHT_SD[segment])
+    of_height = stats.norm.logpdf(height.fillna(0.0)) - np.log(HEIGHT_SD[segment])
+    of_height = np.where(missing, np.log(p_missing), np.log1p(-p_missing) + of_height)
+    return of_height + of_weight
 
 
 def _second_moment(law):
@@ -228,6 +249,43 @@ class MixedTableTruth:
         return float(
             (weights @ product_mean - x * y) / np.sqrt(x_variance * y_variance)
         )
+
+    def score_samples(self, X) -> np.ndarray:
+        """Return the true log-likelihood of rows.
+
+        Of counts, dates, categories, missing values and a `spend` of zero it has the
+        probability, of other numbers the density per unit of their column, as
+        :meth:`sklearn_unsup.VAETransformer.score_samples`
+        has it. Minus its mean is the entropy, beyond which no model can get.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_samples, 8)
+            Rows with the columns of :func:`make_mixed_table`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            Nats; minus infinity for a row that cannot be.
+        """
+        plan = pd.Categorical(X["plan"], PLANS).codes.astype(int)
+        region = pd.Categorical(X["region"], REGIONS).codes.astype(int)
+        days = (pd.to_datetime(X["joined"]) - ORIGIN) / pd.Timedelta(1, unit="D")
+        p_missing = self.missing_rate * MISSING_FACTOR[plan]
+        joint = []
+        with np.errstate(divide="ignore"):
+            for segment in range(len(SEGMENTS)):
+                p_region = REGION_GIVEN_SEGMENT[segment, region] * (1 - p_missing)
+                p_active = ACTIVE_GIVEN_SEGMENT[segment]
+                visits = stats.poisson(VISITS_MEAN[segment])
+                joined = stats.binom(LAST_DAY, JOINED_FRACTION[segment])
+                p = SEGMENTS[segment] * PLAN_GIVEN_SEGMENT[segment, plan]
+                p = p * np.where(region < 0, p_missing, p_region)
+                p = p * np.where(X["active"].astype(bool), p_active, 1 - p_active)
+                total = np.log(p) + visits.logpmf(X["visits"]) + joined.logpmf(days)
+                total += _log_spend(segment, plan, X["spend"].to_numpy(float))
+                joint.append(total + _log_body(segment, p_missing, X))
+        return logsumexp(joint, axis=0)
 
     @cached_property
     def _cells(self):

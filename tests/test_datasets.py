@@ -212,3 +212,33 @@ def test_the_seed_decides(make_seed):
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_true_likelihood_is_a_density():
+    """Against another known density: the mean ratio of the two is one."""
+    table, truth = make_mixed_table(40_000, random_state=0)
+    scores = truth.score_samples(table)
+    other = MixedTableTruth(0.05).score_samples(table)
+    ratio = np.exp(other - scores)
+    assert ratio.mean() == pytest.approx(1.0, abs=5 * ratio.std() / 200)
+
+
+def test_true_likelihood_of_a_row():
+    row = make_mixed_table(1, random_state=0)[0]
+    row["height"], row["weight"], row["visits"], row["spend"] = 148.0, 52.0, 1, 0.0
+    row["joined"] = pd.Timestamp("2020-01-01") + pd.Timedelta(146, unit="D")
+    row["plan"], row["region"], row["active"] = "basic", "east", True
+    # The first segment alone has such rows.
+    expected = np.log(0.5 * 0.7 * 0.95 * 0.7 * 0.9 * 0.95 * 0.9)
+    expected += stats.norm(150, 5).logpdf(148) + stats.poisson(1).logpmf(1)
+    expected += stats.norm(50 - 0.8 * 4 * 0.4, 4 * 0.6).logpdf(52)
+    expected += stats.binom(729, 0.2).logpmf(146)
+    truth = MixedTableTruth(0.1)
+    assert truth.score_samples(row)[0] == pytest.approx(expected, abs=1e-6)
+    gone = row.assign(height=np.nan, region=None, spend=40.0)
+    expected += np.log(0.05 / 0.95) - stats.norm(150, 5).logpdf(148)
+    expected += stats.norm(50, 4).logpdf(52) - stats.norm(48.72, 2.4).logpdf(52)
+    expected += np.log(0.05 / 0.95 / 0.7)
+    expected += np.log(0.1 / 0.9) + stats.beta(2, 6, scale=100).logpdf(40)
+    assert truth.score_samples(gone)[0] == pytest.approx(expected, abs=1e-6)
+    assert truth.score_samples(row.assign(visits=-1))[0] == -np.inf

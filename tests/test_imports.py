@@ -55,17 +55,18 @@ FLOORS = {
         {"_sampling"}, {*TABLE_LIBRARIES, "torch"}, {"_sampling", "_nn", LAYOUT}
     ),
     "shell": Floor(
-        {"_sklearn", "_parameters", "_validation", "_encoding", "_base"},
+        {"_sklearn", "_parameters", "_validation", "_encoding", "_scoring", "_base"},
         {*TABLE_LIBRARIES, "skorch", "torch"},
         {
             *("_sklearn", "_parameters", "_validation", "_encoding", "_base"),
+            "_scoring",
             *("_table", "_nn", "_training", "_sampling", "_warnings", "_version"),
         },
     ),
     "public": Floor(
         {"_autoencoder", "_vae", "_gan"},
         {*TABLE_LIBRARIES, "skorch", "torch"},
-        {"_base", "_encoding", "_parameters", "_sklearn", "_warnings"}
+        {"_base", "_encoding", "_parameters", "_scoring", "_sklearn", "_warnings"}
         | {"_table", "_nn", "_training", "_sampling"},
     ),
     "side rooms": Floor(

@@ -1,5 +1,6 @@
 """VAETransformer against closed forms, quadrature and a table of known distribution."""
 
+import itertools
 import math
 import warnings
 
@@ -15,7 +16,7 @@ from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import GridSearchCV, cross_val_predict
 from skorch.callbacks import Callback, TrainEndCheckpoint
 
 from sklearn_unsup import VAETransformer
@@ -208,6 +209,118 @@ def test_rows_unlike_the_training_score_low(small):
 
 
 # ------------------------------------------------------------------- collapse
+
+# ------------------------------------------------------------------- likelihood
+
+
+@pytest.fixture(scope="module")
+def quick():
+    """A short fit of autoregressive rows to all kinds of columns."""
+    X, _ = make_mixed_table(600, random_state=0)
+    X["constant"] = 1.0
+    X["price"] = (X["weight"] * 0.37).round(2)
+    model = VAETransformer(2, max_iter=3, handle_unknown="ignore", random_state=0)
+    return model.fit(X), X
+
+
+def test_bound_is_no_likelihood(quick, small):
+    model, X = quick
+    assert not np.allclose(model.score_samples(X), model.evidence_lower_bound(X))
+    model, X = small
+    bound = model.evidence_lower_bound(X, n_draws=3)
+    np.testing.assert_array_equal(model.score_samples(X, n_draws=3), bound)
+
+
+@pytest.mark.parametrize("scaling", ["quantile", "standard"])
+def test_likelihood_of_a_discrete_table_sums_to_one(scaling):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "whole": rng.poisson(1.0, 400),
+            "level": rng.choice(["a", "b", None], 400),
+            "half": rng.integers(0, 3, 400) / 2,
+            "flag": rng.random(400) < 0.3,
+        }
+    )
+    table["holes"] = (table["whole"] % 2).where(rng.random(400) < 0.8)
+    model = VAETransformer(2, max_iter=3, numeric_scaling=scaling, random_state=0)
+    model.fit(table)
+    cells = range(-25, 40), ["a", "b", None], np.arange(-8, 12) / 2, [False, True]
+    holes = [*map(float, range(-25, 30)), None]
+    rows = pd.DataFrame(itertools.product(*cells, holes), columns=table.columns)
+    rows = rows.astype(table.dtypes)
+    probability = np.exp(model.score_samples(rows))
+    assert probability.sum() == pytest.approx(1.0, abs=5e-3)
+    # Nearly all of it is where rows were.
+    seen = rows["whole"].between(0, 9) & rows["half"].between(0, 1)
+    seen &= rows["holes"].isin([0, 1]) | rows["holes"].isna()
+    assert probability[seen].sum() > (0.98 if scaling == "quantile" else 0.9)
+
+
+def test_likelihood_of_a_row_does_not_depend_on_company(quick):
+    model, X = quick
+    scores = model.score_samples(X)
+    for index in (np.arange(1), np.arange(7), np.arange(len(X))[::-3]):
+        np.testing.assert_array_equal(model.score_samples(X.iloc[index]), scores[index])
+
+
+@pytest.mark.parametrize("column", ["height", "visits", "spend", "price", "joined"])
+def test_numbers_beyond_the_range_score_ever_lower(quick, column):
+    model, X = quick
+    spread = np.ptp(X[column].dropna()) / 6
+    for end, sign in ((X[column].min(), -1), (X[column].max(), 1)):
+        rows = X.iloc[[5] * 5].copy()
+        far = [end + sign * k * spread for k in (2, 4, 10, 100, 1_000)]
+        rows[column] = pd.Series(far, rows.index)
+        if column == "visits":
+            rows[column] = rows[column].round().astype(int)
+        assert (np.diff(model.score_samples(rows)) < -0.3).all()
+
+
+def test_unseen_levels_and_holes_are_unlikely(quick):
+    model, X = quick
+    for column, value in (("region", "moon"), ("plan", "gold"), ("weight", None)):
+        row = X.iloc[[3]].copy()
+        row[column] = pd.Series([value], row.index, dtype=object if value else None)
+        terms = model._likelihood_terms(row)[0, X.columns.get_loc(column)]
+        assert terms == pytest.approx(-math.log(601))
+
+
+def test_a_constant_column_counts_nothing(quick):
+    model, X = quick
+    scores = model.score_samples(X.assign(constant=7.0))
+    np.testing.assert_array_equal(scores, model.score_samples(X))
+
+
+def test_likelihoods_are_in_the_units_of_the_table():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2))
+    options = {"max_iter": 3, "random_state": 0, "n_components": 2}
+    one = VAETransformer(**options).fit(X).score(X)
+    other = VAETransformer(**options).fit(X * [1e3, 1]).score(X * [1e3, 1])
+    assert other == pytest.approx(one - math.log(1e3), abs=0.01)
+
+
+def test_grid_search_compares_scalings():
+    X = np.random.default_rng(0).lognormal(size=(200, 2))
+    grid = {"numeric_scaling": ["quantile", "standard"]}
+    model = VAETransformer(1, max_iter=3, random_state=0)
+    search = GridSearchCV(model, grid, cv=2).fit(X)
+    entropy = 2 * stats.lognorm(1).entropy()
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.best_score_ == pytest.approx(-entropy, abs=0.5)
+
+
+@pytest.mark.parametrize("n_columns", [1, 2])
+@pytest.mark.slow
+def test_likelihood_of_normal_numbers(n_columns):
+    covariance = np.array([[4.0, 1.8], [1.8, 1.0]])[:n_columns, :n_columns]
+    law = stats.multivariate_normal(np.zeros(n_columns), covariance)
+    X = law.rvs(4_000, random_state=0).reshape(-1, n_columns)
+    model = VAETransformer(random_state=0).fit(X)
+    rows = law.rvs(4_000, random_state=1).reshape(-1, n_columns)
+    excess = (law.logpdf(rows) - model.score_samples(rows)).mean()
+    assert -0.01 < excess < 0.05
 
 
 def test_a_large_beta_collapses_every_component():
@@ -454,6 +567,16 @@ def test_a_sequence_of_conditions(known):
             chosen["height"], lambda x, g=given: known.truth.cdf("height", x, g)
         )
         assert distance < KOLMOGOROV / np.sqrt(n) + known.tolerance
+
+
+def test_likelihood_is_near_the_true_one(known):
+    model = known.model
+    if model.sampling == "latent":
+        pytest.skip("the bound is in units of the encoded table")
+    rows, truth = make_mixed_table(N_ROWS, random_state=7)
+    excess = truth.score_samples(rows) - model.score_samples(rows)
+    assert 0.0 < excess.mean() < 0.45
+    assert excess.std() < 1.0
 
 
 def test_rows_cannot_be_told_from_fresh_ones(known):

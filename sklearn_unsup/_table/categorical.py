@@ -105,6 +105,24 @@ class CategoricalColumn:
             known[known < 0] = self._stand_in()
         return np.minimum(known, self.n_own_)[codes] if len(known) else codes
 
+    def log_shares(self, column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Log-probability of each level given its code, and which levels are unknown.
+
+        Shapes: two of (n,). Only levels that share a code have another one than 0; what
+        all forgotten levels have in common is one level.
+        """
+        codes, levels = factorize(self.name, column)
+        places = [self.index_.get(key_of(level), -1) for level in levels]
+        places = np.array(places, dtype=np.int64)
+        shares = np.zeros(len(self.levels_) + 1)
+        if not self.pools_ and self.n_own_ < len(self.levels_):
+            counts = np.maximum(self.counts_[self.n_own_ :], 1e-9)
+            shares[self.n_own_ : -1] = np.log(counts / counts.sum())
+        unknown = places < 0
+        if self.pools_:
+            unknown &= np.array([level is None for level in levels], dtype=bool)
+        return shares[places][codes], unknown[codes]
+
     def _stand_in(self):
         """Where an unseen level goes: missing, else rare, else most frequent."""
         missing = self.index_.get(None)

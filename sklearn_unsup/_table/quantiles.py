@@ -51,7 +51,9 @@ class Quantiles:
             lower = np.where(single, middle, lower)
             upper = np.where(single, middle, upper)
         self.u_lower_, self.u_upper_ = np.clip([lower, upper], edge, 1 - edge)
-        self.cluster_gaps_ = self._gaps(n)
+        self.cluster_gaps_ = np.array([], dtype=int)
+        if not self.discrete_:
+            self.cluster_gaps_ = self.gaps()
 
     def update(self, x: np.ndarray) -> None:
         """Learn from more values, shape (m,), as if all had been there at once.
@@ -92,12 +94,10 @@ class Quantiles:
             np.where(known, self.upper_[place], between),
         )
 
-    def _gaps(self, n):
+    def gaps(self) -> np.ndarray:
         """Positions of the last knots before the gaps between clusters."""
-        values, enough = self.values_, max(GAP_ROWS / n, GAP_SHARE)
+        values, enough = self.values_, max(GAP_ROWS / self.n_, GAP_SHARE)
         gaps, before = [], 0.0
-        if self.discrete_:
-            return np.array(gaps, dtype=int)
         width = np.diff(values)
         inner = np.interp([0.05, 0.95], self.u_lower_, values)
         for place in np.flatnonzero(width > GAP_WIDTH * (inner[1] - inner[0])):

@@ -14,6 +14,7 @@ from pandas.testing import assert_frame_equal, assert_series_equal
 from scipy import stats
 from scipy.sparse import csr_array, issparse
 
+from sklearn_unsup._table.categorical import CategoricalColumn
 from sklearn_unsup._table.codec import TableCodec
 from sklearn_unsup._table.layout import TableLayout
 from sklearn_unsup._table.quantiles import Quantiles
@@ -1332,3 +1333,15 @@ def test_widened_whole_numbers_stay_in_what_they_saw(dtype, first, second):
     # float64 counts from the least one, in 53 bits
     off = max(abs(a - b) for a, b in zip(back, exact, strict=True))
     assert off <= max((max(exact) - min(exact)) >> 50, 0)
+
+
+def test_levels_that_share_a_code_share_its_probability():
+    column = pd.Series(["a"] * 60 + ["b"] * 30 + ["c"] * 6 + ["d"] * 4)
+    codec = CategoricalColumn("x", 3).fit(column)
+    shares, unknown = codec.log_shares(pd.Series(["a", "c", "d", "e"]))
+    np.testing.assert_allclose(np.exp(shares[:3]), [1.0, 0.6, 0.4])
+    assert unknown.tolist() == [False, False, False, True]
+    pooled = CategoricalColumn("x", 2, keep_infrequent=False).fit(column)
+    shares, unknown = pooled.log_shares(pd.Series(["b", "c", "e", None]))
+    np.testing.assert_array_equal(shares, 0.0)
+    assert unknown.tolist() == [False, False, False, True]

@@ -1,0 +1,180 @@
+"""Rows of a table as questions to a density of encoded rows, and the answers' units."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .categorical import CategoricalColumn
+from .frames import as_frame
+from .measure import CONTAMINATION, NumberMeasure
+from .numeric import NumericColumn
+
+
+@dataclass
+class Questions:
+    """What to ask a density of encoded rows.
+
+    Attributes
+    ----------
+    x_num, x_cat : ndarray
+        Encoded rows. Numbers beyond the seen range are at its end.
+    middle, half : ndarray of shape (n, n_numeric), float32
+        Intervals that the numbers stand for, see :class:`Cells`.
+    log_volume, log_background : ndarray of shape (n, n_numeric)
+    log_share : ndarray of shape (n, n_categorical)
+        Log-probabilities of categories given their codes.
+    is_unknown : ndarray of bool, shape (n, n_columns)
+        Cells whose value training did not show and that only stands for another one.
+    """
+
+    x_num: np.ndarray
+    x_cat: np.ndarray
+    middle: np.ndarray
+    half: np.ndarray
+    log_volume: np.ndarray
+    log_background: np.ndarray
+    log_share: np.ndarray
+    is_unknown: np.ndarray
+
+
+class TableMeasure:
+    """From log-probabilities of encoded numbers and codes to nats of the table's cells.
+
+    Parameters
+    ----------
+    codec : TableCodec
+        Fitted, with numbers scaled by "quantile" or "standard".
+    """
+
+    def __init__(self, codec):
+        self.codec, self.layout = codec, codec.layout_
+        self.numbers = [NumberMeasure(column) for column in codec.numbers_]
+        self.n_columns = len(codec.columns_codec_)
+
+    def questions(self, X) -> Questions:
+        """What to ask of the rows of a table."""
+        frame, codec = as_frame(X), self.codec
+        x_num, x_cat = codec.encode(frame)
+        shape, n = x_num.shape, len(x_num)
+        middle, half = np.zeros((2, *shape), np.float32)
+        log_volume, log_background = np.zeros(shape), np.full(shape, -np.inf)
+        log_share = np.zeros(x_cat.shape)
+        is_unknown = np.zeros((n, self.n_columns), dtype=bool)
+        places = codec._places()
+        for column, values in zip(
+            codec.columns_codec_, codec._columns_of(frame), strict=True
+        ):
+            position = column.position_
+            place = places.get(position)
+            if place is None:
+                continue
+            if isinstance(column, CategoricalColumn):
+                found = column.log_shares(values)
+                log_share[:, place], is_unknown[:, position] = found
+                continue
+            missing, plain = column._read(values, learning=False)
+            rows = slice(None) if missing is None else ~missing
+            measure = self.numbers[place]
+            cells = measure.cells(column._to_float(plain))
+            middle[rows, place], half[rows, place] = cells.middle, cells.half
+            log_volume[rows, place] = cells.log_volume
+            log_background[rows, place] = cells.log_background
+            x_num[:, place].clip(*measure.encoded_range, out=x_num[:, place])
+            if missing is not None and not column.has_missing_:
+                is_unknown[:, position] = missing
+        return Questions(
+            x_num,
+            x_cat,
+            middle,
+            half,
+            log_volume,
+            log_background,
+            log_share,
+            is_unknown,
+        )
+
+    def terms(self, questions, of_numbers, of_categories) -> np.ndarray:
+        """Nats of every cell, shape (n, n_columns); a constant column has none.
+
+        Parameters
+        ----------
+        questions : Questions
+        of_numbers : ndarray of shape (n, n_numeric)
+        of_categories : ndarray of shape (n, n_categorical)
+        """
+        codec, layout = self.codec, self.layout
+        terms = np.zeros((len(of_numbers), self.n_columns))
+        numbers = np.zeros(of_numbers.shape)
+        for place, column in enumerate(codec.numbers_):
+            share = CONTAMINATION / (column.quantiles_.n_ + 1)
+            numbers[:, place] = np.logaddexp(
+                np.log1p(-share)
+                + of_numbers[:, place]
+                + questions.log_volume[:, place],
+                np.log(share) + questions.log_background[:, place],
+            )
+            mask = layout.masks[place]
+            if mask >= 0:
+                numbers[questions.x_cat[:, mask] == 1, place] = 0.0
+            terms[:, column.position_] += numbers[:, place]
+        of_categories = of_categories + questions.log_share
+        for position, place in self._categories():
+            terms[:, position] += of_categories[:, place]
+        for column in codec.columns_codec_:
+            self._reserve_for_unknown(column, terms, questions.is_unknown)
+        return terms
+
+    def _categories(self):
+        """Position in the table, and in `x_cat`, of all categories and masks."""
+        codec, places = self.codec, self.codec._places()
+        for column in codec.categories_:
+            if isinstance(column, CategoricalColumn):
+                yield column.position_, places[column.position_]
+        yield from codec.mask_of_.items()
+
+    def _reserve_for_unknown(self, column, terms, is_unknown):
+        """Share of what was never seen, which is that of one row more than there were.
+
+        Only where it may come: where a value that is not known is no error, and has no
+        code of its own.
+        """
+        position = column.position_
+        if self.codec.handle_unknown == "error" or not column.encoded_:
+            return
+        if isinstance(column, NumericColumn):
+            n, has_own = column.n_present_, column.has_missing_
+        else:
+            n, has_own = int(column.counts_.sum()), column.pools_
+        if has_own:
+            return
+        terms[:, position] += np.log(n / (n + 1))
+        terms[is_unknown[:, position], position] = -np.log(n + 1)
+
+
+class SparseMeasure:
+    """Of a codec of sparse rows: a density per unit of each column.
+
+    Parameters
+    ----------
+    codec : SparseCodec
+    """
+
+    def __init__(self, codec):
+        self.codec, self.n_columns = codec, codec.n_columns_
+
+    def questions(self, X) -> Questions:
+        """What to ask of dense rows."""
+        x_num, x_cat = self.codec.encode(X)
+        zeros = np.zeros(x_num.shape)
+        unknown = np.zeros((len(x_num), self.n_columns), dtype=bool)
+        return Questions(
+            *(x_num, x_cat, x_num, np.zeros_like(x_num)),
+            *(zeros, zeros - np.inf, np.zeros(x_cat.shape), unknown),
+        )
+
+    def terms(self, questions, of_numbers, of_categories) -> np.ndarray:
+        """Nats of every cell, shape (n, n_columns); a constant column has none."""
+        kept = self.codec.encoded_
+        terms = np.zeros((len(of_numbers), self.n_columns))
+        terms[:, kept] = of_numbers[:, : len(kept)] - np.log(self.codec.scale_[kept])
+        return terms
