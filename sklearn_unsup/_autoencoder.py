@@ -1,6 +1,7 @@
 """AutoencoderTransformer."""
 
 import numbers
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from ._nn.losses import ReconstructionLoss, check_unit_interval
 from ._nn.pca import principal_axes
 from ._parameters import DENSITY_PARAMETERS, layer_sizes
 from ._sampling.density import DENSITY_ROWS
+from ._scoring import rebuilt_losses
 from ._sklearn import Interval, StrOptions
 from ._training.data import DatasetChunks
 from ._training.net import TableNet
@@ -262,6 +264,33 @@ class AutoencoderTransformer(BaseTableModel):
         dataset = self._encode_table(X)
         scores = self._map_rows(self._log_likelihood, dataset)
         return scores.cpu().numpy().astype(np.float64)
+
+    def explain_samples(self, X, *, return_expected=False) -> Any:
+        """Share of each cell in the score of its row, in nats.
+
+        A cell costs its row the nats by which its value is less likely, given the code,
+        than the one that the row is rebuilt with. To this each column adds an equal
+        part of what the row would score without such costs.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns that `fit` saw.
+        return_expected : bool, default=False
+            Whether to return the expected values, too.
+
+        Returns
+        -------
+        shares : DataFrame or ndarray of shape (n_samples, n_features)
+            Each row adds up to its score. The lowest one names the cell that fits
+            its row least.
+        expected : DataFrame or ndarray of shape (n_samples, n_features)
+            The rebuilt rows. Only if `return_expected`.
+        """
+        check_is_fitted(self)
+        checked = self._check_table(X, reset=False)
+        losses, expected = rebuilt_losses(self, checked)
+        return self._shares(X, checked, losses, expected, return_expected)
 
     def _log_likelihood(self, x_num, x_cat):
         distribution = self._distribution(self._encode_batch(x_num, x_cat))

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.sparse import issparse
 from sklearn.base import (
@@ -25,6 +26,7 @@ from ._sampling.density import DENSITY_ROWS
 from ._sampling.processes import process_token, rng_for_process
 from ._sampling.proposals import LatentSource
 from ._sampling.sampler import TableSampler
+from ._scoring import shares_like, shares_of
 from ._sklearn import PackageVersionWarning, fit_context
 from ._table.polars import schema_of, to_polars
 from ._table.scaling import refuse_dense_options
@@ -491,6 +493,16 @@ class BaseTableModel(
         return float(np.mean(self.score_samples(X), dtype=np.float64))
 
     # ------------------------------------------------------------------ helpers
+
+    def _shares(self, X, checked, losses, expected, return_expected):
+        """What `explain_samples` returns, from the nats that each cell costs."""
+        scores = self.score_samples(checked)
+        shares = shares_like(X, shares_of(scores, losses, self.codec_.varies_))
+        if not return_expected:
+            return shares
+        if isinstance(expected, pd.DataFrame):
+            expected.index = checked.index
+        return shares, to_polars(expected, self._polars_schema)
 
     def _encode_table(self, X):
         """Check a table that is not for training, and encode it as a dataset."""

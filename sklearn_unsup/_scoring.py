@@ -1,11 +1,14 @@
-"""Scores of rows by an autoregressive model, in the units of the table."""
+"""Scores of rows in the units of the table, and the share of each cell in them."""
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.sparse import issparse
 
 from ._nn.chunks import chunk_slices, map_blocks
 from ._nn.column_terms import column_terms
+from ._nn.replacements import Candidates, reconstruction_losses, replacement_losses
+from ._table.polars import is_polars, numbers_to_polars
 from ._table.sparse import SparseCodec
 from ._table.units import SparseMeasure, TableMeasure
 from ._training.data import place_dataset
@@ -28,28 +31,140 @@ def likelihood_terms(model, codec, X, device) -> np.ndarray:
     terms : ndarray of shape (n_samples, n_features)
         They add up to the log-likelihood of the row, in the table's own units.
     """
-    is_sparse = isinstance(codec, SparseCodec)
-    measure = SparseMeasure(codec) if is_sparse else TableMeasure(codec)
-    if not issparse(X):
-        return table_terms(model, measure, X, device)
-    parts = [
-        table_terms(model, measure, X[rows].toarray(), device)
-        for rows in chunk_slices(X.shape[0], X.shape[1])
-    ]
+    measure = measure_of(codec)
+    width = model.input_layer.out_features + model.input_layer.in_features
+
+    def ask(numbers, x_cat):
+        x_num, middle, half = numbers.chunk(3, 1)
+        return column_terms(model, x_num, x_cat, middle, half)
+
+    parts = []
+    for part in dense_parts(X):
+        asked = measure.questions(part)
+        numbers = np.concatenate([asked.x_num, asked.middle, asked.half], 1)
+        dataset = place_dataset(*map(torch.from_numpy, (numbers, asked.x_cat)), device)
+        answers = map_blocks(ask, dataset, width)
+        parts.append(measure.terms(asked, *(part.cpu().numpy() for part in answers)))
     return np.concatenate(parts)
 
 
-def table_terms(model, measure, X, device) -> np.ndarray:
-    """The same of a table that is not sparse."""
-    asked = measure.questions(X)
-    n_numeric = asked.x_num.shape[1]
-    numbers = np.concatenate([asked.x_num, asked.middle, asked.half], 1)
-    dataset = place_dataset(*map(torch.from_numpy, (numbers, asked.x_cat)), device)
+def likelihood_losses(model, codec, X, device) -> tuple:
+    """Nats that each cell costs its row against the best value, given all others.
 
-    def ask(numbers, x_cat):
-        x_num, middle, half = numbers.split(n_numeric, 1)
-        return column_terms(model, x_num, x_cat, middle, half)
+    Returns
+    -------
+    losses : ndarray of shape (n_samples, n_features)
+        Zero, or negative.
+    expected : DataFrame or ndarray of shape (n_samples, n_features)
+        The best value for each cell.
+    """
+    measure, parts = measure_of(codec), []
+    columns = [Candidates(**options) for options in measure.candidates()]
+    if not columns:
+        rows = codec.decode(*codec.encode(X))
+        return np.zeros(rows.shape), rows
+    width = max(map(len, columns)) * model.input_layer.out_features
+    for part in dense_parts(X):
+        asked = measure.questions(part)
+        dataset = place_dataset(
+            torch.from_numpy(asked.x_num), torch.from_numpy(asked.x_cat), device
+        )
+        losses, best = map_blocks(
+            lambda x_num, x_cat: replacement_losses(model, x_num, x_cat, columns),
+            dataset,
+            width,
+        )
+        losses, best = losses.cpu().numpy().astype(np.float64), best.cpu().numpy()
+        expected = replaced(asked.x_num, asked.x_cat, columns, best)
+        parts.append((measure.losses(asked, losses), *expected))
+    losses, x_num, x_cat = map(np.concatenate, zip(*parts, strict=True))
+    return losses, codec.decode(x_num, x_cat)
 
-    width = model.input_layer.out_features + model.input_layer.in_features
-    answers = map_blocks(ask, dataset, width)
-    return measure.terms(asked, *(part.cpu().numpy() for part in answers))
+
+def replaced(x_num, x_cat, columns, best):
+    """Encoded rows whose every cell is the best candidate for it."""
+    x_num, x_cat = x_num.copy(), x_cat.copy()
+    for candidates, place in zip(columns, best.T, strict=True):
+        rows = place >= 0
+        if candidates.numbers is not None:
+            numbers = np.array(candidates.numbers, np.float32)
+            x_num[rows, candidates.number] = numbers[place[rows]]
+        if candidates.codes is not None:
+            codes = np.array(candidates.codes)
+            x_cat[rows, candidates.category] = codes[place[rows]]
+    return x_num, x_cat
+
+
+def rebuilt_losses(estimator, X) -> tuple:
+    """Nats that each cell costs against the value that the row is rebuilt with.
+
+    Returns
+    -------
+    losses : ndarray of shape (n_samples, n_features)
+        Zero, or negative.
+    expected : DataFrame or ndarray of shape (n_samples, n_features)
+        The rebuilt rows.
+    """
+    codec, parts = estimator.codec_, []
+    measure = SparseMeasure(codec) if isinstance(codec, SparseCodec) else None
+    for part in dense_parts(X):
+        dataset = estimator._encode_table(part)
+        of_numbers, of_categories, x_num, x_cat = (
+            tensor.cpu().numpy()
+            for tensor in estimator._map_rows(
+                lambda x_num, x_cat: rebuilt(estimator, x_num, x_cat), dataset
+            )
+        )
+        losses = np.zeros((len(of_numbers), estimator.n_features_in_))
+        if measure is not None:
+            kept = codec.encoded_
+            losses[:, kept] = of_numbers[:, : len(kept)]
+        else:
+            for place, column in enumerate(codec.numbers_):
+                losses[:, column.position_] += of_numbers[:, place]
+            for position, place in codec.category_positions():
+                losses[:, position] += of_categories[:, place]
+        parts.append((losses, x_num, x_cat))
+    losses, x_num, x_cat = map(np.concatenate, zip(*parts, strict=True))
+    return losses, codec.decode(x_num, x_cat)
+
+
+def rebuilt(estimator, x_num, x_cat):
+    """Losses of the encoded cells, and the most likely row, each (n, n_columns)."""
+    distribution = estimator._distribution(estimator._encode_batch(x_num, x_cat))
+    losses = reconstruction_losses(distribution, x_num, x_cat)
+    return *losses, *distribution.mode()
+
+
+def shares_of(scores, losses, varies) -> np.ndarray:
+    """Shares of the cells in their rows' scores, to which they add up.
+
+    A cell has what it costs its row; the rest, which is the score of a row of which no
+    cell costs anything, is divided equally among the columns that vary.
+    """
+    shares = losses.astype(np.float64)
+    rest = scores - shares.sum(1)
+    if not varies.any():
+        varies = np.ones_like(varies)
+    shares[:, varies] += (rest / varies.sum())[:, None]
+    return shares
+
+
+def shares_like(X, shares) -> object:
+    """Shares in the container of X: with its index and columns, or an array."""
+    if isinstance(X, pd.DataFrame):
+        return pd.DataFrame(shares, index=X.index, columns=X.columns)
+    return numbers_to_polars(shares, X.columns) if is_polars(X) else shares
+
+
+def measure_of(codec):
+    return (SparseMeasure if isinstance(codec, SparseCodec) else TableMeasure)(codec)
+
+
+def dense_parts(X):
+    """X itself, or dense blocks of a sparse matrix's rows."""
+    if not issparse(X):
+        yield X
+        return
+    for rows in chunk_slices(X.shape[0], X.shape[1]):
+        yield X[rows].toarray()

@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from ._nn.heads import histogram_edges
 from ._nn.losses import NegativeELBO, check_unit_interval
 from ._parameters import DENSITY_PARAMETERS, layer_sizes
 from ._sampling.proposals import RowSource
-from ._scoring import likelihood_terms
+from ._scoring import likelihood_losses, likelihood_terms, rebuilt_losses
 from ._sklearn import Interval, StrOptions
 from ._training.vae_net import VAENet
 from ._warnings import warn_user
@@ -324,6 +325,42 @@ class VAETransformer(BaseTableModel):
     def _likelihood_terms(self, X):
         autoregressive = self.net_.module_.eval().autoregressive
         return likelihood_terms(autoregressive, self.codec_, X, self.device_)
+
+    def explain_samples(self, X, *, return_expected=False) -> Any:
+        """Share of each cell in the score of its row, in nats.
+
+        A cell costs its row the nats by which its value is less likely, given all other
+        cells, than the best one for it: the exact ratio of the two rows' likelihoods,
+        where numbers are compared in the units of their encoding and with twelve
+        quantiles of their column, categories with the 16 most frequent levels. To this
+        each column adds an equal part of what the row would score without such costs.
+        Where :meth:`score_samples` is the bound of encoder and decoder, the best value
+        is the one that the row is rebuilt with.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns that `fit` saw.
+        return_expected : bool, default=False
+            Whether to return the expected values, too.
+
+        Returns
+        -------
+        shares : DataFrame or ndarray of shape (n_samples, n_features)
+            Each row adds up to its score. The lowest one names the cell that fits
+            its row least.
+        expected : DataFrame or ndarray of shape (n_samples, n_features)
+            The best value for each cell, given the others. Only if `return_expected`.
+        """
+        check_is_fitted(self)
+        checked = self._check_table(X, reset=False)
+        if self._is_autoregressive:
+            module, codec = self.net_.module_.eval(), self.codec_
+            model = module.autoregressive
+            losses, expected = likelihood_losses(model, codec, checked, self.device_)
+        else:
+            losses, expected = rebuilt_losses(self, checked)
+        return self._shares(X, checked, losses, expected, return_expected)
 
     def evidence_lower_bound(self, X, *, n_draws=8) -> np.ndarray:
         """Lower bound of each row's log-likelihood under encoder and decoder.

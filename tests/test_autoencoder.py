@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import stats
+from scipy import sparse, stats
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
@@ -686,3 +686,37 @@ def test_one_more_row_hardly_moves_the_scales_of_a_stream():
     before = model.score(IRIS)
     model.partial_fit(IRIS[:1])
     assert abs(model.score(IRIS) - before) < 0.5
+
+
+@pytest.mark.parametrize("container", ["array", "frame", "sparse", "pixels"])
+def test_shares_of_cells_add_up_to_the_score(container, mixed_table):
+    rng = np.random.default_rng(0)
+    X = {
+        "array": rng.normal(size=(50, 4)),
+        "frame": mixed_table,
+        "sparse": sparse.random_array((60, 9), density=0.3, rng=0, format="csr"),
+        "pixels": rng.random((50, 64)),
+    }[container]
+    loss = "binary_crossentropy" if container == "pixels" else "auto"
+    model = AutoencoderTransformer(2, loss=loss, max_iter=3, random_state=0).fit(X)
+    shares, expected = model.explain_samples(X, return_expected=True)
+    assert shares.shape == expected.shape == X.shape
+    scores = model.score_samples(X)
+    np.testing.assert_allclose(np.asarray(shares).sum(1), scores, atol=1e-9)
+    rebuilt = model.inverse_transform(model.transform(X))
+    if container == "frame":
+        pd.testing.assert_frame_equal(
+            expected.reset_index(drop=True), rebuilt, check_exact=False, rtol=1e-4
+        )
+    else:
+        np.testing.assert_allclose(expected, rebuilt, atol=1e-4)
+
+
+def test_the_cell_that_is_rebuilt_worst_is_named():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 1)) * [1.0, 2.0, -1.0] + 0.01 * rng.normal(size=(400, 3))
+    model = AutoencoderTransformer(1, max_iter=60, random_state=0).fit(X)
+    broken = X[:50].copy()
+    broken[:, 2] += 0.5
+    losses = model.explain_samples(broken) - model.explain_samples(X[:50])
+    assert (losses.sum(1) < 0).all()

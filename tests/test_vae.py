@@ -810,3 +810,74 @@ def test_tables_of_one_kind_make_no_warning(kind):
     assert np.isfinite(model.score(X))
     if kind == "constant":
         assert (rows["weight"] == 3.5).all()
+
+
+# ------------------------------------------------------------------- reasons
+
+
+def test_shares_of_cells_add_up_to_the_score(quick, small):
+    for model, X in (quick, small):
+        X = X.iloc[5:40]
+        shares, expected = model.explain_samples(X, return_expected=True)
+        scores = model.score_samples(X)
+        np.testing.assert_allclose(shares.sum(axis=1), scores, rtol=1e-12, atol=1e-9)
+        for table in (shares, expected):
+            assert table.columns.equals(X.columns)
+            assert table.index.equals(X.index)
+        assert expected.dtypes.equals(X.dtypes)
+        one = model.explain_samples(X.iloc[[7]])
+        np.testing.assert_array_equal(one.to_numpy()[0], shares.to_numpy()[7])
+
+
+@pytest.fixture(scope="module")
+def dependent():
+    """Rows whose columns follow from each other, and a model that has learnt it."""
+    rng = np.random.default_rng(0)
+    level = rng.integers(0, 3, 600)
+    table = pd.DataFrame(
+        {
+            "number": 100 * level + rng.normal(size=600),
+            "level": pd.Series(level).map({0: "low", 1: "mid", 2: "high"}),
+            "other": 5.0 - level + 0.1 * rng.normal(size=600),
+        }
+    )
+    model = VAETransformer(2, max_iter=40, batch_size=64, random_state=0)
+    return model.fit(table.iloc[:500]), table.iloc[500:]
+
+
+def test_the_cell_that_does_not_fit_is_named(dependent):
+    model, rows = dependent
+    usual = model.score_samples(rows)
+    for column in rows:
+        broken = rows.copy()
+        broken[column] = np.roll(rows[column], 1)
+        moved = broken["level"] != rows["level"]
+        if column != "level":
+            moved = np.roll(rows["level"], 1) != rows["level"]
+        shares, expected = model.explain_samples(broken, return_expected=True)
+        named = shares.to_numpy().argmin(1) == list(rows).index(column)
+        assert named[moved].mean() > 0.9
+        assert (model.score_samples(broken) < usual - 2)[moved].mean() > 0.9
+        if column == "level":
+            assert (expected["level"] == rows["level"])[moved].mean() > 0.9
+        else:
+            near = (expected[column] - rows[column]).abs() < 0.3 * rows[column].std()
+            assert near[moved].mean() > 0.9
+
+
+def test_what_was_never_seen_is_named(quick):
+    model, X = quick
+    for column, value in (("height", 900.0), ("visits", 400), ("region", "moon")):
+        rows = X.iloc[:3].assign(**{column: value})
+        shares = model.explain_samples(rows)
+        assert (shares.idxmin(axis=1) == column).all()
+
+
+def test_explanations_of_an_array_are_an_array():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    X[:, 1] = 2.0
+    model = VAETransformer(2, max_iter=2, random_state=0).fit(X)
+    shares = model.explain_samples(X)
+    assert type(shares) is np.ndarray
+    assert (shares[:, 1] == 0).all()  # a constant
+    np.testing.assert_allclose(shares.sum(1), model.score_samples(X), atol=1e-9)

@@ -259,6 +259,21 @@ class TableCodec(BaseEstimator):
             if codec.encoded_  # a constant with gaps has its mask alone
         }
 
+    def category_positions(self):
+        """Position in the table, and in `x_cat`, of all categories and masks."""
+        places = self._places()
+        for column in self.categories_:
+            if isinstance(column, CategoricalColumn):
+                yield column.position_, places[column.position_]
+        yield from self.mask_of_.items()
+
+    @property
+    def varies_(self) -> np.ndarray:
+        """Whether each column of the table is encoded, or its gaps are."""
+        return np.array(
+            [c.encoded_ or c.position_ in self.mask_of_ for c in self.columns_codec_]
+        )
+
     # ------------------------------------------------------------------ decoding
 
     def decode(self, x_num, x_cat, random_state=None, fixed=None):

@@ -28,6 +28,7 @@ CONTAMINATION = 0.1
 # Half the width of an atom under a scaling that gives it no interval, in deviations.
 ATOM_HALF_WIDTH = 0.005
 MAX_GRID = 2**40  # steps of a grid
+MAX_DIVISOR = 20  # of the least distance of two values, to find the step
 OFF_GRID = 0.01  # of a step
 
 
@@ -45,12 +46,16 @@ class Cells:
         What to add to the logarithm of the interval's probability, or density.
     log_background : ndarray of shape (n,)
         Log-probability, or density, of the value if it is none of the model's.
+    log_excess : ndarray of shape (n,)
+        Of a number beyond the seen range its log-density against that of one just
+        beyond it; else 0.
     """
 
     middle: np.ndarray
     half: np.ndarray
     log_volume: np.ndarray
     log_background: np.ndarray
+    log_excess: np.ndarray = None
 
 
 class NumberMeasure:
@@ -193,6 +198,9 @@ class NumberMeasure:
         below, above = x < low, x > high
         cells = self._inside(np.clip(x, low, high))
         cells.log_volume[~on_grid & ~below & ~above] = -np.inf
+        cells.log_excess = np.where(
+            cells.log_volume > -np.inf, 0.0, -np.log(self.n + 1)
+        )
         for is_beyond, end, sign, scale in (
             (below, self.z_low, -1.0, self.tail_scales[0]),
             (above, self.z_high, 1.0, self.tail_scales[1]),
@@ -200,6 +208,8 @@ class NumberMeasure:
             distance = np.abs(x[is_beyond] - (low if sign < 0 else high))
             cells.middle[is_beyond], cells.half[is_beyond] = end, sign * np.inf
             density = self._log_tail(distance, scale)
+            nearest = self._log_tail(np.array(self.step is not None, float), scale)
+            cells.log_excess[is_beyond] = density - nearest
             cells.log_volume[is_beyond] = density
             cells.log_background[is_beyond] = density + np.log(0.25)
         cells.log_volume -= self.log_unit
@@ -224,7 +234,7 @@ class NumberMeasure:
         corner = np.where(x >= self.values[-1], np.searchsorted(self.x, x) - 1, corner)
         corner = np.clip(corner, 0, len(self.x) - 2)
         run = self.x[corner + 1] - self.x[corner]
-        rise = self.z[corner + 1] - self.z[corner]
+        rise = np.maximum(self.z[corner + 1] - self.z[corner], 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             log_slope = np.log(rise) - np.log(run)
             middle = self.z[corner] + rise * ((x - self.x[corner]) / run)
@@ -249,13 +259,16 @@ def grid_step(column):
         if (values[-1] - values[0]) / step > MAX_GRID:
             return None
         return step * float(np.gcd.reduce(whole.astype(np.int64)))
-    step = float(gaps.min())
-    places = (values - values[0]) / step
-    error = 4 * np.finfo(column.raw_dtype_).eps * np.abs(values).max() / step + 1e-9
-    is_grid = places[-1] < MAX_GRID and error < OFF_GRID
-    if not is_grid or np.abs(places - np.rint(places)).max() > error:
-        return None
-    return float((values[-1] - values[0]) / np.rint(places[-1]))
+    # Not always are two neighbouring steps among the values.
+    for divisor in range(1, MAX_DIVISOR + 1):
+        step = float(gaps.min()) / divisor
+        places = (values - values[0]) / step
+        error = 4 * np.finfo(column.raw_dtype_).eps * np.abs(values).max() / step + 1e-9
+        if places[-1] > MAX_GRID or error > OFF_GRID:
+            return None
+        if np.abs(places - np.rint(places)).max() <= error:
+            return float((values[-1] - values[0]) / np.rint(places[-1]))
+    return None
 
 
 def smoothed(x, u, is_border, n):

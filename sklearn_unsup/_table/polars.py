@@ -108,6 +108,13 @@ def to_polars(table, schema: bytes | None):
     return polars.DataFrame(columns)
 
 
+def numbers_to_polars(values, names):
+    """Floats as a polars DataFrame with columns of these names."""
+    import polars
+
+    return polars.DataFrame(dict(zip(names, values.T, strict=True)))
+
+
 def time_unit(kind, dtype):
     """The unit that polars counts in, as numpy calls it."""
     return {"Date": "D", "Time": "ns"}.get(kind) or dtype.time_unit

@@ -88,6 +88,11 @@ dtype=float32))
         """Whether no column is encoded, because none varies."""
         return len(self.encoded_) == 0
 
+    @property
+    def varies_(self) -> np.ndarray:
+        """Whether each column is encoded."""
+        return np.isin(np.arange(self.n_columns_), self.encoded_)
+
     def updated(self, X) -> "SparseCodec":
         """A codec whose decoded values reach what more rows have; scales stay."""
         wider = copy.copy(self)

@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 
 from .categorical import CategoricalColumn
 from .frames import as_frame
 from .measure import CONTAMINATION, NumberMeasure
 from .numeric import NumericColumn
+
+# Candidates for a cell: quantiles of a number, and the most frequent levels.
+N_QUANTILES, MAX_LEVELS = 12, 16
 
 
 @dataclass
@@ -20,7 +24,7 @@ class Questions:
         Encoded rows. Numbers beyond the seen range are at its end.
     middle, half : ndarray of shape (n, n_numeric), float32
         Intervals that the numbers stand for, see :class:`Cells`.
-    log_volume, log_background : ndarray of shape (n, n_numeric)
+    log_volume, log_background, log_excess : ndarray of shape (n, n_numeric)
     log_share : ndarray of shape (n, n_categorical)
         Log-probabilities of categories given their codes.
     is_unknown : ndarray of bool, shape (n, n_columns)
@@ -33,6 +37,7 @@ class Questions:
     half: np.ndarray
     log_volume: np.ndarray
     log_background: np.ndarray
+    log_excess: np.ndarray
     log_share: np.ndarray
     is_unknown: np.ndarray
 
@@ -57,7 +62,8 @@ class TableMeasure:
         x_num, x_cat = codec.encode(frame)
         shape, n = x_num.shape, len(x_num)
         middle, half = np.zeros((2, *shape), np.float32)
-        log_volume, log_background = np.zeros(shape), np.full(shape, -np.inf)
+        log_volume, log_excess = np.zeros((2, *shape))
+        log_background = np.full(shape, -np.inf)
         log_share = np.zeros(x_cat.shape)
         is_unknown = np.zeros((n, self.n_columns), dtype=bool)
         places = codec._places()
@@ -79,19 +85,59 @@ class TableMeasure:
             middle[rows, place], half[rows, place] = cells.middle, cells.half
             log_volume[rows, place] = cells.log_volume
             log_background[rows, place] = cells.log_background
+            log_excess[rows, place] = cells.log_excess
             x_num[:, place].clip(*measure.encoded_range, out=x_num[:, place])
             if missing is not None and not column.has_missing_:
                 is_unknown[:, position] = missing
         return Questions(
-            x_num,
-            x_cat,
-            middle,
-            half,
-            log_volume,
-            log_background,
-            log_share,
-            is_unknown,
+            *(x_num, x_cat, middle, half, log_volume, log_background, log_excess),
+            *(log_share, is_unknown),
         )
+
+    @property
+    def varying(self) -> np.ndarray:
+        """Positions in the table of the columns that count."""
+        return np.flatnonzero(self.codec.varies_)
+
+    def candidates(self) -> list:
+        """Of each varying column, values that others could be replaced by.
+
+        Dicts with the fields of :class:`~sklearn_unsup._nn.replacements.Candidates`.
+        """
+        found, places = [], self.codec._places()
+        for position in self.varying:
+            column = self.codec.columns_codec_[position]
+            place, mask = places.get(position), self.codec.mask_of_.get(position, -1)
+            if isinstance(column, CategoricalColumn):
+                codes = tuple(range(min(column.cardinality_, MAX_LEVELS)))
+                found.append({"codes": codes, "category": place})
+            elif place is None:  # a constant with gaps
+                found.append({"codes": (0, 1), "category": mask})
+            else:
+                grid = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
+                numbers = tuple(column.encoded_quantile(grid).tolist())
+                options = {"numbers": numbers, "number": place}
+                if mask >= 0:
+                    codes = (0,) * N_QUANTILES + (1,)
+                    options = {"numbers": (*numbers, 0.0), "number": place}
+                    options.update(codes=codes, category=mask)
+                found.append(options)
+        return found
+
+    def losses(self, questions, losses) -> np.ndarray:
+        """Losses of all cells (n, n_columns) from those of the varying columns.
+
+        What the encoded row cannot show is added: how far a number is beyond the seen
+        range, and that a value was never seen.
+        """
+        total = np.zeros(questions.is_unknown.shape)
+        total[:, self.varying] = losses
+        for place, column in enumerate(self.codec.numbers_):
+            total[:, column.position_] += questions.log_excess[:, place]
+        for column in self.codec.columns_codec_:
+            if column.encoded_:
+                self._reserve_for_unknown(column, total, questions.is_unknown, False)
+        return total
 
     def terms(self, questions, of_numbers, of_categories) -> np.ndarray:
         """Nats of every cell, shape (n, n_columns); a constant column has none.
@@ -118,21 +164,13 @@ class TableMeasure:
                 numbers[questions.x_cat[:, mask] == 1, place] = 0.0
             terms[:, column.position_] += numbers[:, place]
         of_categories = of_categories + questions.log_share
-        for position, place in self._categories():
+        for position, place in codec.category_positions():
             terms[:, position] += of_categories[:, place]
         for column in codec.columns_codec_:
             self._reserve_for_unknown(column, terms, questions.is_unknown)
         return terms
 
-    def _categories(self):
-        """Position in the table, and in `x_cat`, of all categories and masks."""
-        codec, places = self.codec, self.codec._places()
-        for column in codec.categories_:
-            if isinstance(column, CategoricalColumn):
-                yield column.position_, places[column.position_]
-        yield from codec.mask_of_.items()
-
-    def _reserve_for_unknown(self, column, terms, is_unknown):
+    def _reserve_for_unknown(self, column, terms, is_unknown, from_known=True):
         """Share of what was never seen, which is that of one row more than there were.
 
         Only where it may come: where a value that is not known is no error, and has no
@@ -147,7 +185,8 @@ class TableMeasure:
             n, has_own = int(column.counts_.sum()), column.pools_
         if has_own:
             return
-        terms[:, position] += np.log(n / (n + 1))
+        if from_known:
+            terms[:, position] += np.log(n / (n + 1))
         terms[is_unknown[:, position], position] = -np.log(n + 1)
 
 
@@ -169,8 +208,29 @@ class SparseMeasure:
         unknown = np.zeros((len(x_num), self.n_columns), dtype=bool)
         return Questions(
             *(x_num, x_cat, x_num, np.zeros_like(x_num)),
-            *(zeros, zeros - np.inf, np.zeros(x_cat.shape), unknown),
+            *(zeros, zeros - np.inf, zeros, np.zeros(x_cat.shape), unknown),
         )
+
+    @property
+    def varying(self) -> np.ndarray:
+        """Positions of the columns that count."""
+        return self.codec.encoded_
+
+    def candidates(self) -> list:
+        """Of each varying column zero, and normal quantiles."""
+        kept = self.codec.encoded_
+        zeros = self.codec._scale(np.zeros(len(kept)), kept)
+        grid = ndtri((np.arange(N_QUANTILES) + 0.5) / N_QUANTILES).tolist()
+        return [
+            {"numbers": (float(zero), *grid), "number": place}
+            for place, zero in enumerate(zeros)
+        ]
+
+    def losses(self, questions, losses) -> np.ndarray:
+        """Losses of all cells (n, n_columns) from those of the varying columns."""
+        total = np.zeros(questions.is_unknown.shape)
+        total[:, self.varying] = losses
+        return total
 
     def terms(self, questions, of_numbers, of_categories) -> np.ndarray:
         """Nats of every cell, shape (n, n_columns); a constant column has none."""

@@ -206,3 +206,18 @@ def test_a_spike_under_a_linear_scaling_has_what_is_near_it():
     spike = np.float64(-values.mean() / values.std())
     narrow = stats.norm(spike, 1e-4)
     assert nats(column_of(values, "standard"), [0.0], narrow)[0] > -0.01
+
+
+def test_a_step_is_found_that_no_two_neighbours_show():
+    rng = np.random.default_rng(0)
+    values = (rng.choice([0, 2, 5, 9, 12, 30], 400) - 7) / 3.1
+    measure = NumberMeasure(column_of(values))
+    assert measure.step == pytest.approx(1 / 3.1)
+    assert NumberMeasure(column_of(draw("levels"))).step is None
+
+
+def test_values_between_irregular_levels_are_unlikely():
+    values = draw("levels")
+    found = nats(column_of(values), [np.exp(2.0), np.exp(2.5), 1.5])
+    assert np.isfinite(found).all()
+    assert (found[1:] < found[0] - 5).all()

@@ -1,0 +1,174 @@
+"""What a row would gain if one of its cells held its likeliest value instead."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .autoregressive import AutoregressiveModel, piecewise_linear_features
+from .distributions import TableDistribution, one_hot_index, presence, softcap
+from .heads import LOG_SCALE_BOUNDS
+from .likelihoods import number_log_prob
+
+
+@dataclass
+class Candidates:
+    """Values that a cell of one column of the table may be replaced by.
+
+    Parameters
+    ----------
+    numbers, codes : tuple or None
+        Of each candidate the encoded number and the code; None where the column has
+        none. A column of numbers with missing values has both.
+    number, category : int
+        Columns of `x_num` and `x_cat` that hold them.
+    """
+
+    numbers: tuple | None = None
+    codes: tuple | None = None
+    number: int = -1
+    category: int = -1
+
+    def __len__(self) -> int:
+        return len(self.numbers if self.codes is None else self.codes)
+
+
+@torch.no_grad()
+def replacement_losses(
+    model: AutoregressiveModel, x_num: Tensor, x_cat: Tensor, columns
+) -> tuple[Tensor, Tensor]:
+    """Nats that each cell costs its row against the best of its candidates.
+
+    All other cells of the row count, those before it and those after it: a loss is a
+    ratio of the column's exact conditional given all others. Numbers are compared by
+    their density against N(0, 1), which is what they have been encoded to.
+
+    Parameters
+    ----------
+    model : AutoregressiveModel
+        In evaluation mode.
+    x_num, x_cat : Tensor
+    columns : sequence of Candidates
+        One for each column of the table that varies.
+
+    Returns
+    -------
+    losses : Tensor of shape (n, n_columns)
+        Zero, or negative.
+    best : Tensor of shape (n, n_columns), int64
+        Which candidate is the likeliest; -1 if it is no likelier than the cell.
+    """
+    features = model.features(x_num, x_cat, presence(model.layout, x_cat))
+    inputs = F.linear(features, model.input_layer.weight, model.input_layer.bias)
+    losses, best = [], []
+    for candidates in columns:
+        joint = candidate_log_probs(model, features, inputs, x_num, x_cat, candidates)
+        gain, place = (joint[1:] - joint[0]).max(0)
+        losses.append(-gain.clamp_min(0.0))
+        best.append(torch.where(gain > 0, place, -1))
+    return torch.stack(losses, 1), torch.stack(best, 1)
+
+
+def candidate_log_probs(model, features, inputs, x_num, x_cat, candidates) -> Tensor:
+    """Log-likelihood of rows as they are, and with each candidate, up to a constant.
+
+    Shape (n_candidates + 1, n). Columns before the changed one are left out, as the
+    candidates do not change their terms.
+    """
+    n, n_categorical = len(x_num), model.layout.n_categorical
+    x_num, x_cat = (x.repeat(len(candidates) + 1, 1) for x in (x_num, x_cat))
+    positions = []
+    if candidates.codes is not None:
+        codes = torch.tensor(candidates.codes, device=x_cat.device)
+        x_cat[n:, candidates.category] = codes.repeat_interleave(n)
+        positions.append(candidates.category)
+    if candidates.numbers is not None:
+        numbers = torch.tensor(candidates.numbers, device=x_num.device).float()
+        x_num[n:, candidates.number] = numbers.repeat_interleave(n)
+        positions.append(n_categorical + candidates.number)
+    present, start = presence(model.layout, x_cat), min(positions)
+    units = slice(start * model.width, None)
+    inputs = inputs[:, units].repeat(len(candidates) + 1, 1)
+    for position in positions:
+        place = model.feature_slices[position]
+        if position < n_categorical:
+            changed = model._category_features(position, x_cat[:, position])
+        else:
+            number = position - n_categorical
+            changed = piecewise_linear_features(x_num[:, [number]])[:, 0]
+            if present is not None:
+                changed = changed * present[:, [number]]
+        change = changed - features[:, place].repeat(len(candidates) + 1, 1)
+        inputs += F.linear(change, model.input_layer.weight[units, place])
+    total = later_log_prob(model, inputs, start, x_num, x_cat, present)
+    if candidates.numbers is not None:
+        density = 0.5 * x_num[:, candidates.number].square()
+        if present is not None:
+            density = density * present[:, candidates.number]
+        total = total + density
+    return total.view(-1, n)
+
+
+def later_log_prob(model, inputs, start, x_num, x_cat, present) -> Tensor:
+    """Log-probability of the columns from `start` on given those before, shape (n,).
+
+    Parameters
+    ----------
+    model : AutoregressiveModel
+    inputs : Tensor of shape (n, n_later * width)
+        What their networks' first layers get.
+    start : int
+    x_num, x_cat, present : Tensor
+    """
+    n_categorical = model.layout.n_categorical
+    hidden = F.silu(inputs).unflatten(1, (-1, model.width)).transpose(0, 1)
+    after = torch.baddbmm(
+        model.hidden_bias[start:], hidden.contiguous(), model.hidden_layer[start:]
+    )
+    hidden = hidden + F.silu(after)
+    total = inputs.new_zeros(len(inputs))
+    for column in range(start, n_categorical):
+        weight, bias = model.category_heads.of_column(column)
+        logits = softcap(F.linear(hidden[column - start], weight, bias))
+        codes = x_cat[:, column, None]
+        total = total + logits.log_softmax(1).gather(1, codes)[:, 0]
+    first = max(start - n_categorical, 0)
+    if first == model.layout.n_numeric:
+        return total
+    heads = model.number_heads
+    units = hidden[n_categorical + first - start :].contiguous()
+    raw = torch.baddbmm(heads.bias[first:], units, heads.weight[first:]).float()
+    x = x_num[:, first:].t().contiguous()
+    places = torch.searchsorted(heads.edges[first:], x)
+    present = None if present is None else present[:, first:].t()
+    log_widths = heads.log_widths[first:]
+    return total + number_log_prob(
+        raw, x, places, log_widths, present, LOG_SCALE_BOUNDS
+    )
+
+
+def reconstruction_losses(
+    distribution: TableDistribution, x_num: Tensor, x_cat: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Nats that each cell costs against the value that it is rebuilt as.
+
+    Zero, or negative. Shapes: (n, n_numeric) and (n, n_categorical).
+    """
+    layout = distribution.layout
+    if distribution.log_scale is None:
+        logits = distribution.location
+        of_numbers = x_num * logits - logits.clamp_min(0.0)
+    else:
+        precision = torch.exp(-distribution.log_scale)
+        of_numbers = -0.5 * ((x_num - distribution.location) * precision).square()
+    present = presence(layout, x_cat)
+    if present is not None:
+        of_numbers = of_numbers * present
+    of_categories = torch.zeros_like(x_cat, dtype=torch.float32)
+    if layout.n_categorical:
+        logits = distribution.logits
+        own = logits.gather(1, one_hot_index(x_cat, layout))
+        best = [logits[:, block].amax(1) for block in layout.category_slices]
+        of_categories = own - torch.stack(best, 1)
+    return of_numbers, of_categories

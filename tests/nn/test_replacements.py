@@ -1,0 +1,108 @@
+"""What a better cell is worth, against rows in which it was replaced."""
+
+import pytest
+import torch
+
+from sklearn_unsup._nn.autoregressive import AutoregressiveModel
+from sklearn_unsup._nn.distributions import TableDistribution, block_indicator
+from sklearn_unsup._nn.replacements import (
+    Candidates,
+    reconstruction_losses,
+    replacement_losses,
+)
+from sklearn_unsup._table.layout import TableLayout
+
+LAYOUT = TableLayout(3, (3, 40, 2), (-1, 2, -1))
+GRID = (-1.0, 0.2, 1.4)
+COLUMNS = {
+    "category": Candidates(codes=(0, 1, 2), category=0),
+    "many levels": Candidates(codes=(0, 5, 39), category=1),
+    "number": Candidates(GRID, number=0),
+    "number with holes": Candidates((*GRID, 0.0), (0, 0, 0, 1), 1, 2),
+    "last number": Candidates(GRID, number=2),
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        edges = [[0.2, 0.5], [], [0.4]]
+        model = AutoregressiveModel(LAYOUT, 16, edges).eval()
+        for name, parameter in model.named_parameters():
+            if "biases" not in name:  # which keep unused levels away
+                torch.nn.init.normal_(parameter, std=0.3)
+        model.input_layer.weight.data.mul_(model.mask)
+    return model
+
+
+@pytest.fixture(scope="module")
+def rows():
+    generator = torch.Generator().manual_seed(1)
+    x_num = torch.randn(6, 3, generator=generator)
+    x_cat = torch.tensor(
+        [[0, 1, 0], [2, 39, 1], [1, 7, 0], [0, 0, 1]] + [[2, 3, 0]] * 2
+    )
+    x_num[x_cat[:, 2] == 1, 1] = 0.0
+    return x_num, x_cat
+
+
+@torch.no_grad()
+def ratio(model, x_num, x_cat, column):
+    """Log-likelihood, of the column's number against N(0, 1)."""
+    total = model.log_prob(x_num, x_cat)
+    if column.number >= 0:
+        total = total + 0.5 * x_num[:, column.number].square()
+    return total
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_losses_are_those_of_replaced_rows(model, rows, name):
+    x_num, x_cat = rows
+    column = COLUMNS[name]
+    own, gains = ratio(model, x_num, x_cat, column), []
+    for place in range(len(column)):
+        other_num, other_cat = x_num.clone(), x_cat.clone()
+        if column.numbers is not None:
+            other_num[:, column.number] = column.numbers[place]
+        if column.codes is not None:
+            other_cat[:, column.category] = column.codes[place]
+        gains.append(ratio(model, other_num, other_cat, column) - own)
+    gain, best = torch.stack(gains).max(0)
+    losses, found = replacement_losses(model, x_num, x_cat, [column])
+    torch.testing.assert_close(losses[:, 0], -gain.clamp_min(0), atol=1e-4, rtol=1e-4)
+    better = gain > 1e-4
+    assert better.any()
+    assert (found[better, 0] == best[better]).all()
+    assert (found[gain < -1e-4, 0] == -1).all()
+
+
+def test_losses_of_a_rebuilt_row():
+    layout = TableLayout(2, (2, 3), (0, -1))
+    raw = torch.tensor([[0.5, -1.0, 2.0, 0.0, 1.0, 0.0, -1.0]])
+    log_scale = torch.tensor([0.0, 1.0])
+    distribution = TableDistribution(layout, raw, log_scale, block_indicator(layout))
+    x_num, x_cat = torch.tensor([[0.0, 3.0]]), torch.tensor([[1, 2]])
+    numbers, categories = reconstruction_losses(distribution, x_num, x_cat)
+    # The first number is missing; the best codes are 0 and 0.
+    expected = torch.tensor([[0.0, -0.5 * 16 * torch.exp(torch.tensor(-2.0))]])
+    torch.testing.assert_close(numbers, expected)
+    torch.testing.assert_close(
+        categories, torch.tensor([[-2.0, -2.0]]), atol=0.02, rtol=0.0
+    )
+    own = distribution.log_prob(x_num, x_cat)
+    best = distribution.log_prob(torch.tensor([[0.0, -1.0]]), torch.tensor([[1, 0]]))
+    difference = numbers[0, 1] + categories[0, 1]
+    torch.testing.assert_close(own[0] - best[0], difference, atol=1e-5, rtol=1e-5)
+
+
+def test_losses_of_pixels():
+    layout = TableLayout(3)
+    raw = torch.tensor([[2.0, -3.0, 0.0]])
+    distribution = TableDistribution(layout, raw, None, block_indicator(layout))
+    x_num, x_cat = (
+        torch.tensor([[0.25, 1.0, 0.5]]),
+        torch.empty((1, 0), dtype=torch.int64),
+    )
+    numbers, _ = reconstruction_losses(distribution, x_num, x_cat)
+    torch.testing.assert_close(numbers, torch.tensor([[-1.5, -3.0, 0.0]]))
