@@ -288,9 +288,10 @@ class AutoencoderTransformer(BaseTableModel):
             The rebuilt rows. Only if `return_expected`.
         """
         check_is_fitted(self)
-        checked = self._check_table(X, reset=False)
-        losses, expected = rebuilt_losses(self, checked)
-        return self._shares(X, checked, losses, expected, return_expected)
+        return self._explained(X, return_expected)
+
+    def _cell_losses(self, X):
+        return rebuilt_losses(self, X)
 
     def _log_likelihood(self, x_num, x_cat):
         distribution = self._distribution(self._encode_batch(x_num, x_cat))

@@ -494,8 +494,14 @@ class BaseTableModel(
 
     # ------------------------------------------------------------------ helpers
 
-    def _shares(self, X, checked, losses, expected, return_expected):
-        """What `explain_samples` returns, from the nats that each cell costs."""
+    def _cell_losses(self, X) -> tuple:
+        """Nats that each cell of a checked table costs, and a table of better ones."""
+        raise NotImplementedError
+
+    def _explained(self, X, return_expected):
+        """What `explain_samples` returns, where a model has it."""
+        checked = self._check_table(X, reset=False)
+        losses, expected = self._cell_losses(checked)
         scores = self.score_samples(checked)
         shares = shares_like(X, shares_of(scores, losses, self.codec_.varies_))
         if not return_expected:

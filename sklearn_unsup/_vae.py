@@ -353,14 +353,13 @@ class VAETransformer(BaseTableModel):
             The best value for each cell, given the others. Only if `return_expected`.
         """
         check_is_fitted(self)
-        checked = self._check_table(X, reset=False)
-        if self._is_autoregressive:
-            module, codec = self.net_.module_.eval(), self.codec_
-            model = module.autoregressive
-            losses, expected = likelihood_losses(model, codec, checked, self.device_)
-        else:
-            losses, expected = rebuilt_losses(self, checked)
-        return self._shares(X, checked, losses, expected, return_expected)
+        return self._explained(X, return_expected)
+
+    def _cell_losses(self, X):
+        if not self._is_autoregressive:
+            return rebuilt_losses(self, X)
+        autoregressive = self.net_.module_.eval().autoregressive
+        return likelihood_losses(autoregressive, self.codec_, X, self.device_)
 
     def evidence_lower_bound(self, X, *, n_draws=8) -> np.ndarray:
         """Lower bound of each row's log-likelihood under encoder and decoder.

@@ -70,10 +70,13 @@ FLOORS = {
         | {"_table", "_nn", "_training", "_sampling"},
     ),
     "side rooms": Floor(
-        {"datasets", "pipeline", "over_sampling", "metrics", "inspection"},
+        {"datasets", "pipeline", "over_sampling", "outliers", "metrics", "inspection"},
         {*TABLE_LIBRARIES, "imblearn"},
         {"__init__", "metrics"}
-        | {f"_table.{name}" for name in ("frames", "kinds", "plain", "polars")},
+        | {
+            f"_table.{name}"
+            for name in ("frames", "kinds", "plain", "polars", "quantiles")
+        },
         frozenset({"matplotlib"}),
     ),
 }

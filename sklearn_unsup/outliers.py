@@ -1,0 +1,392 @@
+"""Outlier detection in mixed tables, by scikit-learn's contract."""
+
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.neighbors import KDTree
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._table.frames import as_container, as_frame
+from ._table.kinds import is_categorical
+from ._table.plain import to_floats
+from ._table.polars import is_polars, numbers_to_polars, schema_of, to_polars
+from ._table.quantiles import Quantiles
+
+__all__ = ["GenerativeOutlierDetector"]
+
+# Rows that neighbours are looked for among, and neighbours that count.
+MAX_REFERENCES, N_NEIGHBORS = 3_000, 5
+N_QUANTILES = 2_000  # of a column, for the scale of normal quantiles
+# Gradient steps of the default autoencoder, whose reconstructions need not be good: an
+# unusual row is rebuilt worse than others long before.
+N_STEPS = 800
+# Scores of training rows that are kept, and the share of them that is the tail.
+MAX_SCORES, TAIL_SHARE = 1_000, 0.1
+# With contamination="auto" a row is an outlier that is as unusual, in the mean of what
+# is asked, as one training row in so many.
+AUTO_ROWS = 100
+
+
+class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
+    """Find rows that are unlike the rest of a table, and say which cell is.
+
+    Several questions are put to a row, and each answer is read as a surprise: minus the
+    logarithm of the share of training rows that are at least as unusual. The score is
+    minus the mean of the surprises.
+
+    By default, of a table of numbers, dates and missing values alone: how badly an
+    autoencoder rebuilds the row, and how far its nearest neighbours are, once in
+    standardised numbers and once in normal quantiles. Of a table with categories: how
+    many nats its cells cost a `VAETransformer` against the best value for each, given
+    all others.
+
+    Parameters
+    ----------
+    estimator : estimator or None, default=None
+        A model with `score_samples` to ask instead, such as a `VAETransformer`. Models
+        of this package explain their answers. None takes what is described above.
+    contamination : "auto" or float, default="auto"
+        Share of outliers among the training rows, in (0, 0.5]. "auto" calls a row an
+        outlier that is in the mean as unusual as one training row in a hundred.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the fit; None leaves that of `estimator`.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted model.
+    offset_ : float
+        Score below which a row is an outlier.
+    n_features_in_ : int
+        Number of columns seen by `fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns, if all are strings.
+
+    See Also
+    --------
+    sklearn.ensemble.IsolationForest : Faster, for numbers.
+    sklearn.neighbors.LocalOutlierFactor : Neighbours alone.
+
+    Notes
+    -----
+    Unlike the other models of this package, one for tables without categories keeps
+    rows: of at most 3,000, randomly chosen, the numbers among which neighbours are
+    looked for. Whoever has the fitted detector has them. A row that is itself among
+    them is not its own neighbour.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_unsup.outliers import GenerativeOutlierDetector
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(200, 1))
+    >>> X = np.hstack([x, -x]) + 0.1 * rng.normal(size=(200, 2))
+    >>> detector = GenerativeOutlierDetector(random_state=0).fit(X)
+    >>> detector.predict([[1.0, -1.0], [1.0, 1.0]])
+    array([ 1, -1])
+    """
+
+    def __init__(
+        self, estimator=None, *, contamination="auto", random_state=None
+    ) -> None:
+        self.estimator = estimator
+        self.contamination = contamination
+        self.random_state = random_state
+
+    def fit(self, X, y=None) -> Self:
+        """Learn what is usual.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows, most of which are no outliers.
+        y : None
+            Ignored: present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The fitted detector.
+        """
+        check_contamination(self.contamination)
+        checked = self._check(X, reset=True)
+        self._schema = schema_of(X)
+        seed = None
+        if self.random_state is not None:
+            seed = check_random_state(self.random_state).randint(2**31 - 1)
+        self._is_default = self.estimator is None
+        self._has_levels = has_levels(checked)
+        model = clone(self.estimator) if self.estimator is not None else None
+        if model is None:
+            model = default_model(checked, self._has_levels)
+        elif not hasattr(model, "score_samples"):
+            raise TypeError(
+                f"estimator must have score_samples, which {type(model).__name__} has "
+                "not: pass a VAETransformer or an AutoencoderTransformer, or None."
+            )
+        if seed is not None and "random_state" in model.get_params():
+            model.set_params(random_state=seed)
+        self.estimator_ = model.fit(checked)
+        self._neighbors = []
+        if self._is_default and not self._has_levels and not issparse(checked):
+            rng = np.random.default_rng(0 if seed is None else seed)
+            scales = "standard", "quantile"
+            self._neighbors = [Neighbors(s).fit(checked, rng) for s in scales]
+        answers = self._answers(checked)
+        self._surprises = [Surprise().fit(answer) for answer in answers]
+        self.offset_ = -np.log(AUTO_ROWS)
+        if self.contamination != "auto":
+            scores = self._combined(answers)
+            self.offset_ = float(np.percentile(scores, 100 * self.contamination))
+        return self
+
+    def score_samples(self, X) -> np.ndarray:
+        """Minus the mean surprise at each row: higher is more usual.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            Zero, or negative: logarithms of shares of the training rows, which go on
+            beyond the most unusual one.
+        """
+        check_is_fitted(self)
+        return self._combined(self._answers(self._check(X, reset=False)))
+
+    def decision_function(self, X) -> np.ndarray:
+        """Score above that of the least usual row that is no outlier.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,)
+            `score_samples` less `offset_`: negative for outliers.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X) -> np.ndarray:
+        """Say whether each row is an outlier.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            -1 for outliers and 1 for others.
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    @available_if(lambda self: explains(getattr(self, "estimator_", self.estimator)))
+    def explain_samples(self, X, *, return_expected=False) -> Any:
+        """Share of each cell in the score of its row.
+
+        In proportion to the nats that the cells cost `estimator_`; neighbours cannot
+        tell columns apart.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns that `fit` saw.
+        return_expected : bool, default=False
+            Whether to return the expected values, too.
+
+        Returns
+        -------
+        shares : DataFrame or ndarray of shape (n_samples, n_features)
+            Each row adds up to its score. The lowest one names the cell that fits its
+            row least.
+        expected : DataFrame or ndarray of shape (n_samples, n_features)
+            The value that each cell was expected to have. Only if `return_expected`.
+        """
+        check_is_fitted(self)
+        checked = self._check(X, reset=False)
+        losses, expected = self.estimator_._cell_losses(checked)
+        scores = self._combined(self._answers(checked, losses))
+        losses = losses - 1e-12  # cells of rows that cost nothing share alike
+        shares = losses * (scores / losses.sum(1))[:, None]
+        if is_polars(X):
+            shares = numbers_to_polars(shares, X.columns)
+        elif isinstance(checked, pd.DataFrame):
+            shares = pd.DataFrame(shares, checked.index, checked.columns)
+            expected.index = checked.index
+        if not return_expected:
+            return shares
+        return shares, to_polars(expected, self._schema)
+
+    # ------------------------------------------------------------------ helpers
+
+    def _check(self, X, reset):
+        X = as_container(X)
+        if isinstance(X, pd.DataFrame):
+            if reset and 0 in X.shape:
+                raise ValueError(
+                    f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} "
+                    "feature(s) while a minimum of 1 is required."
+                )
+            return validate_data(self, X, reset=reset, skip_check_array=True)
+        is_plain = np.asarray(X).dtype.kind not in "OUS" if not issparse(X) else True
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=None,
+            accept_sparse="csr",
+            ensure_all_finite="allow-nan" if is_plain else False,
+        )
+
+    def _answers(self, X, losses=None):
+        """What is asked of each row, (n,) each, higher for the unusual."""
+        if self._is_default and self._has_levels:
+            losses = self.estimator_._cell_losses(X)[0] if losses is None else losses
+            return [-losses.sum(1)]
+        own = -np.asarray(self.estimator_.score_samples(X), dtype=np.float64)
+        return [own, *(neighbors.distances(X) for neighbors in self._neighbors)]
+
+    def _combined(self, answers):
+        surprises = [
+            surprise.of(answer)
+            for surprise, answer in zip(self._surprises, answers, strict=True)
+        ]
+        return -np.mean(surprises, axis=0)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        tags.input_tags.sparse = True
+        return tags
+
+
+class Surprise:
+    """Minus the log-share of training rows with an answer at least as high.
+
+    Beyond the highest tenth it goes on straight, with the slope of an exponential tail.
+    """
+
+    def fit(self, answers):
+        kept = np.linspace(0, len(answers) - 1, min(len(answers), MAX_SCORES))
+        self.answers_ = np.sort(answers)[kept.round().astype(int)]
+        share = 1 - np.arange(len(self.answers_)) / len(self.answers_)
+        self.logs_ = -np.log(share)
+        self.start_ = float(np.quantile(self.answers_, 1 - TAIL_SHARE))
+        beyond = self.answers_[self.answers_ > self.start_] - self.start_
+        spread = np.ptp(self.answers_)
+        self.scale_ = beyond.mean() if len(beyond) else 0.1 * spread
+        self.scale_ = float(max(self.scale_, 1e-6 * spread, 1e-12))
+        return self
+
+    def of(self, answers):
+        inside = np.interp(answers, self.answers_, self.logs_)
+        beyond = (answers - self.start_) / self.scale_ - np.log(TAIL_SHARE)
+        return np.where(
+            answers > self.start_, beyond, np.minimum(inside, -np.log(TAIL_SHARE))
+        )
+
+
+class Neighbors:
+    """Mean distance to the nearest training rows, in numbers of one scale.
+
+    Parameters
+    ----------
+    scale : {"standard", "quantile"}
+    """
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def fit(self, X, rng):
+        table = floats_of(X)
+        self.has_missing_ = bool(np.isnan(table).any())
+        self.columns_, self.centers_ = [], []
+        for x in table.T:
+            x = x[np.isfinite(x)]
+            varies = len(x) > 0 and x.min() < x.max()
+            self.columns_.append(Quantiles(N_QUANTILES).fit(x) if varies else None)
+            self.centers_.append(float(x.mean()) if varies else 0.0)
+        kept = rng.permutation(len(table))[:MAX_REFERENCES]
+        self.tree_ = KDTree(self._scaled(table[kept]))
+        return self
+
+    def _scaled(self, table):
+        """Numbers of one scale, zero where missing; then, if any are, which ones."""
+        out = np.zeros(table.shape)
+        for place, column in enumerate(self.columns_):
+            present = np.isfinite(table[:, place])
+            if column is None or not present.any():
+                continue
+            x = table[present, place]
+            if self.scale == "quantile":
+                out[present, place] = column.encode(x)
+            else:
+                out[present, place] = (x - self.centers_[place]) / column.deviation_
+        return np.hstack([out, np.isnan(table)]) if self.has_missing_ else out
+
+    def distances(self, X):
+        scaled = self._scaled(floats_of(X))
+        n = len(self.tree_.data)
+        near = self.tree_.query(scaled, min(n, N_NEIGHBORS + 1))[0]
+        if near.shape[1] == 1:
+            return near[:, 0]
+        is_itself = near[:, 0] <= 1e-9 * (1 + np.abs(scaled).max(1))
+        return np.where(is_itself, near[:, 1:].mean(1), near[:, :-1].mean(1))
+
+
+def default_model(X, with_levels):
+    """The model that is asked if none is given."""
+    from sklearn_unsup import AutoencoderTransformer, VAETransformer
+
+    if with_levels:
+        return VAETransformer(handle_unknown="ignore")
+    n_rows = X.shape[0]
+    batch_size = int(np.clip(n_rows // 16, 1, 128))
+    return AutoencoderTransformer(
+        hidden_layer_sizes=(128, 64),
+        learning_rate_init=2e-3,
+        batch_size=batch_size,
+        max_iter=max(3, round(N_STEPS * batch_size / n_rows)),
+        handle_unknown="ignore",
+    )
+
+
+def floats_of(X) -> np.ndarray:
+    """A table of numbers and dates as float64, NaN where missing."""
+    return np.column_stack([to_floats(column) for _, column in as_frame(X).items()])
+
+
+def has_levels(X) -> bool:
+    """Whether any column holds categories."""
+    if issparse(X):
+        return False
+    return any(is_categorical(column) for _, column in as_frame(X).items())
+
+
+def explains(model) -> bool:
+    return model is None or hasattr(model, "_cell_losses")
+
+
+def check_contamination(value):
+    """Raise for anything but "auto" and shares in (0, 0.5]."""
+    is_auto = isinstance(value, str) and value == "auto"
+    is_share = isinstance(value, Real) and not isinstance(value, Integral)
+    if not is_auto and not (is_share and 0 < value <= 0.5):
+        raise ValueError(
+            f"contamination must be 'auto' or a float in (0, 0.5], got {value!r}."
+        )

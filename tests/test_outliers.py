@@ -1,0 +1,198 @@
+"""GenerativeOutlierDetector: scikit-learn's contract, and what it finds."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_array
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from sklearn.metrics import roc_auc_score
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+from sklearn_unsup import AutoencoderTransformer, VAETransformer
+from sklearn_unsup.datasets import make_mixed_table
+from sklearn_unsup.outliers import (
+    MAX_REFERENCES,
+    GenerativeOutlierDetector,
+    Neighbors,
+    Surprise,
+)
+
+QUICK = AutoencoderTransformer(2, hidden_layer_sizes=8, max_iter=2)
+
+
+def quick(**options):
+    return GenerativeOutlierDetector(QUICK, random_state=0, **options)
+
+
+def contract():
+    detector = GenerativeOutlierDetector(random_state=0)
+    for _, check in estimator_checks_generator(detector):
+        yield pytest.param(detector, check, id=check.func.__name__)
+
+
+@pytest.mark.parametrize(("detector", "check"), contract())
+def test_contract_of_scikit_learn(detector, check, monkeypatch):
+    monkeypatch.setattr("sklearn_unsup.outliers.N_STEPS", 20)
+    check(detector)
+
+
+@pytest.fixture(scope="module")
+def numbers():
+    """A noisy line, and rows off it, whose numbers are no rarer on their own."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 1))
+    X = np.hstack([x, -x, 2 * x]) + 0.1 * rng.normal(size=(400, 3))
+    broken = X[300:].copy()
+    broken[:, 1] = np.roll(broken[:, 1], 1)
+    detector = GenerativeOutlierDetector(random_state=0).fit(X[:300])
+    return detector, X[:300], X[300:], broken
+
+
+def test_rows_off_the_line_are_found(numbers):
+    detector, _, usual, broken = numbers
+    scores = detector.score_samples(np.vstack([usual, broken]))
+    moved = np.abs(usual[:, 1] - broken[:, 1]) > 0.5
+    is_usual = np.repeat([True, False], 100)
+    kept = np.concatenate([moved, moved])
+    assert roc_auc_score(is_usual[kept], scores[kept]) > 0.97
+    assert (detector.predict(broken) == -1)[moved].mean() > 0.5
+    assert (detector.predict(usual) == 1).mean() > 0.9
+
+
+def test_score_decision_and_label_agree(numbers):
+    detector, _, _, broken = numbers
+    scores = detector.score_samples(broken)
+    assert (scores <= 0).all()
+    decision = detector.decision_function(broken)
+    np.testing.assert_allclose(decision, scores - detector.offset_)
+    np.testing.assert_array_equal(
+        detector.predict(broken), np.where(decision < 0, -1, 1)
+    )
+    assert detector.offset_ == -np.log(100)
+
+
+def test_a_training_row_is_not_its_own_neighbour(numbers):
+    detector, X, _, _ = numbers
+    for neighbors in detector._neighbors:
+        distances = neighbors.distances(X)
+        assert (distances > 0).all()
+        # A row near a training row has that one, too.
+        near = neighbors.distances(X + 1e-6)
+        assert np.mean(near < distances) > 0.9
+
+
+def test_farther_is_ever_more_unusual(numbers):
+    detector, X, _, _ = numbers
+    rows = X[[0]] + np.array([[0], [2], [4], [10], [100]]) * [1.0, 1.0, 1.0]
+    assert (np.diff(detector.score_samples(rows)) < 0).all()
+
+
+@pytest.mark.parametrize("contamination", [0.05, 0.3, 0.5])
+def test_contamination_is_the_share_of_outliers(numbers, contamination):
+    X = numbers[1]
+    detector = quick(contamination=contamination)
+    labels = detector.fit_predict(X)
+    assert np.mean(labels == -1) == pytest.approx(contamination, abs=0.02)
+    np.testing.assert_array_equal(labels, detector.predict(X))
+
+
+def test_shares_add_up_to_the_score(numbers):
+    detector, _, _, broken = numbers
+    shares, expected = detector.explain_samples(broken, return_expected=True)
+    assert shares.shape == expected.shape == broken.shape
+    assert (shares <= 0).all()
+    np.testing.assert_allclose(shares.sum(1), detector.score_samples(broken))
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    table, _ = make_mixed_table(400, random_state=0)
+    model = VAETransformer(2, max_iter=8, handle_unknown="ignore")
+    patch = pytest.MonkeyPatch()
+    patch.setattr("sklearn_unsup.outliers.default_model", lambda *_: model)
+    detector = GenerativeOutlierDetector(random_state=0).fit(table)
+    patch.undo()
+    return detector, table
+
+
+def test_a_mixed_table(mixed):
+    detector, table = mixed
+    assert detector._neighbors == []
+    shares = detector.explain_samples(table.iloc[20:30])
+    assert shares.columns.equals(table.columns)
+    assert shares.index.equals(table.index[20:30])
+    scores = detector.score_samples(table)
+    np.testing.assert_allclose(shares.sum(axis=1), scores[20:30])
+    odd = table.iloc[:20].assign(height=900.0)
+    assert (detector.score_samples(odd) < scores[:20] - 1).all()
+    assert (detector.predict(odd) == -1).all()
+    assert (detector.explain_samples(odd).idxmin(axis=1) == "height").all()
+    unseen = table.iloc[:3].assign(region="moon")
+    assert (detector.explain_samples(unseen).idxmin(axis=1) == "region").all()
+
+
+def test_score_of_a_row_does_not_depend_on_company(mixed, numbers):
+    for detector, X in (mixed, numbers[:2]):
+        scores, index = detector.score_samples(X), np.arange(0, 300, 41)[::-1]
+        part = X.iloc[index] if isinstance(X, pd.DataFrame) else X[index]
+        np.testing.assert_array_equal(detector.score_samples(part), scores[index])
+
+
+def test_missing_numbers_sparse_rows_and_polars(numbers):
+    X = numbers[1].copy()
+    X[::7, 1] = np.nan
+    detector = GenerativeOutlierDetector(random_state=0).fit(X)
+    assert np.isfinite(detector.score_samples(X)).all()
+    sparse = csr_array(np.where(np.isnan(X), 0.0, X))
+    assert np.isfinite(quick().fit(sparse).score_samples(sparse)).all()
+    assert GenerativeOutlierDetector(QUICK).fit(sparse)._neighbors == []
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(X, schema=["a", "b", "c"])
+    shares, expected = quick().fit(frame).explain_samples(frame, return_expected=True)
+    assert isinstance(shares, polars.DataFrame)
+    assert shares.columns == expected.columns == ["a", "b", "c"]
+
+
+def test_kept_rows_are_bounded(monkeypatch, numbers):
+    monkeypatch.setattr("sklearn_unsup.outliers.MAX_REFERENCES", 50)
+    assert MAX_REFERENCES == 3_000
+    X = numbers[1]
+    for scale in ("standard", "quantile"):
+        neighbors = Neighbors(scale).fit(X, np.random.default_rng(0))
+        assert neighbors.tree_.data.shape == (50, 3)
+
+
+def test_copies_score_alike(numbers):
+    detector, X, _, _ = numbers
+    copy = pickle.loads(pickle.dumps(detector))
+    np.testing.assert_array_equal(copy.score_samples(X), detector.score_samples(X))
+    again = clone(detector).fit(X)
+    np.testing.assert_array_equal(again.score_samples(X), detector.score_samples(X))
+
+
+def test_surprises_are_log_shares():
+    answers = np.random.default_rng(0).exponential(size=20_000)
+    surprise = Surprise().fit(answers)
+    # Of exponential answers the surprise is the answer itself, far beyond them, too.
+    x = np.array([0.1, 1.0, 2.0, 3.0, 8.0, 40.0])
+    np.testing.assert_allclose(surprise.of(x), x, rtol=0.08)
+    assert Surprise().fit(np.ones(5)).of(np.array([1.0]))[0] < np.log(100)
+
+
+@pytest.mark.parametrize("contamination", [0, 0.0, 0.6, -0.1, "half", 1])
+def test_error_of_contamination(contamination):
+    with pytest.raises(ValueError, match="contamination must be 'auto' or a float in"):
+        GenerativeOutlierDetector(contamination=contamination).fit(np.zeros((9, 2)))
+
+
+def test_error_of_estimator(numbers):
+    X = numbers[1]
+    with pytest.raises(TypeError, match="estimator must have score_samples, which Rid"):
+        GenerativeOutlierDetector(Ridge()).fit(X)
+    other = GenerativeOutlierDetector(PCA(1)).fit(X)
+    assert not hasattr(other, "explain_samples")
+    assert other.predict(X).shape == (300,)
