@@ -33,6 +33,7 @@ from ._table.scaling import refuse_dense_options
 from ._training.data import DatasetChunks, DenseDataset
 from ._training.distributed import join_process_group
 from ._training.schedule import default_batch_size, steps_per_epoch
+from ._training.trial import Trial, use_full_batches
 from ._validation import (
     check_codes,
     check_n_samples,
@@ -73,6 +74,8 @@ class BaseTableModel(
     _default_scaling = "quantile"
     # Minimum number of columns of a table that looks like pixels.
     _min_pixel_columns = 32
+    # What the trial of the latest fit has shown; None for a fit without a trial.
+    _trial = None
 
     # -------------------------------------------------------- hooks of the subclasses
 
@@ -99,6 +102,10 @@ class BaseTableModel(
     def _param_groups(self, n_rows) -> list:
         """Parameter groups of the optimizer: pairs of a name pattern and options."""
         return []
+
+    def _run_trial(self, dataset, rng) -> Trial | None:
+        """Find out on held-out rows how long to train; None for a fixed length."""
+        return None
 
     def _changeable_parameters(self) -> tuple:
         """Shape parameters that a fit with `warm_start` puts in effect all the same."""
@@ -153,10 +160,12 @@ class BaseTableModel(
         train, valid = self._hold_out(dataset, rng)
         if process_group is not None:
             process_group.check_n_rows(len(train))
+        self._trial = None
         if is_warm_start:
             self._update_net(len(train))
         else:
             warn_of_few_rows(X, type(self).__name__)
+            self._trial = None if process_group else self._run_trial(train, rng)
             self.net_ = self._build_net(train, rng)
         self._made_with = shape_parameters(self)
         with self._usable_after_errors(dataset, rng):
@@ -194,6 +203,7 @@ class BaseTableModel(
         first = not hasattr(self, "net_")
         X = self._check_table(X, reset=first)
         process_group = join_process_group(self.data_parallel, self.device, X.shape[0])
+        self._trial = None
         if first:
             self._init_randomness(False, process_group)
             self._begin_fit(X, process_group, is_stream=True)
@@ -214,6 +224,7 @@ class BaseTableModel(
                     lr_floor=1.0,
                     average_weights=self._averages_streams,
                     is_stream=True,
+                    full_batch=False,
                 )
                 self._run_net(dataset, process_group)
                 self._update_sampler(dataset, rng)
@@ -285,7 +296,7 @@ class BaseTableModel(
 
     def _hold_out(self, dataset, rng):
         """Rows to train on and, for early stopping, rows to judge on."""
-        if not self.early_stopping:
+        if self.early_stopping in (False, "auto"):
             return dataset, None
         return hold_out(dataset, self.validation_fraction, rng)
 
@@ -302,34 +313,33 @@ class BaseTableModel(
     def _net_options(self, n_rows, rng):
         """Keyword arguments of the net that are the same in all estimators."""
         return {
+            **self._changeable_net_options(n_rows),
             "device": self.device_,
-            "batch_size": self._batch_size(n_rows),
             "max_epochs": self._n_epochs(n_rows),
-            "lr": self._step_size(),
             "optimizer__weight_decay": self.weight_decay,
-            "n_iter_no_change": self.n_iter_no_change,
-            "tol": self.tol,
-            "callbacks": self.callbacks,
-            "mixed_precision": bool(self.mixed_precision),
-            "verbose": int(bool(self.verbose)),
             "progress_name": type(self).__name__,
             "seed": int(rng.integers(2**31)),
         }
 
-    def _update_net(self, n_rows):
-        """Set the options of the net that may change between fits with `warm_start`."""
-        net = self.net_
-        weight_decays = [f"{name}__weight_decay" for name in net.optimizer_names]
-        options = {
+    def _changeable_net_options(self, n_rows):
+        """Options of the net that may change between fits with `warm_start`."""
+        return {
             "lr": self._step_size(),
             "batch_size": self._batch_size(n_rows),
             "callbacks": self.callbacks,
-            "optimizer__param_groups": self._param_groups(n_rows),
-            **dict.fromkeys(weight_decays, self.weight_decay),
             "n_iter_no_change": self.n_iter_no_change,
             "tol": self.tol,
             "mixed_precision": bool(self.mixed_precision),
             "verbose": int(bool(self.verbose)),
+        }
+
+    def _update_net(self, n_rows):
+        net = self.net_
+        weight_decays = [f"{name}__weight_decay" for name in net.optimizer_names]
+        options = {
+            **self._changeable_net_options(n_rows),
+            "optimizer__param_groups": self._param_groups(n_rows),
+            **dict.fromkeys(weight_decays, self.weight_decay),
         }
         for name, value in options.items():
             # `set_params` would initialize the net again, or set the weight decay of
@@ -347,7 +357,10 @@ class BaseTableModel(
             lr_floor=float(average_weights),
             average_weights=average_weights,
             is_stream=False,
+            full_batch=False,
         )
+        if self._trial is not None:
+            use_full_batches(self.net_, self._trial.n_epochs)
         self._run_net(train, process_group)
         # Whatever follows this fit begins with the averaged weights.
         self.net_.average_ = None
@@ -366,11 +379,10 @@ class BaseTableModel(
         history = self.net_.history
         self.loss_curve_ = [epoch["train_loss"] for epoch in history]
         self.n_iter_ = len(self.loss_curve_)
-        self.validation_scores_ = None
-        if self.early_stopping:
-            self.validation_scores_ = [
-                -epoch["valid_loss"] for epoch in history if "valid_loss" in epoch
-            ]
+        scores = [-epoch["valid_loss"] for epoch in history if "valid_loss" in epoch]
+        if self.early_stopping in (False, "auto"):
+            scores = None if self._trial is None else self._trial.scores
+        self.validation_scores_ = scores
 
     def _fit_sampler(self, X, dataset, rng):
         """Measure the trained net, and fit the sampler."""

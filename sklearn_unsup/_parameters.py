@@ -63,8 +63,10 @@ SHAPE_PARAMETERS = (
 )
 
 
-def layer_sizes(sizes) -> tuple:
-    """Widths of hidden layers; an int stands for one layer."""
+def layer_sizes(sizes) -> tuple | str:
+    """Widths of hidden layers; an int stands for one layer, and "auto" stays."""
+    if isinstance(sizes, str):
+        return sizes
     return (sizes,) if isinstance(sizes, numbers.Integral) else tuple(sizes)
 
 
@@ -89,6 +91,8 @@ def check_lists(estimator):
     parameters = estimator.get_params(deep=False)
     for name in ("hidden_layer_sizes", "critic_hidden_layer_sizes"):
         sizes = layer_sizes(parameters.get(name, ()))
+        if isinstance(sizes, str):  # scikit-learn has checked that it is an option.
+            continue
         if not all(isinstance(n, numbers.Integral) and n > 0 for n in sizes):
             raise ValueError(
                 f"{name} must hold ints of at least 1, such as (256, 128), got "

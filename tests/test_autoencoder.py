@@ -8,18 +8,20 @@ import pytest
 import torch
 from scipy import sparse, stats
 from sklearn.cluster import KMeans
-from sklearn.datasets import load_digits, load_iris
+from sklearn.datasets import load_digits, load_iris, make_s_curve
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LinearRegression
 from sklearn.mixture import BayesianGaussianMixture
 from sklearn.neighbors import KernelDensity
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
-from sklearn_unsup import AutoencoderTransformer, _base
+from sklearn_unsup import AutoencoderTransformer, _autoencoder, _base
 from sklearn_unsup._autoencoder import explained_variance_ratios
 from sklearn_unsup._encoding import upload
 from sklearn_unsup._nn.autoencoders import LOG_SCALE_MIN
 from sklearn_unsup._nn.layers import ACTIVATIONS
+from sklearn_unsup._training import trial
 from sklearn_unsup.datasets import make_mixed_table
 
 Z = stats.norm.isf(1e-5 / 2)  # bound of a correct draw's error, in standard errors
@@ -614,7 +616,8 @@ class Stop(Callback):
 def test_few_rows_get_enough_steps(n):
     """Some 2,500 gradient steps by default, however few rows an epoch has."""
     X = np.random.default_rng(0).normal(size=(n, 3))
-    net = quick(max_iter="auto", callbacks=[Stop()]).fit(X).net_
+    options = {"max_iter": "auto", "early_stopping": False}
+    net = quick(callbacks=[Stop()], **options).fit(X).net_
     steps = net.max_epochs * net.history[-1, "train_batch_count"]
     assert 2_500 <= steps < 2_500 + net.history[-1, "train_batch_count"]
 
@@ -629,6 +632,167 @@ def test_many_rows_are_seen_three_times():
 class StopAtOnce(Callback):
     def on_batch_end(self, net, **kwargs):
         raise KeyboardInterrupt
+
+
+# ------------------------------------------------------------------- few rows
+
+
+def few(n_components=2, **parameters):
+    """An autoencoder at its defaults, which finds out how long to train."""
+    options = {"latent_density": "normal", "random_state": 0}
+    return AutoencoderTransformer(n_components, **{**options, **parameters})
+
+
+@pytest.fixture(scope="module")
+def bow():
+    """Rows near a parabola, of which one straight axis misses a third."""
+    x = np.random.default_rng(0).uniform(-1, 1, 200)
+    noise = 0.05 * np.random.default_rng(1).normal(size=(200, 2))
+    return np.column_stack([x, 3 * x**2]) + noise
+
+
+def test_where_data_are_linear_few_rows_end_at_pca(correlated):
+    X, standard = correlated
+    model, pca = few(3).fit(X), PCA(3).fit(standard)
+    assert model.n_iter_ == 0
+    assert model.loss_curve_ == model.validation_scores_ == []
+    codes, expected = model.transform(X), pca.transform(standard)
+    signs = np.sign((codes * expected).sum(0))
+    np.testing.assert_allclose(codes * signs, expected, atol=1e-3)
+    ratio = pca.explained_variance_ratio_.sum()
+    assert explained(model, X) == pytest.approx(ratio, abs=1e-3)
+
+
+def test_where_data_are_bent_few_rows_leave_pca(bow):
+    """The share of the variance is measured on rows that the fit has not seen."""
+    train, test = bow[:120], bow[120:]
+    model = few(1).fit(train)
+    assert 0 < model.n_iter_ == len(model.loss_curve_)
+    assert len(model.validation_scores_) == model.n_iter_
+    assert np.argmax(model.validation_scores_) == model.n_iter_ - 1
+    scaler = StandardScaler().fit(train)
+    pca = PCA(1).fit(scaler.transform(train))
+    straight = pca.inverse_transform(pca.transform(scaler.transform(test)))
+    bent = scaler.transform(model.inverse_transform(model.transform(test)))
+    left = [np.square(x - scaler.transform(test)).sum() for x in (bent, straight)]
+    assert left[0] < 0.6 * left[1]
+
+
+def test_codes_stay_linearly_readable(monkeypatch):
+    """A linear model reads more of the columns than without the linear decoder."""
+    X = make_s_curve(300, noise=0.05, random_state=0)[0]
+    X = StandardScaler().fit_transform(X)
+
+    def readable():
+        codes = few(2).fit(X).transform(X)
+        return LinearRegression().fit(codes, X).score(codes, X)
+
+    best = PCA(2).fit(X).explained_variance_ratio_.sum()
+    with_decoder = readable()
+    monkeypatch.setattr(_autoencoder, "LINEAR_WEIGHT", 0.0)
+    assert best > with_decoder > best - 0.03
+    assert readable() < best - 0.1
+
+
+def test_a_mixed_table_without_structure_keeps_the_codes_of_pca(monkeypatch):
+    """Its decoder is trained all the same, because logits are not linear."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({f"x{i}": rng.normal(size=60) for i in range(4)})
+    table["level"] = rng.choice(["a", "b", "c"], 60)
+    monkeypatch.setattr(trial, "exceeds_chance", lambda gains: False)
+    model = few(2).fit(table)
+    assert model.n_iter_ > 0
+    dataset = upload(model.codec_, table, "cpu")
+    module = model.net_.module_
+    x = module.table(*dataset.take(slice(None))).numpy()
+    expected = PCA(2).fit_transform(x)
+    codes = model.transform(table)
+    signs = np.sign((codes * expected).sum(0))
+    np.testing.assert_allclose(codes * signs, expected, atol=1e-4)
+    assert module.decoder.output.weight.any()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"max_iter": 3}, {"batch_size": 20}, {"early_stopping": False}],
+    ids=str,
+)
+def test_what_the_user_sets_is_not_tried(bow, parameters, monkeypatch):
+    monkeypatch.setattr(AutoencoderTransformer, "_default_steps", lambda *_: 30)
+    model = few(1, **parameters).fit(bow)
+    assert not model.net_.full_batch
+    assert model.validation_scores_ is None
+    assert len(model.loss_curve_) == model.n_iter_ > 0
+
+
+def test_the_size_of_the_net_is_that_of_the_table(bow):
+    """Pictures, and tables of many rows, have a large one."""
+    pictures = np.random.default_rng(0).uniform(size=(50, 40))
+    for X, expected in [(bow, [64, 32]), (pictures, [512, 256])]:
+        model = few(1, max_iter="auto" if X is bow else 1).fit(X)
+        hidden = model.net_.module_.encoder.hidden
+        widths = [layer.out_features for layer in hidden]
+        widths[0] -= 1  # The linear path, of one component.
+        assert widths == expected
+        assert model.net_.full_batch == (X is bow)
+
+
+def test_the_trial_leaves_callbacks_alone(bow):
+    class Counter(Callback):
+        n_epochs = 0
+
+        def on_epoch_end(self, net, **kwargs):
+            Counter.n_epochs += 1
+
+    model = few(1, callbacks=[Counter()]).fit(bow)
+    assert Counter.n_epochs == model.n_iter_ > 0
+
+
+@pytest.mark.filterwarnings("ignore:AutoencoderTransformer is fitted to")
+@pytest.mark.parametrize("shape", [(1, 3), (2, 3), (5, 2), (39, 2), (45, 60)], ids=str)
+@pytest.mark.parametrize("categories", [False, True])
+def test_hardly_any_rows(shape, categories):
+    """Those of too few rows for a trial, and of more columns than rows, are PCA's."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=shape)).add_prefix("x")
+    if categories:
+        X["level"] = rng.choice(["a", "b"], len(X))
+    model = few(2).fit(X)
+    assert np.isfinite(model.transform(X)).all()
+    assert list(model.inverse_transform(model.transform(X))) == list(X)
+    if shape[0] in (5, 39):
+        assert (model.n_iter_ > 0) == categories
+
+
+def test_a_warm_start_and_a_stream_go_on_from_few_rows(bow):
+    model = few(1, warm_start=True).fit(bow)
+    epochs = model.n_iter_
+    before = explained(model, bow)
+    model.set_params(max_iter=5).fit(bow)
+    assert model.n_iter_ == epochs + 5
+    model.partial_fit(bow)
+    assert model.n_iter_ == epochs + 6
+    assert not model.net_.full_batch
+    assert explained(model, bow) > before - 0.02
+
+
+def test_categories_start_near_pca():
+    """At the start their probabilities are, to first order, what PCA reconstructs."""
+    rng = np.random.default_rng(0)
+    level = pd.Series(rng.choice(["a", "b", "c"], 3_000, p=[0.5, 0.3, 0.2]))
+    x = 0.1 * (level == "a") + rng.normal(size=len(level))
+    X = pd.DataFrame({"level": level, "x": x})
+    model = untrained(1, hidden_layer_sizes=()).fit(X)
+    module = model.net_.module_
+    batch = upload(model.codec_, X, "cpu").take(slice(None))
+    with torch.no_grad():
+        x = module.table(*batch).numpy()
+        z = 1e-2 * torch.linspace(-1, 1, 5)[:, None]
+        means = module.distribution(module.decode(z)).mean().numpy()
+    axis = PCA(1).fit(x).components_[0]
+    slopes = np.polyfit(z[:, 0], means, 1)[0]
+    np.testing.assert_allclose(slopes * np.sign(slopes @ axis), axis, atol=5e-3)
+    np.testing.assert_allclose(means[2], x.mean(0), atol=1e-3)
 
 
 def test_streams_learn_and_draw(correlated):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from .._table.layout import TableLayout
 from .autoregressive import AutoregressiveModel
 from .distributions import TableDistribution, block_indicator
+from .fused import Linear
 from .layers import ResidualMLP, TableInput
 from .likelihoods import gaussian_posterior
 from .random import coarse_uniform, normal, uniform
@@ -61,6 +62,9 @@ class Autoencoder(TableModule):
     ordered : bool
         Train with nested dropout (Rippel, Gelbart and Adams 2014): each row keeps only
         its first k components, with k random.
+    linear_decoder : bool, default=False
+        Train with a second decoder, a linear map. Its errors in the loss keep what PCA
+        would keep of a row readable for linear models.
     """
 
     # Probability that nested dropout keeps all components of a row.
@@ -75,6 +79,7 @@ class Autoencoder(TableModule):
         bernoulli: bool,
         noise: float,
         ordered: bool,
+        linear_decoder: bool = False,
     ):
         super().__init__(layout, bernoulli)
         self.n_components, self.noise, self.ordered = n_components, noise, ordered
@@ -82,6 +87,7 @@ class Autoencoder(TableModule):
         options = {"activation": activation, "linear_path": True}
         self.encoder = ResidualMLP(width, hidden_layer_sizes, n_components, **options)
         self.decoder = ResidualMLP(n_components, mirrored, width, **options)
+        self.linear_decoder = Linear(n_components, width) if linear_decoder else None
 
     def encode(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """Latent vectors, shape (n, n_components)."""
@@ -91,15 +97,23 @@ class Autoencoder(TableModule):
         """Raw output for :meth:`distribution`, shape (n, layout.width)."""
         return self.decoder(z)
 
-    def forward(self, x_num: Tensor, x_cat: Tensor, generator=None) -> Tensor:
-        """Raw output for rows; noise and nested dropout apply only while training."""
+    def forward(
+        self, x_num: Tensor, x_cat: Tensor, generator=None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Raw output for rows; noise and nested dropout apply only while training.
+
+        With a linear decoder, while training, a second element has its errors, of the
+        same shape (n, layout.width).
+        """
         x = self.table(x_num, x_cat)
-        if self.training and self.noise:
-            x = self._corrupt(x, generator)
-        z = self.encoder(x)
-        if self.training and self.ordered:
+        if not self.training:
+            return self.decoder(self.encoder(x))
+        z = self.encoder(self._corrupt(x, generator) if self.noise else x)
+        if self.ordered:
             z = z * self._nested_dropout_mask(z, generator)
-        return self.decoder(z)
+        if self.linear_decoder is None:
+            return self.decoder(z)
+        return self.decoder(z), self.linear_decoder(z) - x
 
     def _corrupt(self, x: Tensor, generator) -> Tensor:
         n_numeric, n_categorical = self.layout.n_numeric, self.layout.n_categorical

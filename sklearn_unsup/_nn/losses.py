@@ -17,14 +17,28 @@ class ReconstructionLoss(nn.Module):
     A number contributes half its squared error (a normal distribution of unit variance,
     without its constant) or, if `bernoulli`, its binary cross-entropy. A category
     contributes its cross-entropy, and a missing number nothing.
+
+    If the network has a linear decoder, half the squared error of that one is added
+    while training, `linear_weight` times.
     """
 
-    def __init__(self, layout: TableLayout, bernoulli: bool = False):
+    def __init__(
+        self, layout: TableLayout, bernoulli: bool = False, linear_weight: float = 0.0
+    ):
         super().__init__()
         self.layout, self.bernoulli = layout, bernoulli
+        self.linear_weight = linear_weight
         self.register_buffer("indicator", block_indicator(layout), persistent=False)
 
-    def forward(self, raw: Tensor, batch: Batch) -> Tensor:
+    def forward(self, output: Tensor | tuple[Tensor, Tensor], batch: Batch) -> Tensor:
+        if not isinstance(output, tuple):
+            return self._negative_log_likelihood(output, batch)
+        raw, linear_errors = output
+        squares = linear_errors.float().square().sum() / len(raw)
+        loss = self._negative_log_likelihood(raw, batch)
+        return torch.add(loss, squares, alpha=0.5 * self.linear_weight)
+
+    def _negative_log_likelihood(self, raw, batch):
         x_num, x_cat = batch
         raw = raw.float()  # The network may run in a lower precision.
         if not self.layout.n_categorical:  # The gradient of a split would be a copy.

@@ -104,3 +104,35 @@ class DeviceLoader:
             length * rank // self.n_processes for rank in (self.rank, self.rank + 1)
         )
         return slice(start, stop)
+
+
+class FullBatchLoader:
+    """Iterate over one batch of all rows, `N_STEPS` times in each pass.
+
+    Gradients of all rows have no noise, so that few long steps do what otherwise takes
+    many steps of small batches.
+
+    Parameters
+    ----------
+    dataset : EncodedDataset
+    generator : BatchGenerator or torch.Generator
+        Generator that dequantizes the rows anew in each step.
+    """
+
+    N_STEPS = 10
+
+    def __init__(self, dataset: EncodedDataset, generator):
+        self.dataset, self.generator = dataset, generator
+
+    def __len__(self) -> int:
+        return self.N_STEPS
+
+    def __iter__(self) -> Iterator[tuple[Batch, Batch]]:
+        x_num, x_cat = self.dataset.take(slice(None))
+        dequantizer = self.dataset.dequantizer
+        for _ in range(self.N_STEPS):
+            if dequantizer:
+                x_num = x_num.clone()
+                dequantizer.dequantize_(x_num, x_cat, self.generator)
+            batch = x_num, x_cat
+            yield batch, batch

@@ -20,7 +20,7 @@ from .averaging import StreamAverage
 from .callbacks import KeepWeights, Progress
 from .cuda_graphs import use_captured_steps
 from .gradients import clip_gradients, set_gradients
-from .loader import DeviceLoader
+from .loader import DeviceLoader, FullBatchLoader
 from .optimizer import LeanAdamW
 from .pickling import get_state, set_state
 from .schedule import warmup_cosine
@@ -58,6 +58,8 @@ class TableNet(SkorchNet):
     average_weights : bool
         Use an average of the weights after training, and continue training from the
         latest weights. A stream does so because it may end at any time.
+    full_batch : bool
+        Train on all rows in every step, with ten steps in an epoch.
     is_stream : bool
         More runs will follow, of which each is one more epoch.
     use_cuda_graphs : bool
@@ -93,6 +95,7 @@ class TableNet(SkorchNet):
         tol=1e-4,
         mixed_precision=False,
         average_weights=False,
+        full_batch=False,
         is_stream=False,
         use_cuda_graphs=True,
         progress_name="",
@@ -123,6 +126,7 @@ class TableNet(SkorchNet):
         self.tol = tol
         self.mixed_precision = mixed_precision
         self.average_weights = average_weights
+        self.full_batch = full_batch
         self.is_stream = is_stream
         self.use_cuda_graphs = use_cuda_graphs
         self.progress_name = progress_name
@@ -156,19 +160,15 @@ class TableNet(SkorchNet):
         return self
 
     def get_iterator(self, dataset, training=False):
-        size = min(self.batch_size, len(dataset))
         if not training:
-            return self.iterator_valid(dataset, size)
-        if self.process_group_ is None:
-            return self.iterator_train(dataset, size, self.generator_)
-        size = min(self.batch_size * self.process_group_.n_processes, len(dataset))
-        return self.iterator_train(
-            dataset,
-            size,
-            self.generator_,
-            self.process_group_.rank,
-            self.process_group_.n_processes,
-        )
+            return self.iterator_valid(dataset, min(self.batch_size, len(dataset)))
+        if self.full_batch:
+            return FullBatchLoader(dataset, self.generator_)
+        group = self.process_group_
+        shares = () if group is None else (group.rank, group.n_processes)
+        size = self.batch_size * (1 if group is None else group.n_processes)
+        size = min(size, len(dataset))
+        return self.iterator_train(dataset, size, self.generator_, *shares)
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         super().on_train_begin(net, X, y, **kwargs)

@@ -158,6 +158,15 @@ class Outputs:
         return self.distribution.log_prob(*self.rows).mean().item(), kl
 
 
+def test_errors_of_a_linear_decoder_are_added_while_training():
+    raw, errors = torch.randn(2, 6, NUMBERS.width, generator=generator()).unbind()
+    batch = torch.zeros(6, 3), torch.zeros(6, 0, dtype=torch.int64)
+    criterion = ReconstructionLoss(NUMBERS, linear_weight=3.0)
+    expected = 0.5 * (raw.square() + 3.0 * errors.square()).sum(1).mean()
+    torch.testing.assert_close(criterion((raw, errors), batch), expected)
+    torch.testing.assert_close(criterion(raw, batch), 0.5 * raw.square().sum(1).mean())
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 4.0])
 def test_negative_elbo(beta):
     outputs = Outputs()

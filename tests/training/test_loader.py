@@ -1,6 +1,7 @@
 """Rows on the device, slices of them, schedules."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,11 @@ from sklearn_unsup._nn.random import BatchGenerator
 from sklearn_unsup._table.codec import TableCodec
 from sklearn_unsup._training.atoms import Dequantizer
 from sklearn_unsup._training.data import DenseDataset
-from sklearn_unsup._training.loader import GATHERED_ROWS, DeviceLoader
+from sklearn_unsup._training.loader import (
+    GATHERED_ROWS,
+    DeviceLoader,
+    FullBatchLoader,
+)
 from sklearn_unsup._training.schedule import (
     default_batch_size,
     steps_per_epoch,
@@ -257,6 +262,21 @@ def test_atoms_are_drawn_anew_for_each_shuffled_pass():
         passes.append(drawn)
     assert torch.equal(rows.x_num, x_num)
     assert (passes[0][:, 0] != passes[1][:, 0]).all()
+
+
+def test_full_batches_have_all_rows_in_every_step():
+    """Atoms are drawn anew for each of them, and the dataset stays as it is."""
+    x_num, x_cat = atom_rows(40, 0.0)
+    x_num[:, 1] = torch.arange(40)
+    rows = DenseDataset(x_num, x_cat, dequantizer=make_atoms())
+    before, loader = x_num.clone(), FullBatchLoader(rows, generator())
+    steps = [batch for batch, target in loader if batch is target]
+    assert len(steps) == len(loader) == FullBatchLoader.N_STEPS
+    for (first, codes), (second, _) in pairwise(steps):
+        assert torch.equal(first[:, 1], before[:, 1])
+        assert torch.equal(codes, x_cat)
+        assert (first[:, 0] != second[:, 0]).all()
+    assert torch.equal(rows.x_num, before)
 
 
 # ------------------------------------------------------------------- processes
