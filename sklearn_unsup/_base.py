@@ -28,7 +28,9 @@ from ._sampling.proposals import LatentSource
 from ._sampling.sampler import TableSampler
 from ._scoring import shares_like, shares_of
 from ._sklearn import PackageVersionWarning, fit_context
+from ._table.frames import as_container
 from ._table.polars import schema_of, to_polars
+from ._table.requests import n_rows_asked
 from ._table.scaling import refuse_dense_options
 from ._training.data import DatasetChunks, DenseDataset
 from ._training.distributed import join_process_group
@@ -40,6 +42,7 @@ from ._validation import (
     check_table,
     explained_warm_start,
     warn_of_few_rows,
+    warn_of_unlikely,
 )
 from ._version import __version__
 from ._warnings import warn_user
@@ -448,11 +451,15 @@ class BaseTableModel(
         Parameters
         ----------
         n_samples : int, default=1
-            Number of rows.
-        conditions : dict or None, default=None
-            Values that categorical columns must have in every row, such as
-            ``{"sex": "Female"}``. A value may be a sequence of length `n_samples`,
-            and is read as the type of its column: 1 is True where levels are flags.
+            Number of rows; of a DataFrame of conditions that of its rows.
+        conditions : dict, DataFrame or None, default=None
+            What the rows must have. In a dict, by column: a level, number or date; a
+            set of levels; a range as a tuple (low, high) of numbers, dates or ordered
+            levels, both included, with None for no limit; None for a missing value, and
+            (None, None) for any but a missing one. A list, array or Series of length
+            `n_samples` asks for something else in each row. A DataFrame holds partial
+            rows: a row is drawn for each, and its missing cells are filled in. Values
+            are read as the type of their column: 1 is True where levels are flags.
             Columns of an array are named by their position.
         random_state : int, RandomState instance or None, default=None
             With an int the same rows come at every call. With None two calls differ,
@@ -470,9 +477,17 @@ class BaseTableModel(
         ------
         ValueError
             If a condition names an unknown column or level; the known ones are listed.
+
+        Warns
+        -----
+        UserWarning
+            If no training row has what is asked for, or the model finds it very
+            unlikely together. The rows are drawn all the same.
         """
         check_is_fitted(self)
-        n_samples = check_n_samples(n_samples)
+        if conditions is not None:
+            conditions = as_container(conditions)
+        n_samples = n_rows_asked(conditions, check_n_samples(n_samples))
         if random_state is None:
             self._sample_rng, self._sample_token = rng_for_process(
                 self._sample_rng, self._sample_token
@@ -481,10 +496,11 @@ class BaseTableModel(
         else:
             seed = check_random_state(random_state).randint(2**31 - 1)
             rng = np.random.default_rng(seed)
-        codes, fixed = self.codec_.encode_conditions(conditions, n_samples)
+        conditions = self.codec_.encode_conditions(conditions, n_samples)
         with freed_memory():
-            x_num, x_cat = self._sample_encoded(n_samples, codes, rng)
-        table = self.codec_.decode(x_num, x_cat, random_state=rng, fixed=fixed)
+            x_num, x_cat, log_mass = self._sample_encoded(conditions.encoded, rng)
+        warn_of_unlikely(conditions, log_mass)
+        table = self.codec_.decode(x_num, x_cat, rng, conditions.requests)
         return to_polars(table, self._polars_schema)
 
     def score(self, X, y=None) -> float:
@@ -526,10 +542,10 @@ class BaseTableModel(
         """Check a table that is not for training, and encode it as a dataset."""
         return upload(self.codec_, self._check_table(X, reset=False), self.device_)
 
-    def _sample_encoded(self, n, conditions, rng):
-        """Draw rows `x_num`, `x_cat`; conditions are codes by column of `x_cat`."""
+    def _sample_encoded(self, conditions, rng):
+        """Draw rows `x_num`, `x_cat`, and the log-probability of their conditions."""
         source = self._row_source()
-        return self._sampler.sample(source, self.codec_, n, conditions, rng)
+        return self._sampler.sample(source, self.codec_, conditions, rng)
 
     def _latent_source(self):
         return LatentSource(self._distribution, self.codec_.layout_, self.device_)

@@ -15,6 +15,7 @@ from ._nn.two_sample import coverage, energy_distance
 from ._parameters import LAYER_SIZES, layer_sizes
 from ._sampling.proposals import RowSource
 from ._sklearn import Interval, StrOptions
+from ._table.layout import EncodedConditions
 from ._training.gan_net import GANNet
 from ._warnings import warn_user
 
@@ -328,7 +329,7 @@ class GANSampler(BaseTableModel):
         rng = np.random.default_rng(self.net_.seed)
         index = rng.permutation(len(X))[:SCORED_ROWS]
         X = X.iloc[index] if hasattr(X, "iloc") else X[index]
-        x_num, x_cat = self._sample_encoded(len(X), {}, rng)
+        x_num, x_cat, _ = self._sample_encoded(EncodedConditions(len(X)), rng)
         # Decoding and encoding again treats generated numbers like those of X, which
         # are in the middle of their atoms.
         generated = self.codec_.decode(x_num, x_cat, random_state=rng)
@@ -416,13 +417,10 @@ class GANSampler(BaseTableModel):
             return
         index = torch.from_numpy(rng.permutation(len(dataset))[:COVERED_ROWS])
         real = dataset.take(index)
-        generated = self._row_source().propose(len(index), {}, rng)
+        generated = self._row_source().propose(EncodedConditions(len(index)), rng)
         module = self.net_.module_
-        x_num, x_cat = (
-            torch.from_numpy(array).to(self.device_)
-            for array in (generated.x_num, generated.x_cat)
-        )
-        self.coverage_ = coverage(module.table(*real), module.table(x_num, x_cat))
+        fake = module.table(generated.x_num, generated.x_cat)
+        self.coverage_ = coverage(module.table(*real), fake)
         if self.coverage_ < MIN_COVERAGE:
             warn_user(
                 f"Generated rows cover only {self.coverage_:.0%} of the training rows "

@@ -12,6 +12,10 @@ from ._sklearn import check_feature_names, check_n_features
 from ._table.frames import as_container
 from ._warnings import warn_user
 
+# Ratio of the probability of conditions to that of independent columns below which
+# `sample` warns.
+MIN_LIFT = 1e-2
+
 
 def check_table(model, X, reset: bool):
     """Return X as a DataFrame, an array or a CSR matrix, with the columns of `fit`.
@@ -67,6 +71,41 @@ def check_n_samples(n_samples) -> int:
     if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
         raise ValueError(f"n_samples must be an int of at least 1, got {n_samples!r}.")
     return int(n_samples)
+
+
+def warn_of_unlikely(conditions, log_mass) -> None:
+    """Warn of conditions that no training row shows could be met.
+
+    Either no row has what is asked of one column; or each column may have it, but the
+    model finds them together far less likely than if columns had nothing to do with
+    each other. Of rows that are as the model draws them a share of at most `MIN_LIFT`
+    is below the threshold (Markov's inequality), which is allowed for.
+
+    Parameters
+    ----------
+    conditions : TableConditions
+    log_mass : ndarray of shape (n,)
+        Log-probability that the model gives the conditions of each row.
+    """
+    n = len(log_mass)
+    for name, count in conditions.unseen.items():
+        warn_user(
+            f"conditions: {count} of {n} rows ask for a value of {name!r} that no "
+            "training row has. They are drawn, but how such rows look is a guess."
+        )
+    if len(conditions.requests) < 2:
+        return
+    log_lift = log_mass - conditions.log_share
+    unlikely = np.flatnonzero(np.isfinite(log_lift) & (log_lift < np.log(MIN_LIFT)))
+    by_chance = n * MIN_LIFT
+    if len(unlikely) > by_chance + 3 * np.sqrt(by_chance):
+        least = np.exp(-max(log_lift[unlikely].min(), np.log(1e-9)))
+        warn_user(
+            f"conditions: {len(unlikely)} of {n} rows ask for values that hardly go "
+            f"together: the model finds them up to {least:,.0f} times less likely than "
+            "if these columns were independent. They are drawn, but how such rows look "
+            "is a guess."
+        )
 
 
 def refuse_empty(X: pd.DataFrame, name: str) -> None:

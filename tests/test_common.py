@@ -192,6 +192,89 @@ def test_conditions_hold(model, table):
     assert rows["active"].tolist() == [True, False] * 20
 
 
+def is_met(rows, conditions):
+    """Which rows have what a dict of conditions asks of all of them."""
+    met = np.ones(len(rows), dtype=bool)
+    for name, asked in conditions.items():
+        column = rows[name]
+        if asked is None:
+            met &= column.isna()
+        elif asked == (None, None):
+            met &= column.notna()
+        elif isinstance(asked, tuple):
+            low, high = asked
+            met &= (column >= low) if low is not None else column.notna()
+            met &= (column <= high) if high is not None else column.notna()
+        else:
+            met &= column.isin(asked) if isinstance(asked, set) else column == asked
+    return met
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"plan": {"pro", "plus"}, "region": (None, None)},
+        {"height": (170.0, 175.0)},
+        {"visits": (5, None), "spend": (None, 1.0)},
+        {"height": 171.5, "region": None},
+        {"joined": (pd.Timestamp("2020-06-01"), pd.Timestamp("2020-06-30"))},
+        {"spend": 0.0, "plan": "basic", "joined": (None, pd.Timestamp("2022-01-01"))},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("latent", [False, True])
+def test_conditions_of_every_form(model, table, asked, latent):
+    options = {"sampling": "latent"} if latent and model is VAETransformer else {}
+    if latent and not options:
+        pytest.skip("has one way of sampling")
+    fitted = fitted_once(model, **options)
+    rows = fitted.sample(60, conditions=asked)
+    assert is_met(rows, asked).all()
+    assert (rows.dtypes == table.dtypes).all()
+    assert rows["weight"].nunique() > 30  # they are drawn, not copied
+    each = {name: [value] * 3 for name, value in asked.items()}
+    assert is_met(fitted.sample(3, conditions=each), asked).all()
+
+
+def fitted_once(model, **options):
+    """A model of the table for several tests, which leave it as it is."""
+    key = model, *options
+    if key not in FITTED:
+        FITTED[key] = quick(model, **options).fit(
+            make_mixed_table(300, random_state=0)[0]
+        )
+    return FITTED[key]
+
+
+FITTED = {}
+
+
+def test_partial_rows_are_completed(model, table):
+    fitted = fitted_once(model)
+    hidden = np.random.default_rng(0).random(table.shape) < 0.5
+    partial = table.mask(hidden)[:30]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # some rows may be unlikely
+        rows = fitted.sample(conditions=partial)
+    assert rows.shape == partial.shape
+    assert (rows.dtypes == table.dtypes).all()
+    for name in table:
+        given = partial[name].notna()
+        assert rows[name][given].tolist() == table[name][:30][given].tolist()
+    with pytest.raises(ValueError, match="DataFrame of 30 rows.*n_samples=4"):
+        fitted.sample(4, conditions=partial)
+    one = fitted.sample(5, conditions=pd.DataFrame({"plan": ["pro"], "visits": 3.0}))
+    assert (one["plan"] == "pro").all()
+    assert (one["visits"] == 3).all()
+
+
+def test_what_no_row_has_is_drawn_with_a_warning(model):
+    fitted = fitted_once(model)
+    with pytest.warns(UserWarning, match="7 of 7 rows ask for a value of 'height'"):
+        rows = fitted.sample(7, conditions={"height": (400, 410)})
+    assert rows["height"].between(400, 410).all()
+
+
 def test_one_row_is_all_that_a_model_of_it_draws(model, table):
     with pytest.warns(
         UserWarning, match="to one row: .* rows that it .* this one"

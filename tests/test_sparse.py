@@ -468,7 +468,7 @@ def test_shapes_are_checked(model):
 
 def test_no_conditions(model):
     fitted = quick(model).fit(make_matrix())
-    with pytest.raises(ValueError, match="no categorical columns"):
+    with pytest.raises(ValueError, match="a model of sparse rows takes none"):
         fitted.sample(2, conditions={0: 1.0})
     assert fitted.sample(2, conditions={}).shape == (2, 15)
 

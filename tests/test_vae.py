@@ -881,3 +881,20 @@ def test_explanations_of_an_array_are_an_array():
     assert type(shares) is np.ndarray
     assert (shares[:, 1] == 0).all()  # a constant
     np.testing.assert_allclose(shares.sum(1), model.score_samples(X), atol=1e-9)
+
+
+def test_values_that_do_not_go_together_are_drawn_with_a_warning():
+    """Each level is frequent, and the two of them never occur in one row."""
+    rng = np.random.default_rng(0)
+    kind = rng.choice(["a", "b"], 2_000)
+    table = pd.DataFrame({"kind": kind, "also": np.char.add(kind, "!")})
+    table["x"] = rng.normal(size=2_000) + 20.0 * (kind == "b")
+    vae = VAETransformer(2, hidden_layer_sizes=(8,), max_iter=40, random_state=0)
+    vae.fit(table)
+    for asked in ({"kind": "a", "also": "b!"}, {"kind": "a", "x": (19.0, 21.0)}):
+        with pytest.warns(UserWarning, match="50 of 50 rows ask for .* times less lik"):
+            rows = vae.sample(50, conditions=asked)
+        assert (rows["kind"] == "a").all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        vae.sample(50, conditions={"kind": "a", "also": "a!", "x": (-1.0, 1.0)})

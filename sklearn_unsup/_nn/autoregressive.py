@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._table.layout import TableLayout
+from .._table.layout import EncodedConditions, TableLayout
+from .conditions import draw_codes
 from .distributions import indices, one_hot_block, presence, softcap
 from .fused import column_networks, hat_functions
 from .heads import CategoryHeads, NumberHeads
-from .random import gumbel, random_bytes
+from .random import gumbel, random_bytes, uniform
 
 N_PIECES = 16  # intervals of the piecewise linear features of a number
 MAX_ONE_HOT = 32  # levels; a column with more is seen through an embedding
@@ -41,7 +42,8 @@ class AutoregressiveModel(nn.Module):
     >>> import torch
     >>> rows = AutoregressiveModel(TableLayout(2, (3,)), width=8)
     >>> generator = torch.Generator().manual_seed(0)
-    >>> x_num, x_cat, log_weights = rows.sample(5, {0: 2}, generator)
+    >>> conditions = EncodedConditions(5, codes={0: torch.full((5,), 2)})
+    >>> x_num, x_cat, log_weights = rows.sample(conditions, generator)
     >>> x_num.shape, x_cat.flatten().tolist()
     (torch.Size([5, 2]), [2, 2, 2, 2, 2])
     >>> rows.log_prob(x_num, x_cat).shape
@@ -172,42 +174,107 @@ class AutoregressiveModel(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, n: int, given: dict[int, int], generator: torch.Generator
+        self,
+        conditions: EncodedConditions,
+        generator: torch.Generator,
+        *,
+        begun: tuple[Tensor, Tensor] | None = None,
+        columns: range | None = None,
+        n_particles: int = 1,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw rows column by column; given categories are set, not drawn.
+        """Draw rows column by column, each value among those that conditions allow.
 
         Returns `x_num`, `x_cat` and log-weights (n,): the log-probability that the
-        given categories had when their turn came. Weighted by its exponential, the
-        rows follow the conditional distribution (likelihood weighting).
+        conditions had when their turn came, for a single number its log-density.
+        Weighted by its exponential, the rows follow the conditional distribution
+        (likelihood weighting).
+
+        Parameters
+        ----------
+        conditions : EncodedConditions
+            Tensors on the device, for each row that is to be drawn.
+        generator : torch.Generator
+        begun : tuple of Tensor or None, default=None
+            `x_num` and `x_cat` of which the columns before `columns` are drawn.
+        columns : range or None, default=None
+            Positions of the columns to draw, categories first; None for all.
+        n_particles : int, default=1
+            With more than one, so many neighbouring rows have the same conditions.
+            After a column has made their weights unequal they are resampled among
+            themselves (sequential Monte Carlo).
         """
-        device, layout = self.input_layer.weight.device, self.layout
-        x_num = torch.zeros(n, layout.n_numeric, device=device)
-        x_cat = torch.zeros(n, layout.n_categorical, dtype=torch.int64, device=device)
+        n, layout = len(conditions), self.layout
+        columns = range(self.n_columns) if columns is None else columns
+        device = self.input_layer.weight.device
         log_weights = torch.zeros(n, device=device)
-        features = torch.zeros(n, self.input_layer.in_features, device=device)
-        for column in range(layout.n_categorical):
-            hidden = self._column_hidden(column, features)
-            logits = softcap(F.linear(hidden, *self.category_heads.of_column(column)))
-            if column in given:
-                codes = torch.full((n,), given[column], device=device)
-                log_weights += logits.log_softmax(1)[:, given[column]]
+        if begun is None:
+            x_num = torch.zeros(n, layout.n_numeric, device=device)
+            x_cat = torch.zeros(
+                n, layout.n_categorical, dtype=torch.int64, device=device
+            )
+            features = torch.zeros(n, self.input_layer.in_features, device=device)
+        else:
+            x_num, x_cat = (tensor.clone() for tensor in begun)
+            features = self.features(x_num, x_cat, presence(layout, x_cat))
+        state = x_num, x_cat, features, log_weights
+        for position in columns:
+            if position < layout.n_categorical:
+                conditioned = self._draw_category(
+                    position, state, conditions, generator
+                )
             else:
-                codes = (logits + gumbel(logits, generator)).argmax(1)
-            x_cat[:, column] = codes
-            block = self.feature_slices[column]
-            features[:, block] = self._category_features(column, codes)
-        for column in range(layout.n_numeric):
-            position = layout.n_categorical + column
-            hidden = self._column_hidden(position, features)
-            values = self.number_heads.sample(column, hidden, generator)
-            seen = piecewise_linear_features(values[:, None])[:, 0]
-            mask = layout.masks[column]
-            if mask >= 0:
-                present = (x_cat[:, mask] == 0).float()
-                values, seen = values * present, seen * present[:, None]
-            x_num[:, column] = values
-            features[:, self.feature_slices[position]] = seen
+                column = position - layout.n_categorical
+                conditioned = self._draw_number(column, state, conditions, generator)
+            if conditioned and n_particles > 1 and position + 1 < self.n_columns:
+                resample_particles_(state, n_particles, generator)
         return x_num, x_cat, log_weights
+
+    def _draw_category(self, column, state, conditions, generator) -> bool:
+        """Draw one column of codes; return whether there is a condition on it."""
+        _, x_cat, features, log_weights = state
+        hidden = self._column_hidden(column, features)
+        logits = softcap(F.linear(hidden, *self.category_heads.of_column(column)))
+        wanted = conditions.codes.get(column)
+        if wanted is None:
+            codes = (logits + gumbel(logits, generator)).argmax(1)
+        else:
+            codes, log_mass = draw_codes(
+                logits, wanted, conditions.sets.get(column), generator
+            )
+            log_weights += log_mass
+        x_cat[:, column] = codes
+        features[:, self.feature_slices[column]] = self._category_features(
+            column, codes
+        )
+        return wanted is not None
+
+    def _draw_number(self, column, state, conditions, generator) -> bool:
+        """Draw one column of numbers; return whether there is a condition on it."""
+        x_num, x_cat, features, log_weights = state
+        position = self.layout.n_categorical + column
+        hidden = self._column_hidden(position, features)
+        bounds = conditions.bounds.get(column)
+        if bounds is None:
+            values = self.number_heads.sample(column, hidden, generator)
+        else:
+            values, log_mass = self.number_heads.sample_within(
+                column, hidden, *bounds.unbind(1), generator
+            )
+            log_weights += log_mass
+        seen = piecewise_linear_features(values[:, None])[:, 0]
+        mask = self.layout.masks[column]
+        if mask >= 0:
+            present = (x_cat[:, mask] == 0).float()
+            values, seen = values * present, seen * present[:, None]
+        x_num[:, column] = values
+        features[:, self.feature_slices[position]] = seen
+        return bounds is not None
+
+    def last_position(self, conditions: EncodedConditions) -> int:
+        """Position of the last column that has a condition; -1 for none."""
+        n_categorical = self.layout.n_categorical
+        positions = [*conditions.codes, *(n_categorical + c for c in conditions.bounds)]
+        return max(positions, default=-1)
 
     def _column_hidden(self, position: int, features: Tensor) -> Tensor:
         """Hidden units of one column from the columns drawn so far, (n, width)."""
@@ -220,6 +287,40 @@ class AutoregressiveModel(nn.Module):
         hidden = F.silu(F.linear(features[:, :stop], weight, bias))
         after = hidden @ self.hidden_layer[position] + self.hidden_bias[position]
         return hidden + F.silu(after)
+
+
+def resample_particles_(state, n_particles: int, generator) -> None:
+    """Resample particles whose weights are so unequal that few of them matter.
+
+    Particles are neighbouring rows. Where their effective number is below half of them
+    they are drawn anew in proportion to their weights (systematic resampling), and each
+    gets the mean weight: a mean over particles still estimates what it did before.
+
+    Parameters
+    ----------
+    state : tuple of Tensor
+        Tensors with one entry per row, the last one of log-weights; changed in place.
+    n_particles : int
+    generator : torch.Generator
+    """
+    log_weights = state[-1].view(-1, n_particles)
+    total = log_weights.logsumexp(1, keepdim=True)
+    weights = torch.exp(log_weights - total)
+    effective = 1.0 / weights.square().sum(1)
+    offset = uniform((len(weights), 1), generator, weights.device)
+    ranks = torch.arange(n_particles, device=weights.device)
+    edges = weights.cumsum(1)
+    points = (ranks + offset) / n_particles * edges[:, -1:]
+    chosen = torch.searchsorted(edges, points).clamp_max(n_particles - 1)
+    is_uneven = effective < 0.5 * n_particles
+    chosen = torch.where(is_uneven[:, None], chosen, ranks)
+    first = torch.arange(len(weights), device=weights.device)[:, None] * n_particles
+    index = (first + chosen).view(-1)
+    means = (total - math.log(n_particles)).expand_as(log_weights)
+    new = torch.where(is_uneven[:, None], means, log_weights).reshape(-1)
+    for tensor in state[:-1]:
+        tensor.copy_(tensor.index_select(0, index))
+    state[-1].copy_(new)
 
 
 def dropout_masks(n_masks: int, shape, generator, device) -> Tensor:

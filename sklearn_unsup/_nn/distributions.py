@@ -6,7 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .._table.layout import TableLayout
+from .._table.layout import EncodedConditions, TableLayout
+from .conditions import (
+    category_log_mass,
+    draw_codes,
+    is_point,
+    kernel_log_mass,
+    middle,
+    normal_log_density,
+    normal_log_mass,
+    truncated_normal,
+)
 from .likelihoods import LOGIT_CAP, categorical_log_prob, normal_log_prob
 from .random import gumbel, normal
 
@@ -146,8 +156,35 @@ class TableDistribution:
         numbers = self.location if self.log_scale is not None else self._probability()
         return numbers, self._argmax(self.logits)
 
-    def sample(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw `x_num` and `x_cat` once for every row.
+    def log_mass(self, conditions: EncodedConditions) -> Tensor:
+        """Log-probability that a drawn row meets its conditions, shape (n,).
+
+        For a single number it is its log-density.
+        """
+        total = torch.zeros(len(self), device=self.location.device)
+        for column, codes in conditions.codes.items():
+            log_probs = self.category_log_probs(column)
+            sets = conditions.sets.get(column)
+            total = total + category_log_mass(log_probs, codes, sets)
+        for column, bounds in conditions.bounds.items():
+            low, high = bounds.unbind(1)
+            if self.log_scale is None:
+                total = total + kernel_log_mass(
+                    self._probability()[:, column], low, high
+                )
+                continue
+            scale = self.log_scale[column].exp()
+            low = (low - self.location[:, column]) / scale
+            high = (high - self.location[:, column]) / scale
+            density = normal_log_density(middle(low, high)) - self.log_scale[column]
+            point = is_point(*bounds.unbind(1))
+            total = total + torch.where(point, density, normal_log_mass(low, high))
+        return total
+
+    def sample(
+        self, generator: torch.Generator, conditions: EncodedConditions | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw `x_num` and `x_cat` once for every row, such that conditions are met.
 
         Bernoulli numbers are set to their mean. They stand for values in [0, 1], such
         as the grey of a pixel, and a draw of 0 or 1 would never be grey.
@@ -158,9 +195,29 @@ class TableDistribution:
             noise = normal(self.location.shape, generator, self.location.device)
             numbers = self.location + noise * torch.exp(self.log_scale)
         logits = self.logits
-        if logits is None:
-            return numbers, self._argmax(None)
-        return numbers, self._argmax(logits + gumbel(logits, generator))
+        if logits is not None:
+            codes = self._argmax(logits + gumbel(logits, generator))
+        else:
+            codes = self._argmax(None)
+        if conditions is not None:
+            self._meet_(numbers, codes, conditions, generator)
+        return numbers, codes
+
+    def _meet_(self, numbers, codes, conditions, generator):
+        """Draw the cells with conditions anew, in place."""
+        for column, wanted in conditions.codes.items():
+            log_probs = self.category_log_probs(column)
+            sets = conditions.sets.get(column)
+            codes[:, column], _ = draw_codes(log_probs, wanted, sets, generator)
+        for column, bounds in conditions.bounds.items():
+            low, high = bounds.unbind(1)
+            if self.log_scale is not None:
+                location, scale = self.location[:, column], self.log_scale[column].exp()
+                inside = truncated_normal(
+                    (low - location) / scale, (high - location) / scale, generator
+                )
+                numbers[:, column] = location + scale * inside
+            numbers[:, column] = numbers[:, column].maximum(low).minimum(high)
 
     def _argmax(self, scores: Tensor | None) -> Tensor:
         """Code with the highest score in each block, shape (n, n_categorical)."""

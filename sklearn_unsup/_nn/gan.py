@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._table.layout import TableLayout
+from .._table.layout import EncodedConditions, TableLayout
 from .autoregressive import N_PIECES
+from .conditions import draw_codes, kernel_log_mass
 from .distributions import (
     block_indicator,
     indices,
@@ -53,7 +54,8 @@ class GeneratorNet(nn.Module):
     >>> import torch
     >>> net = GeneratorNet(TableLayout(2, (3,)), 4, (8, 8), "silu")
     >>> generator = torch.Generator().manual_seed(0)
-    >>> x_num, x_cat, log_weights = net.sample(5, {0: 1}, generator)
+    >>> conditions = EncodedConditions(5, codes={0: torch.full((5,), 1)})
+    >>> x_num, x_cat, log_weights = net.sample(conditions, generator)
     >>> x_num.shape, x_cat.flatten().tolist()
     (torch.Size([5, 2]), [1, 1, 1, 1, 1])
     """
@@ -181,33 +183,38 @@ class GeneratorNet(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, n: int, given: dict[int, int], generator: torch.Generator
+        self, conditions: EncodedConditions, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw rows in which some categories are given.
+        """Draw rows, whose categories are among those that conditions allow.
 
         Returns `x_num`, `x_cat` and log-weights (n,). A log-weight is the sum of the
-        log-probabilities of the given categories, each conditioned on the columns
+        log-probabilities of the conditions on categories, each given the columns
         before it. Weighted by its exponential, the rows follow the conditional
-        distribution (likelihood weighting).
+        distribution (likelihood weighting). Numbers are a function of noise and
+        categories, so that rows whose numbers are near to the ranges weigh more; the
+        numbers themselves are not changed.
 
         Parameters
         ----------
-        n : int
-        given : dict of {int: int}
-            Codes of columns of `x_cat` that are set and not drawn.
+        conditions : EncodedConditions
+            Tensors on the device, for each row that is to be drawn.
         generator : torch.Generator
         """
-        device = generator.device
+        device, n = generator.device, len(conditions)
         noise = normal((n, self.n_components), generator, device)
         log_weights = torch.zeros(n, device=device)
 
         def choose(column, logits):
-            if column not in given:
+            if column not in conditions.codes:
                 return (logits + gumbel(logits, generator)).argmax(1)
-            log_weights.add_(logits.log_softmax(1)[:, given[column]])
-            return torch.full((n,), given[column], device=device)
+            wanted, sets = conditions.codes[column], conditions.sets.get(column)
+            codes, log_mass = draw_codes(logits, wanted, sets, generator)
+            log_weights.add_(log_mass)
+            return codes
 
         x_num, x_cat = self.generate(noise, choose)
+        for column, bounds in conditions.bounds.items():
+            log_weights += kernel_log_mass(x_num[:, column], *bounds.unbind(1))
         return x_num, x_cat, log_weights
 
 

@@ -5,7 +5,15 @@ import math
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from .conditions import (
+    LOG_IMPOSSIBLE,
+    is_point,
+    middle,
+    normal_log_mass,
+    truncated_normal,
+)
 from .fused import batched_linear
 from .likelihoods import number_log_prob, padded_log_prob
 from .random import gumbel, normal, uniform
@@ -126,7 +134,11 @@ class NumberHeads(nn.Module):
 
     def sample(self, column: int, hidden: Tensor, generator) -> Tensor:
         """One number for each row of hidden units (n, width), shape (n,)."""
-        raw = hidden @ self.weight[column] + self.bias[column]
+        return self._sample(
+            column, hidden @ self.weight[column] + self.bias[column], generator
+        )
+
+    def _sample(self, column, raw, generator):
         weights, means, log_scales, gate, bins = self._split(raw)
         place = (weights + gumbel(weights, generator)).argmax(1, keepdim=True)
         scales = log_scales.gather(1, place).clamp(*LOG_SCALE_BOUNDS).exp()
@@ -140,6 +152,77 @@ class NumberHeads(nn.Module):
         sharp = sign * torch.special.ndtri(u)
         is_sharp = uniform(shape, generator, device) < gate.sigmoid()
         return torch.where(is_sharp, sharp, smooth)[:, 0].clamp(-MAX_Z, MAX_Z)
+
+    def sample_within(
+        self, column: int, hidden: Tensor, low: Tensor, high: Tensor, generator
+    ) -> tuple[Tensor, Tensor]:
+        """One number in a range for each row, and the range's log-probability.
+
+        For a range that stands for one number it is the log-density of this number, for
+        one without ends 0. Shapes: hidden units (n, width), the others (n,).
+        """
+        values, log_mass = middle(low, high), torch.zeros_like(low)
+        points = is_point(low, high)
+        free = torch.isinf(low) & torch.isinf(high)
+        for kind, rows in enumerate((free, points, ~(free | points))):
+            index = rows.nonzero()[:, 0]
+            if not len(index):
+                continue
+            raw = hidden[index] @ self.weight[column] + self.bias[column]
+            if kind == 0:
+                values[index] = self._sample(column, raw, generator)
+            elif kind == 1:
+                log_mass[index] = self._log_density(column, values[index], raw)
+            else:
+                values[index], log_mass[index] = self._sample_within(
+                    column, raw, low[index], high[index], generator
+                )
+        return values, log_mass.clamp_min(LOG_IMPOSSIBLE)
+
+    def _sample_within(self, column, raw, low, high, generator):
+        """Draws from conditionals that are truncated to ranges, and their log-mass."""
+        weights, means, log_scales, gate, bins = self._split(raw)
+        scales = log_scales.clamp(*LOG_SCALE_BOUNDS).exp()
+        low, high = low[:, None], high[:, None]
+        start, stop = (low - means) / scales, (high - means) / scales
+        normals = weights.log_softmax(1) + normal_log_mass(start, stop)
+        begin, overlap = self._overlap(column, low, high)
+        pieces = bins.log_softmax(1) + (overlap / self.widths[column]).log()
+        pieces = pieces.nan_to_num(LOG_IMPOSSIBLE, LOG_IMPOSSIBLE, LOG_IMPOSSIBLE)
+        smooth = F.logsigmoid(-gate) + normals.logsumexp(1, keepdim=True)
+        sharp = F.logsigmoid(gate) + pieces.logsumexp(1, keepdim=True)
+        log_mass = torch.logaddexp(smooth, sharp)
+
+        place = (normals + gumbel(normals, generator)).argmax(1, keepdim=True)
+        start, stop = start.gather(1, place), stop.gather(1, place)
+        drawn = truncated_normal(start, stop, generator)
+        x = means.gather(1, place) + scales.gather(1, place) * drawn
+        place = (pieces + gumbel(pieces, generator)).argmax(1, keepdim=True)
+        part = uniform(place.shape, generator, raw.device)
+        u = begin.gather(1, place) + overlap.gather(1, place) * part
+        is_sharp = uniform(place.shape, generator, raw.device).log() < sharp - log_mass
+        x = torch.where(is_sharp, self.sign[column][place] * torch.special.ndtri(u), x)
+        x = x.clamp(-MAX_Z, MAX_Z).maximum(low).minimum(high)
+        return x[:, 0], log_mass[:, 0]
+
+    def _overlap(self, column: int, low: Tensor, high: Tensor):
+        """Where the common parts of bins and ranges begin, and how much they cover.
+
+        Both are quantiles (n, n_bins), which in the upper half count from above.
+        """
+        start, width = self.start[column], self.widths[column]
+        from_below = self.sign[column] > 0
+        ndtr = torch.special.ndtr
+        begin = torch.where(from_below, ndtr(low), ndtr(-high)).maximum(start)
+        end = torch.where(from_below, ndtr(high), ndtr(-low)).minimum(start + width)
+        return begin, (end - begin).clamp_min(0.0)
+
+    def _log_density(self, column: int, x: Tensor, raw: Tensor) -> Tensor:
+        """Log-densities of numbers (n,), of a column's outputs (n, n_outputs)."""
+        places = torch.searchsorted(self.edges[column], x)
+        log_widths = self.log_widths[column : column + 1]
+        arrays = raw[None].float(), x[None], places[None]
+        return number_log_prob(*arrays, log_widths, None, LOG_SCALE_BOUNDS)
 
 
 class CategoryHeads(nn.Module):

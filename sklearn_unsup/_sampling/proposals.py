@@ -4,11 +4,18 @@ import numpy as np
 import torch
 
 from .._nn.chunks import CHUNK_ROWS, bounded_rows
+from .._nn.conditions import to_tensors
 
 # Maximum number of proposals for one combination of conditions.
 MAX_POOL = 200_000
 # Minimum number of proposals that are drawn at a time.
 MIN_POOL = 2_000
+# Number of particles that are resampled among themselves where all have one condition,
+# number of such particles for each row that is drawn from them, and their minimum.
+PARTICLE_BLOCK, PARTICLES_PER_ROW, MIN_SEQUENTIAL = 4_000, 8, 20_000
+# Number of particles of all rows that have conditions of their own, and the minimum and
+# maximum number for one row.
+N_PARTICLES, MIN_PARTICLES, MAX_PARTICLES = 50_000, 32, 1_000
 
 
 def effective_sample_size(weights):
@@ -41,10 +48,13 @@ class LatentSource:
     def __init__(self, distribution, layout, device):
         self.distribution, self.layout, self.device = distribution, layout, device
 
-    def propose(self, n, given, rng, density):
-        """Propose `n` rows whose latent vectors come from a :class:`LatentDensity`."""
-        z = torch.from_numpy(density.sample(n, rng)).to(self.device)
-        return LatentProposals(self.distribution, self.layout, z, given)
+    def propose(self, conditions, rng, density, n_particles=1):
+        """Propose a row for each of the conditions, with latent vectors of a density.
+
+        `n_particles` is ignored, see :class:`RowSource`.
+        """
+        z = torch.from_numpy(density.sample(len(conditions), rng)).to(self.device)
+        return LatentProposals(self.distribution, self.layout, z, conditions)
 
 
 class RowSource:
@@ -53,16 +63,27 @@ class RowSource:
     Parameters
     ----------
     network : AutoregressiveModel or GeneratorNet
-        A network in evaluation mode whose ``sample(n, given, generator)`` returns
+        A network in evaluation mode whose ``sample(conditions, generator)`` returns
         `x_num`, `x_cat` and log-weights.
     """
 
     def __init__(self, network):
         self.network = network
 
-    def propose(self, n, given, rng, density=None):
-        """Propose `n` rows; `density` is ignored, see :class:`LatentSource`."""
-        return RowProposals(self.network, n, given, rng)
+    def propose(self, conditions, rng, density=None, n_particles=1):
+        """Propose a row for each of the conditions.
+
+        Parameters
+        ----------
+        conditions : EncodedConditions
+        rng : numpy.random.Generator
+        density : None
+            Ignored, see :class:`LatentSource`.
+        n_particles : int, default=1
+            Number of neighbouring rows whose conditions are equal, and which an
+            autoregressive network may resample among themselves while it draws them.
+        """
+        return RowProposals(self.network, conditions, rng, n_particles)
 
 
 class LatentProposals:
@@ -74,101 +95,171 @@ class LatentProposals:
         See :class:`LatentSource`.
     layout : TableLayout
     z : Tensor of shape (n, n_components)
-    given : dict of {int: int}
-        Codes that columns of `x_cat` must have.
+    conditions : EncodedConditions
+        What each row must look like; arrays of numpy.
     """
 
     # A vector may be chosen repeatedly, because each time another row is drawn from it.
     effective_size = staticmethod(effective_sample_size)
+    gains_by_resampling, has_density = False, True
 
-    def __init__(self, distribution, layout, z, given):
+    def __init__(self, distribution, layout, z, conditions):
         self.distribution, self.layout = distribution, layout
-        self.z, self.given = z, given
+        self.z, self.conditions = z, to_tensors(conditions, z.device)
         self.log_weights = np.zeros(len(z))
-        if given:
-            log_weights = [self._log_weights(chunk) for chunk in self._chunks(z)]
+        if not conditions.is_empty:
+            log_weights = [
+                self.distribution(z[part]).log_mass(self.conditions.take(part))
+                for part in self._parts(len(z))
+            ]
             self.log_weights = torch.cat(log_weights).cpu().numpy().astype(np.float64)
 
-    def _chunks(self, z):
-        return z.split(rows_per_pass(self.layout))
-
-    def _log_weights(self, z):
-        distribution = self.distribution(z)
-        return sum(
-            distribution.category_log_probs(column)[:, code]
-            for column, code in self.given.items()
-        )
+    def _parts(self, n):
+        step = rows_per_pass(self.layout)
+        return [slice(start, start + step) for start in range(0, n, step)]
 
     def draw(self, index, rng):
         """Draw a row `x_num`, `x_cat` from each of the latent vectors at `index`."""
-        z = self.z[torch.from_numpy(index).to(self.z.device)]
+        index = torch.from_numpy(index).to(self.z.device)
+        z, conditions = self.z[index], self.conditions.take(index)
         generator = torch.Generator(z.device).manual_seed(int(rng.integers(2**63)))
         batches = [
-            self.distribution(chunk).sample(generator) for chunk in self._chunks(z)
+            self.distribution(z[part]).sample(generator, conditions.take(part))
+            for part in self._parts(len(z))
         ]
-        x_num, x_cat = (torch.cat(t).cpu().numpy() for t in zip(*batches, strict=True))
-        for column, code in self.given.items():
-            x_cat[:, column] = code
-        return x_num, x_cat
+        return tuple(torch.cat(t).cpu().numpy() for t in zip(*batches, strict=True))
 
 
 class RowProposals:
     """Proposed rows, which are drawn together with their weights.
 
+    An autoregressive network draws the columns up to the last one with a condition.
+    The others are drawn for the chosen rows alone, anew for each time that a row is
+    chosen.
+
     Parameters
     ----------
     network : AutoregressiveModel or GeneratorNet
-    n : int
-    given : dict of {int: int}
-        Codes that columns of `x_cat` must have.
+    conditions : EncodedConditions
+        What each row must look like; arrays of numpy.
     rng : numpy.random.Generator
+    n_particles : int
+        See :class:`RowSource`.
     """
 
     effective_size = staticmethod(distinct_sample_size)
+    gains_by_resampling = False
 
-    def __init__(self, network, n, given, rng):
-        device = next(network.parameters()).device
-        generator = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
-        step = rows_per_pass(network.layout)
-        sizes = [min(step, n - start) for start in range(0, n, step)]
-        batches = [network.sample(size, given, generator) for size in sizes]
-        self.x_num, self.x_cat, self.log_weights = (
-            torch.cat(tensors).cpu().numpy() for tensors in zip(*batches, strict=True)
+    def __init__(self, network, conditions, rng, n_particles=1):
+        self.network = network
+        self.conditions = to_tensors(conditions, next(network.parameters()).device)
+        options, self.rest = {}, None
+        is_autoregressive = hasattr(network, "last_position")
+        # A generator's numbers have none: their weights only tell near from far.
+        self.has_density = is_autoregressive or not conditions.bounds
+        if is_autoregressive:
+            begun = network.last_position(conditions) + 1
+            if not conditions.is_empty and begun < network.n_columns:
+                options["columns"] = range(begun)
+                self.rest = range(begun, network.n_columns)
+            options["n_particles"] = n_particles
+            n_conditioned = len(conditions.codes) + len(conditions.bounds)
+            self.gains_by_resampling = n_conditioned > 1
+        step = max(1, rows_per_pass(network.layout) // n_particles) * n_particles
+        self.x_num, self.x_cat, log_weights = self._batches(
+            lambda part, generator: network.sample(
+                self.conditions.take(part), generator, **options
+            ),
+            len(conditions),
+            step,
+            rng,
         )
+        self.log_weights = log_weights.cpu().numpy().astype(np.float64)
+
+    def _batches(self, function, n, step, rng):
+        device = next(self.network.parameters()).device
+        generator = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
+        parts = [slice(start, start + step) for start in range(0, n, step)]
+        batches = [function(part, generator) for part in parts]
+        return tuple(torch.cat(tensors) for tensors in zip(*batches, strict=True))
 
     def draw(self, index, rng):
-        """Return the rows `x_num`, `x_cat` at `index`; `rng` is not needed."""
-        return self.x_num[index], self.x_cat[index]
+        """Return the rows `x_num`, `x_cat` at `index`, with all their columns."""
+        index = torch.from_numpy(index).to(self.x_num.device)
+        x_num, x_cat = self.x_num[index], self.x_cat[index]
+        conditions = self.conditions.take(index)
+        if self.rest is not None:
+            x_num, x_cat, _ = self._batches(
+                lambda part, generator: self.network.sample(
+                    conditions.take(part),
+                    generator,
+                    begun=(x_num[part], x_cat[part]),
+                    columns=self.rest,
+                ),
+                len(index),
+                rows_per_pass(self.network.layout),
+                rng,
+            )
+        x_num = x_num.clone()
+        for column, bounds in conditions.bounds.items():
+            low, high = bounds.unbind(1)
+            x_num[:, column] = x_num[:, column].maximum(low).minimum(high)
+        return x_num.cpu().numpy(), x_cat.cpu().numpy()
 
 
-def draw_conditional(propose, n, given, rng):
-    """Draw `n` rows with given categories, by weighting and resampling proposals.
+def draw_conditional(propose, conditions, rng):
+    """Draw rows that have the same conditions, by weighting and resampling proposals.
 
-    The number of proposals grows until their effective sample size is at least `n`, or
-    up to MAX_POOL. A rare category therefore takes longer, but never fails.
+    The number of proposals grows until their effective sample size is at least the
+    number of rows. Where that would take more than MAX_POOL of them, as many are drawn
+    by sequential Monte Carlo. What is rare therefore takes longer, but never fails.
 
     Parameters
     ----------
     propose : callable
-        ``propose(n, given, rng)`` returns `LatentProposals` or `RowProposals`.
-    n : int
-    given : dict of {int: int}
-        Codes that columns of `x_cat` must have.
+        ``propose(conditions, rng, n_particles=1)`` returns `LatentProposals` or
+        `RowProposals`.
+    conditions : EncodedConditions
+        The same for all rows.
     rng : numpy.random.Generator
+
+    Returns
+    -------
+    x_num, x_cat : ndarray
+        The rows, in random order.
+    log_mass : float
+        Estimated log-probability of the conditions; NaN where the proposals have none.
     """
-    if not given:
-        return propose(n, {}, rng).draw(np.arange(n), rng)
+    n = len(conditions)
+    if conditions.is_empty:
+        return *propose(conditions, rng).draw(np.arange(n), rng), 0.0
+
+    def pool_of(size, **options):
+        repeated = conditions.take(np.zeros(size, np.int64))
+        return propose(repeated, rng, **options)
+
     pools, size = [], max(MIN_POOL, n)
     while True:
-        pools.append(propose(size, given, rng))
+        pools.append(pool_of(size))
         log_weights = np.concatenate([pool.log_weights for pool in pools])
         weights = np.exp(log_weights - log_weights.max())
         effective = pools[0].effective_size(weights)
         room = MAX_POOL - len(weights)
         if effective >= n or room <= 0:
             break
-        size = int(np.clip(len(weights) * (n / effective - 1.0), MIN_POOL, room))
+        size = len(weights) * (n / effective - 1.0)
+        if size > room and pools[0].gains_by_resampling:
+            size = min(MAX_POOL, max(PARTICLES_PER_ROW * n, MIN_SEQUENTIAL))
+            size = max(1, size // PARTICLE_BLOCK) * PARTICLE_BLOCK
+            pools = [pool_of(size, n_particles=PARTICLE_BLOCK)]
+            log_weights = pools[0].log_weights
+            weights = np.exp(log_weights - log_weights.max())
+            break
+        size = int(np.clip(size, MIN_POOL, room))
     chosen = resample(weights, n, rng)
+    log_mass = np.nan
+    if pools[0].has_density:
+        log_mass = log_weights.max() + np.log(weights.mean())
     edges = np.cumsum([0] + [len(pool.log_weights) for pool in pools])
     positions, batches = [], []
     for pool, start, stop in zip(pools, edges, edges[1:], strict=False):
@@ -178,7 +269,49 @@ def draw_conditional(propose, n, given, rng):
             batches.append(pool.draw(chosen[inside] - start, rng))
     order = np.argsort(np.concatenate(positions))
     x_num, x_cat = (np.concatenate(a)[order] for a in zip(*batches, strict=True))
-    return x_num, x_cat
+    return x_num, x_cat, log_mass
+
+
+def draw_each(propose, conditions, rng, n_draws=1):
+    """Draw rows that have conditions of their own, each from particles of its own.
+
+    Parameters
+    ----------
+    propose : callable
+        See :func:`draw_conditional`.
+    conditions : EncodedConditions
+    rng : numpy.random.Generator
+    n_draws : int, default=1
+        Number of rows to draw for each of the conditions.
+
+    Returns
+    -------
+    x_num, x_cat : ndarray
+        Rows in the order of the conditions, `n_draws` neighbouring ones for each.
+    log_mass : ndarray of shape (len(conditions),)
+        Estimated log-probabilities of the conditions; NaN where the proposals have
+        none.
+    """
+    n = len(conditions)
+    n_particles = int(np.clip(N_PARTICLES // n, MIN_PARTICLES, MAX_PARTICLES))
+    step = max(1, MAX_POOL // n_particles)
+    parts, log_mass = [], []
+    for start in range(0, n, step):
+        rows = np.arange(start, min(start + step, n))
+        repeated = conditions.take(np.repeat(rows, n_particles))
+        pool = propose(repeated, rng, n_particles=n_particles)
+        log_weights = pool.log_weights.reshape(len(rows), n_particles)
+        largest = log_weights.max(1, keepdims=True)
+        edges = np.exp(log_weights - largest).cumsum(1)
+        means = largest[:, 0] + np.log(edges[:, -1] / n_particles)
+        log_mass.append(means if pool.has_density else np.full(len(rows), np.nan))
+        points = (rng.random((len(rows), 1)) + np.arange(n_draws)) / n_draws
+        points = points[:, :, None] * edges[:, -1:, None]
+        chosen = (edges[:, None, :] <= points).sum(2).clip(max=n_particles - 1)
+        chosen += np.arange(len(rows))[:, None] * n_particles
+        parts.append(pool.draw(chosen.reshape(-1), rng))
+    x_num, x_cat = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return x_num, x_cat, np.concatenate(log_mass)
 
 
 def resample(weights, n, rng):

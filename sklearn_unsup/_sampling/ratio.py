@@ -68,13 +68,13 @@ class DensityRatio:
         X : DataFrame or ndarray
             Real rows.
         draw : callable
-            ``draw(n, given, rng)`` returns generated rows `x_num`, `x_cat`.
+            ``draw(n)`` returns generated rows `x_num`, `x_cat`.
         rng : numpy.random.Generator
         """
         index = rng.permutation(len(X))[:RATIO_ROWS]
         X = X.iloc[index] if hasattr(X, "iloc") else X[index]
         real = codec.to_matrix(*codec.encode(X))
-        fake = codec.to_matrix(*draw(2 * len(real), {}, rng))
+        fake = codec.to_matrix(*draw(2 * len(real)))
         cut_real, cut_fake = (3 * len(real)) // 4, (3 * len(fake)) // 4
         is_auto = isinstance(density_ratio, str)
         if is_auto and len(real) - cut_real < MIN_HELD_OUT_ROWS:

@@ -10,15 +10,19 @@ from functools import partial
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
+from .._table.layout import EncodedConditions
 from .density import DENSITY_ROWS, LatentDensity, smoothed_bootstrap, update_reservoir
 from .marginals import MarginalMap
-from .proposals import draw_conditional
+from .proposals import draw_conditional, draw_each
 from .ratio import DensityRatio, resample_distinct
 
 # Number of rows drawn for each row that is kept by a density ratio.
 POOL_FACTOR = 4
 # Number of generated rows that the map of the marginals is fitted to.
 CALIBRATION_ROWS = 20_000
+# Number of different conditions up to which each has a pool of proposals for its rows,
+# and number of rows from which one has such a pool beside any number of others.
+MAX_GROUPS, MIN_GROUP = 16, 100
 # Minimum number of rows in a request for calibrating them by their own ranks.
 MIN_RANKED = 1_000
 
@@ -120,7 +124,12 @@ class TableSampler:
     def _fit_ratio(self, source, codec, X, rng):
         # The ratio is fitted to calibrated rows, so that it does not correct marginals.
         self.proposal_marginals_ = self.marginals_
-        draw = partial(self._propose, source)
+
+        def draw(n):
+            nothing = EncodedConditions(n)
+            x_num, x_cat, _ = self._draw(source, codec, nothing, rng)
+            return x_num, x_cat
+
         self.ratio_ = DensityRatio.fit_if_useful(
             self.density_ratio, codec, X, draw, rng
         )
@@ -131,7 +140,8 @@ class TableSampler:
 
     def _fit_marginals(self, source, codec, rng):
         if codec.has_marginals_:
-            x_num, x_cat = self._draw(source, codec, CALIBRATION_ROWS, {}, rng)
+            nothing = EncodedConditions(CALIBRATION_ROWS)
+            x_num, x_cat, _ = self._draw(source, codec, nothing, rng)
             self.marginals_ = MarginalMap(codec).fit(x_num, x_cat)
 
     def _fit_to_stream(self, source, codec):
@@ -142,56 +152,119 @@ class TableSampler:
             )
         self._fit_all(source, codec, self.reservoir_, None, self.rng)
 
-    def sample(self, source, codec, n, conditions, rng):
-        """Draw rows `x_num`, `x_cat` that meet conditions.
+    def sample(self, source, codec, conditions, rng):
+        """Draw rows that meet conditions.
 
         Parameters
         ----------
         source : LatentSource or RowSource
         codec : TableCodec or SparseCodec
-        n : int
-        conditions : dict of {int: ndarray of shape (n,)}
-            Codes of columns of `x_cat`, for each row.
+        conditions : EncodedConditions
+            Arrays of numpy, for each row that is to be drawn.
         rng : numpy.random.Generator
+
+        Returns
+        -------
+        x_num, x_cat : ndarray
+        log_mass : ndarray of shape (n,)
+            Estimated log-probability of each row's conditions.
         """
         if not self.is_fitted_:
             self._fit_to_stream(source, codec)
-        if not conditions:
-            x_num, x_cat = self._draw(source, codec, n, {}, rng)
+        n = len(conditions)
+        if conditions.is_empty:
+            x_num, x_cat, _ = self._draw(source, codec, conditions, rng)
             if self.marginals_ is not None:
                 ranked = n >= MIN_RANKED
                 x_num = self.marginals_.apply(x_num, x_cat, rng, ranked=ranked)
-            return x_num, x_cat
-        columns = list(conditions)
-        wanted = np.stack([conditions[column] for column in columns], axis=1)
-        combinations, inverse = np.unique(wanted, axis=0, return_inverse=True)
-        inverse = inverse.reshape(-1)
+            return x_num, x_cat, np.zeros(n)
         x_num = np.empty((n, codec.layout_.n_numeric), np.float32)
         x_cat = np.empty((n, codec.layout_.n_categorical), np.int64)
-        for i, codes in enumerate(combinations):
-            index = np.flatnonzero(inverse == i)
-            given = dict(zip(columns, codes.tolist(), strict=True))
-            batch = self._draw(source, codec, len(index), given, rng)
-            x_num[index], x_cat[index] = batch
-        if self.marginals_ is not None:
-            # Given conditions, marginals differ from those of the table. Ranks among
-            # the drawn rows would remove that difference.
-            x_num = self.marginals_.apply(x_num, x_cat, rng, ranked=False)
-        return x_num, x_cat
+        log_mass = np.empty(n)
+        groups, own = group_rows(conditions)
+        for index in groups:
+            batch = self._draw(source, codec, conditions.take(index), rng)
+            x_num[index], x_cat[index], log_mass[index] = batch
+        if len(own):
+            batch = self._draw_each(source, codec, conditions.take(own), rng)
+            x_num[own], x_cat[own], log_mass[own] = batch
+        # Given conditions, marginals differ from those of the table. Ranks among the
+        # drawn rows would remove that difference.
+        x_num = self._calibrated(self.marginals_, x_num, x_cat, conditions, rng)
+        return x_num, x_cat, log_mass
 
-    def _draw(self, source, codec, n, given, rng):
-        n_pool = n if self.ratio_ is None else POOL_FACTOR * n
-        x_num, x_cat = self._propose(source, n_pool, given, rng)
-        if self.ratio_ is None:
-            return x_num, x_cat
-        weights = self.ratio_.weights(codec.to_matrix(x_num, x_cat))
-        chosen = resample_distinct(weights, n, rng)
-        return x_num[chosen], x_cat[chosen]
+    @staticmethod
+    def _calibrated(marginals, x_num, x_cat, conditions, rng):
+        """Calibrated numbers, but where a condition has decided about them."""
+        if marginals is None:
+            return x_num
+        calibrated = marginals.apply(x_num, x_cat, rng, ranked=False)
+        for column, bounds in conditions.bounds.items():
+            is_free = np.isinf(bounds).all(1)
+            values = np.where(is_free, calibrated[:, column], x_num[:, column])
+            calibrated[:, column] = values
+        return calibrated
 
-    def _propose(self, source, n, given, rng):
-        x_num, x_cat = draw_conditional(
-            partial(source.propose, density=self.density_), n, given, rng
+    def _draw(self, source, codec, conditions, rng):
+        """Draw rows that have the same conditions."""
+        n = len(conditions)
+        if self.ratio_ is not None:
+            conditions = conditions.take(np.arange(POOL_FACTOR * n) % n)
+        propose = partial(source.propose, density=self.density_)
+        x_num, x_cat, log_mass = draw_conditional(propose, conditions, rng)
+        x_num = self._calibrated(
+            self.proposal_marginals_, x_num, x_cat, conditions, rng
         )
-        if self.proposal_marginals_ is not None:
-            x_num = self.proposal_marginals_.apply(x_num, x_cat, rng, ranked=False)
-        return x_num, x_cat
+        if self.ratio_ is not None:
+            weights = self.ratio_.weights(codec.to_matrix(x_num, x_cat))
+            chosen = resample_distinct(weights, n, rng)
+            x_num, x_cat = x_num[chosen], x_cat[chosen]
+        return x_num, x_cat, log_mass
+
+    def _draw_each(self, source, codec, conditions, rng):
+        """Draw rows that have conditions of their own."""
+        n, n_draws = len(conditions), 1 if self.ratio_ is None else POOL_FACTOR
+        propose = partial(source.propose, density=self.density_)
+        x_num, x_cat, log_mass = draw_each(propose, conditions, rng, n_draws)
+        if self.ratio_ is not None:
+            repeated = conditions.take(np.repeat(np.arange(n), n_draws))
+            x_num = self._calibrated(
+                self.proposal_marginals_, x_num, x_cat, repeated, rng
+            )
+            weights = self.ratio_.weights(codec.to_matrix(x_num, x_cat))
+            edges = weights.reshape(n, n_draws).cumsum(1)
+            points = rng.random((n, 1)) * edges[:, -1:]
+            chosen = (edges <= points).sum(1).clip(max=n_draws - 1)
+            chosen += np.arange(n) * n_draws
+            x_num, x_cat = x_num[chosen], x_cat[chosen]
+        return x_num, x_cat, log_mass
+
+
+def group_rows(conditions):
+    """Rows whose conditions are equal, and rows that are alone or few with theirs.
+
+    Parameters
+    ----------
+    conditions : EncodedConditions
+
+    Returns
+    -------
+    groups : list of ndarray
+        Positions of the rows of each group.
+    own : ndarray
+        Positions of all other rows.
+    """
+    columns = [*conditions.codes.values()]
+    for bounds in conditions.bounds.values():
+        columns += [bounds[:, 0], bounds[:, 1]]
+    wanted = np.stack(columns, axis=1).astype(np.float64)
+    _, inverse, counts = np.unique(
+        wanted, axis=0, return_inverse=True, return_counts=True
+    )
+    inverse = inverse.reshape(-1)
+    if len(counts) <= MAX_GROUPS:
+        is_group = np.ones(len(counts), dtype=bool)
+    else:
+        is_group = counts >= MIN_GROUP
+    groups = [np.flatnonzero(inverse == i) for i in np.flatnonzero(is_group)]
+    return groups, np.flatnonzero(~is_group[inverse])

@@ -184,11 +184,18 @@ class CategoricalColumn:
             f" of its own: max_categories={self.max_categories} keeps the frequent ones"
         )
 
-    def code_of(self, level) -> int:
-        return min(self.rank_of(level), self.n_own_)
+    def decode(self, codes: np.ndarray, rng=None, requests=None) -> pd.Series:
+        """A column with the dtype of training; rare levels by their frequencies.
 
-    def decode(self, codes: np.ndarray, rng=None) -> pd.Series:
-        """A column with the dtype of training; rare levels by their frequencies."""
+        `requests` are the `LevelRequests` that its values meet.
+        """
+        places = self._places_of(codes, rng)
+        if requests is not None:
+            places = requests.applied(self, places, rng)
+        return self._take(places)
+
+    def _places_of(self, codes, rng):
+        """Places of the levels that codes stand for."""
         places = np.array(codes, dtype=np.int64)
         if self.pools_:
             forgotten = places == self.n_own_
@@ -206,13 +213,7 @@ class CategoricalColumn:
                 shares = shares / shares.sum()
                 drawn = rng.choice(len(shares), size=int(rare.sum()), p=shares)
                 places[rare] = self.n_own_ + drawn
-        return self._take(places)
-
-    def column_of(self, values) -> pd.Series:
-        """A column of training's dtype from level objects, shape (n,)."""
-        codes, levels = factorize(self.name, pd.Series(values, dtype=object))
-        places = np.array([self.rank_of(level) for level in levels], dtype=np.int64)
-        return self._take(places[codes])
+        return places
 
     def _take(self, places):
         return pd.Series(self.values_.take(places), dtype=self.values_.dtype)

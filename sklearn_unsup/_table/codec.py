@@ -7,12 +7,12 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 
 from .categorical import CategoricalColumn, factorize, key_of
-from .conditions import broadcast_condition, check_conditions, did_you_mean
 from .frames import as_frame
 from .kinds import is_categorical
 from .layout import TableLayout
 from .numeric import NumericColumn
 from .plain import Form
+from .requests import TableConditions, encode_conditions
 from .state import array_of, dtype_of, index_of, plain_array, plain_dtype, plain_index
 from .unknown import Tolerance
 
@@ -276,7 +276,7 @@ class TableCodec(BaseEstimator):
 
     # ------------------------------------------------------------------ decoding
 
-    def decode(self, x_num, x_cat, random_state=None, fixed=None):
+    def decode(self, x_num, x_cat, random_state=None, requests=None):
         """The table of encoded rows, with the container and dtypes of training.
 
         Total: any finite numbers and legal codes give a legal table.
@@ -287,26 +287,25 @@ class TableCodec(BaseEstimator):
         x_cat : array of shape (n, n_categorical)
         random_state : numpy.random.Generator or None, default=None
             Draws the levels behind the shared rare code; None takes the most frequent.
-        fixed : dict or None, default=None
-            Values by column that stand instead of what was decoded.
+        requests : dict or None, default=None
+            By position of a column in X: what its values must be, as
+            :meth:`encode_conditions` returns it.
         """
         places, n = self._places(), len(x_num)
-        columns = []
+        columns, requests = [], requests or {}
         for codec in self.columns_codec_:
+            asked = requests.get(codec.position_)
             place, mask = (
                 places.get(codec.position_),
                 self.mask_of_.get(codec.position_),
             )
             if isinstance(codec, CategoricalColumn):
                 codes = np.zeros(n, np.int64) if place is None else x_cat[:, place]
-                if fixed and codec.name in fixed:
-                    columns.append(codec.column_of(fixed[codec.name]))
-                else:
-                    columns.append(codec.decode(codes, random_state))
+                columns.append(codec.decode(codes, random_state, asked))
                 continue
             z = np.zeros(n) if place is None else x_num[:, place]
             missing = None if mask is None else np.asarray(x_cat[:, mask], dtype=bool)
-            columns.append(codec.decode(z, missing))
+            columns.append(codec.decode(z, missing, asked))
         return self._assemble(columns, n)
 
     def _assemble(self, columns, n):
@@ -368,48 +367,23 @@ class TableCodec(BaseEstimator):
 
     # ------------------------------------------------------------------ conditions
 
-    def encode_conditions(self, conditions, n_samples: int) -> tuple[dict, dict]:
-        """Codes by column of `x_cat`, and the values themselves by column of X.
+    def encode_conditions(self, conditions, n_rows: int) -> TableConditions:
+        """What users ask of drawn rows, encoded and in the words of each column.
 
-        A value stands for all rows, or is a sequence of length `n_samples`.
+        Parameters
+        ----------
+        conditions : dict, DataFrame or None
+            By column a request for all rows or one for each; see
+            :func:`encode_conditions`.
+        n_rows : int
 
         Raises
         ------
         ValueError
-            For an unknown column or level; the message lists the known ones.
+            For an unknown column or level, or a value that a column cannot have; the
+            message lists what is known.
         """
-        if conditions is None:
-            return {}, {}
-        check_conditions(conditions)
-        by_name = {
-            c.name: c for c in self.columns_codec_ if isinstance(c, CategoricalColumn)
-        }
-        places, codes, fixed = self._places(), {}, {}
-        for name, value in conditions.items():
-            if name not in by_name:
-                known = ", ".join(map(repr, by_name)) or "none"
-                hint, advice = did_you_mean(name, by_name), ""
-                if name in self.columns_:
-                    hint = "."
-                    advice = (
-                        " Name it in categorical_features before `fit`, or draw more "
-                        "rows and select among them."
-                    )
-                raise ValueError(
-                    f"conditions: {name!r} is no categorical column{hint} The "
-                    f"categorical columns are: {known}.{advice}"
-                )
-            codec = by_name[name]
-            values = broadcast_condition(codec, value, n_samples)
-            try:
-                inverse, kinds = factorize(name, values)
-            except TypeError as error:
-                raise ValueError(f"conditions: {error}") from error
-            found = np.array([codec.code_of(kind) for kind in kinds], dtype=np.int64)
-            fixed[name] = values.to_numpy()
-            if codec.encoded_:
-                codes[places[codec.position_]] = found[inverse]
-        return codes, fixed
+        return encode_conditions(self, conditions, n_rows)
 
     # ------------------------------------------------------------------ saving
 

@@ -1,11 +1,10 @@
-"""What users ask of drawn rows: one value per row, and errors that help to ask."""
+"""Requests of users: their form, and errors that help to ask."""
 
 import difflib
 import reprlib
 from collections.abc import Iterator
 from itertools import islice
 
-import numpy as np
 import pandas as pd
 
 # Maximum number of names that a name is compared with, as each takes some time.
@@ -15,62 +14,50 @@ SHOWN_TYPES = str, bytes, int, float, list, tuple, set, frozenset, dict, type(No
 
 
 def check_conditions(conditions) -> None:
-    """Raise TypeError unless conditions are a dict."""
-    if not isinstance(conditions, dict):
+    """Raise TypeError unless conditions are a dict or a DataFrame."""
+    if not isinstance(conditions, dict | pd.DataFrame):
         raise TypeError(
-            "conditions must be a dict of columns and their values, such as "
-            f"{{'sex': 'Female'}}, or None, got {describe(conditions)}."
+            "conditions must be a dict of columns and what is asked of them, such as "
+            "{'sex': 'Female', 'age': (60, 65)}, a DataFrame of partial rows, or None, "
+            f"got {describe(conditions)}."
         )
 
 
-def broadcast_condition(codec, value, n_samples: int) -> pd.Series:
-    """One value per row from a value for all rows or a collection of that length.
-
-    A tuple is a value if the column has it as a level.
+def one_per_row(name, value, n_rows: int, what: str) -> list:
+    """Cells of a sequence that asks something of each row.
 
     Parameters
     ----------
-    codec : CategoricalColumn
+    name : hashable
+        Of the column.
     value : object
-    n_samples : int
+    n_rows : int
+    what : str
+        What the column takes for all rows, for an error.
+
+    Raises
+    ------
+    ValueError
+        If it is no sequence, or of another length.
     """
-    if _is_level(codec, value):
-        values = [value] * n_samples
-    elif callable(value):
-        raise _not_a_request(codec, value, n_samples)
-    elif not pd.api.types.is_list_like(value):
-        # Numpy has arrays that hold one value and have no length.
-        value = value[()] if isinstance(value, np.ndarray) else value
-        values = [value] * n_samples
-    else:
-        is_table = len(getattr(value, "shape", ())) > 1
-        if is_table or isinstance(value, dict | set | frozenset):
-            raise _not_a_request(codec, value, n_samples)
-        # An iterator may have no end, and is read only once.
-        is_iterator = isinstance(value, Iterator)
-        values = list(islice(value, n_samples + 1)) if is_iterator else list(value)
-        if len(values) != n_samples:
-            is_cut = is_iterator and len(values) > n_samples
-            count = f"more than {n_samples}" if is_cut else len(values)
-            raise ValueError(
-                f"conditions: column {codec.name!r} has {count} values for "
-                f"{n_samples} rows. Pass one value, or one per row."
-            )
-    return pd.Series(values, dtype=object)
-
-
-def _is_level(codec, value):
-    """Whether something that could be read as many values is a level of the column."""
-    if not (isinstance(value, tuple | frozenset) or callable(value)):
-        return False
-    return codec.has_level(value)
-
-
-def _not_a_request(codec, value, n_samples):
-    return ValueError(
-        f"conditions: column {codec.name!r} takes one level for all rows, or a "
-        f"sequence of {n_samples}, one for each row; got {describe(value)}."
-    )
+    is_table = len(getattr(value, "shape", ())) > 1
+    is_sequence = pd.api.types.is_list_like(value) and not callable(value)
+    if is_table or not is_sequence or isinstance(value, dict | set | frozenset):
+        raise ValueError(
+            f"conditions: column {name!r} takes {what}, or a sequence of {n_rows}, one "
+            f"for each row; got {describe(value)}."
+        )
+    # An iterator may have no end, and is read only once.
+    is_iterator = isinstance(value, Iterator)
+    cells = list(islice(value, n_rows + 1)) if is_iterator else list(value)
+    if len(cells) != n_rows:
+        is_cut = is_iterator and len(cells) > n_rows
+        count = f"more than {n_rows}" if is_cut else len(cells)
+        raise ValueError(
+            f"conditions: column {name!r} has {count} values for {n_rows} rows. Pass "
+            "one value, or one per row."
+        )
+    return cells
 
 
 def describe(value) -> str:

@@ -1,7 +1,8 @@
-"""What an encoded table looks like: the one record that every floor shares."""
+"""What an encoded table looks like, and what is asked of it: shared by every floor."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,57 @@ class TableLayout:
         """The one-hot block of each categorical column, counted from the first one."""
         edges = accumulate(self.cardinalities, initial=0)
         return tuple(slice(start, stop) for start, stop in pairwise(edges))
+
+
+@dataclass(frozen=True)
+class EncodedConditions:
+    """What encoded rows ``(x_num, x_cat)`` must look like, each row for itself.
+
+    The arrays are numpy's, or tensors on the device of a network.
+
+    Parameters
+    ----------
+    n_rows : int
+    codes : dict of {int: array of shape (n_rows,), int64}
+        By column of `x_cat`: the code that a row must have, -1 for any code, and
+        -2 - k for one of the codes in the k-th set of this column.
+    sets : dict of {int: array of shape (n_sets, cardinality), bool}
+        By column of `x_cat`: the codes in each of its sets.
+    bounds : dict of {int: array of shape (n_rows, 2), float32}
+        By column of `x_num`: least and greatest number, which are equal for one number
+        and infinite for any.
+    """
+
+    n_rows: int
+    codes: dict[int, Any] = field(default_factory=dict)
+    sets: dict[int, Any] = field(default_factory=dict)
+    bounds: dict[int, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.codes or self.bounds)
+
+    def take(self, index) -> "EncodedConditions":
+        """Conditions of the rows at `index`, an array of positions or a slice."""
+        n_rows = (
+            len(range(*index.indices(self.n_rows)))
+            if isinstance(index, slice)
+            else len(index)
+        )
+        return EncodedConditions(
+            n_rows,
+            {column: codes[index] for column, codes in self.codes.items()},
+            self.sets,
+            {column: bounds[index] for column, bounds in self.bounds.items()},
+        )
+
+    def map(self, function) -> "EncodedConditions":
+        """Conditions with a function applied to every array."""
+        parts = (
+            {column: function(array) for column, array in part.items()}
+            for part in (self.codes, self.sets, self.bounds)
+        )
+        return EncodedConditions(self.n_rows, *parts)

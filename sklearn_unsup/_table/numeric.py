@@ -45,6 +45,7 @@ class NumericColumn:
         missing, values = self._read(given)
         self.has_missing_ = missing is not None
         self.n_present_ = len(values)
+        self.missing_share_ = 1.0 - len(values) / max(1, len(column))
         # None, NaN or NA: what an object column takes for missing.
         self.na_value_ = given[missing].iloc[0] if self.has_missing_ else None
         self.raw_dtype_ = values.dtype
@@ -351,11 +352,14 @@ class NumericColumn:
             return u, ndtri(u)
         return u, self._scale(0.5 * (q.values_[before] + q.values_[before + 1]))
 
-    def decode(self, z: np.ndarray, missing: np.ndarray | None) -> pd.Series:
-        """A column with the dtype of training."""
-        return given_back(self._decode_plain(z, missing), self.form_, self.na_value_)
+    def decode(
+        self, z: np.ndarray, missing: np.ndarray | None, requests=None
+    ) -> pd.Series:
+        """A column with the dtype of training, in which `NumberRequests` are met."""
+        plain = self._decode_plain(z, missing, requests)
+        return given_back(plain, self.form_, self.na_value_)
 
-    def _decode_plain(self, z, missing):
+    def _decode_plain(self, z, missing, requests):
         """A column with the dtype that the column of training had as a plain one."""
         x = self.to_numbers(z)
         if not self.varies_ and self.has_missing_ and missing is None:
@@ -364,6 +368,8 @@ class NumericColumn:
             plain = (x * self.step_).astype(self.raw_dtype_)
         else:
             plain = self._to_whole(x)
+        if requests is not None:
+            plain = requests.applied(plain)
         if self.dtype_.kind in "mM":
             return self._dates(plain, missing)
         column = pd.Series(plain)

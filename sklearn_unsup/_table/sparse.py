@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator
 
 from .conditions import check_conditions, describe
 from .layout import TableLayout
+from .requests import TableConditions, encode_conditions
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 BLOCK_ENTRIES = 2**22  # worked on at once in float64
@@ -174,7 +175,7 @@ dtype=float32))
 
     # ------------------------------------------------------------------ decoding
 
-    def decode(self, x_num, x_cat=None, random_state=None, fixed=None) -> np.ndarray:
+    def decode(self, x_num, x_cat=None, random_state=None, requests=None) -> np.ndarray:
         """Dense rows of encoded ones, in the dtype of training.
 
         Total: any finite numbers give legal rows. They stay in the range of their
@@ -184,7 +185,7 @@ dtype=float32))
         Parameters
         ----------
         x_num : array of shape (n, n_numeric)
-        x_cat, random_state, fixed : None
+        x_cat, random_state, requests : None
             Ignored: present for consistency with tables.
         """
         x_num, n = np.asarray(x_num), len(x_num)
@@ -209,18 +210,16 @@ dtype=float32))
 
     # ------------------------------------------------------------------ conditions
 
-    def encode_conditions(self, conditions, n_samples: int) -> tuple[dict, dict]:
-        """Two empty dicts; any condition is refused, as there are no categories."""
-        if conditions is None:
-            return {}, {}
-        check_conditions(conditions)
-        if conditions:
-            raise ValueError(
-                f"conditions={describe(conditions)}: a model of sparse rows has no "
-                "categorical columns. Draw more rows and select among them, or fit on "
-                "a DataFrame."
-            )
-        return {}, {}
+    def encode_conditions(self, conditions, n_rows: int) -> TableConditions:
+        """No conditions; any is refused."""
+        if conditions is not None:
+            check_conditions(conditions)
+            if len(conditions):
+                raise ValueError(
+                    f"conditions={describe(conditions)}: a model of sparse rows takes "
+                    "none. Draw more rows and select among them, or fit on a DataFrame."
+                )
+        return encode_conditions(self, None, n_rows)
 
 
 def canonical(X) -> sparse.csr_array:

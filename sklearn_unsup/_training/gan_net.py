@@ -7,6 +7,7 @@ import torch
 from .._nn.gan import Critic
 from .._nn.random import normal
 from .._nn.two_sample import energy_distance
+from .._table.layout import EncodedConditions
 from .averaging import ema_decay
 from .gradients import set_gradients
 from .net import TableNet
@@ -158,7 +159,9 @@ class GANNet(TableNet):
         generator = torch.Generator(self.generator_.device).manual_seed(self.seed)
         model = self.module_
         with torch.no_grad():
-            sample = model.ema_generator.sample(len(x_num), {}, generator)
+            sample = model.ema_generator.sample(
+                EncodedConditions(len(x_num)), generator
+            )
             generated, real = model.table(*sample[:2]), model.table(x_num, x_cat)
             loss = energy_distance(generated, real)
         return {"loss": loss, "y_pred": generated}

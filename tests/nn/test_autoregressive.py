@@ -18,6 +18,7 @@ from sklearn_unsup import VAETransformer
 from sklearn_unsup._nn.autoregressive import (
     AutoregressiveModel,
     dropout_masks,
+    resample_particles_,
 )
 from sklearn_unsup._nn.distributions import softcap
 from sklearn_unsup._nn.heads import (
@@ -26,7 +27,7 @@ from sklearn_unsup._nn.heads import (
     CategoryHeads,
     padded_runs,
 )
-from sklearn_unsup._table.layout import TableLayout
+from sklearn_unsup._table.layout import EncodedConditions, TableLayout
 
 ALPHA = 1e-5  # chance that a correct model fails one comparison under another seed
 CATEGORICAL = TableLayout(0, (3, 2, 4))
@@ -47,6 +48,12 @@ def make_rows(layout, width=8, seed=0, gain=2.0):
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def given_codes(n, given):
+    """Conditions of one code for all rows, by column."""
+    codes = {column: torch.full((n,), code) for column, code in given.items()}
+    return EncodedConditions(n, codes)
 
 
 def all_codes(layout):
@@ -193,7 +200,7 @@ def test_the_density_of_a_masked_row_is_that_of_the_others():
 
 
 def test_drawn_numbers_are_zero_where_masked():
-    x_num, x_cat, _ = make_rows(MIXED).sample(5_000, {}, generator())
+    x_num, x_cat, _ = make_rows(MIXED).sample(given_codes(5_000, {}), generator())
     missing = x_cat[:, 1] == 1
     assert 0 < missing.sum() < 5_000
     assert (x_num[missing, 1] == 0).all()
@@ -209,7 +216,7 @@ def test_drawn_categories_follow_the_density(cardinalities):
     rows = make_rows(TableLayout(0, cardinalities))
     expected = table_of(rows)
     n = 100_000
-    _, x_cat, log_weights = rows.sample(n, {}, generator())
+    _, x_cat, log_weights = rows.sample(given_codes(n, {}), generator())
     cells = np.ravel_multi_index(x_cat.numpy().T, cardinalities)
     counts = np.bincount(cells, minlength=len(expected))
     # cells with few expected rows are put together
@@ -233,7 +240,7 @@ def test_drawn_numbers_follow_the_density(code):
     cdf = np.cumsum((density[1:] + density[:-1]) / 2) * (grid[1] - grid[0]).item()
     # p(number | category) = p(number, category) / p(category), the same constant
     cdf = np.append(0.0, cdf) / cdf[-1]
-    x_num, _, _ = rows.sample(50_000, {0: code}, generator())
+    x_num, _, _ = rows.sample(given_codes(50_000, {0: code}), generator())
     values = x_num[:, 0].numpy()
     values = values[np.abs(values) < 6]  # drawn numbers are cut there
     assert len(values) > 49_900
@@ -245,7 +252,7 @@ def test_drawn_numbers_follow_the_density(code):
 def test_later_numbers_follow_the_density_given_earlier_ones():
     """E[f(x) / p(x)] = integral of f: importance sampling of a known integral."""
     rows = make_rows(TableLayout(2, (2,)), gain=1.0)
-    x_num, x_cat, _ = rows.sample(200_000, {}, generator())
+    x_num, x_cat, _ = rows.sample(given_codes(200_000, {}), generator())
     target = torch.distributions.Normal(0.0, 0.5)
     log_target = target.log_prob(x_num).sum(1) - np.log(2)
     weights = (log_target - rows.log_prob(x_num, x_cat)).exp().double().numpy()
@@ -266,7 +273,7 @@ def test_likelihood_weights_are_exact(given):
     expected, codes = table_of(rows), all_codes(CATEGORICAL).numpy()
     met = np.all([codes[:, c] == v for c, v in given.items()], axis=0)
     n = 100_000
-    _, x_cat, log_weights = rows.sample(n, given, generator())
+    _, x_cat, log_weights = rows.sample(given_codes(n, given), generator())
     x_cat = x_cat.numpy()
     for column, value in given.items():
         assert (x_cat[:, column] == value).all()
@@ -281,7 +288,9 @@ def test_likelihood_weights_are_exact(given):
 
 
 def test_given_first_columns_need_no_weighting():
-    _, _, log_weights = make_rows(CATEGORICAL).sample(1_000, {0: 2}, generator())
+    _, _, log_weights = make_rows(CATEGORICAL).sample(
+        given_codes(1_000, {0: 2}), generator()
+    )
     assert log_weights.std() < 1e-5
 
 
@@ -292,14 +301,18 @@ def test_weights_are_the_ratio_of_density_and_proposal():
     for codes, probability in zip(
         all_codes(CATEGORICAL).tolist(), table_of(rows), strict=True
     ):
-        _, _, log_weights = rows.sample(3, dict(enumerate(codes)), generator())
+        _, _, log_weights = rows.sample(
+            given_codes(3, dict(enumerate(codes))), generator()
+        )
         np.testing.assert_allclose(log_weights.exp(), probability, rtol=1e-4)
 
 
 def test_the_generator_decides():
     rows = make_rows(MIXED)
     before = torch.get_rng_state()
-    first, again, other = (rows.sample(20, {}, generator(s)) for s in (0, 0, 1))
+    first, again, other = (
+        rows.sample(given_codes(20, {}), generator(s)) for s in (0, 0, 1)
+    )
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
     assert not torch.equal(first[0], other[0])
@@ -331,7 +344,7 @@ def test_tables_of_one_kind_make_no_warning(layout):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rows = AutoregressiveModel(layout, 8)
-    x_num, x_cat, _ = rows.sample(5, {}, generator())
+    x_num, x_cat, _ = rows.sample(given_codes(5, {}), generator())
     assert x_num.shape == (5, layout.n_numeric)
     assert x_cat.shape == (5, layout.n_categorical)
     assert torch.isfinite(rows.log_prob(x_num, x_cat)).all()
@@ -339,7 +352,7 @@ def test_tables_of_one_kind_make_no_warning(layout):
 
 def test_a_level_of_many_can_be_given():
     rows = make_rows(TableLayout(1, (500, 3)))
-    _, x_cat, log_weights = rows.sample(100, {0: 417}, generator())
+    _, x_cat, log_weights = rows.sample(given_codes(100, {0: 417}), generator())
     assert (x_cat[:, 0] == 417).all()
     assert torch.isfinite(log_weights).all()
 
@@ -476,3 +489,110 @@ def test_weight_decay_leaves_impossible_levels_impossible():
     assert bias.shape == (2, 1, 5)
     assert (bias[0, 0, 2:] == UNUSED_BIAS).all()
     assert (bias[1] != 0).all()
+
+
+# ------------------------------------------------------------------- ranges and sets
+
+
+def enumerated(rows, allowed):
+    """Probabilities of all codes given that each column has one of those allowed."""
+    codes = all_codes(rows.layout)
+    law = table_of(rows)
+    for column, codes_allowed in allowed.items():
+        law = law * np.isin(codes[:, column], codes_allowed)
+    return codes, law / law.sum(), law.sum()
+
+
+def set_conditions(layout, n, allowed):
+    codes = {column: torch.full((n,), -2) for column in allowed}
+    sets = {
+        column: torch.isin(torch.arange(layout.cardinalities[column]), wanted)[None]
+        for column, wanted in allowed.items()
+    }
+    return EncodedConditions(n, codes, sets)
+
+
+@pytest.mark.parametrize("n_particles", [1, 500])
+def test_sets_of_codes(n_particles):
+    """Weighted rows, resampled among themselves or not, against enumeration."""
+    rows, n = make_rows(CATEGORICAL), 100_000
+    allowed = {0: torch.tensor([0, 2]), 2: torch.tensor([1, 3])}
+    codes, law, mass = enumerated(rows, allowed)
+    conditions = set_conditions(CATEGORICAL, n, allowed)
+    _, x_cat, log_weights = rows.sample(
+        conditions, generator(), n_particles=n_particles
+    )
+    weights = log_weights.exp().double().numpy()
+    assert weights.mean() == pytest.approx(mass, rel=0.05)
+    cells = np.ravel_multi_index(x_cat.T.numpy(), CATEGORICAL.cardinalities)
+    shares = np.bincount(cells, weights, minlength=len(codes)) / weights.sum()
+    assert (shares[law == 0] == 0).all()
+    assert np.abs(shares - law).max() < 0.01
+
+
+@pytest.mark.parametrize("n_particles", [1, 400])
+def test_a_range_of_a_late_number(n_particles):
+    """Earlier columns follow their law given the range, as selected rows do."""
+    rows, n, bounds = make_rows(MIXED), 100_000, torch.tensor([-3.0, 1.6])
+    x_num, x_cat, _ = rows.sample(EncodedConditions(n), generator(1))
+    # The second number is present where its mask, the second category, is 0.
+    selected = (x_cat[:, 1] == 0) & (x_num[:, 1] >= -3.0) & (x_num[:, 1] <= 1.6)
+    n_selected = selected.sum().item()
+    assert 1_000 < n_selected < n / 4
+    zeros = torch.zeros(n, dtype=torch.int64)
+    conditions = EncodedConditions(n, {1: zeros}, {}, {1: bounds.expand(n, 2)})
+    drawn, codes, log_weights = rows.sample(
+        conditions, generator(2), n_particles=n_particles
+    )
+    assert ((drawn[:, 1] >= -3.0) & (drawn[:, 1] <= 1.6)).all()
+    weights = log_weights.exp()
+    error = 5 / np.sqrt(n_selected)
+    assert weights.mean().item() == pytest.approx(n_selected / n, rel=error)
+    weights = weights / weights.sum()
+    for code in range(3):
+        expected = (x_cat[selected, 0] == code).float().mean().item()
+        found = weights[codes[:, 0] == code].sum().item()
+        assert found == pytest.approx(expected, abs=0.5 * error)
+    one = x_num[selected, 0]
+    mean = (weights * drawn[:, 0]).sum().item()
+    assert mean == pytest.approx(one.mean().item(), abs=error * one.std().item())
+
+
+def test_particles_are_resampled_within_their_block():
+    """Rows of a block take each other's columns, and none of another block's."""
+    rows = make_rows(CATEGORICAL)
+    wanted = torch.tensor([0] * 50 + [1] * 50 + [2] * 50)
+    conditions = EncodedConditions(150, {0: wanted, 2: torch.full((150,), 3)})
+    _, x_cat, log_weights = rows.sample(conditions, generator(), n_particles=50)
+    assert (x_cat[:, 0] == wanted).all()
+    assert (x_cat[:, 2] == 3).all()
+    state = (
+        torch.arange(8.0)[:, None].clone(),
+        torch.log(torch.tensor([1.0, 0, 0, 0, 1, 1, 1, 1])),
+    )
+    resample_particles_(state, 4, generator())
+    assert state[0][:, 0].tolist() == [0, 0, 0, 0, 4, 5, 6, 7]  # even ones stay
+    np.testing.assert_allclose(state[1].exp(), [0.25] * 4 + [1.0] * 4)
+
+
+def test_columns_may_be_drawn_in_two_parts():
+    """The second part depends on the first one as in a draw of all columns."""
+    rows, n = make_rows(MIXED), 50_000
+    nothing = EncodedConditions(n)
+    x_num, x_cat, _ = rows.sample(nothing, generator())
+    begun = rows.sample(nothing, generator(1), columns=range(2))[:2]
+    assert (begun[0] == 0).all()
+    rest = rows.sample(nothing, generator(2), begun=begun, columns=range(2, 4))
+    assert (rest[1] == begun[1]).all()
+    for code in range(3):
+        one, other = x_num[x_cat[:, 0] == code], rest[0][rest[1][:, 0] == code]
+        assert stats.ks_2samp(one[:, 0], other[:, 0]).pvalue > ALPHA
+        assert stats.ks_2samp(one.sum(1), other.sum(1)).pvalue > ALPHA
+
+
+def test_last_position():
+    rows, code = make_rows(MIXED), torch.zeros(3, dtype=torch.int64)
+    assert rows.last_position(EncodedConditions(3)) == -1
+    assert rows.last_position(EncodedConditions(3, {1: code})) == 1
+    conditions = EncodedConditions(3, {1: code}, {}, {0: torch.zeros(3, 2)})
+    assert rows.last_position(conditions) == 2

@@ -22,7 +22,7 @@ from sklearn_unsup._nn.gan import (
 )
 from sklearn_unsup._nn.likelihoods import LOGIT_CAP
 from sklearn_unsup._nn.random import gumbel
-from sklearn_unsup._table.layout import TableLayout
+from sklearn_unsup._table.layout import EncodedConditions, TableLayout
 from sklearn_unsup._training.averaging import ema_decay
 
 ALPHA = 1e-5  # chance that correct code fails one comparison under another seed
@@ -36,6 +36,12 @@ LAYOUTS = [
     TableLayout(2, (3,)),
     TableLayout(0, (5,)),
 ]
+
+
+def given_codes(n, given):
+    """Conditions of one code for all rows, by column."""
+    codes = {column: torch.full((n,), code) for column, code in given.items()}
+    return EncodedConditions(n, codes)
 
 
 def shaken(module, seed=0, gain=1.5):
@@ -164,7 +170,7 @@ def test_drawn_and_relaxed_categories_follow_the_law():
     law, error = law_of(net)
     assert law.std() > 0.3 / len(law)  # not the uniform one by mistake
     bound = Z * np.hypot(error, np.sqrt(law * (1 - law) / n)) + 5 / n
-    _, x_cat, log_weights = net.sample(n, {}, generator())
+    _, x_cat, log_weights = net.sample(given_codes(n, {}), generator())
     assert (log_weights == 0).all()
     assert (np.abs(shares_of(x_cat, CATEGORICAL) - law) < bound).all()
     with torch.no_grad():
@@ -180,7 +186,7 @@ def test_likelihood_weights_are_exact(given):
     law, error = law_of(net)
     codes = all_codes(CATEGORICAL).numpy()
     met = np.all([codes[:, c] == v for c, v in given.items()], axis=0)
-    _, x_cat, log_weights = net.sample(n, given, generator())
+    _, x_cat, log_weights = net.sample(given_codes(n, given), generator())
     for column, value in given.items():
         assert (x_cat[:, column] == value).all()
     weights = log_weights.double().exp().numpy()
@@ -195,7 +201,9 @@ def test_likelihood_weights_are_exact(given):
 def test_the_weight_is_the_probability_when_all_is_given():
     net = make_generator(CATEGORICAL)
     codes = [2, 1, 3]
-    _, x_cat, log_weights = net.sample(20, dict(enumerate(codes)), generator(4))
+    _, x_cat, log_weights = net.sample(
+        given_codes(20, dict(enumerate(codes))), generator(4)
+    )
     noise = torch.randn(20, 3, generator=generator(4))  # what `sample` begins with
     expected = net.log_prob(noise, torch.zeros(20, 0), x_cat)
     torch.testing.assert_close(log_weights, expected, atol=1e-4, rtol=1e-4)
@@ -210,7 +218,10 @@ def test_shapes_and_dtypes(layout):
     x_num, blocks = net(noise_of(n), generator())
     assert x_num.shape == (n, layout.n_numeric)
     assert blocks.shape == (n, layout.n_one_hot)
-    for x_num, x_cat in (net.mode(noise_of(n)), net.sample(n, {}, generator())[:2]):
+    for x_num, x_cat in (
+        net.mode(noise_of(n)),
+        net.sample(given_codes(n, {}), generator())[:2],
+    ):
         assert x_num.shape == (n, layout.n_numeric)
         assert x_cat.shape == (n, layout.n_categorical)
         assert x_cat.dtype == torch.int64
@@ -254,7 +265,7 @@ def test_every_weight_learns():
 def test_masked_numbers_are_zero():
     net, n = make_generator(MIXED), 2_000
     x_num, blocks = net(noise_of(n), generator())
-    drawn = net.sample(n, {}, generator())[:2]
+    drawn = net.sample(given_codes(n, {}), generator())[:2]
     for numbers, x_cat in [
         (x_num, codes_of(blocks, MIXED)),
         drawn,
@@ -306,7 +317,9 @@ def test_mode_is_the_likeliest_category_in_its_turn():
 
 def test_the_generator_decides():
     net, before = make_generator(MIXED), torch.get_rng_state()
-    first, again, other = (net.sample(20, {}, generator(s)) for s in (0, 0, 1))
+    first, again, other = (
+        net.sample(given_codes(20, {}), generator(s)) for s in (0, 0, 1)
+    )
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
     assert not torch.equal(first[0], other[0])
@@ -452,3 +465,25 @@ def test_critic_needs_no_hidden_layer():
     x_num = torch.randn(5, 2)
     expected = F.linear(x_num, critic.scores.output.weight)[:, 0]
     torch.testing.assert_close(critic(x_num, torch.zeros(5, 0)), expected)
+
+
+def test_weights_of_sets_and_ranges():
+    """A set weighs what its codes weigh together; numbers by their distance."""
+    net, n = make_generator(MIXED), 200
+    codes = {0: torch.full((n,), -2)}
+    sets = {0: torch.tensor([[True, False, True]])}
+    _, x_cat, log_weights = net.sample(EncodedConditions(n, codes, sets), generator())
+    assert set(x_cat[:, 0].tolist()) == {0, 2}
+    single = [net.sample(given_codes(n, {0: code}), generator())[2] for code in (0, 2)]
+    torch.testing.assert_close(log_weights, torch.logaddexp(*single))
+    bounds = torch.tensor([-0.1, 0.1]).expand(n, 2)
+    conditions = EncodedConditions(n, {}, {}, {0: bounds})
+    x_num, _, log_weights = net.sample(conditions, generator())
+    x = x_num[:, 0]
+    inside = (x >= -0.1) & (x <= 0.1)
+    assert inside.any()
+    assert (log_weights[inside] == 0).all()
+    distance = (x.abs() - 0.1).clamp_min(0.0)
+    order = distance[~inside].argsort()
+    assert (log_weights[~inside][order].diff() <= 0).all()
+    assert (log_weights[~inside] < 0).all()

@@ -69,6 +69,69 @@ def test_draws_follow_the_density(gate, column):
     assert result.pvalue > 1e-4
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("gate", [-30.0, 0.0, 30.0])
+@pytest.mark.parametrize("column", range(len(EDGES)))
+@pytest.mark.parametrize(
+    ("low", "high"), [(-0.5, 0.3), (1.2, np.inf), (-np.inf, -1.5), (2.0, 2.2)]
+)
+def test_draws_within_a_range(gate, column, low, high):
+    """They follow the density cut off outside, whose integral is the mass."""
+    heads, n = make_heads(gate), 5_000
+    draws, log_mass = heads.sample_within(
+        column,
+        hidden_units(n),
+        torch.full((n,), low),
+        torch.full((n,), high),
+        torch.Generator().manual_seed(1),
+    )
+    assert ((draws >= low) & (draws <= high)).all()
+    inside = (GRID >= low) & (GRID <= high)
+    parts = np.where(inside, density(heads, column, GRID), 0.0)
+    mass = integrate.trapezoid(parts, GRID)
+    np.testing.assert_allclose(log_mass, np.log(mass), atol=1e-2)
+    # What is beyond MAX_Z is drawn as MAX_Z.
+    draws, cdf = draws[draws.abs() < MAX_Z].double().numpy(), np.cumsum(parts)
+    assert len(draws) > 0.5 * n
+    below, above = np.interp([-MAX_Z, MAX_Z], GRID, cdf)
+    result = stats.kstest(
+        draws, lambda z: (np.interp(z, GRID, cdf) - below) / (above - below)
+    )
+    assert result.pvalue > 1e-4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("gate", [-30.0, 0.0, 30.0])
+def test_a_range_may_be_a_number_or_all_numbers(gate):
+    """Of a number the density is returned; without ends the draws are as ever."""
+    heads = make_heads(gate)
+    low = torch.tensor([0.7, -np.inf, 0.7, -1.3])
+    high = torch.tensor([0.7, np.inf, 0.7, -1.3])
+    for column in range(len(EDGES)):
+        hidden, noise = hidden_units(4), torch.Generator().manual_seed(0)
+        draws, log_mass = heads.sample_within(column, hidden, low, high, noise)
+        assert draws[[0, 2, 3]].tolist() == pytest.approx([0.7, 0.7, -1.3])
+        expected = np.log(density(heads, column, [0.7, 0.0, 0.7, -1.3]))
+        expected[1] = 0.0
+        np.testing.assert_allclose(log_mass, expected, atol=1e-4)
+        assert abs(draws[1]) <= MAX_Z
+
+
+@torch.no_grad()
+def test_ranges_far_out_are_met():
+    heads, n = make_heads(), 100
+    for low, high in [(7.0, 8.0), (-9.0, -8.5), (20.0, np.inf)]:
+        draws, log_mass = heads.sample_within(
+            0,
+            hidden_units(n),
+            torch.full((n,), low),
+            torch.full((n,), high),
+            torch.Generator().manual_seed(0),
+        )
+        assert ((draws >= low) & (draws <= high)).all()
+        assert torch.isfinite(log_mass).all()
+
+
 def test_bins_begin_as_the_standard_normal_distribution():
     """Whatever their number: a bin that is not used has no probability."""
     heads = NumberHeads(WIDTH, EDGES)

@@ -12,6 +12,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity, NearestNeighbors
 
 from sklearn_unsup import AutoencoderTransformer, VAETransformer
+from sklearn_unsup._nn.autoregressive import AutoregressiveModel
 from sklearn_unsup._nn.distributions import TableDistribution, block_indicator
 from sklearn_unsup._nn.likelihoods import LOGIT_CAP
 from sklearn_unsup._sampling import proposals
@@ -20,8 +21,10 @@ from sklearn_unsup._sampling.marginals import MarginalMap, random_ranks
 from sklearn_unsup._sampling.proposals import (
     MAX_POOL,
     LatentProposals,
+    RowSource,
     distinct_sample_size,
     draw_conditional,
+    draw_each,
     resample,
 )
 from sklearn_unsup._sampling.ratio import (
@@ -29,9 +32,9 @@ from sklearn_unsup._sampling.ratio import (
     native_categories,
     resample_distinct,
 )
-from sklearn_unsup._sampling.sampler import TableSampler
+from sklearn_unsup._sampling.sampler import TableSampler, group_rows
 from sklearn_unsup._table.codec import TableCodec
-from sklearn_unsup._table.layout import TableLayout
+from sklearn_unsup._table.layout import EncodedConditions, TableLayout
 from sklearn_unsup._table.quantiles import Quantiles
 
 ALPHA = 1e-5  # chance that correct code fails one comparison under another seed
@@ -151,6 +154,12 @@ def test_a_mixture_has_a_component_per_hundred_codes():
 # ------------------------------------------------------------------- conditions
 
 
+def given_codes(n, given):
+    """Conditions of one code for all rows, or one for each, by column."""
+    codes = {column: np.full(n, code, dtype=np.int64) for column, code in given.items()}
+    return EncodedConditions(n, codes)
+
+
 class Toy:
     """A decoder of four codes, every probability of which is written down.
 
@@ -175,10 +184,11 @@ class Toy:
         scale, blocks = torch.full((1,), -8.0), block_indicator(self.layout)
         return TableDistribution(self.layout, self.raw[z[:, 0]], scale, blocks)
 
-    def propose(self, n, given, rng):
+    def propose(self, conditions, rng, n_particles=1):
+        n = len(conditions)
         self.pools.append(n)
         z = torch.from_numpy(rng.choice(4, size=(n, 1), p=self.prior))
-        return LatentProposals(self.distribution, self.layout, z, given)
+        return LatentProposals(self.distribution, self.layout, z, conditions)
 
     def joint(self):
         """Probabilities of code, first and second category, shape (4, 3, 2)."""
@@ -192,7 +202,7 @@ def test_weights_are_the_probabilities_of_what_is_given():
         ({0: 1}, toy.first[:, 1]),
         ({0: 2, 1: 0}, toy.first[:, 2] * toy.second[:, 0]),
     ]:
-        pool = toy.propose(40_000, given, rng_of())
+        pool = toy.propose(given_codes(40_000, given), rng_of())
         z = pool.z[:, 0].numpy()
         np.testing.assert_allclose(np.exp(pool.log_weights), expected[z], rtol=1e-4)
         assert pool.log_weights.shape == (40_000,)
@@ -208,7 +218,7 @@ def test_rows_follow_the_conditional_law(given):
         keep[value] = 1
         law = law * keep.reshape([-1 if i == column + 1 else 1 for i in range(3)])
     law = (law / law.sum()).ravel()
-    x_num, x_cat = draw_conditional(toy.propose, n, given, rng_of())
+    x_num, x_cat, _ = draw_conditional(toy.propose, given_codes(n, given), rng_of())
     for column, value in given.items():
         assert (x_cat[:, column] == value).all()
     code = np.rint(x_num[:, 0]).astype(int)
@@ -221,7 +231,7 @@ def test_rows_follow_the_conditional_law(given):
 
 
 def test_rows_are_in_random_order():
-    x_num, _ = draw_conditional(Toy().propose, 5_000, {0: 1}, rng_of())
+    x_num, _, _ = draw_conditional(Toy().propose, given_codes(5_000, {0: 1}), rng_of())
     code = np.rint(x_num[:, 0])
     assert abs(np.corrcoef(code[1:], code[:-1])[0, 1]) < Z / np.sqrt(5_000)
 
@@ -230,14 +240,14 @@ def test_the_pool_grows_until_it_is_worth_the_request():
     """Kish's size of a pool of m is m E[w]^2 / E[w^2], known here in closed form."""
     n, given = 20_000, {0: 2, 1: 0}
     toy = Toy()
-    draw_conditional(toy.propose, n, given, rng_of())
+    draw_conditional(toy.propose, given_codes(n, given), rng_of())
     weights = toy.first[:, 2] * toy.second[:, 0]
     efficiency = (toy.prior @ weights) ** 2 / (toy.prior @ weights**2)
     assert 0.1 < efficiency < 0.9  # or there would be nothing to see
     assert toy.pools[0] == n
     assert sum(toy.pools) == pytest.approx(n / efficiency, rel=0.15)
     small = Toy()
-    draw_conditional(small.propose, 10, given, rng_of())
+    draw_conditional(small.propose, given_codes(10, given), rng_of())
     assert small.pools == [proposals.MIN_POOL]
 
 
@@ -250,11 +260,11 @@ class RareToy(Toy):
 
 def test_a_rare_level_costs_a_bounded_pool_and_no_failure():
     toy = RareToy()
-    x_num, x_cat = draw_conditional(toy.propose, 500, {0: 1}, rng_of())
+    x_num, x_cat, _ = draw_conditional(toy.propose, given_codes(500, {0: 1}), rng_of())
     assert x_num.shape == (500, 1)
     assert (x_cat[:, 0] == 1).all()
     assert sum(toy.pools) <= MAX_POOL
-    few, _ = draw_conditional(RareToy().propose, 3, {0: 1}, rng_of(1))
+    few, _, _ = draw_conditional(RareToy().propose, given_codes(3, {0: 1}), rng_of(1))
     assert few.shape == (3, 1)
 
 
@@ -270,7 +280,7 @@ def test_an_impossible_level_does_not_fail():
             return distribution
 
     toy = Never()
-    x_num, x_cat = draw_conditional(toy.propose, 500, {0: 1}, rng_of())
+    x_num, x_cat, _ = draw_conditional(toy.propose, given_codes(500, {0: 1}), rng_of())
     assert (x_cat[:, 0] == 1).all()
     assert set(np.rint(x_num[:, 0])) == {0, 1, 2, 3}
     assert sum(toy.pools) == proposals.MIN_POOL  # all alike: nothing to gain
@@ -279,9 +289,108 @@ def test_an_impossible_level_does_not_fail():
 def test_more_rows_than_a_pool_may_have(monkeypatch):
     monkeypatch.setattr(proposals, "MAX_POOL", 3_000)
     toy = Toy()
-    x_num, x_cat = draw_conditional(toy.propose, 5_000, {0: 1}, rng_of())
+    x_num, x_cat, _ = draw_conditional(
+        toy.propose, given_codes(5_000, {0: 1}), rng_of()
+    )
     assert toy.pools == [5_000]
     assert len(x_num) == len(x_cat) == 5_000
+
+
+@pytest.mark.parametrize("given", [{}, {0: 2}, {0: 0, 1: 1}, {0: 2, 1: 0}])
+def test_rows_with_conditions_of_their_own(given):
+    """Each follows p(code, rest | given), from particles of its own."""
+    toy, n = Toy(), 3_000
+    law = toy.joint()
+    for column, value in given.items():
+        keep = np.zeros(law.shape[column + 1])
+        keep[value] = 1
+        law = law * keep.reshape([-1 if i == column + 1 else 1 for i in range(3)])
+    # Rows of another condition between them.
+    codes = {c: np.where(np.arange(2 * n) % 2, 0, v) for c, v in given.items()}
+    conditions = EncodedConditions(2 * n, codes)
+    x_num, x_cat, log_mass = draw_each(toy.propose, conditions, rng_of())
+    x_num, x_cat = x_num[::2], x_cat[::2]
+    np.testing.assert_allclose(np.exp(log_mass[::2]).mean(), law.sum(), rtol=0.05)
+    law = (law / law.sum()).ravel()
+    cells = np.ravel_multi_index(
+        (np.rint(x_num[:, 0]).astype(int), *x_cat.T), (4, 3, 2)
+    )
+    shares = np.bincount(cells, minlength=24) / n
+    assert (shares[law == 0] == 0).all()
+    # Few particles: the bias is of the order of one in their number.
+    bias = 1 / proposals.MIN_PARTICLES
+    assert (np.abs(shares - law) <= Z * np.sqrt(law * (1 - law) / n) + bias).all()
+
+
+def test_several_rows_for_each_condition():
+    toy, n = Toy(), 40
+    conditions = given_codes(n, {0: np.arange(n) % 3})
+    x_num, x_cat, log_mass = draw_each(toy.propose, conditions, rng_of(), n_draws=4)
+    np.testing.assert_array_equal(x_cat[:, 0], np.repeat(np.arange(n) % 3, 4))
+    assert len(x_num) == 4 * n
+    assert log_mass.shape == (n,)
+
+
+def test_groups_of_equal_conditions():
+    """Few different conditions are groups; of many those that many rows have."""
+    few = given_codes(60, {0: np.arange(60) % 3})
+    groups, own = group_rows(few)
+    assert [len(index) for index in groups] == [20, 20, 20]
+    assert len(own) == 0
+    low = np.concatenate([np.zeros(200), np.arange(300)]).astype("f4")
+    bounds = np.stack([low, low + 1], 1)
+    groups, own = group_rows(EncodedConditions(500, {}, {}, {0: bounds}))
+    [group] = groups
+    np.testing.assert_array_equal(group, np.arange(201))
+    np.testing.assert_array_equal(own, np.arange(201, 500))
+
+
+def autoregressive_source(n_columns, seed=0):
+    torch.manual_seed(seed)
+    network = AutoregressiveModel(TableLayout(0, (4,) * n_columns), 8).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(2.0)
+        network.input_layer.weight.mul_(network.mask)
+    return RowSource(network)
+
+
+def test_what_is_rare_is_drawn_by_sequential_monte_carlo(monkeypatch):
+    """A pool that may not grow enough is replaced; the law stays the model's."""
+    source = autoregressive_source(3)
+    codes = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    with torch.no_grad():
+        log_law = source.network.log_prob(torch.zeros(64, 0), torch.from_numpy(codes))
+    law = log_law.double().exp().numpy()
+    wanted = (codes[:, 1] == codes[law.argmin(), 1]) & (codes[:, 2] == 0)
+    mass = law[wanted].sum()
+    law = law[wanted] / mass
+    monkeypatch.setattr(proposals, "MAX_POOL", 12_000)
+    n, used = 8_000, []
+
+    def propose(conditions, rng, n_particles=1):
+        used.append(n_particles)
+        return source.propose(conditions, rng, n_particles=n_particles)
+
+    given = given_codes(n, {1: codes[wanted][0, 1], 2: 0})
+    _, x_cat, log_mass = draw_conditional(propose, given, rng_of())
+    assert used[-1] == proposals.PARTICLE_BLOCK
+    assert np.exp(log_mass) == pytest.approx(mass, rel=0.1)
+    assert (x_cat[:, 1:] == codes[wanted][0, 1:]).all()
+    shares = np.bincount(x_cat[:, 0], minlength=4) / n
+    np.testing.assert_allclose(shares, law, atol=0.04)
+
+
+def test_calibration_leaves_what_is_asked_for():
+    class Doubled:
+        def apply(self, x_num, x_cat, rng, ranked):
+            return 2 * x_num
+
+    bounds = np.array([[1, 1], [-np.inf, np.inf], [0, np.inf]], np.float32)
+    conditions = EncodedConditions(3, {}, {}, {0: bounds})
+    x_num = np.ones((3, 2), np.float32)
+    calibrated = TableSampler._calibrated(Doubled(), x_num, None, conditions, None)
+    np.testing.assert_array_equal(calibrated, [[1, 2], [2, 2], [1, 2]])
 
 
 # ------------------------------------------------------------------- resampling
@@ -365,15 +474,16 @@ class NormalSource:
         self.codec = TableCodec(None).fit(X)
         self.shift, self.levels = shift, levels
 
-    def propose(self, n, given, rng, density=None):
-        return NormalRows(self, n, given, rng)
+    def propose(self, conditions, rng, density=None, n_particles=1):
+        return NormalRows(self, conditions, rng)
 
 
 class NormalRows:
     effective_size = staticmethod(distinct_sample_size)
+    gains_by_resampling, has_density = False, True
 
-    def __init__(self, source, n, given, rng):
-        layout = source.codec.layout_
+    def __init__(self, source, conditions, rng):
+        n, layout = len(conditions), source.codec.layout_
         self.x_num = rng.normal(source.shift, size=(n, layout.n_numeric)).astype("f4")
         self.x_cat = np.zeros((n, layout.n_categorical), np.int64)
         self.log_weights = np.zeros(n)
@@ -381,10 +491,10 @@ class NormalRows:
             # the level depends on the first number
             p = expit(self.x_num[:, 0])
             self.x_cat[:, 0] = rng.random(n) < p
-            for column, value in given.items():
-                drawn = p if value else 1 - p
+            for column, codes in conditions.codes.items():
+                drawn = np.where(codes == 1, p, 1 - p)
                 self.log_weights = np.log(drawn.astype(float))
-                self.x_cat[:, column] = value
+                self.x_cat[:, column] = codes
 
     def draw(self, index, rng):
         return self.x_num[index], self.x_cat[index]
@@ -400,14 +510,13 @@ def fitted_sampler(source, X, density_ratio, rng):
 
 
 def ratio_of(density_ratio, X, shift, seed=0):
-    source = NormalSource(X, shift)
+    source, rng = NormalSource(X, shift), rng_of(seed)
 
-    def draw(n, given, rng):
-        return draw_conditional(source.propose, n, given, rng)
+    def draw(n):
+        x_num, x_cat, _ = draw_conditional(source.propose, EncodedConditions(n), rng)
+        return x_num, x_cat
 
-    return DensityRatio.fit_if_useful(
-        density_ratio, source.codec, X, draw, rng_of(seed)
-    )
+    return DensityRatio.fit_if_useful(density_ratio, source.codec, X, draw, rng)
 
 
 @pytest.mark.parametrize("density_ratio", ["auto", LogisticRegression()])
@@ -541,7 +650,8 @@ def test_conditions_and_the_ratio_together():
         assert x_num[:, 0].mean() == pytest.approx(mean, abs=2 * Z / np.sqrt(n))
         assert x_num[:, 1].mean() == pytest.approx(0.0, abs=0.12)
     given = np.arange(2_000) % 2
-    x_num, x_cat = sampler.sample(source, source.codec, 2_000, {0: given}, rng)
+    conditions = given_codes(2_000, {0: given})
+    x_num, x_cat, _ = sampler.sample(source, source.codec, conditions, rng)
     np.testing.assert_array_equal(x_cat[:, 0], given)
     assert x_num[given == 1, 0].mean() > x_num[given == 0, 0].mean() + 0.5
 
@@ -574,7 +684,7 @@ def test_many_levels_can_have_a_ratio():
     X["b"] = X["b"].astype("category")
     codec = TableCodec().fit(X)
 
-    def draw(n, given, rng):
+    def draw(n):
         rows = rng.integers(len(X), size=n)
         x_num, x_cat = codec.encode(X, rng)
         return x_num[rows] + 2, x_cat[rows]
@@ -673,14 +783,14 @@ def test_the_fixed_map_reaches_the_extremes():
 def test_a_classifier_is_never_dropped():
     """Only "auto" steps aside on few rows."""
     X = rng_of().normal(size=(60, 1))
-    codec = TableCodec().fit(X)
+    codec, rng = TableCodec().fit(X), rng_of()
 
-    def draw(n, given, rng):
+    def draw(n):
         return rng.normal(1.0, size=(n, 1)).astype("f4"), np.zeros((n, 0), np.int64)
 
     classifier = LogisticRegression()
-    assert DensityRatio.fit_if_useful(classifier, codec, X, draw, rng_of()) is not None
-    assert DensityRatio.fit_if_useful("auto", codec, X, draw, rng_of()) is None
+    assert DensityRatio.fit_if_useful(classifier, codec, X, draw, rng) is not None
+    assert DensityRatio.fit_if_useful("auto", codec, X, draw, rng) is None
 
 
 @pytest.mark.parametrize("ranked", [True, False])
@@ -862,7 +972,8 @@ def test_few_rows_pass_through_the_fixed_map():
     real = np.sort(X[:, 0])
     distances = {}
     for n in (999, 1_000):
-        x_num, x_cat = sampler.sample(source, source.codec, n, {}, rng_of(1))
+        nothing = EncodedConditions(n)
+        x_num, x_cat, _ = sampler.sample(source, source.codec, nothing, rng_of(1))
         drawn = source.codec.decode(x_num, x_cat)
         distances[n] = ecdf_distance(drawn[:, 0], real)
     assert distances[1_000] < 2.5e-3
@@ -892,7 +1003,8 @@ def test_conditions_keep_their_own_marginals(density_ratio):
     assert source.codec.categories_[0].levels_ == [False, True]
     sampler = fitted_sampler(source, X, density_ratio, rng)
     given = np.ones(3_000, dtype=np.int64)
-    x_num, _ = sampler.sample(source, source.codec, 3_000, {0: given}, rng)
+    conditions = given_codes(3_000, {0: given})
+    x_num, _, _ = sampler.sample(source, source.codec, conditions, rng)
     grid = np.linspace(-8, 8, 4_001)
     part = stats.norm.pdf(grid) * expit(grid)  # the law of the source
     if density_ratio is None:
@@ -906,7 +1018,8 @@ def test_numbers_without_scaling_are_not_calibrated():
     source = NormalSource(X, [0.3, 0.0])
     sampler = fitted_sampler(source, X, None, rng_of())
     assert sampler.marginals_ is None
-    x_num, _ = sampler.sample(source, source.codec, 5_000, {}, rng_of())
+    nothing = EncodedConditions(5_000)
+    x_num, _, _ = sampler.sample(source, source.codec, nothing, rng_of())
     assert x_num[:, 0].mean() == pytest.approx(0.3, abs=Z / np.sqrt(5_000))
 
 

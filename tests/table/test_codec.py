@@ -1,7 +1,6 @@
 """TableCodec: exact round trips, exact marginals, total decoding, and clear errors."""
 
 import importlib.util
-import itertools
 import pickle
 
 import numpy as np
@@ -12,13 +11,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal, assert_series_equal
 from scipy import stats
-from scipy.sparse import csr_array, issparse
 
 from sklearn_unsup._table.categorical import CategoricalColumn
 from sklearn_unsup._table.codec import TableCodec
 from sklearn_unsup._table.layout import TableLayout
 from sklearn_unsup._table.quantiles import Quantiles
-from sklearn_unsup._table.sparse import SparseCodec
 
 SCALINGS = ["quantile", "standard", "minmax", None]
 
@@ -814,171 +811,6 @@ def test_arrays_have_categories_only_among_objects():
     assert TableCodec().fit(np.array([[1, 2], [3, 5]])).layout_ == TableLayout(2)
     X = np.array([["a", 1.0], ["b", 2.0]], dtype=object)
     assert TableCodec().fit(X).layout_ == TableLayout(1, (2,))
-
-
-# ------------------------------------------------------------------ conditions
-
-
-CONDITIONED = pd.DataFrame(
-    {
-        "age": [1.5, 2.5, 3.0, 4.0] * 5,
-        "city": pd.Categorical(
-            ["Rome", "Oslo", "Rome", "Bonn"] * 5,
-            categories=["Rome", "Oslo", "Bonn", "Void"],
-        ),
-        "holes": pd.Series(["a", None, "a", "b"] * 5, dtype=object),
-        "flag": [True, False, True, True] * 5,
-        "same": ["s"] * 20,
-    }
-)
-
-
-@pytest.mark.parametrize(
-    ("conditions", "message"),
-    [
-        ({"town": "Rome"}, "'town' is no categorical column.*'city'"),
-        ({"age": 1.5}, "'age' is no categorical column.*'city'"),
-        ({"city": "Paris"}, "'city' has no level 'Paris'.*'Rome', 'Bonn', 'Oslo'"),
-        ({"city": "Void"}, "'city' has no level 'Void'.*'Rome', 'Bonn', 'Oslo'"),
-        ({"city": None}, "'city' has no level None"),
-        ({"city": np.nan}, "'city' has no level"),
-        ({"city": ["Rome", "Paris", "Rome"]}, "'city' has no level 'Paris'"),
-        ({"city": ["Rome", "Oslo"]}, "2 values for 3"),
-        ({"city": {"Rome": 1, "Oslo": 2, "Bonn": 3}}, "'city'"),
-        ({"City": "Rome"}, r"column; did you mean 'city'\? The .* are: 'city', 'holes"),
-        ({"zebra": "Rome"}, r"column\. The categorical"),
-        ({"city": "romme"}, r"'romme'; did you mean 'Rome'\? Its levels are 'Rome', "),
-        ({"city": "zebra"}, r"'zebra'\. Its levels"),
-        ({"city": 1}, r"'city' has no level 1\."),
-        ({"flag": 2}, "'flag' has no level 2.*True, False"),
-        ({"city": {"Rome", "Oslo"}}, r"sequence of 3, one for each row; got \{'"),
-        ({"city": len}, "one level for all rows, or a sequence of 3.*got an object"),
-        (
-            {"city": CONDITIONED},
-            "sequence of 3, one for each row; got an object of type DataFrame.$",
-        ),
-        ({"city": np.array([["Rome"]] * 3)}, "got an object of type ndarray.$"),
-        ({"city": range(4)}, "'city' has 4 values for 3 rows"),
-        ({"city": iter(["Rome"])}, "'city' has 1 values for 3 rows"),
-        ({"city": itertools.repeat("Rome")}, "'city' has more than 3 values for 3"),
-        ({"city": [["Rome"], ["Oslo"], ["Bonn"]]}, "'city'"),
-        ({"flag": "yes"}, "'flag' has no level 'yes'.*True"),
-        ({"same": "t"}, "'same' has no level 't'.*'s'"),
-    ],
-)
-def test_conditions_errors(conditions, message):
-    codec = TableCodec().fit(CONDITIONED)
-    with pytest.raises(ValueError, match=message):
-        codec.encode_conditions(conditions, 3)
-
-
-@pytest.mark.parametrize(
-    ("conditions", "expected"),
-    [
-        ({"city": "Oslo"}, {"city": ["Oslo"] * 3}),
-        ({"city": ["Oslo", "Rome", "Bonn"]}, {"city": ["Oslo", "Rome", "Bonn"]}),
-        ({"flag": False}, {"flag": [False] * 3}),
-        ({"flag": np.array([True, False, True])}, {"flag": [True, False, True]}),
-        ({"flag": 0}, {"flag": [False] * 3}),
-        ({"flag": [1, False, 0.0]}, {"flag": [True, False, False]}),
-        ({"city": np.array("Oslo")}, {"city": ["Oslo"] * 3}),
-        ({"city": ("Oslo", "Rome", "Bonn")}, {"city": ["Oslo", "Rome", "Bonn"]}),
-        ({"city": iter(["Oslo", "Rome", "Bonn"])}, {"city": ["Oslo", "Rome", "Bonn"]}),
-        ({"holes": None}, {"holes": [None] * 3}),
-        ({"holes": [np.nan, "b", None]}, {"holes": [None, "b", None]}),
-        ({"same": "s", "city": pd.Series(["Rome"] * 3)}, {"city": ["Rome"] * 3}),
-        ({}, {}),
-    ],
-)
-def test_conditions(conditions, expected):
-    codec = TableCodec().fit(CONDITIONED)
-    codes, fixed = codec.encode_conditions(conditions, 3)
-    x_num, x_cat = (encoded[:3].copy() for encoded in codec.encode(CONDITIONED))
-    for column, values in codes.items():
-        assert values.dtype == np.int64
-        x_cat[:, column] = values
-    # the codes alone say it, and so does fixed alone
-    for back in (
-        codec.decode(x_num, x_cat),
-        codec.decode(x_num, np.zeros_like(x_cat), fixed=fixed),
-    ):
-        assert_series_equal(back.dtypes, CONDITIONED.dtypes)
-        for name, values in expected.items():
-            assert back[name].tolist() == values
-
-
-@pytest.mark.parametrize(
-    ("column", "asked", "level"),
-    [
-        (pd.Series([0, 1, 1]), True, 1),
-        (pd.Series([0, 1, 1]), 1.0, 1),
-        (pd.Series([False, True, None], dtype="boolean"), 1, True),
-        (pd.Series([0.1, 0.2, 0.3], dtype="float32"), 0.1, np.float32(0.1)),
-        (pd.Series([0.1, 0.2, 0.3], dtype="Float32"), 0.1, np.float32(0.1)),
-        (
-            pd.Series([0.1, 0.2, 0.3], dtype="float32").astype("category"),
-            0.1,
-            np.float32(0.1),
-        ),
-        # where types mix, they are told apart
-        (pd.Series([1, True, "a"], dtype=object), True, True),
-        (pd.Series([1, True, "a"], dtype=object), 1, 1),
-        (pd.Series([("a", 1), ("b", 2)], dtype=object), ("b", 2), ("b", 2)),
-    ],
-)
-def test_conditions_are_read_as_the_type_of_the_column(column, asked, level):
-    codec = TableCodec(categorical_features=["a"]).fit(pd.DataFrame({"a": column}))
-    codes, fixed = codec.encode_conditions({"a": asked}, 2)
-    back = codec.decode(np.zeros((2, 0)), codes[0][:, None], None, fixed)["a"]
-    assert back.dtype == column.dtype
-    assert back.tolist() == [level] * 2
-    assert isinstance(back[0], bool | np.bool_) == isinstance(level, bool)
-
-
-def test_other_types_are_no_level():
-    for cells, asked in [([1, 0, "a"], True), ([True, False, "a"], 1), ([1, 2], "1")]:
-        X = pd.DataFrame({"a": pd.Series(cells, dtype=object)})
-        codec = TableCodec(categorical_features=["a"]).fit(X)
-        with pytest.raises(ValueError, match=f"has no level {asked!r}"):
-            codec.encode_conditions({"a": asked}, 2)
-
-
-def test_a_tuple_of_levels_is_a_sequence():
-    """Unless the column has it as a level, see above."""
-    X = pd.DataFrame({"a": pd.Series([("a", 1), ("b", 2)], dtype=object)})
-    codec = TableCodec().fit(X)
-    _, fixed = codec.encode_conditions({"a": (("b", 2), ("a", 1))}, 2)
-    assert fixed["a"].tolist() == [("b", 2), ("a", 1)]
-
-
-@pytest.mark.parametrize("X", [CONDITIONED, csr_array(np.eye(3))])
-def test_conditions_that_are_no_dict(X):
-    """Without the text of a table."""
-    codec = SparseCodec().fit(X) if issparse(X) else TableCodec().fit(X)
-    with pytest.raises(TypeError, match="or None, got an object of type DataFrame.$"):
-        codec.encode_conditions(CONDITIONED, 20)
-    with pytest.raises(TypeError, match=r"or None, got \['city'\].$"):
-        codec.encode_conditions(["city"], 20)
-
-
-def test_a_rare_level_as_condition():
-    X = many_levels(30)
-    codec = TableCodec(max_categories=5).fit(X)
-    codes, fixed = codec.encode_conditions({"a": ["l3", "l29", "l4"]}, 3)
-    assert_array_equal(codes[0], [4, 0, 4])
-    back = codec.decode(
-        np.zeros((3, 0)), codes[0][:, None], np.random.default_rng(0), fixed
-    )
-    assert back["a"].tolist() == ["l3", "l29", "l4"]
-
-
-def test_conditions_on_arrays_go_by_position():
-    X = np.array([["a", 1.0], ["b", 2.0], ["b", 2.5]], dtype=object)
-    codec = TableCodec().fit(X)
-    codes, fixed = codec.encode_conditions({0: "a"}, 2)
-    assert_array_equal(codes[0], [1, 1])
-    x_num, x_cat = np.zeros((2, 1)), np.zeros((2, 1), int)
-    assert codec.decode(x_num, x_cat, fixed=fixed)[:, 0].tolist() == ["a", "a"]
 
 
 # ------------------------------------------------------------------ the matrix
