@@ -138,7 +138,7 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
             rng = np.random.default_rng(0 if seed is None else seed)
             scales = "standard", "quantile"
             self._neighbors = [Neighbors(s).fit(checked, rng) for s in scales]
-        answers = self._answers(checked)
+        answers = self._answers(self._calibration_rows(checked, seed))
         self._surprises = [Surprise().fit(answer) for answer in answers]
         self.offset_ = -np.log(AUTO_ROWS)
         if self.contamination != "auto":
@@ -250,6 +250,14 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
             accept_sparse="csr",
             ensure_all_finite="allow-nan" if is_plain else False,
         )
+
+    def _calibration_rows(self, X, seed):
+        """Training rows to measure surprises on: some of many where that takes long."""
+        if not (self._is_default and self._has_levels) or X.shape[0] <= MAX_SCORES:
+            return X
+        rng = np.random.default_rng(0 if seed is None else seed)
+        kept = np.sort(rng.permutation(X.shape[0])[:MAX_SCORES])
+        return X.iloc[kept] if isinstance(X, pd.DataFrame) else X[kept]
 
     def _answers(self, X, losses=None):
         """What is asked of each row, (n,) each, higher for the unusual."""

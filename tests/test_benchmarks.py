@@ -12,6 +12,8 @@ import torch
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = {
+    "anomalies": "--seeds 1 --tables 'wine 3' --models GenerativeOutlierDetector"
+    " IsolationForest",
     "codec": "--rows 500 --repeats 1",
     "engine": "--rounds 1 --epochs 1",
     "floor": "--rounds 1 --steps 3 --rows 600",

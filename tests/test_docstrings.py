@@ -13,7 +13,9 @@ from sklearn.datasets import load_iris
 
 import sklearn_unsup
 
-SIDE_ROOMS = ("datasets", "pipeline", "over_sampling", "metrics", "inspection")
+SIDE_ROOMS = (
+    *("datasets", "pipeline", "over_sampling", "outliers", "metrics", "inspection"),
+)
 
 IGNORED_CODES = {
     "GL01",  # the summary begins on the line of the quotes, as ruff's D212 wants it

@@ -20,7 +20,9 @@ PAGES = [*GUIDE, ROOT / "docs" / "install.rst", ROOT / "docs" / "tour.rst"]
 # Their code takes a second; that of the others is run by `make test-all`.
 QUICK_PAGES = {"autoencoder", "encoding", "install", "reproducibility"}
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
-SIDE_ROOMS = ("datasets", "pipeline", "over_sampling", "metrics", "inspection")
+SIDE_ROOMS = (
+    *("datasets", "pipeline", "over_sampling", "outliers", "metrics", "inspection"),
+)
 
 
 def read(*parts):

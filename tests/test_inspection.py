@@ -26,6 +26,7 @@ from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.inspection import (
     LatentSpaceDisplay,
     LossCurveDisplay,
+    ReasonsDisplay,
     ReconstructionDisplay,
     TableComparisonDisplay,
 )
@@ -35,6 +36,7 @@ from sklearn_unsup.inspection._dependence import (
     dependence_difference,
 )
 from sklearn_unsup.inspection._drawing import REAL, SYNTHETIC, elide, elide_all
+from sklearn_unsup.outliers import GenerativeOutlierDetector
 
 X, y = load_iris(return_X_y=True)
 TINY = {"max_iter": 3, "batch_size": 20, "random_state": 0}
@@ -1120,3 +1122,64 @@ def test_wide_tables_with_long_names_have_room(pyplot):
         height = min(one.y1, other.y1) - max(one.y0, other.y0)
         assert min(width, height) < 1
     assert min(ax.get_window_extent().width for ax in panels(display)) > 80
+
+
+# ------------------------------------------------------------------- reasons
+
+
+@pytest.fixture(scope="module")
+def explained():
+    table, _ = make_mixed_table(200, random_state=0)
+    table.index = [f"r{place}" for place in range(200)]
+    model = AutoencoderTransformer(2, max_iter=3, random_state=0).fit(table)
+    odd = table.copy()
+    odd.loc["r7", "height"] = 1_000.0
+    return model, odd
+
+
+def test_reasons_of_the_most_unusual_rows(explained):
+    model, table = explained
+    display = ReasonsDisplay.from_estimator(model, table, n_rows=3, n_columns=5)
+    assert display.axes_.shape == (2, 2)
+    assert display.axes_[1, 1] is None
+    scores = model.score_samples(table)
+    assert list(display.table.index) == list(table.index[scores.argsort()[:3]])
+    first = display.ax_
+    assert first.get_title().startswith("row r7, score ")
+    labels = [tick.get_text() for tick in first.get_yticklabels()]
+    assert labels[0].startswith("height = 1000\n(expected ")
+    assert len(labels) == 5
+    widths = [bar.get_width() for bar in display.bars_[0]]
+    shares = model.explain_samples(table.loc[["r7"]]).to_numpy()[0]
+    np.testing.assert_allclose(widths, np.sort(shares.max() - shares)[::-1][:5])
+
+
+def test_reasons_of_an_array_and_of_a_detector():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    quick = AutoencoderTransformer(2, max_iter=2)
+    for model in (quick, GenerativeOutlierDetector(quick)):
+        display = ReasonsDisplay.from_estimator(model.fit(X), X, n_rows=1)
+        assert display.axes_.shape == (1, 1)
+        assert display.ax_.get_yticklabels()[0].get_text()[0] in "012"
+
+
+def test_reasons_without_expected_values():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    figure, ax = plt.subplots()
+    shares = [[-1.0, -4.0, -2.0]]
+    table = pd.DataFrame({"a": [None], "$b$": [pd.Timestamp("2020-01-01")], "c": [1]})
+    display = ReasonsDisplay(shares, table).plot(ax, bar_kwargs={"color": "red"})
+    assert display.figure_ is figure
+    labels = [tick.get_text() for tick in display.ax_.get_yticklabels()]
+    assert labels == ["$b$ = 2020-01-01", "c = 1", "a = missing"]
+    assert [bar.get_width() for bar in display.bars_[0]] == [3.0, 1.0, 0.0]
+    plt.close(figure)
+
+
+def test_errors_of_reasons(explained):
+    model, table = explained
+    with pytest.raises(TypeError, match="PCA has no explain_samples. Pass a fitted"):
+        ReasonsDisplay.from_estimator(PCA(1).fit(np.eye(3)), np.eye(3))
+    for options in ({"n_rows": 0}, {"n_columns": 1.5}):
+        with pytest.raises(ValueError, match="must be an int of at least 1"):
+            ReasonsDisplay.from_estimator(model, table, **options)

@@ -2,12 +2,14 @@
 
 from ._latent_space import LatentSpaceDisplay
 from ._loss_curve import LossCurveDisplay
+from ._reasons import ReasonsDisplay
 from ._reconstruction import ReconstructionDisplay
 from ._table_comparison import TableComparisonDisplay
 
 __all__ = [
     "LatentSpaceDisplay",
     "LossCurveDisplay",
+    "ReasonsDisplay",
     "ReconstructionDisplay",
     "TableComparisonDisplay",
 ]
