@@ -8,10 +8,8 @@ of the classifier at the end, on rows that neither it nor the reducer has seen.
 """
 
 # %%
-# Digits, a pipeline of two steps, and a grid of two reducers and four sizes. The net is
-# smaller and trained for less time than by default, which makes a quick search.
+# Digits, a pipeline of two steps, and a grid of two reducers and three sizes.
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
@@ -24,12 +22,10 @@ from sklearn_unsup import AutoencoderTransformer
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
 
-autoencoder = AutoencoderTransformer(
-    hidden_layer_sizes=(128,), max_iter=60, random_state=0
-)
+autoencoder = AutoencoderTransformer(random_state=0)
 search = GridSearchCV(
     Pipeline([("reduce", PCA()), ("classify", KNeighborsClassifier())]),
-    {"reduce": [PCA(), autoencoder], "reduce__n_components": [2, 4, 8, 16]},
+    {"reduce": [PCA(), autoencoder], "reduce__n_components": [2, 4, 8]},
     cv=3,
 )
 search.fit(X_train, y_train)
@@ -49,7 +45,7 @@ for name, part in results.groupby("name"):
         label=name,
     )
 ax.set_xscale("log", base=2)
-ax.set_xticks([2, 4, 8, 16], [2, 4, 8, 16])
+ax.set_xticks([2, 4, 8], [2, 4, 8])
 ax.set(xlabel="n_components", ylabel="accuracy, mean over 3 folds")
 ax.legend(loc="lower right")
 plt.show()
@@ -70,4 +66,4 @@ print(gain.round(3).to_string())
 
 assert gain[2] > 0.01
 assert gain[4] > 0.01
-assert np.abs(gain[[8, 16]]).max() < 0.03
+assert abs(gain[8]) < 0.03
