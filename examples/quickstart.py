@@ -41,14 +41,12 @@ def main():
     print(judge(train, samples, test).to_string(float_format="{:.2f}".format))
     print("shape: how like the columns are one by one; 1 is best.")
     print("trend: how like the dependences between two columns are; 1 is best.")
-    print(
-        "two_sample: how well boosting tells the rows from real ones; .5 is best, and"
-    )
+    print("two_sample: how well boosting tells rows from real ones; .5 is best, and")
     print("  below it rows are nearer to those of the fit than new ones are.")
     print(
-        "tstr: R2 on real rows of a model that was fitted to the rows; beside it trtr,"
+        "tstr: R2 on real rows of a model that was fitted to the rows; trtr beside it"
     )
-    print("  that of a model fitted to real rows.")
+    print("  is that of a model fitted to real rows.")
 
     heading("3. Reduce pictures to two numbers")
     measured, digits, codes = reduce_digits()
@@ -60,9 +58,7 @@ def main():
     heading("4. Reduce a table, in a Pipeline with GridSearchCV")
     measured, best = reduce_measurements()
     print(measured.to_string(float_format="{:.3f}".format))
-    print(
-        "On 143 of 569 tumours that no fit has seen, by 2, 4 and 8 instead of 30 numbers."
-    )
+    print("569 tumours, of which 143 are held out, by 2, 4 and 8 of 30 numbers.")
     print("variance kept: of the standardised columns. accuracy: of a logistic")
     print("  regression on the codes, by cross-validation on the other tumours.")
     print(f"best size: {best['size']}, held-out accuracy {best['accuracy']:.3f}")
