@@ -46,7 +46,7 @@ def main():
     print(
         "tstr: R2 on real rows of a model that was fitted to the rows; trtr beside it"
     )
-    print("  is that of a model fitted to real rows.")
+    print("  of a model that was fitted to real rows.")
 
     heading("3. Reduce pictures to two numbers")
     measured, digits, codes = reduce_digits()
