@@ -96,6 +96,10 @@ class AutoencoderTransformer(BaseTableModel):
         has more share a code and are not kept: drawn rows have frequent levels in
         their place, and a level that `fit` has not seen is read as one of them. A
         missing value is counted apart. None keeps all levels.
+    constraints : list of constraints or None, default=None
+        What holds in every training row and must hold in every row that is drawn or
+        decoded, in the words of :mod:`sklearn_unsup.constraints`. Rows that break one
+        are refused.
     latent_density : {"normal", "mixture"} or estimator, default="mixture"
         Density that is fitted to the codes for `sample`: one normal distribution, a
         Gaussian mixture, or any estimator with `fit` and `sample`.
@@ -229,6 +233,7 @@ class AutoencoderTransformer(BaseTableModel):
         categorical_features="from_dtype",
         handle_unknown="warn",
         max_categories=None,
+        constraints=None,
         latent_density="mixture",
         density_ratio=None,
         max_iter="auto",
@@ -257,6 +262,7 @@ class AutoencoderTransformer(BaseTableModel):
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.max_categories = max_categories
+        self.constraints = constraints
         self.latent_density = latent_density
         self.density_ratio = density_ratio
         self.max_iter = max_iter

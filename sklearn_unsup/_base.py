@@ -3,6 +3,7 @@
 import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from skorch.helper import predefined_split
 
+from ._drawing import draw_table
 from ._encoding import CODEC_PARAMETERS, fit_codec, hold_out, updated_codec, upload
 from ._nn.chunks import CHUNK_ROWS, map_blocks
 from ._nn.device import freed_memory, resolve_device
@@ -42,7 +44,6 @@ from ._validation import (
     check_table,
     explained_warm_start,
     warn_of_few_rows,
-    warn_of_unlikely,
 )
 from ._version import __version__
 from ._warnings import warn_user
@@ -496,11 +497,9 @@ class BaseTableModel(
         else:
             seed = check_random_state(random_state).randint(2**31 - 1)
             rng = np.random.default_rng(seed)
-        conditions = self.codec_.encode_conditions(conditions, n_samples)
+        draw = partial(self._sample_encoded, rng=rng)
         with freed_memory():
-            x_num, x_cat, log_mass = self._sample_encoded(conditions.encoded, rng)
-        warn_of_unlikely(conditions, log_mass)
-        table = self.codec_.decode(x_num, x_cat, rng, conditions.requests)
+            table = draw_table(draw, self.codec_, conditions, n_samples, rng)
         return to_polars(table, self._polars_schema)
 
     def score(self, X, y=None) -> float:
@@ -601,7 +600,7 @@ class BaseTableModel(
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.string = True
-        tags.input_tags.sparse = self._takes_sparse
+        tags.input_tags.sparse = self._takes_sparse and not self.constraints
         tags.input_tags.categorical = True
         tags.non_deterministic = False
         tags.transformer_tags.preserves_dtype = []  # Codes are always float32.

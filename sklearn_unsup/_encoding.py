@@ -5,6 +5,7 @@ from scipy.sparse import issparse
 
 from ._nn.chunks import chunk_slices
 from ._table.codec import TableCodec
+from ._table.constrained import ConstrainedCodec
 from ._table.numeric import ENCODED_MAX
 from ._table.scaling import resolve_scaling, resolve_sparse_scaling
 from ._table.sparse import SparseCodec
@@ -19,6 +20,7 @@ CODEC_PARAMETERS = (
     "categorical_features",
     "handle_unknown",
     "max_categories",
+    "constraints",
 )
 
 
@@ -33,6 +35,7 @@ def fit_codec(
     categorical_features,
     handle_unknown,
     max_categories,
+    constraints,
 ):
     """Fit a codec to a table, with the parameters of an estimator.
 
@@ -45,7 +48,8 @@ def fit_codec(
         Minimum number of columns of a table that looks like pixels.
     is_stream : bool
         Whether more rows will follow, with values that X may not have.
-    numeric_scaling, loss, categorical_features, handle_unknown, max_categories
+    numeric_scaling, loss, categorical_features, handle_unknown, max_categories, \
+            constraints
         The estimator's CODEC_PARAMETERS; `loss` matters for sparse matrices alone.
 
     Returns
@@ -53,12 +57,16 @@ def fit_codec(
     codec : TableCodec or SparseCodec
     """
     if issparse(X):
+        refuse_sparse_rows(constraints)
         scaling = resolve_sparse_scaling(X, numeric_scaling, loss, default_scaling)
         return SparseCodec(scaling, keep_constants=is_stream).fit(X)
     limit = {}
     if max_categories is not None:
         limit = {"max_categories": max_categories, "keep_infrequent": False}
-    codec = TableCodec(
+    codec_class = TableCodec
+    if constraints:
+        codec_class, limit["constraints"] = ConstrainedCodec, constraints
+    codec = codec_class(
         numeric_scaling=resolve_scaling(
             X, numeric_scaling, default_scaling, min_pixel_columns
         ),
@@ -94,7 +102,15 @@ def updated_codec(codec, X):
     return codec.updated(X)
 
 
-def upload(codec, X, device, rng=None):
+def refuse_sparse_rows(constraints):
+    if constraints:
+        raise ValueError(
+            f"constraints={constraints!r}: X is sparse, and sparse rows have none. "
+            "Pass a DataFrame or X.toarray()."
+        )
+
+
+def upload(codec, X, device, rng=None, *, is_drawn=False):
     """Encode a table into a dataset whose batches are on a device.
 
     Parameters
@@ -105,11 +121,19 @@ def upload(codec, X, device, rng=None):
     rng : numpy.random.Generator or None, default=None
         Given for training: numbers are then set to random points of their atoms, and
         again in each pass over the dataset.
+    is_drawn : bool, default=False
+        Whether the rows come from a model: then they may break what only `sample` sees
+        to.
 
     Returns
     -------
     dataset : EncodedDataset
     """
+    if isinstance(codec, ConstrainedCodec):
+        if issparse(X):
+            refuse_sparse_rows(codec.constraints)
+        if not is_drawn:
+            codec.refuse_broken(X)
     if issparse(X):
         return upload_sparse(codec, X, device, rng is not None)
     learning = rng is not None

@@ -103,6 +103,10 @@ class GANSampler(BaseTableModel):
         has more share a code and are not kept: drawn rows have frequent levels in
         their place, and a level that `fit` has not seen is read as one of them. A
         missing value is counted apart. None keeps all levels.
+    constraints : list of constraints or None, default=None
+        What holds in every training row and must hold in every row that is drawn or
+        decoded, in the words of :mod:`sklearn_unsup.constraints`. Rows that break one
+        are refused.
     density_ratio : "auto", classifier or None, default="auto"
         Classifier of real and generated rows whose odds weight the generated ones.
         "auto" is gradient boosting if rows held out from it say that it helps.
@@ -244,6 +248,7 @@ class GANSampler(BaseTableModel):
         categorical_features="from_dtype",
         handle_unknown="warn",
         max_categories=None,
+        constraints=None,
         density_ratio="auto",
         max_iter="auto",
         batch_size="auto",
@@ -272,6 +277,7 @@ class GANSampler(BaseTableModel):
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.max_categories = max_categories
+        self.constraints = constraints
         self.density_ratio = density_ratio
         self.max_iter = max_iter
         self.batch_size = batch_size
@@ -333,12 +339,12 @@ class GANSampler(BaseTableModel):
         # Decoding and encoding again treats generated numbers like those of X, which
         # are in the middle of their atoms.
         generated = self.codec_.decode(x_num, x_cat, random_state=rng)
-        real, fake = (self._encoded_rows(table) for table in (X, generated))
+        real, fake = self._encoded_rows(X), self._encoded_rows(generated, is_drawn=True)
         return -energy_distance(real, fake).item()
 
-    def _encoded_rows(self, X):
+    def _encoded_rows(self, X, is_drawn=False):
         """Encoded rows with one-hot blocks, shape (n, width), on the device."""
-        dataset = upload(self.codec_, X, self.device_)
+        dataset = upload(self.codec_, X, self.device_, is_drawn=is_drawn)
         return self.net_.module_.table(*dataset.take(slice(None)))
 
     # ------------------------------------------------------------------ the net

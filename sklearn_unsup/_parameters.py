@@ -10,6 +10,7 @@ from skorch.callbacks import Callback
 from ._encoding import CODEC_PARAMETERS
 from ._nn.layers import ACTIVATIONS
 from ._sklearn import Hidden, Interval, StrOptions
+from ._table.constraints import Constraint
 
 LAYER_SIZES = ["array-like", Interval(numbers.Integral, 1, None, closed="left")]
 NET_PARAMETERS = {
@@ -43,6 +44,7 @@ TABLE_PARAMETERS = {
     "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
     "handle_unknown": [StrOptions({"error", "warn", "ignore"})],
     "max_categories": [Interval(numbers.Integral, 2, None, closed="left"), None],
+    "constraints": [list, tuple, None],
 }
 RATIO_PARAMETERS = {
     "density_ratio": [StrOptions({"auto"}), None, Hidden(BaseEstimator)],
@@ -86,7 +88,8 @@ def check_lists(estimator):
     ValueError
         If a width is not an int of at least 1.
     TypeError
-        If an element of `callbacks` is not a callback of skorch.
+        If an element of `callbacks` is not a callback of skorch, or one of
+        `constraints` is not a constraint.
     """
     parameters = estimator.get_params(deep=False)
     for name in ("hidden_layer_sizes", "critic_hidden_layer_sizes"):
@@ -105,6 +108,12 @@ def check_lists(estimator):
             raise TypeError(
                 "callbacks must hold callbacks of skorch (instances, classes, or pairs "
                 f"of a name and one of them), got {item!r}."
+            )
+    for item in parameters["constraints"] or []:
+        if not isinstance(item, Constraint):
+            raise TypeError(
+                "constraints must hold those of sklearn_unsup.constraints, such as "
+                f"Inequality('low', 'high'), got {item!r}."
             )
 
 

@@ -107,6 +107,10 @@ class VAETransformer(BaseTableModel):
         has more share a code and are not kept: drawn rows have frequent levels in
         their place, and a level that `fit` has not seen is read as one of them. A
         missing value is counted apart. None keeps all levels.
+    constraints : list of constraints or None, default=None
+        What holds in every training row and must hold in every row that is drawn or
+        decoded, in the words of :mod:`sklearn_unsup.constraints`. Rows that break one
+        are refused.
     latent_density : {"normal", "mixture"} or estimator, default="mixture"
         Density of codes for ``sampling="latent"``, fitted to posterior draws after
         training [3]_: one normal distribution, a Gaussian mixture, or any estimator
@@ -240,6 +244,7 @@ class VAETransformer(BaseTableModel):
         categorical_features="from_dtype",
         handle_unknown="warn",
         max_categories=None,
+        constraints=None,
         latent_density="mixture",
         density_ratio="auto",
         max_iter="auto",
@@ -268,6 +273,7 @@ class VAETransformer(BaseTableModel):
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.max_categories = max_categories
+        self.constraints = constraints
         self.latent_density = latent_density
         self.density_ratio = density_ratio
         self.max_iter = max_iter

@@ -55,11 +55,14 @@ FLOORS = {
         {"_sampling"}, {*TABLE_LIBRARIES, "torch"}, {"_sampling", "_nn", LAYOUT}
     ),
     "shell": Floor(
-        {"_sklearn", "_parameters", "_validation", "_encoding", "_scoring", "_base"},
+        {
+            *("_sklearn", "_parameters", "_validation", "_encoding", "_scoring"),
+            *("_base", "_drawing"),
+        },
         {*TABLE_LIBRARIES, "skorch", "torch"},
         {
             *("_sklearn", "_parameters", "_validation", "_encoding", "_base"),
-            "_scoring",
+            *("_scoring", "_drawing"),
             *("_table", "_nn", "_training", "_sampling", "_warnings", "_version"),
         },
     ),
@@ -70,13 +73,13 @@ FLOORS = {
         | {"_table", "_nn", "_training", "_sampling"},
     ),
     "side rooms": Floor(
-        {"datasets", "pipeline", "over_sampling", "outliers", "metrics", "inspection"},
+        {"constraints", "datasets", "pipeline", "over_sampling", "outliers"}
+        | {"metrics", "inspection"},
         {*TABLE_LIBRARIES, "imblearn"},
         {"__init__", "metrics"}
-        | {
-            f"_table.{name}"
-            for name in ("frames", "kinds", "plain", "polars", "quantiles")
-        },
+        | {f"_table.{name}" for name in ("frames", "kinds", "plain", "polars")}
+        | {f"_table.{name}" for name in ("constraints", "constraint_set")}
+        | {f"_table.{name}" for name in ("discovery", "quantiles")},
         frozenset({"matplotlib"}),
     ),
 }

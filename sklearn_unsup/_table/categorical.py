@@ -192,7 +192,7 @@ class CategoricalColumn:
         places = self._places_of(codes, rng)
         if requests is not None:
             places = requests.applied(self, places, rng)
-        return self._take(places)
+        return self.take(places)
 
     def _places_of(self, codes, rng):
         """Places of the levels that codes stand for."""
@@ -215,7 +215,8 @@ class CategoricalColumn:
                 places[rare] = self.n_own_ + drawn
         return places
 
-    def _take(self, places):
+    def take(self, places) -> pd.Series:
+        """A column of training's dtype from places of levels."""
         return pd.Series(self.values_.take(places), dtype=self.values_.dtype)
 
 

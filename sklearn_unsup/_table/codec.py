@@ -99,9 +99,10 @@ class TableCodec(BaseEstimator):
         frame = as_frame(X)
         self.columns_ = frame.columns
         chosen = self._categorical_mask(frame)
+        columns, chosen = self._columns_to_fit(frame, chosen)
         self.columns_codec_ = [
-            self._fit_column(name, frame.iloc[:, position], chosen[position])
-            for position, name in enumerate(frame.columns)
+            self._fit_column(*column)
+            for column in zip(frame.columns, columns, chosen, strict=True)
         ]
         for position, codec in enumerate(self.columns_codec_):
             codec.position_ = position
@@ -133,6 +134,10 @@ class TableCodec(BaseEstimator):
             wider.columns_codec_.append(codec)
         wider._lay_out()
         return wider
+
+    def _columns_to_fit(self, frame, chosen):
+        """Columns to encode and which of them are categories."""
+        return [column for _, column in frame.items()], chosen
 
     def _fit_column(self, name, column, categorical):
         if categorical:
@@ -291,8 +296,11 @@ class TableCodec(BaseEstimator):
             By position of a column in X: what its values must be, as
             :meth:`encode_conditions` returns it.
         """
-        places, n = self._places(), len(x_num)
-        columns, requests = [], requests or {}
+        columns = self._decode_columns(x_num, x_cat, random_state, requests or {})
+        return self._assemble(columns, len(x_num))
+
+    def _decode_columns(self, x_num, x_cat, random_state, requests):
+        places, n, columns = self._places(), len(x_num), []
         for codec in self.columns_codec_:
             asked = requests.get(codec.position_)
             place, mask = (
@@ -306,7 +314,7 @@ class TableCodec(BaseEstimator):
             z = np.zeros(n) if place is None else x_num[:, place]
             missing = None if mask is None else np.asarray(x_cat[:, mask], dtype=bool)
             columns.append(codec.decode(z, missing, asked))
-        return self._assemble(columns, n)
+        return columns
 
     def _assemble(self, columns, n):
         if self.array_dtype_ is None:

@@ -180,6 +180,13 @@ class NumericColumn:
         missing = column.isna().to_numpy()
         return (missing, ticks[~missing]) if missing.any() else (None, ticks)
 
+    def read(self, column: pd.Series):
+        """Missing values and plain numbers, as `read_numbers` gives them.
+
+        Dates and durations are whole numbers of `time_unit_`.
+        """
+        return self._read(column, learning=False)
+
     def _ticks(self, index, learning):
         """Dates or durations in the unit of training.
 
@@ -356,11 +363,6 @@ class NumericColumn:
         self, z: np.ndarray, missing: np.ndarray | None, requests=None
     ) -> pd.Series:
         """A column with the dtype of training, in which `NumberRequests` are met."""
-        plain = self._decode_plain(z, missing, requests)
-        return given_back(plain, self.form_, self.na_value_)
-
-    def _decode_plain(self, z, missing, requests):
-        """A column with the dtype that the column of training had as a plain one."""
         x = self.to_numbers(z)
         if not self.varies_ and self.has_missing_ and missing is None:
             missing = np.ones(len(x), dtype=bool)  # a column that is all missing
@@ -370,6 +372,22 @@ class NumericColumn:
             plain = self._to_whole(x)
         if requests is not None:
             plain = requests.applied(plain)
+        return self.column_of(plain, missing)
+
+    def column_of(self, plain: np.ndarray, missing: np.ndarray | None) -> pd.Series:
+        """A column with the dtype of training from numbers such as `read` gives.
+
+        Parameters
+        ----------
+        plain : ndarray of shape (n,)
+            With the values that are missing, which may be anything.
+        missing : ndarray of bool, shape (n,), or None
+        """
+        column = self._plain_column(plain, missing)
+        return given_back(column, self.form_, self.na_value_)
+
+    def _plain_column(self, plain, missing):
+        """A column with the dtype that the column of training had as a plain one."""
         if self.dtype_.kind in "mM":
             return self._dates(plain, missing)
         column = pd.Series(plain)

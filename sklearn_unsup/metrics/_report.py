@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
+from .._table.constraint_set import find_broken
 from ._closest import closeness, share_of_copies
 from ._fidelity import mean_shape, mean_trend
 from ._frames import encode_tables
-from ._signs import find_signs
+from ._signs import find_signs, percent
 from ._two_sample import N_FOLDS, held_out_auc
 from ._utility import find_target, score_learnt
 
@@ -31,8 +32,8 @@ class SynthesisReport:
         measure.
     warnings : list of str
         A sentence for each sign that something is wrong with the synthetic table. Each
-        begins with its kind: "Copies", "Near copies", "Dependence lost", "Collapsed
-        column" or "Impossible pairs".
+        begins with its kind: "Broken constraint", "Copies", "Near copies", "Dependence
+        lost", "Collapsed column" or "Impossible pairs".
 
     See Also
     --------
@@ -62,7 +63,13 @@ class SynthesisReport:
 
 
 def synthesis_report(
-    real, synthetic, *, holdout=None, target=None, random_state=None
+    real,
+    synthetic,
+    *,
+    holdout=None,
+    target=None,
+    constraints=None,
+    random_state=None,
 ) -> SynthesisReport:
     """Score a synthetic table by every measure, beside two baselines.
 
@@ -84,6 +91,9 @@ def synthesis_report(
         for `target`.
     target : str or other column name, default=None
         A column to predict from the others, see :func:`utility_scores`.
+    constraints : list of constraints or None, default=None
+        What should hold in every row, in the words of :mod:`sklearn_unsup.constraints`:
+        those that synthetic rows break are among the warnings.
     random_state : int, RandomState instance or None, default=None
         Seed of the baselines, folds and classifiers.
 
@@ -106,7 +116,7 @@ def synthesis_report(
         half of the real one; a level, or missing values, that never occur, and a
         number that is constant; and pairs of levels that never occur together in
         `real`. Each is given only if rows of the same distribution would show it with a
-        probability below 0.0001.
+        probability below 0.0001; a broken constraint always is.
 
     Raises
     ------
@@ -139,6 +149,7 @@ def synthesis_report(
             f"target={target!r} needs rows that the generator has not seen, to be "
             "predicted in: pass them as holdout"
         )
+    broken = broken_constraints(real, synthetic, constraints)
     real, synthetic, *rest, columns = encode_tables(**tables)
     holdout = rest[0] if rest else None
     target = None if target is None else find_target(columns, target)
@@ -160,8 +171,22 @@ def synthesis_report(
         scores = {name: {**row, "trtr": trtr} for name, row in scores.items()}
     return SynthesisReport(
         pd.DataFrame.from_dict(scores, orient="index"),
-        find_signs(real, synthetic, columns, closest["synthetic"]),
+        broken + find_signs(real, synthetic, columns, closest["synthetic"]),
     )
+
+
+def broken_constraints(real, synthetic, constraints):
+    """A sentence for each constraint that synthetic rows break."""
+    sentences = []
+    for constraint, rows, n_real in find_broken(real, synthetic, constraints or []):
+        count = np.count_nonzero(rows)
+        also = f"; of the real rows {n_real:,} do" if n_real else ""
+        sentences.append(
+            f"Broken constraint: {count:,} synthetic rows "
+            f"({percent(count / len(rows))}) break {constraint!r}, first at row "
+            f"{rows.argmax()}{also}."
+        )
+    return sentences
 
 
 def score_table(real, table, holdout, target, columns, seed):

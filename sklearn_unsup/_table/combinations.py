@@ -1,0 +1,224 @@
+"""Combinations: columns of which only some values occur together, as one category."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+
+from .categorical import CategoricalColumn, factorize, forget_categories, key_of
+from .codec import column_of_state, column_state
+from .grid import Grid
+from .kinds import DATES, DURATIONS, NUMBERS, column_kind
+from .ranges import ANYTHING
+from .requests import cells_of, read_levels
+
+
+class Combinations:
+    """Columns whose values are one joint category: those that training rows show.
+
+    The first of the columns becomes the number of the combination, which the codec
+    takes for a category. The others become constant, and the codec encodes no constant.
+
+    Parameters
+    ----------
+    constraint : FixedCombinations
+    positions : list of int
+        Those of its columns.
+
+    Attributes
+    ----------
+    table_ : ndarray of shape (n_combinations, n_columns)
+        Codes of the values of each combination.
+    numbers_, counts_ : ndarray of shape (n_combinations,)
+        Number of each combination, in order, and rows that showed it.
+    forgets_ : bool
+        Whether there were others, which the codec's `max_categories` left out.
+    """
+
+    def __init__(self, constraint, positions):
+        self.constraint, self.positions = constraint, positions
+
+    def fit(self, columns: list) -> "Combinations":
+        """Learn the combinations that the columns of a table show."""
+        self.members_ = [
+            CategoricalColumn(columns[i].name, len(columns[i])).fit(columns[i])
+            for i in self.positions
+        ]
+        codes = self._codes(columns)
+        self.table_, self.counts_ = np.unique(codes, axis=0, return_counts=True)
+        self.numbers_, self.forgets_ = np.arange(len(self.table_)), False
+        return self
+
+    def forget_all_but(self, numbers) -> None:
+        """Forget other combinations than those, and the values that only they have."""
+        kept = np.isin(self.numbers_, numbers)
+        if kept.all():
+            return
+        self.table_, self.counts_ = self.table_[kept], self.counts_[kept]
+        self.numbers_, self.forgets_ = self.numbers_[kept], True
+        for i, member in enumerate(self.members_):
+            used, self.table_[:, i] = np.unique(self.table_[:, i], return_inverse=True)
+            self.members_[i] = with_levels(member, used)
+
+    def updated(self, columns: list) -> "Combinations":
+        """Itself: later rows of a stream have no other combinations."""
+        return self
+
+    # ------------------------------------------------------------------ both ways
+
+    def find(self, columns: list) -> np.ndarray:
+        """Number of the combination of each row, -1 for one that is not known."""
+        codes = self._codes(columns)
+        n = len(self.table_)
+        both = np.concatenate([self.table_, codes])
+        _, inverse = np.unique(both, axis=0, return_inverse=True)
+        inverse = inverse.reshape(-1)
+        number = np.full(inverse.max(initial=0) + 1, -1)
+        number[inverse[:n]] = self.numbers_
+        return number[inverse[n:]]
+
+    def find_broken(self, columns: list) -> np.ndarray:
+        """Which rows have a combination that is not known, shape (n,)."""
+        if self.forgets_:
+            return np.zeros(len(columns[self.positions[0]]), bool)
+        return self.find(columns) < 0
+
+    def to_free(self, columns: list) -> list:
+        """Columns of a table with the number of the combination in the first one."""
+        free = list(columns)
+        first, *others = self.positions
+        free[first] = pd.Series(self.find(columns), name=columns[first].name)
+        for i in others:
+            free[i] = pd.Series(np.zeros(len(free[first])), name=columns[i].name)
+        return free
+
+    def to_table(self, free: list) -> list:
+        """Inverse of `to_free`, for any of its numbers."""
+        columns = list(free)
+        numbers = free[self.positions[0]].to_numpy(np.int64)
+        rows = np.searchsorted(self.numbers_, numbers)
+        for i, member, codes in zip(
+            self.positions, self.members_, self.table_.T, strict=True
+        ):
+            columns[i] = member.take(codes[rows])
+        return columns
+
+    # ------------------------------------------------------------------ conditions
+
+    @property
+    def names(self) -> list:
+        """Names of the columns."""
+        return [member.name for member in self.members_]
+
+    def cells_of(self, place, value, n_rows) -> list:
+        """Requests of one of the columns: one for all rows, or one for each.
+
+        Ranges of numbers and dates are the sets of their levels inside.
+        """
+        member = self.members_[place]
+        if not is_number(member):
+            return cells_of(member, value, n_rows)
+        is_range = isinstance(value, tuple) and len(value) == 2
+        cells = [value] if is_range else cells_of(member, value, n_rows)
+        return [levels_inside(member, cell) for cell in cells]
+
+    def allowed_numbers(self, asked: dict, n_rows: int) -> list:
+        """For each row the set of the numbers of combinations that it may have.
+
+        Parameters
+        ----------
+        asked : dict
+            Requests of the rows, lists of length `n_rows`, by place of a column.
+        n_rows : int
+
+        Raises
+        ------
+        ValueError
+            If a level is not known, or no combination has all that a row is to have.
+        """
+        read = {
+            place: read_levels(self.members_[place], cells, n_rows)
+            for place, cells in asked.items()
+        }
+        wanted = np.stack([levels.ranks for levels in read.values()], axis=1)
+        cells = np.empty(n_rows, dtype=object)
+        for ranks in np.unique(wanted, axis=0):
+            rows = np.flatnonzero((wanted == ranks).all(axis=1))
+            fits = np.ones(len(self.table_), bool)
+            for rank, (place, levels) in zip(ranks, read.items(), strict=True):
+                codes = self.table_[:, place]
+                if rank >= 0:
+                    fits &= codes == rank
+                elif rank <= -2:
+                    fits &= np.isin(codes, levels.sets[-2 - rank])
+            if not fits.any():
+                shown = {
+                    self.members_[place].name: of_rows[rows[0]]
+                    for place, of_rows in asked.items()
+                }
+                raise ValueError(
+                    f"conditions: no training row has {shown}, and "
+                    f"{self.constraint!r} allows no combination that none has."
+                )
+            chosen = ANYTHING
+            if not fits.all():
+                chosen = frozenset(self.numbers_[fits].tolist())
+            for row in rows:
+                cells[row] = chosen
+        return cells.tolist()
+
+    def _codes(self, columns):
+        """Code of each value, -1 for one that is not known, shape (n, n_columns)."""
+        codes = []
+        for i, member in zip(self.positions, self.members_, strict=True):
+            inverse, levels = factorize(member.name, columns[i])
+            known = [member.index_.get(key_of(level), -1) for level in levels]
+            codes.append(np.array(known, dtype=np.int64)[inverse])
+        return np.stack(codes, axis=1)
+
+    # ------------------------------------------------------------------ saving
+
+    def __getstate__(self):
+        members = [column_state(member) for member in self.members_]
+        return {**vars(self), "members_": members}
+
+    def __setstate__(self, state):
+        members = [column_of_state(member) for member in state["members_"]]
+        vars(self).update(state, members_=members)
+
+
+def is_number(member) -> bool:
+    """Whether the levels of a column are numbers or dates, which have ranges."""
+    return column_kind(pd.Series(member.values_)) in (NUMBERS, DATES, DURATIONS)
+
+
+def levels_inside(member, cell):
+    """A range (low, high) as the set of its levels; other requests as they are."""
+    if not (isinstance(cell, tuple) and len(cell) == 2):
+        return cell
+    grid = Grid(member.name, "conditions").fit(pd.Series(member.values_))
+    missing, values = grid.read(pd.Series(member.values_))
+    low, high = (
+        grid.value_of(end, up) for end, up in zip(cell, (True, False), strict=True)
+    )
+    inside = ~missing
+    if low is not None:
+        inside &= values >= low
+    if high is not None:
+        inside &= values <= high
+    if not inside.any():
+        raise ValueError(
+            f"conditions: column {member.name!r} has no value in {cell!r} that belongs "
+            "to a combination."
+        )
+    return frozenset(member.levels_[place] for place in np.flatnonzero(inside))
+
+
+def with_levels(column: CategoricalColumn, places) -> CategoricalColumn:
+    """A column of categories that knows some of its levels alone, in their order."""
+    other = copy.copy(column)
+    other.values_ = forget_categories(column.values_.take(places))
+    other.levels_ = [column.levels_[place] for place in places]
+    other.counts_, other.n_own_ = column.counts_[places], len(places)
+    other.index_ = {key_of(level): i for i, level in enumerate(other.levels_)}
+    return other

@@ -1,0 +1,258 @@
+"""ConstrainedCodec: encodes what constraints leave free, and decodes what they fix."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from .codec import TableCodec
+from .conditions import check_conditions
+from .constraint_set import ConstraintSet
+from .frames import as_frame
+from .ranges import (
+    ANY,
+    ANYTHING,
+    MISSING,
+    PRESENT,
+    NumberRequests,
+    encoded_bounds,
+    limits,
+    read_requests,
+)
+from .requests import ANY_VALUE, TableConditions, cells_of, partial_cells
+from .unique import exchanged_levels, find_repeats, spread_numbers
+
+
+class ConstrainedCodec(TableCodec):
+    """Encode tables whose rows meet constraints, which every decoded row meets, too.
+
+    The columns that constraints name are replaced by free ones, such as the gap between
+    two of them, before the codec of all tables encodes them. The free table has as many
+    columns as the table, by the same names: those that others determine are constant.
+
+    Parameters
+    ----------
+    numeric_scaling, categorical_features, max_categories, n_quantiles, \
+            handle_unknown, declared_levels, keep_infrequent
+        See :class:`TableCodec`.
+    constraints : list of Constraint
+
+    Attributes
+    ----------
+    constraints_ : ConstraintSet
+    """
+
+    def __init__(
+        self,
+        numeric_scaling="quantile",
+        *,
+        constraints=(),
+        categorical_features="from_dtype",
+        max_categories=1000,
+        n_quantiles=2000,
+        handle_unknown="error",
+        declared_levels=False,
+        keep_infrequent=True,
+    ):
+        super().__init__(
+            numeric_scaling,
+            categorical_features=categorical_features,
+            max_categories=max_categories,
+            n_quantiles=n_quantiles,
+            handle_unknown=handle_unknown,
+            declared_levels=declared_levels,
+            keep_infrequent=keep_infrequent,
+        )
+        self.constraints = constraints
+
+    # ------------------------------------------------------------------ learning
+
+    def fit(self, X, y=None) -> "ConstrainedCodec":
+        """Learn the free columns of X.
+
+        Raises
+        ------
+        ValueError
+            If rows break a constraint, or constraints do not go together.
+        """
+        super().fit(X)
+        for combinations in self.constraints_.combinations_:
+            first = self.columns_codec_[combinations.positions[0]]
+            combinations.forget_all_but(first.levels_)
+        return self
+
+    def _columns_to_fit(self, frame, chosen):
+        columns, chosen = super()._columns_to_fit(frame, chosen)
+        self.constraints_ = ConstraintSet(self.constraints).fit(columns, chosen)
+        self.constraints_.refuse_broken(columns, self._given(frame), "training rows")
+        free = self.constraints_.to_free(columns)
+        return free, self.constraints_.free_categories(chosen)
+
+    def updated(self, X) -> "ConstrainedCodec":
+        """A codec that has learnt the numbers of more rows, too; this one is the same.
+
+        Raises
+        ------
+        ValueError
+            If rows break a constraint.
+        """
+        frame = as_frame(X)
+        columns = super()._columns_of(frame)
+        ignore = self.handle_unknown == "ignore"
+        self.constraints_.refuse_broken(
+            columns, self._given(frame), "rows", allow_unknown=ignore
+        )
+        wider = super().updated(X)
+        wider.constraints_ = self.constraints_.updated(columns)
+        return wider
+
+    def refuse_broken(self, X) -> None:
+        """Raise ValueError for rows that break a constraint, unless they are ignored.
+
+        With ``handle_unknown="ignore"`` they are encoded as rows beyond the range, or
+        as what the other columns say.
+        """
+        if self.handle_unknown == "ignore":
+            return
+        frame = as_frame(X)
+        columns = super()._columns_of(frame)
+        advice = " Or pass handle_unknown='ignore' to encode what can be encoded."
+        self.constraints_.refuse_broken(columns, self._given(frame), "rows", advice)
+
+    def _given(self, frame):
+        """A frame as the container that the function of a `Where` expects."""
+        return frame if self.array_dtype_ is None else frame.to_numpy()
+
+    # ------------------------------------------------------------------ drawn rows
+
+    def find_broken(self, table) -> list:
+        """Constraints that rows of a decoded table break, with a mask of the rows."""
+        columns = super()._columns_of(as_frame(table))
+        return self.constraints_.find_broken(columns, table)
+
+    def without_repeats(self, table, asked, rng):
+        """A decoded table whose rows differ where single columns must be unique.
+
+        Numbers move to the nearest ones that are free, levels are exchanged for others
+        that no row has. Columns that conditions or other constraints are about stay.
+        """
+        columns, is_changed = super()._columns_of(as_frame(table)), False
+        for place, grid in self.constraints_.unique_.items():
+            column = columns[place]
+            if self.columns_[place] in asked or not find_repeats([column]).any():
+                continue
+            is_changed = True
+            if grid is None:
+                codec = self.columns_codec_[place]
+                columns[place] = exchanged_levels(codec, column, rng)
+            else:
+                columns[place] = spread_numbers(grid, column)
+        return super()._assemble(columns, len(table)) if is_changed else table
+
+    # ------------------------------------------------------------------ both ways
+
+    def _columns_of(self, frame):
+        return self.constraints_.to_free(super()._columns_of(frame))
+
+    def decode(self, x_num, x_cat, random_state=None, requests=None):
+        """The table of encoded rows, which meets constraints and requests.
+
+        `requests` are those that :meth:`encode_conditions` returns: of columns that a
+        constraint determines they are in the words of the column, not of its free one.
+        """
+        requests = requests or {}
+        free = self._free_columns(x_num, x_cat, random_state, requests)
+        limits = self.constraints_.limits(requests)
+        return self._assemble(self.constraints_.to_table(free, limits), len(x_num))
+
+    def _free_columns(self, x_num, x_cat, random_state, requests):
+        determined = self.constraints_.determined
+        free = {i: asked for i, asked in requests.items() if i not in determined}
+        return self._decode_columns(x_num, x_cat, random_state, free)
+
+    # ------------------------------------------------------------------ conditions
+
+    def encode_conditions(self, conditions, n_rows: int) -> TableConditions:
+        """What users ask of drawn rows, encoded for the free table; see `TableCodec`.
+
+        What is asked of a column that a constraint determines can only be encoded in
+        part, and `decode` sees to the rest.
+        """
+        if conditions is None:
+            return super().encode_conditions(conditions, n_rows)
+        check_conditions(conditions)
+        is_partial = isinstance(conditions, pd.DataFrame)
+        free = {
+            name: expanded(partial_cells(value), n_rows) if is_partial else value
+            for name, value in conditions.items()
+        }
+        for part in self.constraints_.combinations_:
+            asked = {
+                place: expanded(part.cells_of(place, free.pop(name), n_rows), n_rows)
+                for place, name in enumerate(part.names)
+                if name in free
+            }
+            if asked:
+                free[part.names[0]] = part.allowed_numbers(asked, n_rows)
+        own = {}
+        for i, grid in self.constraints_.determined.items():
+            if grid.name in free:
+                cells = cells_of(grid.column_, free[grid.name], n_rows)
+                own[i] = read_requests(grid.column_, cells, n_rows)
+                free[grid.name] = [PRESENCE[what] for what in own[i].presence]
+        found = super().encode_conditions(free, n_rows)
+        self._bound_what_is_below(found, own)
+        return replace(found, requests={**found.requests, **own})
+
+    def _bound_what_is_below(self, found, own):
+        """Bound columns that are drawn first, to leave room for those above them."""
+        orders, places = self.constraints_.orders_, self._places()
+        for i, asked in own.items():
+            for low, strict in orders.below_.get(i, []) if orders else []:
+                if low in self.constraints_.determined or low not in places:
+                    continue
+                grid, codec = orders.grids_[low], self.columns_codec_[low]
+                ends = self.constraints_.limits({i: asked})[i][1]
+                ends = grid.next_value(ends, up=False, strict=strict)
+                high = grid.plain_of(ends)
+                least = np.full(n_rows := len(high), limits(codec)[0], high.dtype)
+                present = np.full(n_rows, PRESENT)
+                bounds, _ = encoded_bounds(codec, NumberRequests(least, high, present))
+                is_bounded = asked.presence == PRESENT
+                place = places[low]
+                known = found.encoded.bounds.setdefault(place, unbounded(n_rows))
+                most = np.where(is_bounded, bounds[:, 1], np.inf)
+                # What is asked of the column itself cannot be made room for.
+                known[:, 1] = np.maximum(np.minimum(known[:, 1], most), known[:, 0])
+
+    def distances(self, x_num, x_cat, requests) -> np.ndarray:
+        """How far rows are from what is asked of determined columns, shape (n,).
+
+        In widths of the columns' ranges. `decode` moves them there, which changes rows
+        less if they are near.
+        """
+        free = self._free_columns(x_num, x_cat, None, requests)
+        return self.constraints_.distances(free, requests)
+
+    def find_unmet(self, table, requests) -> np.ndarray:
+        """Rows of a decoded table in which numbers are not what is asked for, (n,)."""
+        columns = super()._columns_of(as_frame(table))
+        unmet = np.zeros(len(table), bool)
+        for i, (low, high) in self.constraints_.limits(requests).items():
+            missing, values = self.constraints_.grid_of(i).read(columns[i])
+            outside = (values < low) | (values > high)
+            unmet |= outside & ~missing & (requests[i].presence == PRESENT)
+        return unmet
+
+
+# Requests of a free column by the presence of the one that it stands for.
+PRESENCE = {ANY: ANYTHING, PRESENT: ANY_VALUE, MISSING: None}
+
+
+def expanded(cells, n_rows):
+    """One cell for each row, also where there is one for all."""
+    return cells if len(cells) == n_rows else cells * n_rows
+
+
+def unbounded(n_rows):
+    return np.tile(np.array([[-np.inf, np.inf]], np.float32), (n_rows, 1))

@@ -1,0 +1,313 @@
+"""Constraints that every row of a table meets, and how unlikely that is by chance."""
+
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+
+from .constraint_set import SHARING, find_column
+from .constraints import FixedCombinations, Inequality, Linear, Range
+from .frames import as_frame
+from .grid import Grid
+from .kinds import CATEGORIES, EMPTY, NUMBERS, column_kind
+from .orders import in_one_unit
+from .sums import Sum
+
+# Rows that candidates are tried on before all are looked at.
+FIRST_ROWS = 1_000
+# A column with more different values, or with fewer rows for each of them, is not
+# taken for one that determines others, or is determined.
+MAX_LEVELS, MIN_ROWS_PER_LEVEL = 1_000, 3
+# Orders of magnitude by which chance must be excluded, all candidates together.
+MIN_SURPRISE = 4.0
+# Factors of a sum are at most so large, and have so many decimals.
+MAX_FACTOR, FACTOR_DECIMALS = 1_000, 3
+# Singular values of standardized columns below it say that columns add up.
+RANK_TOLERANCE = 1e-7
+
+
+def find_constraints(table) -> pd.DataFrame:
+    """List constraints that hold in every row of a table.
+
+    Looked for are columns that are constant (`Range`), that equal each other or add up
+    (`Linear`), that determine each other (`FixedCombinations`), and that are never
+    greater than others (`Inequality`, but for those that follow from two others). They
+    are found by what the rows show, not by what they mean: read the list before you
+    believe it.
+
+    Parameters
+    ----------
+    table : DataFrame or array-like of shape (n_rows, n_columns)
+
+    Returns
+    -------
+    found : DataFrame
+        A row for each constraint, the most surprising first, with the columns
+
+        - `constraint`: as an estimator takes it;
+        - `surprise`: minus the common logarithm of the probability that all rows would
+          meet it if the columns had nothing to do with each other. At 10 it is one in
+          ten billion. Below 4, all candidates of a kind together, it is not listed.
+          For constants it is infinite;
+        - `compatible`: whether an estimator takes it together with all compatible ones
+          above it. Others name columns that those determine.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_unsup.constraints import find_constraints
+    >>> X = pd.DataFrame({"low": range(40), "high": [i + i % 3 for i in range(40)]})
+    >>> found = find_constraints(X)
+    >>> found["constraint"].tolist()
+    [Inequality('low', 'high')]
+    """
+    frame = as_frame(table, "table").reset_index(drop=True)
+    names = names_of(frame.columns)
+    columns = [column for _, column in frame.items()]
+    numbers = read_numbers(columns, names)
+    sums = list(find_sums(columns, numbers, names))
+    follow = {frozenset(constraint.columns) for constraint, _ in sums}
+    pairs = [
+        *find_constants(numbers),
+        *sums,
+        *find_dependencies(columns, names, follow),
+        *find_inequalities(numbers),
+    ]
+    pairs.sort(key=lambda pair: -pair[1])
+    found = pd.DataFrame(
+        {
+            "constraint": pd.Series([c for c, _ in pairs], dtype=object),
+            "surprise": pd.Series([s for _, s in pairs], dtype=np.float64),
+        }
+    )
+    return found.assign(compatible=are_compatible(found["constraint"], names))
+
+
+def names_of(index):
+    """Names of columns; positions where a name is not unique."""
+    twice = index.duplicated(keep=False)
+    return [
+        i if again else name
+        for i, (name, again) in enumerate(zip(index, twice, strict=True))
+    ]
+
+
+def read_numbers(columns, names) -> dict:
+    """By name of a column of numbers or dates: its grid, missing ones and values."""
+    grids = {}
+    for name, column in zip(names, columns, strict=True):
+        if column_kind(column) not in (CATEGORIES, EMPTY):
+            grids[name] = Grid(name, None).fit(column)
+    grids = {name: grid for name, grid in grids.items() if grid.low_ is not None}
+    by_measure = {}
+    for name, grid in grids.items():
+        by_measure.setdefault(grid.measure_, {})[name] = grid
+    grids = {}
+    for group in by_measure.values():
+        try:
+            grids.update(in_one_unit(group))
+        except ValueError:  # too far apart to be counted in one unit
+            continue
+    places = {name: i for i, name in enumerate(names)}
+    return {
+        name: (grid, *grid.read(columns[places[name]])) for name, grid in grids.items()
+    }
+
+
+def find_constants(numbers):
+    """Columns of numbers that have one value."""
+    for name, (grid, missing, values) in numbers.items():
+        if grid.low_ == grid.high_ and (~missing).sum() > 1:
+            [value] = grid.column(values[~missing][:1], np.zeros(1, bool))
+            yield Range(name, value, value), np.inf
+
+
+# ------------------------------------------------------------------ inequalities
+
+
+def find_inequalities(numbers):
+    """Columns that are never greater than others."""
+    found = {}
+    candidates = [
+        (low, high)
+        for low, high in permutations(numbers, 2)
+        if numbers[low][0].measure_ == numbers[high][0].measure_
+    ]
+    for low, high in candidates:
+        (grid, no_low, lows), (_, no_high, highs) = numbers[low], numbers[high]
+        first = slice(FIRST_ROWS)
+        there = ~(no_low | no_high)
+        if (lows > highs)[first][there[first]].any() or (lows > highs)[there].any():
+            continue
+        surprise = surprise_of_order(lows[there], highs[there])
+        if surprise > MIN_SURPRISE + np.log10(len(candidates)):
+            gap = (highs - lows)[there]
+            # Never equal, although the next value is found.
+            strict = bool(gap.min() > 0) and grid.is_whole_ and gap.min() <= grid.step_
+            found[low, high] = Inequality(low, high, bool(strict)), surprise
+    for low, high in list(found):
+        between = (m for m in numbers if (low, m) in found and (m, high) in found)
+        if (high, low) in found or next(between, None) is not None:
+            continue
+        yield found[low, high]
+
+
+def surprise_of_order(lows, highs):
+    """Orders of magnitude by which chance would not put all pairs in order."""
+    n = len(lows)
+    below = np.searchsorted(np.sort(lows), highs, side="right").sum()
+    return -n * np.log10(below / n**2) if n else 0.0
+
+
+# ------------------------------------------------------------------ dependencies
+
+
+def find_dependencies(columns, names, follow):
+    """Columns that say the value of others, but for those in pairs that add up."""
+    codes, surprises = {}, {}
+    for name, column in zip(names, columns, strict=True):
+        values = pd.factorize(column)[0] + 1
+        n_levels = len(np.unique(values))
+        few = n_levels <= min(MAX_LEVELS, len(values) / MIN_ROWS_PER_LEVEL)
+        if few and n_levels > 1:
+            codes[name] = values
+    candidates = [
+        pair for pair in permutations(codes, 2) if frozenset(pair) not in follow
+    ]
+    for first, second in candidates:
+        surprise = surprise_of_dependence(codes[first], codes[second])
+        if surprise > MIN_SURPRISE + np.log10(len(candidates)):
+            surprises[first, second] = surprise
+    # Those that determine most come first, and take what they determine with them.
+    n_determined = {
+        first: sum(pair[0] == first for pair in surprises) for first in codes
+    }
+    taken = set()
+    for first in sorted(codes, key=lambda name: -n_determined[name]):
+        others = [second for second in codes if (first, second) in surprises]
+        if others and first not in taken:
+            taken |= {first, *others}
+            total = sum(surprises[first, second] for second in others)
+            yield FixedCombinations([first, *others]), total
+
+
+def surprise_of_dependence(codes, others):
+    """Orders of magnitude against all rows of a level having one level of another.
+
+    0 if they do not.
+    """
+    for rows in (slice(FIRST_ROWS), slice(None)):
+        a, b = codes[rows], others[rows]
+        n_pairs = len(np.unique(a * (others.max() + 1) + b))
+        if n_pairs > len(np.unique(a)):
+            return 0.0
+    counts = np.bincount(codes)
+    return -np.log10(chance_of_equals(others)) * (counts[counts > 0] - 1).sum()
+
+
+def chance_of_equals(codes):
+    """Probability that two rows have the same value."""
+    shares = np.bincount(codes) / len(codes)
+    return float(np.square(shares).sum())
+
+
+# ------------------------------------------------------------------ sums
+
+
+def find_sums(columns, numbers, names):
+    """Columns of numbers that add up, or are equal to each other."""
+    names_of_numbers = [
+        name
+        for name, (grid, _, _) in numbers.items()
+        if grid.measure_[0] == NUMBERS and grid.low_ < grid.high_
+    ]
+    if len(names_of_numbers) < 2:
+        return
+    missing = np.array([numbers[name][1] for name in names_of_numbers])
+    matrix = np.array([numbers[name][2] for name in names_of_numbers], dtype=np.float64)
+    # A column that is hardly ever there would leave no rows.
+    often = missing.mean(axis=1) < 0.5
+    matrix, missing = matrix[often], missing[often]
+    names_of_numbers = [
+        n for n, keep in zip(names_of_numbers, often, strict=True) if keep
+    ]
+    complete = ~missing.any(axis=0)
+    if complete.sum() < 2 * len(matrix) + 10:
+        return
+    for factors, constant in null_vectors(matrix[:, complete]):
+        chosen = {n: f for n, f in zip(names_of_numbers, factors, strict=True) if f}
+        if len(chosen) < 2:
+            continue
+        constraint = Linear(chosen, constant)
+        places = [names.index(name) for name in chosen]
+        part = Sum(constraint, places).fit(columns)
+        if part.find_broken(columns).any():
+            continue
+        target = names[part.target_]
+        codes = np.unique(numbers[target][2], return_inverse=True)[1]
+        yield constraint, -complete.sum() * np.log10(chance_of_equals(codes))
+
+
+def null_vectors(matrix):
+    """Small round factors and a constant by which rows of a matrix add up.
+
+    Yields factors (n_columns,) and what the products add up to.
+    """
+    center, scale = matrix.mean(axis=1), matrix.std(axis=1)
+    scale[scale == 0] = 1.0
+    standard = ((matrix - center[:, None]) / scale[:, None]).T
+    _, singular, vectors = np.linalg.svd(
+        standard[: 50 * FIRST_ROWS], full_matrices=False
+    )
+    null = vectors[singular < RANK_TOLERANCE * singular[0]] / scale
+    for factors in reduced(null):
+        smallest = np.abs(factors[np.abs(factors) > 1e-6]).min()
+        factors = np.round(factors / smallest, FACTOR_DECIMALS)
+        if np.abs(factors).max() > MAX_FACTOR:
+            continue
+        factors *= np.sign(factors[np.flatnonzero(factors)[0]])
+        constant = float(factors @ center)
+        whole = np.round(constant, 6)
+        factors = [int(f) if f == int(f) else float(f) for f in factors]
+        yield factors, (int(whole) if whole == int(whole) else float(whole)) + 0
+
+
+def reduced(rows):
+    """Rows that span the same space with as many zeros as elimination gives."""
+    rows = rows / np.abs(rows).max(axis=1, keepdims=True) if len(rows) else rows
+    free = set(range(rows.shape[1]))
+    for i in range(len(rows)):
+        # The last column that is there: totals stand behind their parts.
+        usable = [j for j in sorted(free) if np.abs(rows[i, j]) > 1e-3]
+        if not usable:
+            continue
+        pivot = usable[-1]
+        free.discard(pivot)
+        rows[i] /= rows[i, pivot]
+        for k in range(len(rows)):
+            if k != i:
+                rows[k] -= rows[k, pivot] * rows[i]
+    return np.where(np.abs(rows) < 1e-6, 0.0, rows)
+
+
+# ------------------------------------------------------------------ compatibility
+
+
+def are_compatible(constraints, names):
+    """Whether each constraint can be given together with those before it."""
+    taken, flags = {}, []
+    for constraint in constraints:
+        places = [find_column(constraint, name, names) for name in constraint.columns]
+        kinds = {taken[i] for i in places if i in taken} | {type(constraint)}
+        ok = (
+            isinstance(constraint, SHARING)
+            or kinds == {type(constraint)}
+            and (
+                isinstance(constraint, Inequality)
+                or not any(i in taken for i in places)
+            )
+        )
+        flags.append(ok)
+        if ok and not isinstance(constraint, SHARING):
+            taken.update(dict.fromkeys(places, type(constraint)))
+    return np.array(flags, dtype=bool)

@@ -1,0 +1,207 @@
+"""Orders: columns of which some are never greater than others."""
+
+import copy
+from graphlib import CycleError, TopologicalSorter
+
+import numpy as np
+import pandas as pd
+
+from .grid import MAX_SPAN, MAX_WHOLE, Grid
+from .kinds import EMPTY
+from .numeric import TICKS_PER_SECOND
+
+
+class Orders:
+    """All inequalities of a table: an encoding in which no row can break them.
+
+    A column with something below it is encoded as its gap to the greatest column below
+    it, and to its own least value in rows where all of those are missing. Gaps are not
+    negative, and are added to decoded values in the order of the columns. Columns also
+    stay below the greatest training value of those above them, which therefore keep
+    their ranges.
+
+    Parameters
+    ----------
+    inequalities : list of (Inequality, int, int)
+        Each with the positions of its two columns.
+    """
+
+    def __init__(self, inequalities):
+        self.inequalities = inequalities
+
+    def fit(self, columns: list) -> "Orders":
+        """Learn the grids of the columns of a table, given in order."""
+        self.below_, self.above_ = {}, {}
+        for constraint, low, high in self.inequalities:
+            for end in (low, high):
+                self.below_.setdefault(end, [])
+                self.above_.setdefault(end, [])
+            self.below_[high].append((low, constraint.strict))
+            self.above_[low].append((high, constraint.strict))
+        graph = {high: [low for low, _ in lows] for high, lows in self.below_.items()}
+        try:
+            self.order_ = list(TopologicalSorter(graph).static_order())
+        except CycleError as error:
+            names = " <= ".join(repr(columns[i].name) for i in error.args[1])
+            raise ValueError(
+                f"constraints: the inequalities go round in a circle, {names}. Columns "
+                "that are always equal are one: drop the others."
+            ) from error
+        grids = {}
+        for constraint, *ends in self.inequalities:
+            for end in ends:
+                if end not in grids:
+                    column = columns[end]
+                    grids[end] = Grid(column.name, constraint).fit(column)
+            refuse_other_measures(constraint, *(grids[end] for end in ends))
+        self.grids_ = in_one_unit(grids)
+        # What a gap is counted from where nothing below is there; it never changes, or
+        # rows would get other codes as a stream goes on.
+        self.start_ = {
+            end: 0 if grid.low_ is None else grid.low_
+            for end, grid in self.grids_.items()
+        }
+        return self
+
+    def updated(self, columns: list) -> "Orders":
+        """One that has learnt the ranges of more rows, too; this one is the same."""
+        wider = copy.copy(self)
+        wider.grids_ = {
+            end: grid.updated(columns[end]) for end, grid in self.grids_.items()
+        }
+        return wider
+
+    def find_broken(self, low, high, strict, columns) -> np.ndarray:
+        """Which rows break one inequality, shape (n,)."""
+        (no_low, lows), (no_high, highs) = (
+            self.grids_[end].read(columns[end]) for end in (low, high)
+        )
+        broken = lows >= highs if strict else lows > highs
+        return broken & ~no_low & ~no_high
+
+    # ------------------------------------------------------------------ both ways
+
+    def to_free(self, columns: list) -> list:
+        """Columns of a table with gaps in place of those that have one."""
+        free = list(columns)
+        read = {end: self.grids_[end].read(columns[end]) for end in self.order_}
+        for end in self.order_:
+            if not self.below_[end]:
+                continue
+            missing, values = read[end]
+            grid = self.grids_[end]
+            gap = grid.gap(values, self._bounds(end, read)[0])
+            if grid.is_whole_:
+                array = pd.arrays.IntegerArray(np.where(missing, 0, gap), missing)
+            else:
+                array = np.where(missing, np.nan, gap)
+            free[end] = pd.Series(array, name=columns[end].name)
+        return free
+
+    def to_table(self, free: list, limits=None) -> list:
+        """Inverse of `to_free`, for any columns.
+
+        `limits` may say otherwise than training, by position, what the least and the
+        greatest value of a column are in each row: arrays of shape (2, n).
+        """
+        columns, limits = list(free), limits or {}
+        read, gaps = {}, {}
+        for end in self.order_:
+            if self.below_[end]:
+                missing = free[end].isna().to_numpy()
+                gaps[end] = free[end].to_numpy(np.float64, na_value=0.0)
+                if self.grids_[end].is_whole_:
+                    gaps[end] = free[end].fillna(0).to_numpy(np.int64)
+                read[end] = missing, None
+            else:
+                read[end] = self.grids_[end].read(free[end])
+        highest = self._highest(read, limits)
+        for end in self.order_:
+            grid, (missing, values) = self.grids_[end], read[end]
+            if self.below_[end]:
+                bounds, is_bounded = self._bounds(end, read)
+                values = np.minimum(grid.above(bounds, gaps[end]), highest[end])
+                # The bound counts more than the range, which an odd row may leave.
+                values = np.where(is_bounded, np.maximum(values, bounds), values)
+            else:
+                values = np.minimum(values, highest[end])
+            if end in limits:
+                values = np.maximum(values, limits[end][0])
+            read[end] = missing, values
+            columns[end] = grid.column(values, missing)
+        return columns
+
+    def _bounds(self, end, read):
+        """What gaps of a column are counted from, and where that is a column below."""
+        grid = self.grids_[end]
+        n = len(read[end][0])
+        dtype = np.int64 if grid.is_whole_ else np.float64
+        bounds = np.full(n, self.start_[end], dtype)
+        is_bounded = np.zeros(n, bool)
+        for low, strict in self.below_[end]:
+            missing, values = read[low]
+            least = grid.next_value(values, up=True, strict=strict)
+            least = np.where(is_bounded, np.maximum(bounds, least), least)
+            bounds = np.where(missing, bounds, least)
+            is_bounded |= ~missing
+        return bounds, is_bounded
+
+    def _highest(self, read, limits):
+        """The greatest value of each column that leaves room for those above it."""
+        highest = {}
+        for end in reversed(self.order_):
+            grid = self.grids_[end]
+            dtype = np.int64 if grid.is_whole_ else np.float64
+            top = 0 if grid.high_ is None else grid.high_
+            most = np.full(len(read[end][0]), top, dtype)
+            if end in limits:
+                most = limits[end][1]
+            for high, strict in self.above_[end]:
+                below = grid.next_value(highest[high], up=False, strict=strict)
+                most = np.where(read[high][0], most, np.minimum(most, below))
+            highest[end] = most
+        return highest
+
+
+def refuse_other_measures(constraint, *grids):
+    """Raise unless columns hold numbers of one measure."""
+    measures = {grid.measure_ for grid in grids if grid.measure_[0] != EMPTY}
+    if len(measures) > 1:
+        found = ", ".join(
+            f"{grid.name!r} of dtype {grid.column_.dtype_}" for grid in grids
+        )
+        raise ValueError(
+            f"{constraint!r}: its columns must hold the same kind of number, all dates "
+            "with a time zone or all without, or periods of one frequency; got "
+            f"{found}. Convert them."
+        )
+
+
+def in_one_unit(grids: dict) -> dict:
+    """Grids that count time in the finest of their units."""
+    units = [grid.unit_ for grid in grids.values() if grid.unit_]
+    unit = max(units, key=TICKS_PER_SECOND.get, default=None)
+    grids = {
+        end: grid.in_unit(unit) if grid.unit_ else grid for end, grid in grids.items()
+    }
+    for grid in grids.values():
+        low, high = (grid.low_ or 0), (grid.high_ or 0)
+        if grid.is_whole_ and (high > MAX_WHOLE or low < -MAX_WHOLE):
+            raise too_large(grid)
+    whole = [
+        grid for grid in grids.values() if grid.is_whole_ and grid.low_ is not None
+    ]
+    if whole:
+        low = min(whole, key=lambda grid: grid.low_)
+        high = max(whole, key=lambda grid: grid.high_)
+        if high.high_ - low.low_ > MAX_SPAN:
+            raise too_large(high)
+    return grids
+
+
+def too_large(grid):
+    return ValueError(
+        f"{grid.constraint!r}: column {grid.name!r} and those that it is compared with "
+        "lie too far apart to be counted by 64 bits. Convert dates to a coarser unit, "
+        "such as by astype('datetime64[s]'), and integers to floats."
+    )
