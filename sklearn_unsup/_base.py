@@ -31,7 +31,7 @@ from ._sampling.sampler import TableSampler
 from ._scoring import shares_like, shares_of
 from ._sklearn import PackageVersionWarning, fit_context
 from ._table.frames import as_container
-from ._table.polars import schema_of, to_polars
+from ._table.polars import is_polars, schema_of, to_polars
 from ._table.requests import n_rows_asked
 from ._table.scaling import refuse_dense_options
 from ._training.data import DatasetChunks, DenseDataset
@@ -486,7 +486,7 @@ class BaseTableModel(
             unlikely together. The rows are drawn all the same.
         """
         check_is_fitted(self)
-        if conditions is not None:
+        if is_polars(conditions):
             conditions = as_container(conditions)
         n_samples = n_rows_asked(conditions, check_n_samples(n_samples))
         if random_state is None:

@@ -243,7 +243,7 @@ class Unique(Constraint):
         if isinstance(self.names, list | tuple):
             object.__setattr__(self, "names", column_names(self, self.names))
             if not self.names:
-                raise ValueError("Unique needs at least one column, got none.")
+                raise ValueError("Unique() needs at least one column, got none.")
 
     @property
     def columns(self) -> tuple:

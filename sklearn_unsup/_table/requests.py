@@ -146,6 +146,8 @@ def encode_conditions(codec, conditions, n_rows: int) -> TableConditions:
                 place = places[position]
                 codes[place], sets[place] = asked.encoded(column)
             share = asked.log_share(column)
+            if column.declared_levels:  # Later rows of a stream may have shown them.
+                share = np.maximum(share, -np.log1p(column.n_present_))
         else:
             asked = read_requests(column, cells, n_rows)
             share = asked.log_presence(column)
