@@ -20,6 +20,8 @@ ADVICE = re.compile(
     r"install|draw|choose|leave|name)\b",
     re.IGNORECASE,
 )
+# A parameter, name or call as it is written in code.
+CODE = re.compile(r"\w+=|\w+\.\w+|\w+\(\)|'\w+'|\bX\b|\by\b|`")
 # Beginnings of reasons, which another error quotes in brackets.
 REASONS = "it is", "its frequency", "the column has"
 VALUE = "\N{WHITE SQUARE}"  # stands for what a message is filled with
