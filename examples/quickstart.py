@@ -43,10 +43,8 @@ def main():
     print("trend: how like the dependences between two columns are; 1 is best.")
     print("two_sample: how well boosting tells rows from real ones; .5 is best, and")
     print("  below it rows are nearer to those of the fit than new ones are.")
-    print(
-        "tstr: R2 on real rows of a model that was fitted to the rows; trtr beside it"
-    )
-    print("  of a model that was fitted to real rows.")
+    print("tstr: R2 on real rows of a model that was fitted to these rows.")
+    print("trtr: R2 of a model that was fitted to real rows, the most to expect.")
 
     heading("3. Reduce pictures to two numbers")
     measured, digits, codes = reduce_digits()

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 from torch.nn import functional as F
 
@@ -17,6 +18,7 @@ from ._parameters import DENSITY_PARAMETERS, LAYER_SIZES, layer_sizes
 from ._sampling.density import DENSITY_ROWS
 from ._scoring import rebuilt_losses
 from ._sklearn import Interval, StrOptions
+from ._table.scaling import looks_like_pixels
 from ._training.data import DatasetChunks
 from ._training.net import TableNet
 from ._training.trial import Trial, run_trial
@@ -218,6 +220,8 @@ class AutoencoderTransformer(BaseTableModel):
     _own_shape_parameters = ("noise", "ordered")
     _takes_sparse = True
     _default_scaling = "standard"
+    # Whether the rows of the latest `fit` look like pictures.
+    _has_pictures = False
     _min_pixel_columns = 1
 
     def __init__(
@@ -373,11 +377,13 @@ class AutoencoderTransformer(BaseTableModel):
         self.n_components_ = net.module_.n_components
         return net
 
-    @property
-    def _has_pictures(self):
-        """Whether the rows look like pixels."""
-        is_unscaled = self.codec_.numeric_scaling not in ("standard", "quantile")
-        return is_unscaled and self.codec_.layout_.n_numeric >= PICTURE_COLUMNS
+    def _begin_fit(self, X, process_group, is_stream=False):
+        super()._begin_fit(X, process_group, is_stream)
+        # Sparse rows that share a scale, such as those of a text, count as pictures.
+        if issparse(X):
+            self._has_pictures = self.codec_.numeric_scaling != "standard"
+        else:
+            self._has_pictures = looks_like_pixels(X, PICTURE_COLUMNS)
 
     def _resolved_layer_sizes(self, dataset):
         """Widths of the hidden layers, for a number of rows if they are "auto"."""

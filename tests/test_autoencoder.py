@@ -727,8 +727,10 @@ def test_what_the_user_sets_is_not_tried(bow, parameters, monkeypatch):
 
 def test_the_size_of_the_net_is_that_of_the_table(bow):
     """Pictures, and tables of many rows, have a large one."""
-    pictures = np.random.default_rng(0).uniform(size=(50, 40))
-    for X, expected in [(bow, [64, 32]), (pictures, [512, 256])]:
+    pictures = np.random.default_rng(0).integers(0, 17, (50, 40))
+    pictures[0] = 16
+    many = [(pictures, [512, 256]), (pictures / 16, [512, 256])]
+    for X, expected in [(bow, [64, 32]), *many]:
         model = few(1, max_iter="auto" if X is bow else 1).fit(X)
         hidden = model.net_.module_.encoder.hidden
         widths = [layer.out_features for layer in hidden]

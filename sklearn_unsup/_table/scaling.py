@@ -63,6 +63,11 @@ def is_unit_interval(X) -> bool:
     )
 
 
+def looks_like_pixels(X, min_columns) -> bool:
+    """Whether a table is numbers of one scale in at least `min_columns` columns."""
+    return X.shape[1] >= min_columns and (is_unit_interval(X) or shares_one_scale(X))
+
+
 def shares_one_scale(X) -> bool:
     """Whether most columns run from 0 or above to one same maximum, as greys do."""
     if not holds_plain_numbers(X):
