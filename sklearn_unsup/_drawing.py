@@ -1,12 +1,14 @@
 """Drawn rows that break a constraint, and others in their place."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from ._table.constrained import ConstrainedCodec
 from ._validation import warn_of_unlikely
 
-# Number of times that other rows are drawn to find near ones.
+# Number of other rows among which the nearest one is looked for.
 N_CANDIDATES = 10
 # Number of rows that may be drawn for each row that is wanted, and for any number.
 DRAWS_PER_ROW, MIN_DRAWS = 100, 1_000
@@ -47,22 +49,22 @@ def draw_table(draw, codec, conditions, n_samples: int, rng):
         rows = np.flatnonzero(union(broken, n_samples))
         if n_drawn >= limit:
             raise too_few_error(broken, n_samples, n_drawn)
-        again = asked
-        if not names:
+        if names:
+            # Each row may ask for something else: as often as that makes enough rows.
+            index = np.repeat(rows, max(1, MIN_DRAWS // len(rows)))
+            again = conditions_at(asked, index)
+        else:
             # As many as should hold enough good ones, by the share of them so far.
             share = (n_samples - len(rows) + 1) / n_drawn
             n_more = int(min(MIN_DRAWS + len(rows) / share, limit))
-            again = codec.encode_conditions(None, n_more)
-        n_more = len(again.encoded)
+            index, again = None, codec.encode_conditions(None, n_more)
         more = codec.decode(*draw(again.encoded)[:2], rng, again.requests)
-        n_drawn += n_more
-        good = ~union(find_broken(codec, more, again), n_more)
-        if names:  # each row may ask for something else
-            rows = sources = rows[good[rows]]
-        else:
-            sources = np.flatnonzero(good)[: len(rows)]
-            rows = rows[: len(sources)]
-        table = with_rows(table, rows, more, sources)
+        n_drawn += len(more)
+        good = np.flatnonzero(~union(find_broken(codec, more, again), len(more)))
+        if names:
+            rows, first = np.unique(index[good], return_index=True)
+            good = good[first]
+        table = with_rows(table, rows[: len(good)], more, good[: len(rows)])
 
 
 def nearest_rows(draw, codec, asked, x_num, x_cat):
@@ -74,16 +76,33 @@ def nearest_rows(draw, codec, asked, x_num, x_cat):
     if not any(i in asked.requests for i in codec.constraints_.determined):
         return x_num, x_cat
     distances = codec.distances(x_num, x_cat, asked.requests)
-    for _ in range(N_CANDIDATES):
-        if not distances.any():
-            break
-        other_num, other_cat, _ = draw(asked.encoded)
-        others = codec.distances(other_num, other_cat, asked.requests)
-        is_nearer = others < distances
-        x_num = np.where(is_nearer[:, None], other_num, x_num)
-        x_cat = np.where(is_nearer[:, None], other_cat, x_cat)
-        distances = np.minimum(distances, others)
+    n_candidates = 0
+    while n_candidates < N_CANDIDATES and distances.any():
+        rows = np.flatnonzero(distances)
+        # A network takes as long for one row as for some hundred.
+        repeats = min(N_CANDIDATES, max(1, MIN_DRAWS // len(rows)))
+        n_candidates += repeats
+        index = np.repeat(rows, repeats)
+        candidates = conditions_at(asked, index)
+        other_num, other_cat, _ = draw(candidates.encoded)
+        others = codec.distances(other_num, other_cat, candidates.requests)
+        best = others.reshape(-1, repeats).argmin(axis=1)
+        best += np.arange(len(rows)) * repeats
+        best = best[others[best] < distances[rows]]
+        rows = index[best]
+        x_num[rows], x_cat[rows] = other_num[best], other_cat[best]
+        distances[rows] = others[best]
     return x_num, x_cat
+
+
+def conditions_at(asked, index):
+    """The conditions of some rows, in the order of an index, which may repeat them."""
+    requests = {}
+    for column, of_rows in asked.requests.items():
+        parts = vars(of_rows).items()
+        chosen = {name: a[index] for name, a in parts if isinstance(a, np.ndarray)}
+        requests[column] = replace(of_rows, **chosen)
+    return replace(asked, encoded=asked.encoded.take(index), requests=requests)
 
 
 def find_broken(codec, table, asked):

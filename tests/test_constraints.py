@@ -151,9 +151,9 @@ ASKED = {
     "a number of combinations": {"code": 20},
     "missing": {"high": None, "start": None, "country": None},
     "not missing": {"high": (None, None), "country": (None, None)},
-    "each row": {"high": [*range(10, 20)] * 4, "code": [0, 10, {20, 30}, 40] * 10},
+    "each row": {"high": [*range(10, 22)], "code": [0, 10, {20, 30}, 40] * 3},
     "partial rows": pd.DataFrame(
-        {"high": [3.0, None, 40] * 13 + [5], "city": ["Rome", "Oslo", None, None] * 10}
+        {"high": [3.0, None, 40] * 4, "city": ["Rome", "Oslo", None, None] * 3}
     ),
 }
 
@@ -174,7 +174,7 @@ def is_met(values, asked):
 def test_conditions_on_columns_that_constraints_determine(make):
     model = make().fit(X)
     for name, conditions in ASKED.items():
-        drawn = model.sample(40, conditions=conditions)
+        drawn = model.sample(12, conditions=conditions)
         assert_meets_constraints(drawn)
         assert_has_no_repeats(drawn)
         for column, asked in conditions.items():
@@ -285,6 +285,7 @@ def test_skops():
     assert_meets_constraints(other.sample(50))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimator", "check"),
     [
@@ -365,10 +366,7 @@ def test_unique_gives_up_where_there_are_too_few_values():
 
 def test_a_report_names_broken_ones():
     constraints = [*CONSTRAINTS, Where(lambda X: (X["low"] >= 0).to_numpy())]
-    fresh = make_table(random_state=1)[X.columns[::-1]]
-    report = synthesis_report(X, fresh, constraints=constraints, random_state=0)
-    assert not [w for w in report.warnings if w.startswith("Broken")]
-    broken = X.iloc[::-1].reset_index(drop=True)
+    broken = make_table(random_state=1)[X.columns[::-1]].reset_index(drop=True)
     broken.loc[[3, 5], "low"], broken.loc[4, "country"] = -1, "fr"
     broken.loc[7, "high"] = -9.0
     report = synthesis_report(X, broken, constraints=constraints, random_state=0)
@@ -378,7 +376,7 @@ def test_a_report_names_broken_ones():
         "FixedCombinations(('city', 'country', 'code')), first at row 4.",
         "Where(<lambda>), first at row 3.",
     ]
-    assert f"2 synthetic rows ({200 / len(X):.3g} %) break" in found[-1]
+    assert f"2 synthetic rows ({200 / len(broken):.3g} %) break" in found[-1]
 
 
 def test_a_report_says_what_real_rows_break():
