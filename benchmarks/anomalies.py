@@ -144,8 +144,10 @@ def one_hot(train, test):
     numbers = both.select_dtypes("number")
     scaled = StandardScaler().fit(numbers.iloc[: len(train)]).transform(numbers)
     levels = both.drop(columns=numbers.columns)
-    levels = pd.get_dummies(levels.astype(object), dummy_na=len(levels.columns) > 0)
-    found = np.hstack([np.nan_to_num(scaled), levels.to_numpy(float)])
+    found = np.nan_to_num(scaled)
+    if levels.shape[1]:
+        levels = pd.get_dummies(levels.astype(object), dummy_na=True)
+        found = np.hstack([found, levels.to_numpy(float)])
     return found[: len(train)], found[len(train) :]
 
 

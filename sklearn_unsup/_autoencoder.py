@@ -16,7 +16,7 @@ from ._nn.losses import ReconstructionLoss, check_unit_interval
 from ._nn.pca import principal_axes
 from ._parameters import DENSITY_PARAMETERS, LAYER_SIZES, layer_sizes
 from ._sampling.density import DENSITY_ROWS
-from ._scoring import rebuilt_losses
+from ._scoring import explained, rebuilt_losses
 from ._sklearn import Interval, StrOptions
 from ._table.scaling import looks_like_pixels
 from ._training.data import DatasetChunks
@@ -327,7 +327,7 @@ class AutoencoderTransformer(BaseTableModel):
             The rebuilt rows. Only if `return_expected`.
         """
         check_is_fitted(self)
-        return self._explained(X, return_expected)
+        return explained(self, X, return_expected)
 
     def _cell_losses(self, X):
         return rebuilt_losses(self, X)

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.sparse import issparse
 from sklearn.base import (
@@ -28,7 +27,6 @@ from ._sampling.density import DENSITY_ROWS
 from ._sampling.processes import process_token, rng_for_process
 from ._sampling.proposals import LatentSource
 from ._sampling.sampler import TableSampler
-from ._scoring import shares_like, shares_of
 from ._sklearn import PackageVersionWarning, fit_context
 from ._table.frames import as_container
 from ._table.polars import is_polars, schema_of, to_polars
@@ -520,22 +518,6 @@ class BaseTableModel(
         return float(np.mean(self.score_samples(X), dtype=np.float64))
 
     # ------------------------------------------------------------------ helpers
-
-    def _cell_losses(self, X) -> tuple:
-        """Nats that each cell of a checked table costs, and a table of better ones."""
-        raise NotImplementedError
-
-    def _explained(self, X, return_expected):
-        """What `explain_samples` returns, where a model has it."""
-        checked = self._check_table(X, reset=False)
-        losses, expected = self._cell_losses(checked)
-        scores = self.score_samples(checked)
-        shares = shares_like(X, shares_of(scores, losses, self.codec_.varies_))
-        if not return_expected:
-            return shares
-        if isinstance(expected, pd.DataFrame):
-            expected.index = checked.index
-        return shares, to_polars(expected, self._polars_schema)
 
     def _encode_table(self, X):
         """Check a table that is not for training, and encode it as a dataset."""

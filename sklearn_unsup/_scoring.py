@@ -8,7 +8,7 @@ from scipy.sparse import issparse
 from ._nn.chunks import chunk_slices, map_blocks
 from ._nn.column_terms import column_terms
 from ._nn.replacements import Candidates, reconstruction_losses, replacement_losses
-from ._table.polars import is_polars, numbers_to_polars
+from ._table.polars import is_polars, numbers_to_polars, to_polars
 from ._table.sparse import SparseCodec
 from ._table.units import SparseMeasure, TableMeasure
 from ._training.data import place_dataset
@@ -134,6 +134,19 @@ def rebuilt(estimator, x_num, x_cat):
     distribution = estimator._distribution(estimator._encode_batch(x_num, x_cat))
     losses = reconstruction_losses(distribution, x_num, x_cat)
     return *losses, *distribution.mode()
+
+
+def explained(estimator, X, return_expected):
+    """What `explain_samples` of an estimator returns, from its `_cell_losses`."""
+    checked = estimator._check_table(X, reset=False)
+    losses, expected = estimator._cell_losses(checked)
+    scores = estimator.score_samples(checked)
+    shares = shares_like(X, shares_of(scores, losses, estimator.codec_.varies_))
+    if not return_expected:
+        return shares
+    if isinstance(expected, pd.DataFrame):
+        expected.index = checked.index
+    return shares, to_polars(expected, estimator._polars_schema)
 
 
 def shares_of(scores, losses, varies) -> np.ndarray:

@@ -16,7 +16,7 @@ from ._nn.heads import histogram_edges
 from ._nn.losses import NegativeELBO, check_unit_interval
 from ._parameters import DENSITY_PARAMETERS, layer_sizes
 from ._sampling.proposals import RowSource
-from ._scoring import likelihood_losses, likelihood_terms, rebuilt_losses
+from ._scoring import explained, likelihood_losses, likelihood_terms, rebuilt_losses
 from ._sklearn import Interval, StrOptions
 from ._training.vae_net import VAENet
 from ._warnings import warn_user
@@ -359,7 +359,7 @@ class VAETransformer(BaseTableModel):
             The best value for each cell, given the others. Only if `return_expected`.
         """
         check_is_fitted(self)
-        return self._explained(X, return_expected)
+        return explained(self, X, return_expected)
 
     def _cell_losses(self, X):
         if not self._is_autoregressive:

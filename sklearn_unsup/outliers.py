@@ -147,7 +147,7 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         return self
 
     def score_samples(self, X) -> np.ndarray:
-        """Minus the mean surprise at each row: higher is more usual.
+        """Score rows by minus their mean surprise: higher is more usual.
 
         Parameters
         ----------
