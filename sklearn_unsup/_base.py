@@ -487,14 +487,7 @@ class BaseTableModel(
         if is_polars(conditions):
             conditions = as_container(conditions)
         n_samples = n_rows_asked(conditions, check_n_samples(n_samples))
-        if random_state is None:
-            self._sample_rng, self._sample_token = rng_for_process(
-                self._sample_rng, self._sample_token
-            )
-            rng = self._sample_rng
-        else:
-            seed = check_random_state(random_state).randint(2**31 - 1)
-            rng = np.random.default_rng(seed)
+        rng = self._rng_of(random_state)
         draw = partial(self._sample_encoded, rng=rng)
         with freed_memory():
             table = draw_table(draw, self.codec_, conditions, n_samples, rng)
@@ -522,6 +515,16 @@ class BaseTableModel(
     def _encode_table(self, X):
         """Check a table that is not for training, and encode it as a dataset."""
         return upload(self.codec_, self._check_table(X, reset=False), self.device_)
+
+    def _rng_of(self, random_state):
+        """Generator of draws; that of the model for None."""
+        if random_state is not None:
+            seed = check_random_state(random_state).randint(2**31 - 1)
+            return np.random.default_rng(seed)
+        self._sample_rng, self._sample_token = rng_for_process(
+            self._sample_rng, self._sample_token
+        )
+        return self._sample_rng
 
     def _sample_encoded(self, conditions, rng):
         """Draw rows `x_num`, `x_cat`, and the log-probability of their conditions."""

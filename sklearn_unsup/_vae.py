@@ -5,19 +5,26 @@ import numbers
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseTableModel
+from ._imputation import impute_frame
 from ._nn.autoencoders import VariationalAutoencoder, importance_bound, reparameterize
 from ._nn.chunks import CHUNK_ROWS
+from ._nn.device import freed_memory
 from ._nn.heads import histogram_edges
 from ._nn.losses import NegativeELBO, check_unit_interval
 from ._parameters import DENSITY_PARAMETERS, layer_sizes
 from ._sampling.proposals import RowSource
 from ._scoring import explained, likelihood_losses, likelihood_terms, rebuilt_losses
 from ._sklearn import Interval, StrOptions
+from ._table.frames import as_frame
+from ._table.polars import schema_of, to_polars
+from ._table.sparse import SparseCodec
 from ._training.vae_net import VAENet
 from ._warnings import warn_user
 
@@ -37,6 +44,9 @@ MAX_BINS, ROWS_PER_BIN = 64, 90
 MIN_ATOM_SHARE, MIN_ATOM_ROWS = 1 / 400, 15
 # Number of steps over which the learning rate and the weight of the KL term rise.
 N_WARMUP_STEPS = 200
+# Minimum number of gradient steps of a model of any order, which hides a part of each
+# row anew in each step, and how many times those of a fixed order it takes.
+MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR = 300, 1.5
 # Minimum number of gradient steps that encoder and decoder need.
 MIN_STEPS = 1_000
 # Number of steps of the autoregressive model from which on encoder and decoder learn
@@ -80,10 +90,12 @@ class VAETransformer(BaseTableModel):
     beta : float, default=0.5
         Weight of the KL term [2]_. Larger values give codes nearer to the normal
         prior, smaller ones codes that say more about their row.
-    sampling : {"auto", "autoregressive", "latent"}, default="auto"
+    sampling : {"auto", "autoregressive", "any_order", "latent"}, default="auto"
         Where new rows come from. "autoregressive": columns one after another, each
         from its distribution given those before, which needs no code and makes no
-        approximation; "latent": codes from `latent_density`, decoded. "auto" is
+        approximation; "any_order": a model of each column given any others, which is
+        the better one for filling in missing cells (:meth:`impute`), and the worse one
+        for whole rows; "latent": codes from `latent_density`, decoded. "auto" is
         "autoregressive" but for pixels, very wide tables and numbers that are scaled
         neither by "quantile" nor by "standard". With "latent" fitting is faster.
     numeric_scaling : {"auto", "quantile", "standard", "minmax"} or None, \
@@ -223,7 +235,7 @@ class VAETransformer(BaseTableModel):
         **DENSITY_PARAMETERS,
         "loss": [StrOptions({"auto", "gaussian", "binary_crossentropy"})],
         "beta": [Interval(numbers.Real, 0, None, closed="left")],
-        "sampling": [StrOptions({"auto", "autoregressive", "latent"})],
+        "sampling": [StrOptions({"auto", "autoregressive", "any_order", "latent"})],
     }
 
     _own_shape_parameters = ("beta", "sampling")
@@ -397,17 +409,72 @@ class VAETransformer(BaseTableModel):
         )
         return bounds.cpu().numpy().astype(np.float64)
 
+    # ------------------------------------------------------------------ missing cells
+
+    def impute(
+        self, X, *, sample_posterior=False, round_numbers=False, random_state=None
+    ) -> Any:
+        """Fill in the missing cells of rows, each given the cells that are there.
+
+        Best after a fit with ``sampling="any_order"``, which learns the distribution of
+        every column given any others. Models that draw columns in one order complete
+        rows by weighted draws, which takes longer and is less exact. What
+        ``inverse_transform(transform(X))`` has in missing cells is no such estimate.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns that `fit` saw. Any cells may be missing, also in
+            columns that had no missing ones in `fit`.
+        sample_posterior : bool, default=False
+            Fill in draws, which vary as the true values do, instead of the mean of a
+            number and the most likely level of a category.
+        round_numbers : bool, default=False
+            Round means as the numbers of training are, such as to integers. Draws and
+            columns of an integer or date dtype are in any case.
+        random_state : int, RandomState instance or None, default=None
+            Of draws; see :meth:`sample`.
+
+        Returns
+        -------
+        X_imputed : DataFrame or ndarray of shape (n_samples, n_features)
+            X without missing cells, in its container and with its dtypes. A column that
+            was all missing in `fit` stays so.
+        """
+        check_is_fitted(self)
+        schema = schema_of(X)
+        X = self._check_table(X, reset=False)
+        if issparse(X) or isinstance(self.codec_, SparseCodec):
+            raise ValueError(
+                "impute takes tables, and sparse rows have no missing values. Fit on a "
+                "DataFrame or a dense array."
+            )
+        rng = self._rng_of(random_state)
+        frame = as_frame(X)
+        with freed_memory():
+            filled = impute_frame(
+                self,
+                frame,
+                sample_posterior=sample_posterior,
+                rounded=round_numbers,
+                rng=rng,
+            )
+        if isinstance(X, pd.DataFrame):
+            return to_polars(filled, schema)
+        return filled.to_numpy(dtype=X.dtype if X.dtype.kind in "fO" else None)
+
     # ------------------------------------------------------------------ the net
 
     def _build_net(self, dataset, rng):
         layout = self.codec_.layout_
         if self.loss == "binary_crossentropy":
             check_unit_interval(dataset.numbers)
-        if self.sampling == "autoregressive" and not self._is_standardized:
+        is_explicit = self.sampling in ("autoregressive", "any_order")
+        if is_explicit and not self._is_standardized:
             raise ValueError(
-                "sampling='autoregressive' needs numbers of mean 0 and variance 1, got "
-                f"numeric_scaling={self.codec_.numeric_scaling!r}: pass 'quantile' or "
-                "'standard', or sampling='latent'."
+                f"sampling={self.sampling!r} needs numbers of mean 0 and variance 1, "
+                f"got numeric_scaling={self.codec_.numeric_scaling!r}: pass 'quantile' "
+                "or 'standard', or sampling='latent'."
             )
         net = VAENet(
             VariationalAutoencoder,
@@ -419,6 +486,8 @@ class VAETransformer(BaseTableModel):
             module__bernoulli=self._bernoulli,
             module__autoregressive_width=self._autoregressive_width,
             module__bin_edges=self._bin_edges(len(dataset)),
+            module__any_order=self.sampling == "any_order",
+            module__missing_codes=self._missing_codes(),
             criterion__beta=float(self.beta),
             criterion__n_warmup_steps=N_WARMUP_STEPS,
             n_warmup_steps=N_WARMUP_STEPS,
@@ -429,6 +498,11 @@ class VAETransformer(BaseTableModel):
         ).initialize()
         if net.module_.autoregressive is not None:
             net.module_.autoregressive.start_at_frequencies(dataset.x_cat)
+            if self.sampling == "any_order":
+                arrays = dataset.x_num, dataset.x_cat
+                net.module_.autoregressive.start_at_gaussian(
+                    *(array.to(self.device_) for array in arrays)
+                )
         return net
 
     @property
@@ -461,6 +535,15 @@ class VAETransformer(BaseTableModel):
             histogram_edges(atoms, n_bins, min_share) for atoms in self.codec_.atoms()
         ]
 
+    def _missing_codes(self):
+        """For each column of `x_cat` the code of a missing value, or -1."""
+        if self.sampling != "any_order":
+            return ()
+        return tuple(
+            getattr(column, "index_", {}).get(None, -1)
+            for column in self.codec_.categories_
+        )
+
     @property
     def _is_standardized(self):
         """Whether numbers have the scale that the autoregressive model expects."""
@@ -470,6 +553,8 @@ class VAETransformer(BaseTableModel):
     def _default_steps(self, n_rows):
         if self._samples_from_latent:
             return 3_000
+        if self.sampling == "any_order":
+            return self._autoregressive_steps(n_rows)
         return max(MIN_STEPS, self._autoregressive_steps(n_rows))
 
     def _autoregressive_steps(self, n_rows):
@@ -478,6 +563,8 @@ class VAETransformer(BaseTableModel):
         A step with a batch four times as large as `MAX_BATCH` counts as two steps.
         """
         steps = 10.5 * math.sqrt(n_rows) * np.clip(n_rows / 5_000, 0.5, 2.5)
+        if self.sampling == "any_order":
+            steps = max(MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR * steps)
         return round(steps * min(1.0, math.sqrt(MAX_BATCH / self._batch_size(n_rows))))
 
     def _default_batch_size(self, n_rows):
@@ -525,6 +612,13 @@ class VAETransformer(BaseTableModel):
     @property
     def _is_autoregressive(self):
         return self.net_.module_.autoregressive is not None
+
+    def _fit_sampler(self, X, dataset, rng):
+        if self.sampling == "any_order" and isinstance(self.density_ratio, str | None):
+            # Calibrated when rows are drawn: who fills in cells may never draw any.
+            self._update_sampler(dataset, rng)
+        else:
+            super()._fit_sampler(X, dataset, rng)
 
     def _row_source(self):
         if self._is_autoregressive:

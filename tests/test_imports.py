@@ -57,24 +57,24 @@ FLOORS = {
     "shell": Floor(
         {
             *("_sklearn", "_parameters", "_validation", "_encoding", "_scoring"),
-            *("_base", "_drawing"),
+            *("_base", "_drawing", "_imputation"),
         },
         {*TABLE_LIBRARIES, "skorch", "torch"},
         {
             *("_sklearn", "_parameters", "_validation", "_encoding", "_base"),
-            *("_scoring", "_drawing"),
+            *("_scoring", "_drawing", "_imputation"),
             *("_table", "_nn", "_training", "_sampling", "_warnings", "_version"),
         },
     ),
     "public": Floor(
         {"_autoencoder", "_vae", "_gan"},
         {*TABLE_LIBRARIES, "skorch", "torch"},
-        {"_base", "_encoding", "_parameters", "_scoring", "_sklearn", "_warnings"}
-        | {"_table", "_nn", "_training", "_sampling"},
+        {"_base", "_encoding", "_imputation", "_parameters", "_scoring", "_sklearn"}
+        | {"_table", "_nn", "_training", "_sampling", "_warnings"},
     ),
     "side rooms": Floor(
         {"constraints", "datasets", "pipeline", "over_sampling", "outliers"}
-        | {"metrics", "inspection"},
+        | {"metrics", "inspection", "impute"},
         {*TABLE_LIBRARIES, "imblearn"},
         {"__init__", "metrics"}
         | {f"_table.{name}" for name in ("frames", "kinds", "plain", "polars")}

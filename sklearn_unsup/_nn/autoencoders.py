@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .._table.layout import TableLayout
+from .any_order import AnyOrderModel
 from .autoregressive import AutoregressiveModel
 from .distributions import TableDistribution, block_indicator
 from .fused import Linear
@@ -152,6 +153,10 @@ class VariationalAutoencoder(TableModule):
         with encoder and decoder, without shared weights; 0 for no such model.
     bin_edges : sequence of array-like or None, default=None
         Of that model's histograms, see :class:`NumberHeads`.
+    any_order : bool, default=False
+        Whether that model is an :class:`AnyOrderModel`.
+    missing_codes : sequence of int, default=()
+        See :class:`AnyOrderModel`.
     """
 
     def __init__(
@@ -163,6 +168,8 @@ class VariationalAutoencoder(TableModule):
         bernoulli: bool,
         autoregressive_width: int = 0,
         bin_edges=None,
+        any_order: bool = False,
+        missing_codes=(),
     ):
         super().__init__(layout, bernoulli)
         del self.log_scale
@@ -174,11 +181,15 @@ class VariationalAutoencoder(TableModule):
             width, hidden_layer_sizes, 2 * n_components, **options
         )
         self.decoder = ResidualMLP(n_components, mirrored, width, **options)
-        self.autoregressive = (
-            AutoregressiveModel(layout, autoregressive_width, bin_edges)
-            if autoregressive_width
-            else None
-        )
+        self.autoregressive = None
+        if autoregressive_width and any_order:
+            self.autoregressive = AnyOrderModel(
+                layout, autoregressive_width, bin_edges, missing_codes
+            )
+        elif autoregressive_width:
+            self.autoregressive = AutoregressiveModel(
+                layout, autoregressive_width, bin_edges
+            )
 
     def posterior(self, x_num: Tensor, x_cat: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latent vectors, each (n, n_components)."""

@@ -64,9 +64,12 @@ class AutoregressiveModel(nn.Module):
             self._add_features(size, column, owners)
         for column in range(n_numeric):
             self._add_features(N_PIECES + 2, layout.n_categorical + column, owners)
+        owners += [-1] * self.n_shared_features
         n_features = len(owners)
-        before = torch.arange(self.n_columns)[:, None] > torch.tensor(owners)
-        mask = before.repeat_interleave(width, 0).float()
+        mask = self._is_visible(
+            torch.arange(self.n_columns)[:, None], torch.tensor(owners)
+        )
+        mask = mask.repeat_interleave(width, 0).float()
         self.register_buffer("mask", mask, persistent=False)
         self.input_layer = nn.Linear(n_features, self.n_columns * width)
         self.hidden_layer = nn.Parameter(torch.empty(self.n_columns, width, width))
@@ -76,6 +79,15 @@ class AutoregressiveModel(nn.Module):
             bin_edges = [()] * n_numeric
         self.number_heads = NumberHeads(width, bin_edges)
         self.reset_parameters()
+
+    @property
+    def n_shared_features(self) -> int:
+        """Number of features that belong to no column, after all others."""
+        return 0
+
+    def _is_visible(self, columns: Tensor, owners: Tensor) -> Tensor:
+        """Whether the networks of columns see features of the owners, by position."""
+        return owners < columns
 
     def _add_features(self, size: int, position: int, owners: list):
         self.feature_slices.append(slice(len(owners), len(owners) + size))
@@ -270,11 +282,17 @@ class AutoregressiveModel(nn.Module):
         features[:, self.feature_slices[position]] = seen
         return bounds is not None
 
-    def last_position(self, conditions: EncodedConditions) -> int:
-        """Position of the last column that has a condition; -1 for none."""
+    def parts(self, conditions: EncodedConditions) -> list[range]:
+        """Parts of a draw: columns up to the last one with a condition; the rest."""
         n_categorical = self.layout.n_categorical
         positions = [*conditions.codes, *(n_categorical + c for c in conditions.bounds)]
-        return max(positions, default=-1)
+        begun = max(positions, default=self.n_columns - 1) + 1
+        parts = [range(begun), range(begun, self.n_columns)]
+        return [part for part in parts if len(part)]
+
+    def needs_particles(self, conditions: EncodedConditions) -> bool:
+        """Whether rows need weights: columns before a condition do not know of it."""
+        return not conditions.is_empty
 
     def _column_hidden(self, position: int, features: Tensor) -> Tensor:
         """Hidden units of one column from the columns drawn so far, (n, width)."""

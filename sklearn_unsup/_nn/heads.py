@@ -118,25 +118,51 @@ class NumberHeads(nn.Module):
         """Weights, means and log scales of the mixture; the gate; the bins."""
         return raw.split([N_NORMALS, N_NORMALS, N_NORMALS, 1, self.n_bins], -1)
 
-    def log_prob(self, hidden: Tensor, x: Tensor, present: Tensor | None) -> Tensor:
+    def _moved(self, raw: Tensor, moments) -> Tensor:
+        """Outputs whose normals have location and scale relative to given moments.
+
+        Parameters
+        ----------
+        raw : Tensor of shape (..., n_outputs)
+        moments : tuple of Tensor, each of shape (...), or None
+            Means and standard deviations; None for 0 and 1.
+        """
+        if moments is None:
+            return raw
+        mean, scale = (moment[..., None] for moment in moments)
+        weights, means, log_scales, gate, bins = self._split(raw)
+        moved = mean + scale * means, log_scales + scale.log()
+        return torch.cat([weights, *moved, gate, bins], -1)
+
+    def log_prob(
+        self, hidden: Tensor, x: Tensor, present: Tensor | None, moments=None
+    ) -> Tensor:
         """Nats of the numbers, summed over columns, shape (n,).
 
         Shapes: hidden units (n_numeric, n, width), numbers (n, n_numeric), and the same
-        for what says that they are present.
+        for weights, which are 0 where a number is missing; `moments` are two tensors
+        (n_numeric, n), see :meth:`sample`.
         """
         x = x.t().contiguous()
         raw = batched_linear(hidden, self.weight, self.bias).float()
+        raw = self._moved(raw, moments)
         places = torch.searchsorted(self.edges, x)
         present = None if present is None else present.t()
         return number_log_prob(
             raw, x, places, self.log_widths, present, LOG_SCALE_BOUNDS
         )
 
-    def sample(self, column: int, hidden: Tensor, generator) -> Tensor:
-        """One number for each row of hidden units (n, width), shape (n,)."""
-        return self._sample(
-            column, hidden @ self.weight[column] + self.bias[column], generator
-        )
+    def sample(self, column: int, hidden: Tensor, generator, moments=None) -> Tensor:
+        """One number for each row of hidden units (n, width), shape (n,).
+
+        `moments` are means and standard deviations (n,) that the normals of the mixture
+        are relative to; None for 0 and 1.
+        """
+        return self._sample(column, self._raw(column, hidden, moments), generator)
+
+    def _raw(self, column, hidden, moments):
+        raw = hidden @ self.weight[column] + self.bias[column]
+        return self._moved(raw.float(), moments)
 
     def _sample(self, column, raw, generator):
         weights, means, log_scales, gate, bins = self._split(raw)
@@ -154,7 +180,13 @@ class NumberHeads(nn.Module):
         return torch.where(is_sharp, sharp, smooth)[:, 0].clamp(-MAX_Z, MAX_Z)
 
     def sample_within(
-        self, column: int, hidden: Tensor, low: Tensor, high: Tensor, generator
+        self,
+        column: int,
+        hidden: Tensor,
+        low: Tensor,
+        high: Tensor,
+        generator,
+        moments=None,
     ) -> tuple[Tensor, Tensor]:
         """One number in a range for each row, and the range's log-probability.
 
@@ -168,7 +200,8 @@ class NumberHeads(nn.Module):
             index = rows.nonzero()[:, 0]
             if not len(index):
                 continue
-            raw = hidden[index] @ self.weight[column] + self.bias[column]
+            own = None if moments is None else tuple(m[index] for m in moments)
+            raw = self._raw(column, hidden[index], own)
             if kind == 0:
                 values[index] = self._sample(column, raw, generator)
             elif kind == 1:
@@ -178,6 +211,32 @@ class NumberHeads(nn.Module):
                     column, raw, low[index], high[index], generator
                 )
         return values, log_mass.clamp_min(LOG_IMPOSSIBLE)
+
+    def masses(self, column: int, hidden: Tensor, u: Tensor, moments=None) -> Tensor:
+        """Probabilities of a number between normal quantiles, (n, len(u) + 1).
+
+        Parameters
+        ----------
+        column : int
+        hidden : Tensor of shape (n, width)
+        u : Tensor
+            Ascending, between 0 and 1.
+        moments : tuple of Tensor or None, default=None
+            See :meth:`sample`.
+        """
+        raw = self._raw(column, hidden, moments)
+        weights, means, log_scales, gate, bins = self._split(raw)
+        scales, z = log_scales.clamp(*LOG_SCALE_BOUNDS).exp(), torch.special.ndtri(u)
+        below = weights.softmax(1)[:, :, None] * torch.special.ndtr(
+            (z - means[:, :, None]) / scales[:, :, None]
+        )
+        shares = bins.softmax(1)
+        ends = self.start[column] + self.widths[column]
+        begin = torch.where(self.sign[column] > 0, self.start[column], 1.0 - ends)
+        part = (u[:, None] - begin) / self.widths[column].clamp_min(1e-12)
+        sharp, gate = shares @ part.clamp(0.0, 1.0).t(), gate.sigmoid()
+        cdf = (1.0 - gate) * below.sum(1) + gate * sharp
+        return F.pad(F.pad(cdf, (1, 0)), (0, 1), value=1.0).diff(dim=1)
 
     def _sample_within(self, column, raw, low, high, generator):
         """Draws from conditionals that are truncated to ranges, and their log-mass."""

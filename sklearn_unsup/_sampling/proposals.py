@@ -56,6 +56,9 @@ class LatentSource:
         z = torch.from_numpy(density.sample(len(conditions), rng)).to(self.device)
         return LatentProposals(self.distribution, self.layout, z, conditions)
 
+    def needs_particles(self, conditions):
+        return True
+
 
 class RowSource:
     """Propose rows that a network draws column by column, without a latent density.
@@ -84,6 +87,11 @@ class RowSource:
             autoregressive network may resample among themselves while it draws them.
         """
         return RowProposals(self.network, conditions, rng, n_particles)
+
+    def needs_particles(self, conditions):
+        """Whether rows proposed for the same conditions have unequal weights."""
+        needs = getattr(self.network, "needs_particles", None)
+        return needs is None or needs(to_tensors(conditions, "cpu"))
 
 
 class LatentProposals:
@@ -154,15 +162,13 @@ class RowProposals:
         self.network = network
         self.conditions = to_tensors(conditions, next(network.parameters()).device)
         options, self.rest = {}, None
-        is_autoregressive = hasattr(network, "last_position")
+        is_autoregressive = hasattr(network, "parts")
         # A generator's numbers have none: their weights only tell near from far.
         self.has_density = is_autoregressive or not conditions.bounds
         if is_autoregressive:
-            begun = network.last_position(conditions) + 1
-            if not conditions.is_empty and begun < network.n_columns:
-                options["columns"] = range(begun)
-                self.rest = range(begun, network.n_columns)
-            options["n_particles"] = n_particles
+            first, *rest = network.parts(conditions)
+            self.rest = rest[0] if rest else None
+            options = {"columns": first, "n_particles": n_particles}
             n_conditioned = len(conditions.codes) + len(conditions.bounds)
             self.gains_by_resampling = n_conditioned > 1
         step = max(1, rows_per_pass(network.layout) // n_particles) * n_particles
@@ -272,7 +278,7 @@ def draw_conditional(propose, conditions, rng):
     return x_num, x_cat, log_mass
 
 
-def draw_each(propose, conditions, rng, n_draws=1):
+def draw_each(propose, conditions, rng, n_draws=1, needs_particles=bool):
     """Draw rows that have conditions of their own, each from particles of its own.
 
     Parameters
@@ -283,6 +289,8 @@ def draw_each(propose, conditions, rng, n_draws=1):
     rng : numpy.random.Generator
     n_draws : int, default=1
         Number of rows to draw for each of the conditions.
+    needs_particles : callable, default=bool
+        Whether rows with such conditions have weights that differ.
 
     Returns
     -------
@@ -294,6 +302,8 @@ def draw_each(propose, conditions, rng, n_draws=1):
     """
     n = len(conditions)
     n_particles = int(np.clip(N_PARTICLES // n, MIN_PARTICLES, MAX_PARTICLES))
+    if not needs_particles(conditions):
+        n_particles = n_draws
     step = max(1, MAX_POOL // n_particles)
     parts, log_mass = [], []
     for start in range(0, n, step):

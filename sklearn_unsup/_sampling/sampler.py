@@ -225,7 +225,9 @@ class TableSampler:
         """Draw rows that have conditions of their own."""
         n, n_draws = len(conditions), 1 if self.ratio_ is None else POOL_FACTOR
         propose = partial(source.propose, density=self.density_)
-        x_num, x_cat, log_mass = draw_each(propose, conditions, rng, n_draws)
+        x_num, x_cat, log_mass = draw_each(
+            propose, conditions, rng, n_draws, source.needs_particles
+        )
         if self.ratio_ is not None:
             repeated = conditions.take(np.repeat(np.arange(n), n_draws))
             x_num = self._calibrated(

@@ -366,10 +366,7 @@ class NumericColumn:
         x = self.to_numbers(z)
         if not self.varies_ and self.has_missing_ and missing is None:
             missing = np.ones(len(x), dtype=bool)  # a column that is all missing
-        if self.raw_dtype_.kind == "f":
-            plain = (x * self.step_).astype(self.raw_dtype_)
-        else:
-            plain = self._to_whole(x)
+        plain = self._to_plain(x)
         if requests is not None:
             plain = requests.applied(plain)
         return self.column_of(plain, missing)
@@ -398,6 +395,30 @@ class NumericColumn:
         if isinstance(self.dtype_, np.dtype):
             return column.where(~missing).astype(self.dtype_)
         return column.astype(self.dtype_).mask(missing)
+
+    def _to_plain(self, x):
+        """Inverse of `_to_float`."""
+        if self.raw_dtype_.kind == "f":
+            return (x * self.step_).astype(self.raw_dtype_)
+        return self._to_whole(x)
+
+    def column_of_means(self, x: np.ndarray, as_floats: bool) -> pd.Series:
+        """A column of means of what `to_numbers` returns.
+
+        With `as_floats` they are floats as they are, else rounded as the values of
+        training are, in their dtype.
+        """
+        if as_floats and self.dtype_.kind not in "mM":
+            origin = 0 if self.span_ is None else self.origin_
+            return pd.Series(x * self.step_ + origin)
+        decimals = self.decimals_
+        x = x if decimals is None else np.round(x, decimals)
+        plain = self._to_plain(np.clip(x, self.low_, self.high_))
+        if self.dtype_.kind in "mM":
+            column = self._dates(plain, None)
+        else:
+            column = pd.Series(plain).astype(self.dtype_)
+        return given_back(column, self.form_, self.na_value_)
 
     def _dates(self, ticks, missing):
         if missing is not None:

@@ -590,9 +590,9 @@ def test_columns_may_be_drawn_in_two_parts():
         assert stats.ks_2samp(one.sum(1), other.sum(1)).pvalue > ALPHA
 
 
-def test_last_position():
+def test_parts():
     rows, code = make_rows(MIXED), torch.zeros(3, dtype=torch.int64)
-    assert rows.last_position(EncodedConditions(3)) == -1
-    assert rows.last_position(EncodedConditions(3, {1: code})) == 1
+    assert rows.parts(EncodedConditions(3)) == [range(4)]
+    assert rows.parts(EncodedConditions(3, {1: code})) == [range(2), range(2, 4)]
     conditions = EncodedConditions(3, {1: code}, {}, {0: torch.zeros(3, 2)})
-    assert rows.last_position(conditions) == 2
+    assert rows.parts(conditions) == [range(3), range(3, 4)]

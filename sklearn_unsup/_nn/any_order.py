@@ -1,0 +1,409 @@
+"""A model of rows that knows each column given any others."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .._table.layout import EncodedConditions, TableLayout
+from .autoregressive import (
+    AutoregressiveModel,
+    piecewise_linear_features,
+    resample_particles_,
+)
+from .conditions import draw_codes
+from .distributions import indices, presence, softcap
+from .gaussian import conditional_moments, fit_gaussian, precision
+from .random import gumbel, uniform
+
+# Maximum number of numeric columns whose joint normal distribution is fitted: each row
+# of a batch solves a system of this size.
+MAX_GAUSSIAN = 64
+# Maximum number of rows that it is fitted to.
+GAUSSIAN_ROWS = 4_000
+# Maximum factor by which the variance of conditionals grows where rows are few.
+MAX_FACTOR = 4.0
+# Share of the rows in training that do not see which of their cells are missing.
+BLIND_SHARE = 0.75
+# Bias of the gate to the histograms. At the start numbers are normal.
+GATE_BIAS = -3.0
+PARTS = "conditioned", "rest"
+
+
+class AnyOrderModel(AutoregressiveModel):
+    """log p(column | any other columns), for each column and each set of others.
+
+    In training a random part of each row is hidden, and predicted from what is seen
+    (Uria, Murray and Larochelle 2014). The columns can then be drawn in any order:
+    conditions first, whatever columns they are on, and the others given them. Numbers
+    are described relative to a normal distribution of all of them, whose conditionals
+    are known in closed form; networks learn what departs from it.
+
+    Parameters
+    ----------
+    layout, width, bin_edges
+        See :class:`AutoregressiveModel`.
+    missing_codes : sequence of int, default=()
+        For each column of `x_cat` the code that stands for a missing value, or -1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> rows = AnyOrderModel(TableLayout(2, (3,)), width=8).eval()
+    >>> conditions = EncodedConditions(5, bounds={1: torch.full((5, 2), 0.5)})
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> x_num, x_cat, log_weights = rows.sample(conditions, generator)
+    >>> x_num[:, 1].tolist()
+    [0.5, 0.5, 0.5, 0.5, 0.5]
+    """
+
+    def __init__(
+        self, layout: TableLayout, width: int, bin_edges=None, missing_codes=()
+    ):
+        super().__init__(layout, width, bin_edges)
+        missing = torch.tensor([*missing_codes, *[-1] * layout.n_categorical])
+        missing = missing[: layout.n_categorical]
+        self.register_buffer("missing_codes", missing, persistent=False)
+        self.has_missing = max([*missing_codes, *layout.masks], default=-1) >= 0
+        n = layout.n_numeric
+        self.register_buffer("mean", torch.zeros(n))
+        self.register_buffer("covariance", torch.eye(n))
+        self.register_buffer("n_effective", torch.tensor(torch.inf))
+
+    @property
+    def n_shared_features(self):
+        return 2 * self.layout.n_numeric
+
+    def _is_visible(self, columns, owners):
+        return owners != columns
+
+    @torch.no_grad()
+    def reset_parameters(self):
+        super().reset_parameters()
+        self.number_heads._split(self.number_heads.bias)[3].fill_(GATE_BIAS)
+
+    @torch.no_grad()
+    def start_at_gaussian(self, x_num: Tensor, x_cat: Tensor):
+        """Begin with the joint normal distribution of the numbers."""
+        if not 1 < self.layout.n_numeric <= MAX_GAUSSIAN:
+            return
+        step = -(-len(x_num) // GAUSSIAN_ROWS)
+        x_num, x_cat = x_num[::step], x_cat[::step]
+        present = presence(self.layout, x_cat)
+        is_present = torch.ones_like(x_num) if present is None else present
+        mean, covariance = fit_gaussian(x_num, is_present.bool())
+        # Pairs of numbers that are both present are what a covariance is learnt from.
+        self.n_effective.fill_(len(x_num) * is_present.mean().item() ** 2)
+        self.mean.copy_(mean)
+        self.covariance.copy_(covariance)
+
+    # ------------------------------------------------------------------ density
+
+    def log_prob(self, x_num: Tensor, x_cat: Tensor, generator=None) -> Tensor:
+        """Nats of each row in a random order of its columns, estimated; shape (n,).
+
+        What is hidden is predicted, and counts for all columns.
+        """
+        n, layout = len(x_num), self.layout
+        if generator is None:  # the same for every call, and no global generator
+            generator = torch.Generator(x_num.device).manual_seed(0)
+        known_num, known_cat = self.known(x_num, x_cat, generator)
+        rate = uniform((n, 1), generator, x_num.device)
+        shape = n, self.n_columns
+        seen = uniform(shape, generator, x_num.device) >= rate
+        seen_cat, seen_num = seen.split([layout.n_categorical, layout.n_numeric], 1)
+        seen_cat, seen_num = seen_cat & known_cat, seen_num & known_num
+        seen_num = self._with_masks(seen_num, seen_cat, known_cat)
+        moments = self.moments(x_num, seen_num)
+        features = self.seen_features(x_num, x_cat, seen_num, seen_cat, moments)
+        hidden = self._hidden(features, generator)
+        of_categories, of_numbers = hidden.split(
+            [layout.n_categorical, layout.n_numeric], 0
+        )
+        guessed_num, guessed_cat = known_num & ~seen_num, known_cat & ~seen_cat
+        n_guessed = guessed_num.sum(1) + guessed_cat.sum(1)
+        n_known = known_num.sum(1) + known_cat.sum(1)
+        scale = n_known / n_guessed.clamp_min(1)
+        total = torch.zeros(n, device=x_num.device)
+        if layout.n_numeric:
+            moments = None if moments is None else tuple(m.t() for m in moments)
+            total = total + self.number_heads.log_prob(
+                of_numbers, x_num, guessed_num.float(), moments
+            )
+        if layout.n_categorical:
+            total = total + self._category_log_prob(of_categories, x_cat, guessed_cat)
+        return total * scale
+
+    def _category_log_prob(self, hidden, x_cat, is_guessed):
+        """Nats of the codes that are guessed, summed over columns, shape (n,)."""
+        sizes = [len(run) for run in self.category_heads.runs]
+        parts = hidden.split(sizes), x_cat.t().split(sizes), is_guessed.t().split(sizes)
+        weights = self.category_heads.weights, self.category_heads.biases
+        total = 0.0
+        for units, codes, guessed, weight, bias in zip(*parts, *weights, strict=True):
+            logits = softcap(torch.baddbmm(bias, units, weight).float())
+            log_probs = logits.log_softmax(-1).gather(-1, codes[..., None])[..., 0]
+            total = total + (log_probs * guessed).sum(0)
+        return total
+
+    def known(self, x_num, x_cat, generator=None):
+        """Which cells may be seen or guessed; of numbers, those that are present.
+
+        With a generator, training rows of which some are blind: to them a missing
+        value is no value of its own, but unknown.
+        """
+        known_cat = torch.ones_like(x_cat, dtype=torch.bool)
+        present = presence(self.layout, x_cat)
+        if present is None:
+            known_num = torch.ones_like(x_num, dtype=torch.bool)
+        else:
+            known_num = present.bool()
+        if self.has_missing and generator is not None:
+            blind = uniform((len(x_cat), 1), generator, x_cat.device) < BLIND_SHARE
+            known_cat = known_cat & ~(blind & self.is_missing(x_cat))
+        return known_num, known_cat
+
+    def is_missing(self, x_cat):
+        """Codes that stand for a missing value, and all those of masks."""
+        missing = x_cat == self.missing_codes
+        masks = [mask for mask in self.layout.masks if mask >= 0]
+        missing[:, masks] = True
+        return missing
+
+    def _with_masks(self, seen_num, seen_cat, known_cat):
+        """Seen numbers, but those whose mask is to be guessed: they would tell it."""
+        seen_num = seen_num.clone()
+        for column, mask in enumerate(self.layout.masks):
+            if mask >= 0:
+                seen_num[:, column] &= seen_cat[:, mask] | ~known_cat[:, mask]
+        return seen_num
+
+    def moments(self, x_num, seen_num):
+        """Means and deviations of numbers given the seen ones, by the normal law."""
+        if not 1 < self.layout.n_numeric <= MAX_GAUSSIAN:
+            return None
+        dtype = precision(x_num.device)
+        arrays = self.mean.to(dtype), self.covariance.to(dtype)
+        means, deviations = conditional_moments(x_num, seen_num, *arrays)
+        if not self.training:
+            # The rows that it was fitted to are nearer to it than others are.
+            factor = predictive_factor(self.n_effective, seen_num.sum(1).float())
+            deviations = deviations * factor.sqrt()[:, None]
+        return means, deviations
+
+    def seen_features(self, x_num, x_cat, seen_num, seen_cat, moments):
+        """Features of cells that are seen, and moments of numbers that are not."""
+        layout = self.layout
+        parts = []
+        if layout.n_categorical:
+            owners = tuple(
+                column
+                for column, block in enumerate(self.feature_slices)
+                for _ in range(block.start, block.stop)
+                if column < layout.n_categorical
+            )
+            shown = seen_cat.index_select(1, indices(owners, x_cat.device))
+            parts.append(self._categories(x_cat) * shown)
+        if layout.n_numeric:
+            numbers = piecewise_linear_features(x_num) * seen_num[:, :, None]
+            parts.append(numbers.flatten(1))
+            if moments is None:
+                shared = torch.zeros(*seen_num.shape, 2, device=x_num.device)
+            else:
+                shared = torch.stack(moments, 2) * ~seen_num[:, :, None]
+            parts.append(shared.flatten(1))
+        return torch.cat(parts, 1)
+
+    # ------------------------------------------------------------------ one column
+
+    def _column_hidden(self, position: int, features: Tensor) -> Tensor:
+        """Hidden units of one column from all that is seen, (n, width)."""
+        units = slice(position * self.width, (position + 1) * self.width)
+        layer = self.input_layer
+        weight = layer.weight[units] * self.mask[units]
+        hidden = F.silu(F.linear(features, weight, layer.bias[units]))
+        after = hidden @ self.hidden_layer[position] + self.hidden_bias[position]
+        return hidden + F.silu(after)
+
+    # ------------------------------------------------------------------ missing cells
+
+    @torch.no_grad()
+    def expected(self, x_num, x_cat, seen_num, seen_cat, u, values):
+        """What is most likely of each cell given a row's seen ones.
+
+        Parameters
+        ----------
+        x_num, x_cat : Tensor
+        seen_num, seen_cat : Tensor of bool
+            Masks of missing numbers are not to be seen.
+        u : Tensor of shape (n_steps - 1,)
+            Ascending quantiles.
+        values : Tensor of shape (n_numeric, n_steps)
+            A value of each column between two of them.
+
+        Returns
+        -------
+        means : Tensor of shape (n, n_numeric)
+            Expected values of numbers.
+        codes : Tensor of shape (n, n_categorical), int64
+            Most likely codes, none of which stands for a missing value.
+        """
+        layout = self.layout
+        moments = self.moments(x_num, seen_num)
+        features = self.seen_features(x_num, x_cat, seen_num, seen_cat, moments)
+        hidden = self._hidden(features, None)
+        means, codes = torch.zeros_like(x_num), torch.zeros_like(x_cat)
+        for column in range(layout.n_categorical):
+            weight, bias = self.category_heads.of_column(column)
+            logits = F.linear(hidden[column], weight, bias)
+            levels = torch.arange(logits.shape[1], device=logits.device)
+            is_missing = levels == self.missing_codes[column]
+            codes[:, column] = logits.masked_fill(is_missing, -torch.inf).argmax(1)
+        for column in range(layout.n_numeric):
+            own = None if moments is None else tuple(m[:, column] for m in moments)
+            units = hidden[layout.n_categorical + column]
+            masses = self.number_heads.masses(column, units, u, own)
+            means[:, column] = (masses * values[column]).sum(1)
+        return means, codes
+
+    @torch.no_grad()
+    def complete(self, x_num, x_cat, seen_num, seen_cat, generator):
+        """Draw the cells that are not seen given the others; no value stays missing.
+
+        Arguments and results are those of :meth:`expected`, but single draws.
+        """
+        layout, n, device = self.layout, len(x_num), x_num.device
+        masks = [mask for mask in layout.masks if mask >= 0]
+        x_num, x_cat = x_num.clone(), x_cat.clone()
+        x_cat[:, masks] = 0
+        codes, sets = {}, {}
+        for column, size in enumerate(layout.cardinalities):
+            levels = torch.arange(size, device=device)
+            sets[column] = (levels != self.missing_codes[column])[None]
+            codes[column] = torch.full((n,), -2, device=device)
+        conditions = EncodedConditions(n, codes, sets)
+        seen = torch.cat([seen_cat, seen_num], 1)
+        state = x_num, x_cat, seen, torch.zeros(n, device=device)
+        order = uniform((self.n_columns,), generator, device).argsort().tolist()
+        for position in order:
+            index = (~seen[:, position]).nonzero()[:, 0]
+            if len(index) and position not in masks:
+                self._draw(position, index, state, conditions, generator)
+        return x_num, x_cat
+
+    # ------------------------------------------------------------------ sampling
+
+    def parts(self, conditions: EncodedConditions) -> list:
+        """Parts of a draw: what has a condition first, then what is given by it."""
+        return [None] if conditions.is_empty else list(PARTS)
+
+    def needs_particles(self, conditions: EncodedConditions) -> bool:
+        """Whether rows need weights: not for values, which all is drawn given."""
+        ranges = any(
+            bool((bounds[:, 0] < bounds[:, 1]).any() and torch.isfinite(bounds).any())
+            for bounds in conditions.bounds.values()
+        )
+        return ranges or any(bool((c < -1).any()) for c in conditions.codes.values())
+
+    @torch.no_grad()
+    def sample(
+        self, conditions, generator, *, begun=None, columns=None, n_particles=1
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw rows: cells with conditions first, the others in a random order.
+
+        See :meth:`AutoregressiveModel.sample`; `columns` is one of PARTS or None. The
+        columns of a row whose conditions are single values need no weighting.
+        """
+        n, layout, device = len(conditions), self.layout, self.mean.device
+        wanted = self._wanted(conditions)
+        if begun is None:
+            x_num = torch.zeros(n, layout.n_numeric, device=device)
+            x_cat = torch.zeros(n, layout.n_categorical, device=device).long()
+            seen = torch.zeros(n, self.n_columns, dtype=torch.bool, device=device)
+        else:
+            x_num, x_cat = (tensor.clone() for tensor in begun)
+            seen = wanted.clone()
+        log_weights = torch.zeros(n, device=device)
+        state, nothing = (x_num, x_cat, seen, log_weights), EncodedConditions(n)
+        if columns in (None, "conditioned"):
+            for position in wanted.any(0).nonzero()[:, 0].tolist():
+                index = wanted[:, position].nonzero()[:, 0]
+                self._draw(position, index, state, conditions, generator)
+                if n_particles > 1:
+                    resample_particles_(state, n_particles, generator)
+        if columns in (None, "rest"):
+            order = uniform((self.n_columns,), generator, device).argsort().tolist()
+            # Whether a number is missing is drawn before it.
+            masks = {mask for mask in layout.masks if mask >= 0}
+            order = sorted(order, key=lambda position: position not in masks)
+            for position in order:
+                index = (~seen[:, position]).nonzero()[:, 0]
+                if len(index):
+                    self._draw(position, index, state, nothing, generator)
+        return x_num, x_cat, log_weights
+
+    def _wanted(self, conditions):
+        """Cells that have a condition, shape (n, n_columns)."""
+        wanted = torch.zeros(
+            len(conditions), self.n_columns, dtype=torch.bool, device=self.mean.device
+        )
+        for column, codes in conditions.codes.items():
+            wanted[:, column] = codes != -1
+        for column, bounds in conditions.bounds.items():
+            place = self.layout.n_categorical + column
+            wanted[:, place] = ~torch.isinf(bounds).all(1)
+        return wanted
+
+    def _draw(self, position, index, state, conditions, generator):
+        """Draw a column of the rows at `index` given what is seen of them."""
+        x_num, x_cat, seen, log_weights = state
+        layout = self.layout
+        seen_cat, seen_num = seen[index].split(
+            [layout.n_categorical, layout.n_numeric], 1
+        )
+        own_num, own_cat = x_num[index], x_cat[index]
+        present = presence(layout, own_cat)
+        if present is not None:
+            seen_num = seen_num & present.bool()
+        moments = self.moments(own_num, seen_num)
+        features = self.seen_features(own_num, own_cat, seen_num, seen_cat, moments)
+        hidden = self._column_hidden(position, features)
+        if position < layout.n_categorical:
+            logits = softcap(F.linear(hidden, *self.category_heads.of_column(position)))
+            codes = conditions.codes.get(position)
+            if codes is None:
+                drawn = (logits + gumbel(logits, generator)).argmax(1)
+            else:
+                codes = codes[index]
+                sets = conditions.sets.get(position)
+                drawn, log_mass = draw_codes(logits, codes, sets, generator)
+                log_weights[index] += log_mass
+            x_cat[index, position] = drawn
+        else:
+            column = position - layout.n_categorical
+            own = None if moments is None else tuple(m[:, column] for m in moments)
+            heads = self.number_heads
+            bounds = conditions.bounds.get(column)
+            if bounds is None:
+                drawn = heads.sample(column, hidden, generator, own)
+            else:
+                low, high = bounds[index].unbind(1)
+                drawn, log_mass = heads.sample_within(
+                    column, hidden, low, high, generator, own
+                )
+                log_weights[index] += log_mass
+            if present is not None:
+                drawn = drawn * present[:, column]
+            x_num[index, column] = drawn
+        seen[index, position] = True
+
+
+def predictive_factor(n_rows: Tensor, n_seen: Tensor) -> Tensor:
+    """How many times the variance of new residuals is that of a regression's own.
+
+    For a linear regression on `n_seen` normal columns, fitted to `n_rows` rows by
+    maximum likelihood. Bounded, as for too few rows it is infinite.
+    """
+    freedom = (n_rows - n_seen - 1.0).clamp_min(1.0)
+    own = n_rows / freedom
+    factor = own * (1.0 + n_seen / (freedom - 1.0).clamp_min(1.0))
+    return torch.where(torch.isinf(n_rows), 1.0, factor).clamp(1.0, MAX_FACTOR)

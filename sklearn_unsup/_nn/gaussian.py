@@ -1,0 +1,93 @@
+"""A normal distribution of rows with missing numbers: its fit, and its conditionals."""
+
+import torch
+from torch import Tensor
+
+# Weight of the unit matrix in a covariance, in rows.
+PRIOR_ROWS = 2.0
+# Number of iterations of a fit, and change of the covariance at which it ends.
+MAX_ITERATIONS, TOLERANCE = 30, 1e-3
+# Rows of a block, which bounds the memory: each has a matrix of its own.
+BLOCK_ROWS = 512
+# Least conditional variance. Standard deviations stay above 0.01.
+MIN_VARIANCE = 1e-4
+
+
+def fit_gaussian(x: Tensor, is_present: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of rows with missing numbers, by maximum likelihood.
+
+    The EM algorithm (Dempster, Laird and Rubin 1977): expected numbers and products in
+    place of what is missing. The unit matrix counts as PRIOR_ROWS rows.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, n_numeric)
+        Numbers of about mean 0 and variance 1.
+    is_present : Tensor of shape (n, n_numeric), bool
+    """
+    x = x.to(precision(x.device))
+    n, width = x.shape
+    unit = torch.eye(width, dtype=x.dtype, device=x.device)
+    mean, covariance = x.new_zeros(width), unit
+    for _ in range(MAX_ITERATIONS):
+        totals, products = x.new_zeros(width), torch.zeros_like(unit)
+        for start in range(0, n, BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            filled, rest = expectations(x[rows], is_present[rows], mean, covariance)
+            totals += filled.sum(0)
+            products += filled.T @ filled + rest
+        mean = totals / n
+        centred = products - n * torch.outer(mean, mean)
+        before, covariance = (
+            covariance,
+            (centred + PRIOR_ROWS * unit) / (n + PRIOR_ROWS),
+        )
+        if (covariance - before).abs().max() < TOLERANCE:
+            break
+    return mean, covariance
+
+
+def precision(device):
+    """The most precise dtype that a device has."""
+    return torch.float32 if torch.device(device).type == "mps" else torch.float64
+
+
+def observed_systems(is_seen, covariance):
+    """Cholesky factors of the covariances of each row's seen numbers, and the others.
+
+    Rows and columns of numbers that are not seen are those of the unit matrix. The
+    second result has the covariances with the seen numbers, zero for others.
+    """
+    seen = is_seen.to(covariance.dtype)
+    covariances = covariance * seen[:, :, None]
+    systems = covariances * seen[:, None, :] + torch.diag_embed(1.0 - seen)
+    # Without a check, for which the host would wait for the device.
+    factors, _ = torch.linalg.cholesky_ex(systems)
+    return factors, covariances
+
+
+def expectations(x, is_present, mean, covariance):
+    """Numbers with missing ones at their expectation, and what products add to them."""
+    factors, covariances = observed_systems(is_present, covariance)
+    weights = torch.cholesky_solve(covariances, factors)
+    centred = torch.where(is_present, x - mean, 0.0)
+    expected = mean + torch.einsum("nij,ni->nj", weights, centred)
+    missing = (~is_present).to(x.dtype)
+    rest = covariance - covariances.transpose(1, 2) @ weights
+    rest = (rest * missing[:, :, None] * missing[:, None, :]).sum(0)
+    return torch.where(is_present, x, expected), rest
+
+
+def conditional_moments(x, is_seen, mean, covariance) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each number given a row's seen ones.
+
+    Both have shape (n, n_numeric), float32; those of seen numbers mean nothing.
+    """
+    factors, covariances = observed_systems(is_seen, covariance)
+    centred = torch.where(is_seen, x.to(mean.dtype) - mean, 0.0)
+    both = torch.cat([covariances, centred[:, :, None]], 2)
+    whitened = torch.linalg.solve_triangular(factors, both, upper=False)
+    loadings, scores = whitened[:, :, :-1], whitened[:, :, -1]
+    means = mean + torch.einsum("nij,ni->nj", loadings, scores)
+    variances = covariance.diagonal() - loadings.square().sum(1)
+    return means.float(), variances.clamp_min(MIN_VARIANCE).sqrt().float()

@@ -1,0 +1,275 @@
+"""AnyOrderModel: conditionals of any column given any others.
+
+Where nothing is promised for random weights, a model is trained on a table whose law is
+written down.
+"""
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+
+from sklearn_unsup._nn.any_order import AnyOrderModel
+from sklearn_unsup._table.layout import EncodedConditions, TableLayout
+
+MIXED = TableLayout(2, (3, 2), masks=(-1, 1))  # the second number has a mask
+
+
+def make_rows(layout=MIXED, width=8, seed=0, **options):
+    torch.manual_seed(seed)
+    edges = [(0.2, 0.5, 0.55)] * layout.n_numeric
+    rows = AnyOrderModel(layout, width, edges, **options).eval()
+    with torch.no_grad():
+        for parameter in rows.parameters():
+            parameter.mul_(1.5).add_(0.2 * torch.randn_like(parameter))
+        rows.input_layer.weight.mul_(rows.mask)
+        if layout.n_numeric > 1:
+            rows.covariance[0, 1] = rows.covariance[1, 0] = 0.6
+    return rows
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def some_rows(n, layout=MIXED, seed=0):
+    noise = generator(seed)
+    x_num = torch.randn(n, layout.n_numeric, generator=noise)
+    codes = [torch.randint(k, (n,), generator=noise) for k in layout.cardinalities]
+    return x_num, torch.stack(codes, 1)
+
+
+def column_outputs(rows, x_num, x_cat, seen_num, seen_cat, position):
+    moments = rows.moments(x_num, seen_num)
+    features = rows.seen_features(x_num, x_cat, seen_num, seen_cat, moments)
+    return rows._column_hidden(position, features)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("position", range(4))
+def test_a_column_does_not_see_itself_nor_what_is_hidden(position):
+    rows = make_rows()
+    x_num, x_cat = some_rows(20)
+    seen = torch.rand(20, 4, generator=generator(3)) < 0.5
+    seen[:, position] = False
+    seen_cat, seen_num = seen[:, :2], seen[:, 2:]
+    before = column_outputs(rows, x_num, x_cat, seen_num, seen_cat, position)
+    other_num, other_cat = some_rows(20, seed=9)
+    x_num = torch.where(seen_num, x_num, other_num)
+    x_cat = torch.where(seen_cat, x_cat, other_cat)
+    after = column_outputs(rows, x_num, x_cat, seen_num, seen_cat, position)
+    torch.testing.assert_close(after, before)
+    # while what is seen matters
+    changed = column_outputs(rows, -x_num, x_cat, seen_num, seen_cat, position)
+    sees_a_number = seen_num.any(1)
+    assert ((changed - before).abs().amax(1)[sees_a_number] > 1e-4).all()
+
+
+@torch.no_grad()
+def test_all_networks_agree_with_those_of_single_columns():
+    rows = make_rows()
+    x_num, x_cat = some_rows(30)
+    seen = torch.rand(30, 4, generator=generator(3)) < 0.5
+    args = x_num, x_cat, seen[:, 2:], seen[:, :2]
+    features = rows.seen_features(*args, rows.moments(x_num, seen[:, 2:]))
+    together = rows._hidden(features, None)
+    for position in range(4):
+        single = column_outputs(rows, *args, position)
+        torch.testing.assert_close(together[position], single)
+
+
+@torch.no_grad()
+def test_masses_are_integrals_of_the_density():
+    rows = make_rows()
+    hidden = torch.randn(3, rows.width, generator=generator())
+    moments = torch.tensor([0.3, -1.0, 0.0]), torch.tensor([0.5, 1.0, 0.1])
+    u = torch.tensor([0.1, 0.3, 0.5, 0.9])
+    masses = rows.number_heads.masses(1, hidden, u, moments)
+    torch.testing.assert_close(masses.sum(1), torch.ones(3))
+    grid = torch.linspace(-15, 15, 60_001)
+    ends = np.searchsorted(grid.numpy(), stats.norm.ppf(u.numpy()))
+    for row in range(3):
+        raw = rows.number_heads._raw(
+            1, hidden[row : row + 1], tuple(m[row : row + 1] for m in moments)
+        )
+        density = rows.number_heads._log_density(1, grid, raw.expand(len(grid), -1))
+        density = density.exp().double().numpy()
+        parts = integrate.cumulative_trapezoid(density, grid.numpy(), initial=0.0)
+        expected = np.diff(np.concatenate([[0.0], parts[ends], [parts[-1]]]))
+        np.testing.assert_allclose(masses[row], expected, atol=3e-3)
+
+
+@torch.no_grad()
+def test_the_start_is_the_normal_law():
+    """Before training numbers are near to their normal conditionals."""
+    torch.manual_seed(0)
+    rows = AnyOrderModel(TableLayout(3), 8).eval()
+    for parameter in (rows.number_heads.weight, rows.number_heads.bias):
+        assert torch.isfinite(parameter).all()
+    rng = np.random.default_rng(0)
+    covariance = np.full((3, 3), 0.7) + 0.3 * np.eye(3)
+    x = torch.from_numpy(rng.multivariate_normal(np.zeros(3), covariance, 3_000))
+    rows.start_at_gaussian(x.float(), torch.zeros(3_000, 0, dtype=torch.int64))
+    np.testing.assert_allclose(rows.covariance, covariance, atol=0.06)
+    bounds = torch.full((4_000, 2), 1.5)
+    given = EncodedConditions(4_000, {}, {}, {0: bounds, 2: bounds})
+    x_num, _, _ = rows.sample(given, generator())
+    weights = np.linalg.solve(covariance[::2, ::2], covariance[1, ::2])
+    assert x_num[:, 1].mean().item() == pytest.approx(weights.sum() * 1.5, abs=0.15)
+
+
+@torch.no_grad()
+def test_conditionals_are_wider_where_rows_are_few():
+    """By what the coefficients of a regression on so few rows are not known."""
+    rng = np.random.default_rng(0)
+    covariance = np.full((8, 8), 0.7) + 0.3 * np.eye(8)
+    none = torch.zeros(4_000, 0, dtype=torch.int64)
+    seen = torch.arange(8).expand(4_000, 8) > 0
+    fresh = torch.from_numpy(rng.multivariate_normal(np.zeros(8), covariance, 4_000))
+    fresh = fresh.float()
+    for n in (30, 60, 2_000):
+        errors = []
+        for _ in range(20):
+            x = torch.from_numpy(rng.multivariate_normal(np.zeros(8), covariance, n))
+            rows = AnyOrderModel(TableLayout(8), 8).eval()
+            rows.start_at_gaussian(x.float(), none[:n])
+            means, deviations = rows.moments(fresh, seen)
+            standard = (fresh - means)[:, 0] / deviations[:, 0]
+            errors.append(standard.square().mean().item())
+        assert np.mean(errors) == pytest.approx(1.0, abs=0.2)
+    wide = deviations
+    narrow = rows.train().moments(fresh, seen)[1]
+    assert (narrow < wide).all()  # training learns from rows that the fit has seen
+
+
+def trained(layout, x_num, x_cat, n_steps=400, **options):
+    torch.manual_seed(0)
+    rows, noise = AnyOrderModel(layout, 16, **options), generator()
+    rows.start_at_frequencies(x_cat)
+    rows.start_at_gaussian(x_num, x_cat)
+    optimizer = torch.optim.Adam(rows.parameters(), lr=1e-2)
+    for step in range(n_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 * (1 - step / n_steps)
+        index = torch.randint(len(x_num), (256,), generator=noise)
+        loss = -rows.log_prob(x_num[index], x_cat[index], noise).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return rows.eval()
+
+
+def cause_and_effects(n, seed=0):
+    """A category, and two numbers and a category that depend on it."""
+    rng = np.random.default_rng(seed)
+    kind = rng.choice(3, n, p=[0.5, 0.3, 0.2])
+    x = 2.0 * (kind == 1) - 1.0 * (kind == 2) + 0.5 * rng.normal(size=n)
+    y = -x + 0.3 * rng.normal(size=n)
+    flag = rng.random(n) < np.array([0.1, 0.5, 0.9])[kind]
+    numbers = np.stack([x / 1.2, y / 1.25], 1).astype(np.float32)
+    codes = np.stack([kind, flag.astype(np.int64)], 1)
+    return torch.from_numpy(numbers), torch.from_numpy(codes)
+
+
+@pytest.fixture(scope="module")
+def known():
+    x_num, x_cat = cause_and_effects(6_000)
+    return trained(TableLayout(2, (3, 2)), x_num, x_cat), x_num, x_cat
+
+
+def test_conditions_on_any_columns_give_the_conditional_law(known):
+    """On the last ones as on the first, against rows that happen to meet them."""
+    rows, x_num, x_cat = known
+    n = 4_000
+    bounds = torch.tensor([0.4, 0.9]).expand(n, 2)
+    flags = torch.ones(n, dtype=torch.int64)
+    given = EncodedConditions(n, {1: flags}, {}, {1: bounds})
+    drawn, codes, _ = rows.sample(given, generator(), n_particles=50)
+    assert ((drawn[:, 1] >= 0.4) & (drawn[:, 1] <= 0.9)).all()
+    assert (codes[:, 1] == 1).all()
+    met = (x_cat[:, 1] == 1) & (x_num[:, 1] >= 0.4) & (x_num[:, 1] <= 0.9)
+    for code in range(3):
+        expected = (x_cat[met, 0] == code).float().mean().item()
+        found = (codes[:, 0] == code).float().mean().item()
+        assert found == pytest.approx(expected, abs=0.1)
+    expected = x_num[met, 0].mean().item()
+    assert drawn[:, 0].mean().item() == pytest.approx(expected, abs=0.1)
+
+
+def test_unconditional_rows_follow_the_law(known):
+    rows, x_num, x_cat = known
+    drawn, codes, log_weights = rows.sample(EncodedConditions(4_000), generator())
+    assert (log_weights == 0).all()
+    for code in range(3):
+        share = (x_cat[:, 0] == code).float().mean().item()
+        found = (codes[:, 0] == code).float().mean().item()
+        assert found == pytest.approx(share, abs=0.05)
+    correlations = [np.corrcoef(x.T)[0, 1] for x in (x_num, drawn)]
+    assert correlations[0] == pytest.approx(correlations[1], abs=0.06)
+
+
+def test_missing_cells_get_their_conditional_mean_and_likeliest_level(known):
+    rows, x_num, x_cat = known
+    new_num, new_cat = cause_and_effects(1_000, seed=5)
+    u = torch.arange(1, 256) / 256
+    values = torch.special.ndtri((torch.arange(256) + 0.5) / 256).expand(2, 256)
+    seen_num = torch.tensor([[True, False]]).expand(1_000, 2)
+    seen_cat = torch.tensor([[False, True]]).expand(1_000, 2)
+    means, codes = rows.expected(new_num, new_cat, seen_num, seen_cat, u, values)
+    # y = -x + 0.3 noise, of standard deviation 0.24 as it is scaled
+    error = (means[:, 1] - new_num[:, 1]).square().mean().sqrt().item()
+    assert error < 0.27
+    assert (codes[:, 0] == new_cat[:, 0]).float().mean() > 0.8
+    draws, drawn_codes = rows.complete(
+        new_num, new_cat, seen_num, seen_cat, generator()
+    )
+    assert torch.equal(draws[:, 0], new_num[:, 0])
+    assert torch.equal(drawn_codes[:, 1], new_cat[:, 1])
+    spread = (draws[:, 1] - means[:, 1]).std().item()
+    assert spread == pytest.approx(0.24, abs=0.06)
+
+
+@torch.no_grad()
+def test_no_missing_value_is_filled_in():
+    """Neither the code of one nor a mask, whatever the weights."""
+    rows = make_rows(missing_codes=(2, -1))
+    with torch.no_grad():
+        rows.category_heads.of_column(0)[1][2] = 20.0
+    x_num, x_cat = some_rows(500)
+    x_cat[:, 0] = 2
+    seen = torch.zeros(500, 2, dtype=torch.bool)
+    _, codes = rows.complete(x_num, x_cat, seen, seen, generator())
+    assert (codes[:, 0] != 2).all()
+    assert (codes[:, 1] == 0).all()
+    u, values = torch.tensor([0.5]), torch.zeros(2, 2)
+    _, codes = rows.expected(x_num, x_cat, seen, seen, u, values)
+    assert (codes[:, 0] != 2).all()
+
+
+def test_log_prob_repeats_and_depends_on_its_generator():
+    rows = make_rows()
+    x_num, x_cat = some_rows(50)
+    before = torch.get_rng_state()
+    first, again = rows.log_prob(x_num, x_cat), rows.log_prob(x_num, x_cat)
+    assert torch.equal(first, again)
+    assert not torch.equal(rows.log_prob(x_num, x_cat, generator(1)), first)
+    assert torch.equal(torch.get_rng_state(), before)
+    # a missing number does not count
+    x_cat[:, 1] = 1
+    one = rows.log_prob(x_num, x_cat)
+    x_num[:, 1] = 5.0
+    torch.testing.assert_close(rows.log_prob(x_num, x_cat), one)
+
+
+def test_particles_are_for_ranges_and_sets_alone():
+    rows, code = make_rows(), torch.zeros(3, dtype=torch.int64)
+    point = torch.zeros(3, 2)
+    free = torch.tensor([-torch.inf, torch.inf]).expand(3, 2)
+    cases = [
+        (EncodedConditions(3, {0: code}, {}, {0: point}), False),
+        (EncodedConditions(3, {0: code - 1}, {}, {0: free}), False),
+        (EncodedConditions(3, {}, {}, {0: point + torch.tensor([0.0, 1.0])}), True),
+        (EncodedConditions(3, {0: code - 2}), True),
+    ]
+    for conditions, expected in cases:
+        assert rows.needs_particles(conditions) == expected

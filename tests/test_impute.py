@@ -1,0 +1,232 @@
+"""GenerativeImputer and VAETransformer.impute: contract, dtypes, filled-in cells."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+from sklearn_unsup import AutoencoderTransformer, VAETransformer
+from sklearn_unsup.datasets import make_mixed_table
+from sklearn_unsup.impute import GenerativeImputer
+
+pytestmark = pytest.mark.filterwarnings(
+    # So few steps leave components collapsed.
+    "ignore::sklearn.exceptions.ConvergenceWarning"
+)
+
+
+def quick_vae(**parameters):
+    options = {"hidden_layer_sizes": (8,), "max_iter": 4, "sampling": "any_order"}
+    return VAETransformer(2, **{**options, **parameters})
+
+
+def quick(**parameters):
+    return GenerativeImputer(quick_vae(), **{"random_state": 0, **parameters})
+
+
+def with_holes(table, share=0.3, seed=0):
+    return table.mask(np.random.default_rng(seed).random(table.shape) < share)
+
+
+@pytest.fixture(scope="module")
+def table():
+    return make_mixed_table(300, random_state=0)[0].drop(columns="region")
+
+
+@pytest.fixture(scope="module")
+def fitted(table):
+    return quick().fit(with_holes(table))
+
+
+CHECKS = [
+    pytest.param(check, estimator, id=check.func.__name__)
+    for estimator, check in estimator_checks_generator(quick())
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*is fitted to (one|two) row")
+@pytest.mark.parametrize(("check", "estimator"), CHECKS)
+def test_scikit_learn_checks(check, estimator):
+    check(clone(estimator))
+
+
+@pytest.mark.parametrize("sample_posterior", [False, True])
+@pytest.mark.parametrize("dtype", ["as it is", "nullable", "object"])
+def test_cells_are_filled_in_and_the_others_kept(table, sample_posterior, dtype):
+    if dtype == "nullable":
+        table = table.convert_dtypes()
+    elif dtype == "object":
+        table = table.assign(plan=table["plan"].astype(object))
+    holes = with_holes(table)
+    imputer = quick(sample_posterior=sample_posterior)
+    filled = imputer.fit_transform(holes)
+    assert isinstance(filled, pd.DataFrame)
+    assert filled.index.equals(holes.index)
+    assert (filled.dtypes == holes.dtypes).all()
+    assert not filled.isna().any(axis=None)
+    for name in table:
+        there = holes[name].notna()
+        assert filled[name][there].tolist() == holes[name][there].tolist()
+        if filled[name].dtype.kind in "fiu":
+            low, high = holes[name].min(), holes[name].max()
+            assert filled[name].between(low, high).all()
+        else:
+            assert set(filled[name]) <= set(holes[name].dropna())
+
+
+def test_new_rows_may_miss_anything(table, fitted):
+    """Whole rows, columns that were complete, and a row in any company."""
+    complete = quick().fit(table)
+    new = with_holes(make_mixed_table(50, random_state=1)[0][table.columns], 0.5, 3)
+    new.iloc[3] = np.nan
+    for imputer in (fitted, complete):
+        filled = imputer.transform(new)
+        assert not filled.isna().any(axis=None)
+        one = imputer.transform(new[7:8])
+        pd.testing.assert_frame_equal(one, filled[7:8])
+    pd.testing.assert_frame_equal(complete.transform(table), table)
+
+
+def test_rows_without_a_value_and_columns_that_are_never_complete():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3))
+    X[np.arange(200), np.arange(200) % 3] = np.nan
+    X[:5] = np.nan
+    filled = quick().fit_transform(X)
+    assert np.isfinite(filled).all()
+    assert filled.dtype == X.dtype
+
+
+def test_draws_differ_and_means_do_not(table, fitted):
+    holes = with_holes(table)
+    imputer = pickle.loads(pickle.dumps(fitted))
+    first, again = imputer.transform(holes), imputer.transform(holes)
+    pd.testing.assert_frame_equal(first, again)
+    imputer.set_params(sample_posterior=True)
+    one, other = imputer.transform(holes), imputer.transform(holes)
+    there = holes["weight"].notna()
+    assert not one["weight"][~there].equals(other["weight"][~there])
+    same = clone(imputer).fit(holes)
+    second = clone(imputer).fit(holes)
+    pd.testing.assert_frame_equal(same.transform(holes), second.transform(holes))
+
+
+def test_whole_numbers_stay_whole_if_asked(table):
+    holes = with_holes(table[["visits", "height"]])
+    filled = quick().fit_transform(holes)
+    assert (filled["visits"] % 1 != 0).any()
+    rounded = quick(round_numbers=True).fit_transform(holes)
+    np.testing.assert_array_equal(rounded["visits"], filled["visits"].round())
+    drawn = quick(sample_posterior=True).fit_transform(holes)
+    assert (drawn["visits"] % 1 == 0).all()
+    nullable = holes.astype({"visits": "Int64"})
+    assert quick().fit_transform(nullable)["visits"].dtype == "Int64"
+
+
+def test_indicators_and_names(table):
+    holes = with_holes(table[["height", "weight", "plan"]])
+    holes["plan"] = table["plan"]
+    imputer = quick(add_indicator=True).fit(holes)
+    filled = imputer.transform(holes)
+    names = ["height", "weight", "plan", *("missingindicator_" + n for n in holes)]
+    assert imputer.get_feature_names_out().tolist() == names[:5]
+    assert filled.columns.tolist() == names[:5]
+    missing = holes[["height", "weight"]].isna().to_numpy()
+    np.testing.assert_array_equal(filled.iloc[:, 3:], missing)
+    array = quick(add_indicator=True).fit_transform(holes[["height"]].to_numpy())
+    np.testing.assert_array_equal(array[:, 1], missing[:, 0])
+    with pytest.raises(ValueError, match="input_features"):
+        imputer.get_feature_names_out(["a"])
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+@pytest.mark.parametrize("keep", [False, True])
+def test_empty_columns(keep, as_array):
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=list("abc"))
+    X = with_holes(X)
+    X["b"] = np.nan
+    if as_array:
+        X = X.to_numpy()
+    imputer = quick(keep_empty_features=keep).fit(X)
+    filled = imputer.transform(X)
+    names = list(imputer.get_feature_names_out())
+    expected = ["x0", "x1", "x2"] if as_array else ["a", "b", "c"]
+    assert names == (expected if keep else [expected[0], expected[2]])
+    assert filled.shape == (60, len(names))
+    filled = np.asarray(filled)
+    if keep:
+        assert (filled[:, 1] == 0).all() if as_array else np.isnan(filled[:, 1]).all()
+        filled = filled[:, [0, 2]]
+    assert np.isfinite(filled).all()
+
+
+def test_in_a_pipeline_and_a_grid_search():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    model = make_pipeline(quick(), LogisticRegression(max_iter=1_000))
+    grid = {"generativeimputer__sample_posterior": [False, True]}
+    search = GridSearchCV(model, grid, cv=2).fit(with_holes(X, 0.2), y)
+    assert search.best_score_ > 0.8
+
+
+def test_what_cannot_fill_in_cells_is_refused(table):
+    for generator in (AutoencoderTransformer(), VAETransformer, "mean"):
+        with pytest.raises(TypeError, match="estimator with `fit` and `impute`"):
+            GenerativeImputer(generator).fit(table)
+
+
+def linear_table(n, seed):
+    """A number and a category that another number determines, but for some noise."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    y = 3 * x + 0.3 * rng.normal(size=n)
+    return pd.DataFrame({"x": x, "y": y, "sign": np.where(x > 0, "up", "down")})
+
+
+@pytest.mark.parametrize("sampling", ["any_order", "autoregressive", "latent"])
+def test_cells_depend_on_the_others(sampling, few_calibration_rows):
+    """In any direction, far better than the mean of the column."""
+    table, fresh = linear_table(800, 0), linear_table(200, 1)
+    hidden = with_holes(fresh, 0.4, 2)
+    vae = quick_vae(sampling=sampling, max_iter=60, random_state=0)
+    vae.fit(with_holes(table, 0.1))
+    filled = vae.impute(hidden, random_state=0)
+    for name in ("x", "y"):
+        other = "y" if name == "x" else "x"
+        rows = hidden[name].isna() & hidden[other].notna()
+        error = (filled[name] - fresh[name])[rows].std() / fresh[name].std()
+        assert error < (0.2 if sampling == "any_order" else 0.45)
+    rows = hidden["sign"].isna() & (fresh["x"].abs() > 0.5) & hidden["x"].notna()
+    assert (filled["sign"] == fresh["sign"])[rows].mean() > 0.9
+    drawn = vae.impute(hidden, sample_posterior=True, random_state=0)
+    assert not drawn.isna().any(axis=None)
+    assert drawn[hidden.notna()].equals(fresh[hidden.notna()])
+
+
+def test_draws_cover_the_truth():
+    """Nine tenths of hidden numbers are in the central nine tenths of draws."""
+    table, fresh = linear_table(600, 0), linear_table(300, 1)
+    hidden = with_holes(fresh, 0.3, 2)
+    vae = quick_vae(max_iter=80, random_state=0).fit(with_holes(table, 0.2))
+    draws = [vae.impute(hidden, sample_posterior=True) for _ in range(40)]
+    for name in ("x", "y"):
+        rows = hidden[name].isna()
+        values = np.stack([draw[name][rows] for draw in draws])
+        low, high = np.quantile(values, [0.05, 0.95], axis=0)
+        share = fresh[name][rows].between(low, high).mean()
+        assert 0.8 < share < 0.98
+
+
+def test_sparse_rows_are_refused():
+    from scipy.sparse import csr_array
+
+    X = csr_array(np.random.default_rng(0).random((50, 5)))
+    vae = VAETransformer(2, hidden_layer_sizes=(4,), max_iter=1).fit(X)
+    with pytest.raises(ValueError, match="sparse rows have no missing values"):
+        vae.impute(X)
