@@ -16,10 +16,10 @@ from sklearn.base import (
 )
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from skorch.helper import predefined_split
 
 from ._drawing import draw_table
 from ._encoding import CODEC_PARAMETERS, fit_codec, hold_out, updated_codec, upload
+from ._fitting import NetFitting
 from ._nn.chunks import CHUNK_ROWS, map_blocks
 from ._nn.device import freed_memory, resolve_device
 from ._parameters import COMMON_PARAMETERS, check_parameters, shape_parameters
@@ -34,8 +34,8 @@ from ._table.requests import n_rows_asked
 from ._table.scaling import refuse_dense_options
 from ._training.data import DatasetChunks, DenseDataset
 from ._training.distributed import join_process_group
-from ._training.schedule import default_batch_size, steps_per_epoch
-from ._training.trial import Trial, use_full_batches
+from ._training.schedule import default_batch_size
+from ._training.trial import Trial
 from ._validation import (
     check_codes,
     check_n_samples,
@@ -46,12 +46,13 @@ from ._validation import (
 from ._version import __version__
 from ._warnings import warn_user
 
-# Minimum number of epochs where ``max_iter="auto"``.
-MIN_EPOCHS = 3
-
 
 class BaseTableModel(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta
+    NetFitting,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
 ):
     """Base class with the methods that all three estimators share.
 
@@ -235,15 +236,6 @@ class BaseTableModel(
             self.codec_ = codec_before
             raise
 
-    def _update_stream_net(self, n_rows):
-        """Set the options of a stream's net that may change from chunk to chunk."""
-        net = self.net_
-        net.lr, net.mixed_precision = self._step_size(), bool(self.mixed_precision)
-        # Batch size and weight decay depend on the number of rows so far.
-        net.batch_size = self._batch_size(n_rows)
-        net.optimizer__param_groups = self._param_groups(n_rows)
-        net.renew_optimizers()
-
     @contextmanager
     def _usable_after_errors(self, dataset, rng, new_sampler=True):
         """Leave a usable estimator if an error or Ctrl-C ends the block.
@@ -301,90 +293,6 @@ class BaseTableModel(
         if self.early_stopping in (False, "auto"):
             return dataset, None
         return hold_out(dataset, self.validation_fraction, rng)
-
-    def _batch_size(self, n_rows):
-        size = self.batch_size
-        return min(n_rows, self._default_batch_size(n_rows) if size == "auto" else size)
-
-    def _n_epochs(self, n_rows, n_processes=1):
-        if self.max_iter != "auto":
-            return self.max_iter
-        per_epoch = steps_per_epoch(n_rows, self._batch_size(n_rows) * n_processes)
-        return max(MIN_EPOCHS, -(-self._default_steps(n_rows) // per_epoch))
-
-    def _net_options(self, n_rows, rng):
-        """Keyword arguments of the net that are the same in all estimators."""
-        return {
-            **self._changeable_net_options(n_rows),
-            "device": self.device_,
-            "max_epochs": self._n_epochs(n_rows),
-            "optimizer__weight_decay": self.weight_decay,
-            "progress_name": type(self).__name__,
-            "seed": int(rng.integers(2**31)),
-        }
-
-    def _changeable_net_options(self, n_rows):
-        """Options of the net that may change between fits with `warm_start`."""
-        return {
-            "lr": self._step_size(),
-            "batch_size": self._batch_size(n_rows),
-            "callbacks": self.callbacks,
-            "n_iter_no_change": self.n_iter_no_change,
-            "tol": self.tol,
-            "mixed_precision": bool(self.mixed_precision),
-            "verbose": int(bool(self.verbose)),
-        }
-
-    def _update_net(self, n_rows):
-        net = self.net_
-        weight_decays = [f"{name}__weight_decay" for name in net.optimizer_names]
-        options = {
-            **self._changeable_net_options(n_rows),
-            "optimizer__param_groups": self._param_groups(n_rows),
-            **dict.fromkeys(weight_decays, self.weight_decay),
-        }
-        for name, value in options.items():
-            # `set_params` would initialize the net again, or set the weight decay of
-            # all parameter groups.
-            setattr(net, name, value)
-        net.initialize_callbacks()
-        net.renew_optimizers()
-
-    def _train(self, train, valid, process_group):
-        n_processes = 1 if process_group is None else process_group.n_processes
-        average_weights = self._averages_fit and valid is None
-        self.net_.set_params(
-            train_split=None if valid is None else predefined_split(valid),
-            max_epochs=self._n_epochs(len(train), n_processes),
-            lr_floor=float(average_weights),
-            average_weights=average_weights,
-            is_stream=False,
-            full_batch=False,
-        )
-        if self._trial is not None:
-            use_full_batches(self.net_, self._trial.n_epochs)
-        self._run_net(train, process_group)
-        # Whatever follows this fit begins with the averaged weights.
-        self.net_.average_ = None
-
-    def _run_net(self, dataset, process_group):
-        """Train the net, without leaving anything of this run alone in it."""
-        self.net_.process_group_ = process_group
-        try:
-            self.net_.partial_fit(dataset)
-        finally:
-            # The validation rows are in `train_split`. A fitted model holds no rows.
-            self.net_.train_split, self.net_.process_group_ = None, None
-            self._read_history()
-
-    def _read_history(self):
-        history = self.net_.history
-        self.loss_curve_ = [epoch["train_loss"] for epoch in history]
-        self.n_iter_ = len(self.loss_curve_)
-        scores = [-epoch["valid_loss"] for epoch in history if "valid_loss" in epoch]
-        if self.early_stopping in (False, "auto"):
-            scores = None if self._trial is None else self._trial.scores
-        self.validation_scores_ = scores
 
     def _fit_sampler(self, X, dataset, rng):
         """Measure the trained net, and fit the sampler."""

@@ -461,7 +461,7 @@ class VAETransformer(BaseTableModel):
             )
         if isinstance(X, pd.DataFrame):
             return to_polars(filled, schema)
-        return filled.to_numpy(dtype=X.dtype if X.dtype.kind in "fO" else None)
+        return filled.to_numpy(dtype=X.dtype if X.dtype.kind in ("f", "O") else None)
 
     # ------------------------------------------------------------------ the net
 

@@ -57,12 +57,12 @@ FLOORS = {
     "shell": Floor(
         {
             *("_sklearn", "_parameters", "_validation", "_encoding", "_scoring"),
-            *("_base", "_drawing", "_imputation"),
+            *("_base", "_drawing", "_fitting", "_imputation"),
         },
         {*TABLE_LIBRARIES, "skorch", "torch"},
         {
             *("_sklearn", "_parameters", "_validation", "_encoding", "_base"),
-            *("_scoring", "_drawing", "_imputation"),
+            *("_scoring", "_drawing", "_fitting", "_imputation"),
             *("_table", "_nn", "_training", "_sampling", "_warnings", "_version"),
         },
     ),
