@@ -211,18 +211,17 @@ class ConstrainedCodec(TableCodec):
             for low, strict in orders.below_.get(i, []) if orders else []:
                 if low in self.constraints_.determined or low not in places:
                     continue
-                grid, codec = orders.grids_[low], self.columns_codec_[low]
-                ends = self.constraints_.limits({i: asked})[i][1]
-                ends = grid.next_value(ends, up=False, strict=strict)
-                high = grid.plain_of(ends)
-                least = np.full(n_rows := len(high), limits(codec)[0], high.dtype)
-                present = np.full(n_rows, PRESENT)
-                bounds, _ = encoded_bounds(codec, NumberRequests(least, high, present))
-                is_bounded = asked.presence == PRESENT
-                place = places[low]
-                known = found.encoded.bounds.setdefault(place, unbounded(n_rows))
-                most = np.where(is_bounded, bounds[:, 1], np.inf)
-                # What is asked of the column itself cannot be made room for.
+                [[_, highest]] = self.constraints_.limits({i: asked}).values()
+                grid = orders.grids_[low]
+                high = grid.plain_of(grid.next_value(highest, up=False, strict=strict))
+                most = np.where(
+                    asked.presence == PRESENT,
+                    encoded_limit(self.columns_codec_[low], high),
+                    np.inf,
+                )
+                unbounded = np.tile(np.float32([-np.inf, np.inf]), (len(high), 1))
+                known = found.encoded.bounds.setdefault(places[low], unbounded)
+                # What is asked of the column itself counts more.
                 known[:, 1] = np.maximum(np.minimum(known[:, 1], most), known[:, 0])
 
     def distances(self, x_num, x_cat, requests) -> np.ndarray:
@@ -254,5 +253,9 @@ def expanded(cells, n_rows):
     return cells if len(cells) == n_rows else cells * n_rows
 
 
-def unbounded(n_rows):
-    return np.tile(np.array([[-np.inf, np.inf]], np.float32), (n_rows, 1))
+def encoded_limit(codec, high):
+    """Encoded upper bounds of a column of numbers, from plain ones of shape (n,)."""
+    least = np.full(len(high), limits(codec)[0], high.dtype)
+    present = np.full(len(high), PRESENT)
+    bounds, _ = encoded_bounds(codec, NumberRequests(least, high, present))
+    return bounds[:, 1]
