@@ -57,28 +57,32 @@ def likelihood_losses(model, codec, X, device) -> tuple:
         Zero, or negative.
     expected : DataFrame or ndarray of shape (n_samples, n_features)
         The best value for each cell.
+    evidence : ndarray of shape (n_samples, n_features)
+        How much likelier each value is in its column than given all other cells.
     """
     measure, parts = measure_of(codec), []
     columns = [Candidates(**options) for options in measure.candidates()]
     if not columns:
         rows = codec.decode(*codec.encode(X))
-        return np.zeros(rows.shape), rows
+        return np.zeros(rows.shape), rows, np.zeros(rows.shape)
     width = max(map(len, columns)) * model.input_layer.out_features
     for part in dense_parts(X):
         asked = measure.questions(part)
         dataset = place_dataset(
             torch.from_numpy(asked.x_num), torch.from_numpy(asked.x_cat), device
         )
-        losses, best = map_blocks(
+        losses, best, surprises = map_blocks(
             lambda x_num, x_cat: replacement_losses(model, x_num, x_cat, columns),
             dataset,
             width,
         )
         losses, best = losses.cpu().numpy().astype(np.float64), best.cpu().numpy()
+        surprises = surprises.cpu().numpy().astype(np.float64)
         expected = replaced(asked.x_num, asked.x_cat, columns, best)
-        parts.append((measure.losses(asked, losses), *expected))
-    losses, x_num, x_cat = map(np.concatenate, zip(*parts, strict=True))
-    return losses, codec.decode(x_num, x_cat)
+        evidence = measure.evidence(asked, surprises)
+        parts.append((measure.losses(asked, losses), evidence, *expected))
+    losses, evidence, x_num, x_cat = map(np.concatenate, zip(*parts, strict=True))
+    return losses, codec.decode(x_num, x_cat), evidence
 
 
 def replaced(x_num, x_cat, columns, best):
@@ -104,6 +108,7 @@ def rebuilt_losses(estimator, X) -> tuple:
         Zero, or negative.
     expected : DataFrame or ndarray of shape (n_samples, n_features)
         The rebuilt rows.
+    evidence : None
     """
     codec, parts = estimator.codec_, []
     measure = SparseMeasure(codec) if isinstance(codec, SparseCodec) else None
@@ -126,7 +131,7 @@ def rebuilt_losses(estimator, X) -> tuple:
                 losses[:, position] += of_categories[:, place]
         parts.append((losses, x_num, x_cat))
     losses, x_num, x_cat = map(np.concatenate, zip(*parts, strict=True))
-    return losses, codec.decode(x_num, x_cat)
+    return losses, codec.decode(x_num, x_cat), None
 
 
 def rebuilt(estimator, x_num, x_cat):
@@ -139,7 +144,7 @@ def rebuilt(estimator, x_num, x_cat):
 def explained(estimator, X, return_expected):
     """What `explain_samples` of an estimator returns, from its `_cell_losses`."""
     checked = estimator._check_table(X, reset=False)
-    losses, expected = estimator._cell_losses(checked)
+    losses, expected, _ = estimator._cell_losses(checked)
     scores = estimator.score_samples(checked)
     shares = shares_like(X, shares_of(scores, losses, estimator.codec_.varies_))
     if not return_expected:

@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
+from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.neighbors import KDTree
 from sklearn.utils import check_random_state
@@ -43,8 +44,8 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
     By default, of a table of numbers, dates and missing values alone: how badly an
     autoencoder rebuilds the row, and how far its nearest neighbours are, once in
     standardised numbers and once in normal quantiles. Of a table with categories: how
-    many nats its cells cost a `VAETransformer` against the best value for each, given
-    all others.
+    much likelier it is that one of its cells is any value of its column, than the one
+    that a `VAETransformer` expects given all others.
 
     Parameters
     ----------
@@ -217,8 +218,8 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         checked = self._check(X, reset=False)
-        losses, expected = self.estimator_._cell_losses(checked)
-        scores = self._combined(self._answers(checked, losses))
+        losses, expected, evidence = self.estimator_._cell_losses(checked)
+        scores = self._combined(self._answers(checked, evidence))
         losses = losses - 1e-12  # cells of rows that cost nothing share alike
         shares = losses * (scores / losses.sum(1))[:, None]
         if is_polars(X):
@@ -259,11 +260,12 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         kept = np.sort(rng.permutation(X.shape[0])[:MAX_SCORES])
         return X.iloc[kept] if isinstance(X, pd.DataFrame) else X[kept]
 
-    def _answers(self, X, losses=None):
+    def _answers(self, X, evidence=None):
         """What is asked of each row, (n,) each, higher for the unusual."""
         if self._is_default and self._has_levels:
-            losses = self.estimator_._cell_losses(X)[0] if losses is None else losses
-            return [-losses.sum(1)]
+            if evidence is None:
+                evidence = self.estimator_._cell_losses(X)[2]
+            return [logsumexp(evidence, axis=1) - np.log(evidence.shape[1])]
         own = -np.asarray(self.estimator_.score_samples(X), dtype=np.float64)
         return [own, *(neighbors.distances(X) for neighbors in self._neighbors)]
 

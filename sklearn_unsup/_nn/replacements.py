@@ -23,12 +23,16 @@ class Candidates:
         none. A column of numbers with missing values has both.
     number, category : int
         Columns of `x_num` and `x_cat` that hold them.
+    log_weights : tuple or None
+        What to add to the log-likelihood of each candidate in the sum over all values:
+        a quantile of a number stands for those around it. None adds nothing.
     """
 
     numbers: tuple | None = None
     codes: tuple | None = None
     number: int = -1
     category: int = -1
+    log_weights: tuple | None = None
 
     def __len__(self) -> int:
         return len(self.numbers if self.codes is None else self.codes)
@@ -37,7 +41,7 @@ class Candidates:
 @torch.no_grad()
 def replacement_losses(
     model: AutoregressiveModel, x_num: Tensor, x_cat: Tensor, columns
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Nats that each cell costs its row against the best of its candidates.
 
     All other cells of the row count, those before it and those after it: a loss is a
@@ -58,16 +62,29 @@ def replacement_losses(
         Zero, or negative.
     best : Tensor of shape (n, n_columns), int64
         Which candidate is the likeliest; -1 if it is no likelier than the cell.
+    surprises : Tensor of shape (n, n_columns)
+        Minus the log-probability of each cell given all others: of the row less that
+        of the sum over all candidates.
     """
     features = model.features(x_num, x_cat, presence(model.layout, x_cat))
     inputs = F.linear(features, model.input_layer.weight, model.input_layer.bias)
-    losses, best = [], []
+    losses, best, surprises = [], [], []
     for candidates in columns:
         joint = candidate_log_probs(model, features, inputs, x_num, x_cat, candidates)
         gain, place = (joint[1:] - joint[0]).max(0)
         losses.append(-gain.clamp_min(0.0))
         best.append(torch.where(gain > 0, place, -1))
-    return torch.stack(losses, 1), torch.stack(best, 1)
+        weighted = joint[1:]
+        if candidates.log_weights is not None:
+            log_weights = torch.tensor(candidates.log_weights, device=joint.device)
+            weighted = weighted + log_weights.float()[:, None]
+        total = weighted.logsumexp(0)
+        if candidates.numbers is None:
+            # A level that is no candidate is one of all values nevertheless.
+            is_other = x_cat[:, candidates.category] >= len(candidates)
+            total = torch.where(is_other, torch.logaddexp(total, joint[0]), total)
+        surprises.append(total - joint[0])
+    return tuple(torch.stack(parts, 1) for parts in (losses, best, surprises))
 
 
 def candidate_log_probs(model, features, inputs, x_num, x_cat, candidates) -> Tensor:

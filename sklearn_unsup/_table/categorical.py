@@ -105,6 +105,15 @@ class CategoricalColumn:
             known[known < 0] = self._stand_in()
         return np.minimum(known, self.n_own_)[codes] if len(known) else codes
 
+    def log_frequencies(self) -> np.ndarray:
+        """Logarithm of the share of the training rows that each code has."""
+        counts = np.zeros(self.cardinality_)
+        np.add.at(
+            counts, np.minimum(np.arange(len(self.counts_)), self.n_own_), self.counts_
+        )
+        counts = np.maximum(counts, 0.5)  # forgotten levels, and declared ones
+        return np.log(counts / counts.sum())
+
     def log_shares(self, column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         """Log-probability of each level given its code, and which levels are unknown.
 

@@ -116,10 +116,11 @@ class TableMeasure:
             else:
                 grid = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
                 numbers = tuple(column.encoded_quantile(grid).tolist())
-                options = {"numbers": numbers, "number": place}
+                weights = (-float(np.log(N_QUANTILES)),) * N_QUANTILES
+                options = {"numbers": numbers, "log_weights": weights, "number": place}
                 if mask >= 0:
                     codes = (0,) * N_QUANTILES + (1,)
-                    options = {"numbers": (*numbers, 0.0), "number": place}
+                    options.update(numbers=(*numbers, 0.0), log_weights=(*weights, 0.0))
                     options.update(codes=codes, category=mask)
                 found.append(options)
         return found
@@ -138,6 +139,22 @@ class TableMeasure:
             if column.encoded_:
                 self._reserve_for_unknown(column, total, questions.is_unknown, False)
         return total
+
+    def evidence(self, questions, surprises) -> np.ndarray:
+        """Nats that say of each cell that its value is any of its column's.
+
+        Of a number against N(0, 1), which it was encoded to, and of a level against its
+        frequency: log p(cell) - log p(cell | all others). Shape (n, n_columns).
+        """
+        evidence = -self.losses(questions, -surprises)
+        places = self.codec._places()
+        for column in self.codec.columns_codec_:
+            if isinstance(column, CategoricalColumn) and column.encoded_:
+                codes = questions.x_cat[:, places[column.position_]]
+                known = ~questions.is_unknown[:, column.position_]
+                own = column.log_frequencies()[codes]
+                evidence[known, column.position_] += own[known]
+        return evidence
 
     def terms(self, questions, of_numbers, of_categories) -> np.ndarray:
         """Nats of every cell, shape (n, n_columns); a constant column has none.
@@ -221,8 +238,9 @@ class SparseMeasure:
         kept = self.codec.encoded_
         zeros = self.codec._scale(np.zeros(len(kept)), kept)
         grid = ndtri((np.arange(N_QUANTILES) + 0.5) / N_QUANTILES).tolist()
+        weights = (-float(np.log(N_QUANTILES + 1)),) * (N_QUANTILES + 1)
         return [
-            {"numbers": (float(zero), *grid), "number": place}
+            {"numbers": (float(zero), *grid), "log_weights": weights, "number": place}
             for place, zero in enumerate(zeros)
         ]
 
@@ -231,6 +249,10 @@ class SparseMeasure:
         total = np.zeros(questions.is_unknown.shape)
         total[:, self.varying] = losses
         return total
+
+    def evidence(self, questions, surprises) -> np.ndarray:
+        """Nats that say of each cell that its value is any of its column's."""
+        return -self.losses(questions, -surprises)
 
     def terms(self, questions, of_numbers, of_categories) -> np.ndarray:
         """Nats of every cell, shape (n, n_columns); a constant column has none."""

@@ -1,9 +1,12 @@
 """What a better cell is worth, against rows in which it was replaced."""
 
+import math
+
 import pytest
 import torch
 
 from sklearn_unsup._nn.autoregressive import AutoregressiveModel
+from sklearn_unsup._nn.column_terms import column_terms
 from sklearn_unsup._nn.distributions import TableDistribution, block_indicator
 from sklearn_unsup._nn.replacements import (
     Candidates,
@@ -30,7 +33,8 @@ def model():
         edges = [[0.2, 0.5], [], [0.4]]
         model = AutoregressiveModel(LAYOUT, 16, edges).eval()
         for name, parameter in model.named_parameters():
-            if "biases" not in name:  # which keep unused levels away
+            # These keep unused levels and bins away.
+            if "biases" not in name and name != "number_heads.bias":
                 torch.nn.init.normal_(parameter, std=0.3)
         model.input_layer.weight.data.mul_(model.mask)
     return model
@@ -69,7 +73,7 @@ def test_losses_are_those_of_replaced_rows(model, rows, name):
             other_cat[:, column.category] = column.codes[place]
         gains.append(ratio(model, other_num, other_cat, column) - own)
     gain, best = torch.stack(gains).max(0)
-    losses, found = replacement_losses(model, x_num, x_cat, [column])
+    losses, found, surprises = replacement_losses(model, x_num, x_cat, [column])
     torch.testing.assert_close(losses[:, 0], -gain.clamp_min(0), atol=1e-4, rtol=1e-4)
     better = gain > 1e-4
     assert better.any()
@@ -106,3 +110,38 @@ def test_losses_of_pixels():
     )
     numbers, _ = reconstruction_losses(distribution, x_num, x_cat)
     torch.testing.assert_close(numbers, torch.tensor([[-1.5, -3.0, 0.0]]))
+
+
+def test_surprises_are_conditional_log_probabilities(model, rows):
+    x_num, x_cat = rows
+    columns = [
+        Candidates(codes=(0, 1, 2), category=0),
+        Candidates(codes=(0,), category=0),
+    ]
+    whole, part = replacement_losses(model, x_num, x_cat, columns)[2].T
+    joint = []
+    for code in range(3):
+        other = x_cat.clone()
+        other[:, 0] = code
+        joint.append(model.log_prob(x_num, other).detach())
+    joint = torch.stack(joint, 1)
+    own = joint.gather(1, x_cat[:, :1])[:, 0]
+    torch.testing.assert_close(whole, joint.logsumexp(1) - own, atol=1e-4, rtol=1e-4)
+    # A level that is no candidate counts itself.
+    few = torch.where(x_cat[:, 0] > 0, torch.logaddexp(joint[:, 0], own), joint[:, 0])
+    torch.testing.assert_close(part, few - own, atol=1e-4, rtol=1e-4)
+
+
+def test_surprises_of_numbers_are_densities(model, rows):
+    """Of the last number: what its head says, against N(0, 1)."""
+    grid = torch.linspace(-12, 12, 1_201)
+    weights = -0.5 * grid.square() - 0.5 * math.log(2 * math.pi) + math.log(0.02)
+    column = Candidates(
+        tuple(grid.tolist()), number=2, log_weights=tuple(weights.tolist())
+    )
+    surprises = replacement_losses(model, *rows, [column])[2][:, 0]
+    zeros = torch.zeros(6, 3)
+    with torch.no_grad():
+        terms = column_terms(model, *rows, rows[0], zeros)[0][:, 2]
+    expected = terms + 0.5 * rows[0][:, 2].square() + 0.5 * math.log(2 * math.pi)
+    torch.testing.assert_close(-surprises.double(), expected, atol=0.03, rtol=0.0)
