@@ -9,6 +9,7 @@ from ._encoding import upload
 from ._table.categorical import CategoricalColumn
 from ._table.frames import as_frame
 from ._table.layout import EncodedConditions
+from ._table.means import column_of_means
 from ._training.data import DenseDataset
 
 # Number of quantiles by which the mean of a number's conditional is computed.
@@ -228,4 +229,4 @@ def expected_columns(codec, frame, means, codes, rounded):
             continue
         x = np.full(len(frame), column.low_) if place is None else means[:, place]
         as_floats = pd.api.types.is_float_dtype(frame.dtypes.iloc[position])
-        yield column.column_of_means(x, as_floats and not rounded)
+        yield column_of_means(column, x, as_floats and not rounded)

@@ -195,7 +195,7 @@ class GenerativeImputer(TransformerMixin, BaseEstimator):
                 )
             validate_data(self, X, reset=reset, skip_check_array=True)
             return X
-        holds_objects = np.asarray(X).dtype.kind in "OUS" if np.ndim(X) == 2 else False
+        holds_objects = np.asarray(X).dtype.kind in "OUS"
         return validate_data(
             self,
             X,

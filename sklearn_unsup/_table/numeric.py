@@ -402,24 +402,6 @@ class NumericColumn:
             return (x * self.step_).astype(self.raw_dtype_)
         return self._to_whole(x)
 
-    def column_of_means(self, x: np.ndarray, as_floats: bool) -> pd.Series:
-        """A column of means of what `to_numbers` returns.
-
-        With `as_floats` they are floats as they are, else rounded as the values of
-        training are, in their dtype.
-        """
-        if as_floats and self.dtype_.kind not in "mM":
-            origin = 0 if self.span_ is None else self.origin_
-            return pd.Series(x * self.step_ + origin)
-        decimals = self.decimals_
-        x = x if decimals is None else np.round(x, decimals)
-        plain = self._to_plain(np.clip(x, self.low_, self.high_))
-        if self.dtype_.kind in "mM":
-            column = self._dates(plain, None)
-        else:
-            column = pd.Series(plain).astype(self.dtype_)
-        return given_back(column, self.form_, self.na_value_)
-
     def _dates(self, ticks, missing):
         if missing is not None:
             ticks = np.where(missing, np.iinfo(np.int64).min, ticks)  # NaT
