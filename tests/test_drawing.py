@@ -1,4 +1,4 @@
-"""Rows drawn again: near ones for what no network can be asked, good ones for broken."""
+"""Rows drawn again: near ones for what no network is asked, good ones for broken."""
 
 from types import SimpleNamespace
 
