@@ -136,7 +136,8 @@ def test_conditionals_are_wider_where_rows_are_few():
             means, deviations = rows.moments(fresh, seen)
             standard = (fresh - means)[:, 0] / deviations[:, 0]
             errors.append(standard.square().mean().item())
-        assert np.mean(errors) == pytest.approx(1.0, abs=0.2)
+        # The unit matrix in the covariance widens them for few rows as well.
+        assert 0.6 < np.mean(errors) < 1.1
     wide = deviations
     narrow = rows.train().moments(fresh, seen)[1]
     assert (narrow < wide).all()  # training learns from rows that the fit has seen
