@@ -108,7 +108,8 @@ def filled_in(column: pd.Series, values) -> pd.Series:
         full = column.astype(object).where(~missing, cells.astype(object))
         return full.astype(column.dtype)
     if missing.all():
-        return cells
+        # A column without a value may have any dtype; objects stay what they are.
+        return cells.astype(object) if column.dtype == object else cells
     full = column.astype(object).where(~missing, cells.astype(object))
     return full.astype(column.dtype)
 
