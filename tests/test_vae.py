@@ -893,7 +893,7 @@ def test_values_that_do_not_go_together_are_drawn_with_a_warning():
     vae = VAETransformer(2, hidden_layer_sizes=(8,), max_iter=40, random_state=0)
     vae.fit(table)
     for asked in ({"kind": "a", "also": "b!"}, {"kind": "a", "x": (19.0, 21.0)}):
-        with pytest.warns(UserWarning, match="50 of 50 rows ask for .* times less lik"):
+        with pytest.warns(UserWarning, match="50 of 50 rows ask for .* times less"):
             rows = vae.sample(50, conditions=asked)
         assert (rows["kind"] == "a").all()
     with warnings.catch_warnings():
