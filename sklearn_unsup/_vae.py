@@ -446,8 +446,8 @@ class VAETransformer(BaseTableModel):
         X = self._check_table(X, reset=False)
         if issparse(X) or isinstance(self.codec_, SparseCodec):
             raise ValueError(
-                "impute takes tables, and sparse rows have no missing values. Fit on a "
-                "DataFrame or a dense array."
+                "X is sparse, or was in `fit`, and such rows have no missing values: "
+                "impute takes a DataFrame or a dense array."
             )
         rng = self._rng_of(random_state)
         frame = as_frame(X)

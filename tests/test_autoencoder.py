@@ -878,6 +878,7 @@ def test_shares_of_cells_add_up_to_the_score(container, mixed_table):
         np.testing.assert_allclose(expected, rebuilt, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_cell_that_is_rebuilt_worst_is_named():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 1)) * [1.0, 2.0, -1.0] + 0.01 * rng.normal(size=(400, 3))

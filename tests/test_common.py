@@ -159,7 +159,7 @@ def test_mixed_tables_come_back(model, mixed_table):
 
 
 def test_errors_of_tables(model, table):
-    fitted = quick(model).fit(table)
+    fitted = quick(model, handle_unknown="error").fit(table)
     other = table.astype({"plan": object})
     other.loc[3, "plan"] = "gold"
     with pytest.raises(ValueError, match="plan.*gold"):
@@ -220,7 +220,7 @@ def is_met(rows, conditions):
         {"joined": (pd.Timestamp("2020-06-01"), pd.Timestamp("2020-06-30"))},
         {"spend": 0.0, "plan": "basic", "joined": (None, pd.Timestamp("2022-01-01"))},
     ],
-    ids=str,
+    ids=lambda asked: "-".join(asked),
 )
 @pytest.mark.parametrize("latent", [False, True])
 def test_conditions_of_every_form(model, table, asked, latent):

@@ -21,7 +21,8 @@ PAGES = [*GUIDE, ROOT / "docs" / "install.rst", ROOT / "docs" / "tour.rst"]
 QUICK_PAGES = {"autoencoder", "encoding", "install", "reproducibility"}
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 SIDE_ROOMS = (
-    *("datasets", "pipeline", "over_sampling", "outliers", "metrics", "inspection"),
+    *("constraints", "datasets", "impute", "inspection", "metrics", "outliers"),
+    *("over_sampling", "pipeline"),
 )
 
 

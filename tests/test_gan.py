@@ -16,7 +16,7 @@ from skorch.callbacks import Callback
 from sklearn_unsup import GANSampler
 from sklearn_unsup._nn.gan import AdversarialModel, Critic
 from sklearn_unsup._nn.gan_losses import RelativisticLoss
-from sklearn_unsup._table.layout import TableLayout
+from sklearn_unsup._table.layout import EncodedConditions, TableLayout
 from sklearn_unsup._training.averaging import ema_decay
 from sklearn_unsup._training.data import DenseDataset
 from sklearn_unsup._training.gan_net import GANNet
@@ -418,7 +418,7 @@ def test_early_stopping_keeps_the_best_weights():
     drawn = []
     for seed in range(20):
         noise = torch.Generator().manual_seed(seed)
-        x_num, x_cat, _ = listener.averages[best].sample(40, {}, noise)
+        x_num, x_cat, _ = listener.averages[best].sample(EncodedConditions(40), noise)
         drawn.append(
             energy_by_hand(real, model.net_.module_.table(x_num, x_cat).numpy())
         )

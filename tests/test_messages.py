@@ -16,12 +16,12 @@ ROOT = Path(sklearn_unsup.__file__).parent
 ADVICE = re.compile(
     r"\b(must|needs?|needed|required?|allowed|allows|minimum|takes|holds|means|have|are|"
     r"no|cannot|twice|greater|was all missing|had no missing|scores single rows|"
-    r"pass|use|convert|cast|call|replaced?|fill|fit|lower|set|drop|bring|remove|divide|"
-    r"install|draw|choose|leave|name)\b",
+    r"pass|use|convert|cast|call|replaced?|fill|fit|equal|lower|set|drop|bring|remove|"
+    r"divide|install|draw|choose|leave|name)\b",
     re.IGNORECASE,
 )
-# A parameter, name or call as it is written in code.
-CODE = re.compile(r"\w+=|\w+\.\w+|\w+\(\)|'\w+'|\bX\b|\by\b|`")
+# A parameter, name, method or class as it is written in code.
+CODE = re.compile(r"\w+=|\w+\.\w+|\w+\(\)|'\w+'|\bX\b|\by\b|\w+_\w+|`")
 # Beginnings of reasons, which another error quotes in brackets.
 REASONS = "it is", "its frequency", "the column has"
 VALUE = "\N{WHITE SQUARE}"  # stands for what a message is filled with

@@ -47,7 +47,7 @@ TRUSTED_OF = {
     VAETransformer: [
         "sklearn_unsup._vae.VAETransformer",
         "sklearn_unsup._nn.autoencoders.VariationalAutoencoder",
-        "sklearn_unsup._training.net.TableNet",
+        "sklearn_unsup._training.vae_net.VAENet",
         "sklearn_unsup._nn.losses.NegativeELBO",
     ],
     GANSampler: [

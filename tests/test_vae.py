@@ -231,6 +231,7 @@ def test_bound_is_no_likelihood(quick, small):
     np.testing.assert_array_equal(model.score_samples(X, n_draws=3), bound)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scaling", ["quantile", "standard"])
 def test_likelihood_of_a_discrete_table_sums_to_one(scaling):
     rng = np.random.default_rng(0)
@@ -884,6 +885,7 @@ def test_explanations_of_an_array_are_an_array():
     np.testing.assert_allclose(shares.sum(1), model.score_samples(X), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_values_that_do_not_go_together_are_drawn_with_a_warning():
     """Each level is frequent, and the two of them never occur in one row."""
     rng = np.random.default_rng(0)

@@ -148,8 +148,11 @@ dtype=float32))
         background[: len(zeros)] = self._scale(zeros, self.encoded_)
         return indptr, columns, values, background
 
-    def encode(self, X) -> tuple[np.ndarray, np.ndarray]:
-        """Of dense rows: numbers (n, n_numeric) float32 and no codes, int64 (n, 0)."""
+    def encode(self, X, learning=False) -> tuple[np.ndarray, np.ndarray]:
+        """Of dense rows: numbers (n, n_numeric) float32 and no codes, int64 (n, 0).
+
+        `learning` is for the codec of other tables: what is unknown here is refused.
+        """
         n = len(X)
         x_num = np.zeros((n, self.layout_.n_numeric), np.float32)
         for rows in row_blocks(n, self.n_columns_):

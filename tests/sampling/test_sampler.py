@@ -616,7 +616,8 @@ def test_the_ratio_brings_rows_nearer_to_the_truth():
         sampler = fitted_sampler(source, X, density_ratio, rng_of())
         assert (sampler.ratio_ is None) == (density_ratio is None)
         # not calibrated: calibration alone would mend a column's mean
-        x_num, _ = sampler._draw(source, source.codec, 4_000, {}, rng_of(1))
+        anything = EncodedConditions(4_000)
+        x_num, *_ = sampler._draw(source, source.codec, anything, rng_of(1))
         means[str(density_ratio)] = x_num[:, 0].mean()
         assert len(np.unique(x_num, axis=0)) == 4_000
     assert means["None"] == pytest.approx(0.5, abs=Z / np.sqrt(4_000))
@@ -643,7 +644,8 @@ def test_conditions_and_the_ratio_together():
     sampler = fitted_sampler(source, X, LogisticRegression(), rng)
     for value in (0, 1):
         n = 4_000
-        x_num, x_cat = sampler._draw(source, source.codec, n, {0: value}, rng)
+        asked = given_codes(n, {0: np.full(n, value)})
+        x_num, x_cat, _ = sampler._draw(source, source.codec, asked, rng)
         assert (x_cat[:, 0] == value).all()
         part = density * (expit(grid) if value else 1 - expit(grid))
         mean = (grid * part).sum() / part.sum()

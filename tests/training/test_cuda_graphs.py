@@ -478,7 +478,7 @@ class Listener(Heard):
 def test_listeners_per_batch_keep_steps_eager(on_tape):
     on_tape()
     heard = Listener()
-    MODELS["autoencoder"].set_params(callbacks=[heard], max_iter=30).fit(X)
+    clone(MODELS["autoencoder"]).set_params(callbacks=[heard], max_iter=30).fit(X)
     assert heard.captured is None
 
 

