@@ -21,7 +21,7 @@ ADVICE = re.compile(
     re.IGNORECASE,
 )
 # A parameter, name, method or class as it is written in code.
-CODE = re.compile(r"\w+=|\w+\.\w+|\w+\(\)|'\w+'|\bX\b|\by\b|\w+_\w+|`")
+CODE = re.compile(r"\w+=|\w+\.\w+|\w+\(\)|'\w+'|\bX\b|\by\b|\w+_\w+|\w+_\w+|`")
 # Beginnings of reasons, which another error quotes in brackets.
 REASONS = "it is", "its frequency", "the column has"
 VALUE = "\N{WHITE SQUARE}"  # stands for what a message is filled with
