@@ -860,7 +860,7 @@ def test_shares_of_cells_add_up_to_the_score(container, mixed_table):
     X = {
         "array": rng.normal(size=(50, 4)),
         "frame": mixed_table,
-        "sparse": sparse.random_array((60, 9), density=0.3, rng=0, format="csr"),
+        "sparse": sparse.csr_array(sparse.random(60, 9, 0.3, random_state=0)),
         "pixels": rng.random((50, 64)),
     }[container]
     loss = "binary_crossentropy" if container == "pixels" else "auto"
