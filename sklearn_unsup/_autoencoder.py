@@ -63,8 +63,7 @@ class AutoencoderTransformer(BaseTableModel):
     hidden_layer_sizes : int, tuple of int or "auto", default="auto"
         Widths of the encoder's hidden layers; the decoder has them in reverse. An
         int is one layer; with an empty tuple encoder and decoder are linear. "auto" is
-        (512, 256), and (64, 32) where a trial finds the number of epochs; see
-        `early_stopping`.
+        (512, 256), and (64, 32) for tables that `early_stopping` says have few rows.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
         Activation function of the hidden layers.
@@ -123,9 +122,10 @@ class AutoencoderTransformer(BaseTableModel):
         True: hold out rows, stop when their loss no longer falls, and keep the best
         weights. "auto", for up to 5,000 rows that are not pictures: a trial holds out a
         fifth of the rows to find the number of epochs, and a second fit is to all rows.
-        If the held-out rows were not reconstructed better than by PCA, the codes are
-        those of PCA, and for numbers alone `n_iter_` is 0. For other tables, and with a
-        `max_iter` or `batch_size` that is not "auto", it is False.
+        If the held-out rows were not reconstructed better than by PCA, and with fewer
+        than 40 rows, the codes are those of PCA, and for numbers alone `n_iter_` is 0.
+        For other tables, and with a `max_iter` or `batch_size` that is not "auto", it
+        is False.
     validation_fraction : float, default=0.1
         Fraction of the rows that early stopping holds out.
     n_iter_no_change : int, default=10
@@ -169,7 +169,7 @@ class AutoencoderTransformer(BaseTableModel):
         error of a linear decoder, which keeps codes readable for linear models.
     validation_scores_ : list of float or None
         Minus the loss of held-out rows after each epoch, nats per row, of the trial if
-        there was one; None without early stopping.
+        there was one, up to the best; None without early stopping.
     explained_variance_ratio_ : ndarray of shape (`n_components_`,) or None
         With ``ordered=True``: what each component adds to the fraction of the
         variance of the encoded training table that the reconstruction explains.
@@ -402,8 +402,6 @@ class AutoencoderTransformer(BaseTableModel):
         )
 
     def _run_trial(self, dataset, rng):
-        if not self._has_few_rows(dataset):
-            return None
         # PCA's decoder is optimal for numbers. Those of categories and of probabilities
         # are trained even where the codes stay those of PCA.
         layout = self.codec_.layout_
@@ -418,7 +416,7 @@ class AutoencoderTransformer(BaseTableModel):
         max_epochs = int(np.clip(n // ROWS_PER_EPOCH, *EPOCHS_BOUNDS))
         trial = run_trial(net, train, held_out, max_epochs, PATIENCE)
         if is_linear and not trial.has_gained:
-            return Trial(0, has_gained=False)
+            return Trial(scores=[], has_gained=False)
         return trial
 
     def _param_groups(self, n_rows):

@@ -106,9 +106,13 @@ class BaseTableModel(
         """Parameter groups of the optimizer: pairs of a name pattern and options."""
         return []
 
-    def _run_trial(self, dataset, rng) -> Trial | None:
-        """Find out on held-out rows how long to train; None for a fixed length."""
-        return None
+    def _has_few_rows(self, dataset) -> bool:
+        """Whether a trial finds out how long to train on so few rows."""
+        return False
+
+    def _run_trial(self, dataset, rng) -> Trial:
+        """Find out on held-out rows how long to train."""
+        raise NotImplementedError
 
     def _changeable_parameters(self) -> tuple:
         """Shape parameters that a fit with `warm_start` puts in effect all the same."""
@@ -163,12 +167,15 @@ class BaseTableModel(
         train, valid = self._hold_out(dataset, rng)
         if process_group is not None:
             process_group.check_n_rows(len(train))
-        self._trial = None
         if is_warm_start:
+            if not self._has_few_rows(train):
+                self._trial = None
             self._update_net(len(train))
         else:
             warn_of_few_rows(X, type(self).__name__)
-            self._trial = None if process_group else self._run_trial(train, rng)
+            self._trial = None
+            if self._has_few_rows(train) and process_group is None:
+                self._trial = self._run_trial(train, rng)
             self.net_ = self._build_net(train, rng)
         self._made_with = shape_parameters(self)
         with self._usable_after_errors(dataset, rng):

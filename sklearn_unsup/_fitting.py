@@ -97,7 +97,7 @@ class NetFitting:
         self.n_iter_ = len(self.loss_curve_)
         scores = [-epoch["valid_loss"] for epoch in history if "valid_loss" in epoch]
         if self.early_stopping in (False, "auto"):
-            scores = None if self._trial is None else self._trial.scores
+            scores = self._trial.scores if self._trial else None
         self.validation_scores_ = scores
 
     def _update_stream_net(self, n_rows):

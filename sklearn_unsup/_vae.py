@@ -318,8 +318,8 @@ class VAETransformer(BaseTableModel):
         showed, numbers are ever less likely the farther they are; a column that did not
         vary counts nothing.
 
-        With ``sampling="latent"``, and for pixels and very wide tables, it is
-        :meth:`evidence_lower_bound`, which is in units of the encoded table.
+        With ``sampling="latent"`` or "any_order", and for pixels and very wide tables,
+        it is :meth:`evidence_lower_bound`, which is in units of the encoded table.
 
         Parameters
         ----------
@@ -336,7 +336,7 @@ class VAETransformer(BaseTableModel):
         """
         check_is_fitted(self)
         check_n_draws(n_draws)
-        if not self._is_autoregressive:
+        if not self._has_exact_likelihood:
             return self.evidence_lower_bound(X, n_draws=n_draws)
         return self._likelihood_terms(self._check_table(X, reset=False)).sum(1)
 
@@ -374,7 +374,7 @@ class VAETransformer(BaseTableModel):
         return explained(self, X, return_expected)
 
     def _cell_losses(self, X):
-        if not self._is_autoregressive:
+        if not self._has_exact_likelihood:
             return rebuilt_losses(self, X)
         autoregressive = self.net_.module_.eval().autoregressive
         return likelihood_losses(autoregressive, self.codec_, X, self.device_)
@@ -449,6 +449,11 @@ class VAETransformer(BaseTableModel):
                 "X is sparse, or was in `fit`, and such rows have no missing values: "
                 "impute takes a DataFrame or a dense array."
             )
+        if self.constraints:
+            raise ValueError(
+                "impute cannot keep to constraints: fit a model with constraints=None "
+                f"to fill in cells, got constraints={self.constraints!r}."
+            )
         rng = self._rng_of(random_state)
         frame = as_frame(X)
         with freed_memory():
@@ -469,6 +474,11 @@ class VAETransformer(BaseTableModel):
         layout = self.codec_.layout_
         if self.loss == "binary_crossentropy":
             check_unit_interval(dataset.numbers)
+        if self.sampling == "any_order" and isinstance(self.codec_, SparseCodec):
+            raise ValueError(
+                "sampling='any_order' needs dense rows, and X is sparse: pass 'auto', "
+                "or a dense array."
+            )
         is_explicit = self.sampling in ("autoregressive", "any_order")
         if is_explicit and not self._is_standardized:
             raise ValueError(
@@ -619,6 +629,11 @@ class VAETransformer(BaseTableModel):
             self._update_sampler(dataset, rng)
         else:
             super()._fit_sampler(X, dataset, rng)
+
+    @property
+    def _has_exact_likelihood(self):
+        """Whether one model factorises rows column by column, in one order."""
+        return self._is_autoregressive and not self.net_.module__any_order
 
     def _row_source(self):
         if self._is_autoregressive:

@@ -4,13 +4,15 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_float_dtype, is_integer_dtype
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.impute import MissingIndicator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._table.frames import as_container, as_frame
-from ._table.polars import schema_of, to_polars
+from ._table.polars import is_polars, schema_of, to_polars, with_flags
+from ._validation import holds_objects, refuse_empty
 
 __all__ = ["GenerativeImputer"]
 
@@ -41,8 +43,8 @@ class GenerativeImputer(TransformerMixin, BaseEstimator):
         Append columns that say which cells were missing, one for each column that had
         missing cells in `fit`. See :class:`sklearn.impute.MissingIndicator`.
     keep_empty_features : bool, default=False
-        Whether columns that were all missing in `fit` are kept, as they come; they are
-        dropped else. Of an array they are filled with 0.
+        Whether columns that were all missing in `fit` are kept; they are dropped else.
+        Missing numbers in them are filled with 0, all else stays as it comes.
     random_state : int, RandomState instance or None, default=None
         Seed of the fit and of the draws. With None the generator's own `random_state`
         decides about the fit.
@@ -142,10 +144,9 @@ class GenerativeImputer(TransformerMixin, BaseEstimator):
             In the container of X, with the dtypes of its columns.
         """
         check_is_fitted(self)
-        schema = schema_of(X)
-        X = self._check(X, reset=False)
-        filled, kept = X, ~self._is_empty
-        if kept.any():
+        asked, X = X, self._check(X, reset=False)
+        filled = X
+        if not self._is_empty.all():
             filled = self.generator_.impute(
                 self._without_empty(X),
                 sample_posterior=self.sample_posterior,
@@ -153,16 +154,17 @@ class GenerativeImputer(TransformerMixin, BaseEstimator):
                 random_state=self.random_state_.randint(2**31 - 1),
             )
         filled = self._with_empty(X, filled)
+        flags = np.empty((len(X), 0), dtype=bool)
         if self.indicator_ is not None:
             missing = as_frame(X).isna().to_numpy()
             flags = self.indicator_.transform(missing_matrix(missing))
-            if isinstance(filled, pd.DataFrame):
-                names = self.get_feature_names_out()[filled.shape[1] :]
-                flags = pd.DataFrame(flags, columns=names, index=filled.index)
-                filled = pd.concat([filled, flags], axis=1)
-            else:
-                filled = np.hstack([filled, flags])
-        return to_polars(filled, schema) if schema is None else filled
+        if not isinstance(filled, pd.DataFrame):
+            return np.hstack([filled, flags]) if flags.size else filled
+        names = self.get_feature_names_out()[filled.shape[1] :]
+        if is_polars(asked):
+            filled = to_polars(filled, schema_of(asked.select(list(filled.columns))))
+            return with_flags(filled, names, flags)
+        return filled.assign(**dict(zip(names, flags.T, strict=True)))
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
         """Names of the columns of what `transform` returns.
@@ -187,21 +189,15 @@ class GenerativeImputer(TransformerMixin, BaseEstimator):
         """X as a DataFrame or an array, with the columns of `fit`."""
         X = as_container(X)
         if isinstance(X, pd.DataFrame):
-            if 0 in X.shape:
-                raise ValueError(
-                    f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} "
-                    "feature(s) while a minimum of 1 is required by "
-                    "GenerativeImputer."
-                )
+            refuse_empty(X, type(self).__name__)
             validate_data(self, X, reset=reset, skip_check_array=True)
             return X
-        holds_objects = np.asarray(X).dtype.kind in "OUS"
         return validate_data(
             self,
             X,
             reset=reset,
             dtype=None,
-            ensure_all_finite=False if holds_objects else "allow-nan",
+            ensure_all_finite=False if holds_objects(X) else "allow-nan",
         )
 
     def _without_empty(self, X):
@@ -213,15 +209,20 @@ class GenerativeImputer(TransformerMixin, BaseEstimator):
     def _with_empty(self, X, filled):
         """The filled columns, and between them those that were all missing in `fit`."""
         if not (self.keep_empty_features and self._is_empty.any()):
-            return filled if (~self._is_empty).any() else self._without_empty(X)
-        full = X.copy()
-        kept = np.flatnonzero(~self._is_empty)
+            return self._without_empty(X) if self._is_empty.all() else filled
+        full, kept = X.copy(), np.flatnonzero(~self._is_empty)
+        empty = np.flatnonzero(self._is_empty)
         if isinstance(X, pd.DataFrame):
             for place, position in enumerate(kept):
                 full.isetitem(position, filled.iloc[:, place])
+            for position in empty:
+                column = X.iloc[:, position]
+                if is_float_dtype(column) or is_integer_dtype(column):
+                    full.isetitem(position, column.fillna(0))
             return full
-        full[:, kept] = filled if len(kept) else full[:, kept]
-        full[:, self._is_empty] = 0
+        if len(kept):
+            full[:, kept] = filled
+        full[:, empty] = np.where(pd.isna(X[:, empty]), 0, X[:, empty])
         return full
 
     def _make_generator(self, seed):

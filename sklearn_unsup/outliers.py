@@ -18,6 +18,7 @@ from ._table.kinds import is_categorical
 from ._table.plain import to_floats
 from ._table.polars import is_polars, numbers_to_polars, schema_of, to_polars
 from ._table.quantiles import Quantiles
+from ._validation import holds_objects, refuse_empty
 
 __all__ = ["GenerativeOutlierDetector"]
 
@@ -236,20 +237,15 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
     def _check(self, X, reset):
         X = as_container(X)
         if isinstance(X, pd.DataFrame):
-            if reset and 0 in X.shape:
-                raise ValueError(
-                    f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} "
-                    "feature(s) while a minimum of 1 is required."
-                )
+            refuse_empty(X, type(self).__name__)
             return validate_data(self, X, reset=reset, skip_check_array=True)
-        is_plain = np.asarray(X).dtype.kind not in "OUS" if not issparse(X) else True
         return validate_data(
             self,
             X,
             reset=reset,
             dtype=None,
             accept_sparse="csr",
-            ensure_all_finite="allow-nan" if is_plain else False,
+            ensure_all_finite=False if holds_objects(X) else "allow-nan",
         )
 
     def _calibration_rows(self, X, seed):
@@ -293,12 +289,13 @@ class Surprise:
 
     def fit(self, answers):
         kept = np.linspace(0, len(answers) - 1, min(len(answers), MAX_SCORES))
-        self.answers_ = np.sort(answers)[kept.round().astype(int)]
-        share = 1 - np.arange(len(self.answers_)) / len(self.answers_)
-        self.logs_ = -np.log(share)
-        self.start_ = float(np.quantile(self.answers_, 1 - TAIL_SHARE))
-        beyond = self.answers_[self.answers_ > self.start_] - self.start_
-        spread = np.ptp(self.answers_)
+        answers = np.sort(answers)[kept.round().astype(int)]
+        # Of equal answers the first counts: all of them are at least as unusual.
+        self.answers_, first = np.unique(answers, return_index=True)
+        self.logs_ = -np.log(1 - first / len(answers))
+        self.start_ = float(np.quantile(answers, 1 - TAIL_SHARE))
+        beyond = answers[answers > self.start_] - self.start_
+        spread = np.ptp(answers)
         self.scale_ = beyond.mean() if len(beyond) else 0.1 * spread
         self.scale_ = float(max(self.scale_, 1e-6 * spread, 1e-12))
         return self

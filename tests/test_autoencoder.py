@@ -778,6 +778,15 @@ def test_a_warm_start_and_a_stream_go_on_from_few_rows(bow):
     assert explained(model, bow) > before - 0.02
 
 
+def test_a_warm_start_keeps_what_the_trial_found(correlated):
+    """Where PCA was best, a second fit does not train away from it."""
+    model = few(3, warm_start=True).fit(correlated[0])
+    codes = model.transform(correlated[0])
+    model.fit(correlated[0])
+    assert model.n_iter_ == 0
+    np.testing.assert_array_equal(model.transform(correlated[0]), codes)
+
+
 def test_categories_start_near_pca():
     """At the start their probabilities are, to first order, what PCA reconstructs."""
     rng = np.random.default_rng(0)

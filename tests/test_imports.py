@@ -76,7 +76,7 @@ FLOORS = {
         {"constraints", "datasets", "pipeline", "over_sampling", "outliers"}
         | {"metrics", "inspection", "impute"},
         {*TABLE_LIBRARIES, "imblearn"},
-        {"__init__", "metrics"}
+        {"__init__", "_validation", "metrics"}
         | {f"_table.{name}" for name in ("frames", "kinds", "plain", "polars")}
         | {f"_table.{name}" for name in ("constraints", "constraint_set")}
         | {f"_table.{name}" for name in ("discovery", "quantiles")},

@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from sklearn_unsup import AutoencoderTransformer, VAETransformer
+from sklearn_unsup.constraints import Inequality
 from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.impute import GenerativeImputer
 
@@ -166,9 +167,49 @@ def test_empty_columns(keep, as_array):
     assert filled.shape == (60, len(names))
     filled = np.asarray(filled)
     if keep:
-        assert (filled[:, 1] == 0).all() if as_array else np.isnan(filled[:, 1]).all()
+        assert (filled[:, 1] == 0).all()
         filled = filled[:, [0, 2]]
     assert np.isfinite(filled).all()
+
+
+def test_polars_in_polars_out(table):
+    polars = pytest.importorskip("polars")
+    holes = with_holes(table[["height", "visits", "plan"]]).assign(empty=np.nan)
+    asked = polars.from_pandas(holes)
+    for keep in (False, True):
+        imputer = quick(add_indicator=True, keep_empty_features=keep).fit(asked)
+        filled = imputer.transform(asked)
+        assert isinstance(filled, polars.DataFrame)
+        assert filled.columns == list(imputer.get_feature_names_out())
+        assert sum(filled.null_count().row(0)) == 0
+        flags = filled.select("missingindicator_height", "missingindicator_plan")
+        expected = holes[["height", "plan"]].isna().to_numpy()
+        np.testing.assert_array_equal(flags.to_numpy(), expected)
+        kept = [name for name in asked.columns if name in filled.columns]
+        assert filled.select(kept).schema == asked.select(kept).schema
+        assert ("empty" in kept) == keep
+
+
+def test_empty_columns_that_have_values_later():
+    X = pd.DataFrame({"a": np.arange(30.0), "b": np.nan, "c": pd.Series([None] * 30)})
+    imputer = quick(keep_empty_features=True).fit(X)
+    later = X.assign(b=[5.0, np.nan] * 15)
+    for asked in (later, later[["a", "b"]].to_numpy()):
+        imputer = quick(keep_empty_features=True).fit(X.iloc[:, : asked.shape[1]])
+        if isinstance(asked, np.ndarray):
+            imputer = quick(keep_empty_features=True).fit(X[["a", "b"]].to_numpy())
+        filled = imputer.transform(asked)
+        b = np.asarray(filled)[:, 1].astype(float)
+        assert b.tolist() == [5.0, 0.0] * 15
+    assert imputer.transform(X[["a", "b"]].to_numpy())[:, 1].tolist() == [0.0] * 30
+
+
+def test_constraints_are_refused(table):
+    """A filled-in cell may break them, so that none is filled in."""
+    vae = quick_vae(constraints=[Inequality("low", "high")])
+    vae.fit(pd.DataFrame({"low": np.arange(20.0), "high": np.arange(20.0) + 1}))
+    with pytest.raises(ValueError, match="impute cannot keep to constraints"):
+        vae.impute(pd.DataFrame({"low": [1.0], "high": [np.nan]}))
 
 
 def test_in_a_pipeline_and_a_grid_search():

@@ -183,6 +183,13 @@ def test_surprises_are_log_shares():
     assert Surprise().fit(np.ones(5)).of(np.array([1.0]))[0] < np.log(100)
 
 
+def test_surprise_of_ties():
+    """All rows answer at least the least of tied answers, half at least the other."""
+    surprise = Surprise().fit(np.repeat([0.0, 1.0], 50))
+    x = surprise.of(np.array([0.0, 1.0]))
+    np.testing.assert_allclose(x, [0, np.log(2)], atol=1e-6)
+
+
 @pytest.mark.parametrize("contamination", [0, 0.0, 0.6, -0.1, "half", 1])
 def test_error_of_contamination(contamination):
     with pytest.raises(ValueError, match="contamination must be 'auto' or a float in"):

@@ -817,6 +817,27 @@ def test_tables_of_one_kind_make_no_warning(kind):
 # ------------------------------------------------------------------- reasons
 
 
+def test_scores_where_columns_come_in_any_order(mixed_table):
+    """No single order gives an exact likelihood: the bound is the score."""
+    X = mixed_table.head(200)
+    model = VAETransformer(
+        2, sampling="any_order", hidden_layer_sizes=(8,), max_iter=2, random_state=0
+    ).fit(X)
+    scores = model.score_samples(X)
+    np.testing.assert_array_equal(scores, model.evidence_lower_bound(X))
+    assert np.isfinite(scores).all()
+    cells = model.explain_samples(X)
+    assert list(cells) == list(X)
+    assert np.isfinite(cells.to_numpy()).all()
+
+
+def test_sparse_rows_in_any_order_are_refused():
+    X = csr_array(np.eye(20))
+    model = VAETransformer(2, sampling="any_order", max_iter=1)
+    with pytest.raises(ValueError, match="sampling='any_order' needs dense rows"):
+        model.fit(X)
+
+
 def test_shares_of_cells_add_up_to_the_score(quick, small):
     for model, X in (quick, small):
         X = X.iloc[5:40]

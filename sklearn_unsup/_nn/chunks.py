@@ -114,7 +114,9 @@ class AlignedProducts(TorchFunctionMode):
         return result if out is None else out.copy_(result)
 
     def _linear(self, x, weight, bias=None):
-        if not (weight.shape[0] % ALIGNMENT or weight.shape[1] % ALIGNMENT):
+        is_aligned = not (weight.shape[0] % ALIGNMENT or weight.shape[1] % ALIGNMENT)
+        # Padding must not make operands fit that do not: torch refuses them.
+        if is_aligned or x.shape[-1] != weight.shape[1]:
             return F.linear(x, weight, bias)
         padded = self.padded_weights.get(id(weight))
         if padded is None:
@@ -126,6 +128,8 @@ class AlignedProducts(TorchFunctionMode):
         return F.linear(pad_columns(x), padded, bias)[:, : len(weight)]
 
     def _matmul(self, x, other):
+        if x.shape[-1] != other.shape[-2]:
+            return torch.matmul(x, other)
         n = other.shape[-1]
         return torch.matmul(pad_columns(x), pad_matrix(other))[..., :n]
 

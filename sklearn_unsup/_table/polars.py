@@ -115,6 +115,14 @@ def numbers_to_polars(values, names):
     return polars.DataFrame(dict(zip(names, values.T, strict=True)))
 
 
+def with_flags(table, names, flags):
+    """A polars DataFrame with columns of booleans after its own."""
+    import polars
+
+    columns = zip(names, flags.T, strict=True)
+    return table.with_columns(polars.Series(name, flag) for name, flag in columns)
+
+
 def time_unit(kind, dtype):
     """The unit that polars counts in, as numpy calls it."""
     return {"Date": "D", "Time": "ns"}.get(kind) or dtype.time_unit

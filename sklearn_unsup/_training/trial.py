@@ -1,10 +1,11 @@
 """Trial fits, which find out on held-out rows how long to train."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
+from .._nn.device import allow_tf32_products
 from .._nn.distributions import presence
 from .averaging import StreamAverage
 
@@ -24,14 +25,15 @@ class Trial:
     ----------
     n_epochs : int
         Number of epochs after which the loss of the held-out rows was least.
-    scores : list of float
-        Minus the loss of the held-out rows after each of these epochs.
+    scores : list of float or None
+        Minus the loss of the held-out rows after each of these epochs; None if there
+        were too few rows to hold some out.
     has_gained : bool
         Whether the held-out rows are then reconstructed better than by PCA.
     """
 
     n_epochs: int = 0
-    scores: list = field(default_factory=list)
+    scores: list | None = None
     has_gained: bool = True
 
 
@@ -64,16 +66,19 @@ def run_trial(net, train, valid, max_epochs, patience) -> Trial:
     held_out, _ = valid[:]
     pca_errors = squared_errors(net.module_, held_out, linear=True)
     use_full_batches(net, max_epochs)
-    net.callbacks = None  # Those of the user are for the fit that follows.
+    # The user's callbacks are for the fit that follows, and so is bfloat16, which a
+    # device may lack: what is held out must be judged exactly.
+    net.set_params(callbacks=None, mixed_precision=False)
     net.initialize_callbacks()
     net.on_train_begin(net)
     net.average_ = StreamAverage(net.module_.parameters())
     net.generator_.manual_seed(net.seed)
-    best = Trial(has_gained=False)
+    best = Trial(scores=[], has_gained=False)
     scores: list[float] = []
     while len(scores) < min(max_epochs, best.n_epochs + patience):
-        for batch in net.get_iterator(train, training=True):
-            net.train_step(batch)
+        with allow_tf32_products(net.device):
+            for batch in net.get_iterator(train, training=True):
+                net.train_step(batch)
         net.average_.use_average()
         scores.append(-net.validation_step((held_out, held_out))["loss"].item())
         if not math.isfinite(scores[-1]):
