@@ -38,7 +38,7 @@ from sklearn_unsup._nn import device as device_module
 from sklearn_unsup._nn.device import allow_tf32_products
 from sklearn_unsup._training.cuda_graphs import N_EAGER_STEPS
 from sklearn_unsup.datasets import make_mixed_table
-from sklearn_unsup.metrics import trend_score, two_sample_score
+from sklearn_unsup.metrics import c2st_score, trend_score
 
 MIB = 2**20
 WARM = 40  # steps before the clock: libraries set themselves up, graphs are recorded
@@ -474,7 +474,7 @@ def scored(name, train, test, device, mixed, args):
     model.fit(train)
     seconds = synchronised(device) - start
     rows = model.sample(len(test), random_state=0)
-    auc = two_sample_score(test, rows, random_state=0)
+    auc = c2st_score(test, rows, random_state=0)
     return seconds, auc, trend_score(test, rows)
 
 

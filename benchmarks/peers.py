@@ -211,10 +211,10 @@ def measure_generator(name, path, seed):
     from sklearn.model_selection import train_test_split
 
     from sklearn_unsup.metrics import (
+        c2st_score,
         closest_record_scores,
         shape_score,
         trend_score,
-        two_sample_score,
         utility_scores,
     )
 
@@ -242,7 +242,7 @@ def measure_generator(name, path, seed):
         "MiB": memory.mib,
         "shape": shape_score(train, rows),
         "trend": trend_score(train, rows),
-        "c2st": two_sample_score(train, rows, random_state=seed),
+        "c2st": c2st_score(train, rows, random_state=seed),
         "tstr": utility.tstr,
         "trtr": utility.trtr,
         "dcr_excess": closest_record_scores(train, test, rows).dcr_excess,

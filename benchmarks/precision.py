@@ -18,7 +18,7 @@ from floor import MODELS, adult_like, trained
 from sklearn.model_selection import train_test_split
 
 from sklearn_unsup import GANSampler, VAETransformer
-from sklearn_unsup.metrics import trend_score, two_sample_score
+from sklearn_unsup.metrics import c2st_score, trend_score
 
 FORMS = [(False, 1), (True, 1), (False, 2), (True, 2)]  # mixed_precision, threads
 
@@ -54,7 +54,7 @@ def compare(path):
             rows = model.sample(len(train), random_state=0)
             scores = (
                 trend_score(train, rows),
-                two_sample_score(train, rows, random_state=0),
+                c2st_score(train, rows, random_state=0),
             )
             label = "bfloat16" if mixed else "float32"
             print(

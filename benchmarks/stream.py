@@ -218,7 +218,7 @@ def quality(args):
     from sklearn.model_selection import train_test_split
 
     from sklearn_unsup import VAETransformer
-    from sklearn_unsup.metrics import trend_score, two_sample_score
+    from sklearn_unsup.metrics import c2st_score, trend_score
 
     torch.set_num_threads(1)
     table = pd.read_parquet(args.quality)
@@ -230,7 +230,7 @@ def quality(args):
 
     def report(label, model, passes, seconds):
         rows = model.sample(len(train), random_state=0)
-        scores = trend_score(train, rows), two_sample_score(train, rows, random_state=0)
+        scores = trend_score(train, rows), c2st_score(train, rows, random_state=0)
         print(
             f"{label:16}{passes:8.1f}{model.net_.step_:9,}{seconds:9.1f}"
             + "".join(f"{score:9.4f}" for score in scores),

@@ -21,10 +21,10 @@ from sklearn.model_selection import train_test_split
 
 import sklearn_unsup
 from sklearn_unsup.metrics import (
+    c2st_score,
     closest_record_scores,
     shape_score,
     trend_score,
-    two_sample_score,
     utility_scores,
 )
 
@@ -184,7 +184,7 @@ def measure(model, table, target, seed):
     return (
         shape_score(train, rows),
         trend_score(train, rows),
-        two_sample_score(train, rows, random_state=seed),
+        c2st_score(train, rows, random_state=seed),
         utility.tstr,
         utility.trtr,
         closest_record_scores(train, test, rows, random_state=seed).dcr_excess,

@@ -36,7 +36,7 @@ plt.show()
 # %%
 # Pictures flatter. The report has numbers, beside two tables that nobody wants: one
 # whose columns were drawn each by itself, and one that only repeats rows. In ``shape``
-# and ``trend`` 1 is best; ``two_sample`` says how well a classifier tells the tables
+# and ``trend`` 1 is best; ``c2st`` says how well a classifier tells the tables
 # apart, .5 is not at all; ``tstr`` is a classifier of ``active`` that was trained on
 # synthetic rows and tested on held-out real ones, ``trtr`` the same trained on real
 # rows.
@@ -55,7 +55,7 @@ best.scores.head(1).rename({"synthetic": "fresh real rows"})
 # So a classifier hardly knows the synthetic rows from real ones, a model trained on
 # them predicts as well, and they are no copies.
 scores = report.scores.loc["synthetic"]
-assert abs(scores["two_sample"] - 0.5) < 0.1
+assert abs(scores["c2st"] - 0.5) < 0.1
 assert scores["tstr"] > scores["trtr"] - 0.05
 assert abs(scores["dcr_excess"]) < 0.3
 assert report.warnings == []

@@ -41,7 +41,7 @@ def main():
     print(judge(train, samples, test).to_string(float_format="{:.2f}".format))
     print("shape: how like the columns are one by one; 1 is best.")
     print("trend: how like the dependences between two columns are; 1 is best.")
-    print("two_sample: how well boosting tells rows from real ones; .5 is best, and")
+    print("c2st: how well boosting tells rows from real ones; .5 is best, and")
     print("  below it rows are nearer to those of the fit than new ones are.")
     print("tstr: R2 on real rows of a model that was fitted to these rows.")
     print("trtr: R2 of a model that was fitted to real rows, the most to expect.")
@@ -85,7 +85,7 @@ def judge(train, samples, test):
     report = synthesis_report(
         train, samples, holdout=test, target=TARGET, random_state=0
     )
-    return report.scores[["shape", "trend", "two_sample", "tstr", "trtr"]]
+    return report.scores[["shape", "trend", "c2st", "tstr", "trtr"]]
 
 
 def variance_kept(model, train, test):

@@ -1,6 +1,8 @@
 """The measures against scipy, brute force and tables made by hand."""
 
+from html.parser import HTMLParser
 from itertools import combinations
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -18,17 +20,18 @@ from sklearn_unsup import VAETransformer
 from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.metrics import (
     SynthesisReport,
+    c2st_score,
     closest_record_scores,
     shape_score,
     synthesis_report,
     trend_score,
-    two_sample_score,
     utility_scores,
 )
+from sklearn_unsup.metrics._c2st import fill_sparse_columns
 from sklearn_unsup.metrics._closest import closeness
 from sklearn_unsup.metrics._frames import encode_tables
+from sklearn_unsup.metrics._report import verdict_on
 from sklearn_unsup.metrics._signs import chance_of_none, find_signs, near_copies
-from sklearn_unsup.metrics._two_sample import fill_sparse_columns
 
 ALPHA = 1e-6  # chance that a correct measure would fail one comparison
 Z = stats.norm.isf(ALPHA / 2)
@@ -189,7 +192,7 @@ def test_trend_is_the_mean_over_all_pairs(mixed_table):
 def test_two_samples_of_one_distribution():
     n, m = 600, 400
     real, synthetic = (make_mixed_table(k, random_state=k)[0] for k in (n, m))
-    score = two_sample_score(real, synthetic, random_state=0)
+    score = c2st_score(real, synthetic, random_state=0)
     # standard deviation of the Mann-Whitney statistic; the folds share rows, so that
     # their scores are not independent, for which the bound is twice as wide
     assert abs(score - 0.5) < 2 * Z * np.sqrt((n + m + 1) / (12 * n * m))
@@ -198,27 +201,27 @@ def test_two_samples_of_one_distribution():
 def test_two_samples_that_differ():
     real, _ = make_mixed_table(300, random_state=0)
     apart = real.assign(visits=real["visits"] + 1_000)
-    assert two_sample_score(real, apart, random_state=0) == 1.0
+    assert c2st_score(real, apart, random_state=0) == 1.0
     renamed = real.assign(plan=real["plan"].astype(str) + "!")
-    assert two_sample_score(real, renamed, random_state=0) > 0.98
+    assert c2st_score(real, renamed, random_state=0) > 0.98
     no_holes = real.assign(height=real["height"].where(real["height"].isna(), 1.0))
     holes = real.assign(
         height=real["height"].where(real["height"].notna(), 1.0) * np.nan
     )
-    assert two_sample_score(no_holes, holes, random_state=0) > 0.9
+    assert c2st_score(no_holes, holes, random_state=0) > 0.9
     # equal columns, other dependence
     loose = independent_columns(real, 0)
-    assert two_sample_score(real, loose, random_state=0) > 0.85
+    assert c2st_score(real, loose, random_state=0) > 0.85
 
 
 def test_two_samples_that_are_copies():
     real, _ = make_mixed_table(300, random_state=0)
-    assert two_sample_score(real, bootstrap(real, 0), random_state=0) < 0.35
+    assert c2st_score(real, bootstrap(real, 0), random_state=0) < 0.35
 
 
-def test_two_sample_score_repeats_itself():
+def test_c2st_score_repeats_itself():
     real, synthetic = np.random.default_rng(0).normal(size=(2, 100, 2))
-    scores = [two_sample_score(real, synthetic, random_state=s) for s in (0, 0, 1)]
+    scores = [c2st_score(real, synthetic, random_state=s) for s in (0, 0, 1)]
     assert scores[0] == scores[1] != scores[2]
 
 
@@ -568,7 +571,7 @@ THREE = {"train": REAL, "test": REAL, "synthetic": REAL}
         ),
         (trend_score, {"real": REAL[["x"]], "synthetic": REAL[["x"]]}, "two columns"),
         (
-            two_sample_score,
+            c2st_score,
             {**TWO, "synthetic": REAL[:4]},
             "synthetic .*at least 5 rows",
         ),
@@ -637,7 +640,7 @@ def test_report_has_every_measure(tables, full_report):
         "tstr": utility.tstr,
         "trtr": utility.trtr,
     }
-    order = ["shape", "trend", "two_sample", "copies", "dcr_excess", "tstr", "trtr"]
+    order = ["shape", "trend", "c2st", "copies", "dcr_excess", "tstr", "trtr"]
     assert scores.columns.tolist() == order
     for name, value in expected.items():
         assert scores.loc["synthetic", name] == pytest.approx(value), name
@@ -648,8 +651,8 @@ def test_report_of_the_baselines(full_report):
     scores = full_report.scores
     independent, copies = scores.loc["independent columns"], scores.loc["bootstrap"]
     assert copies["copies"] == copies["dcr_excess"] == 1.0
-    assert copies["two_sample"] < 0.35
-    assert independent["two_sample"] > 0.9
+    assert copies["c2st"] < 0.35
+    assert independent["c2st"] > 0.9
     assert independent["trend"] < copies["trend"] - 0.15
     assert independent["tstr"] < 0.6 < copies["tstr"]
     assert independent["copies"] == 0.0
@@ -681,6 +684,113 @@ def test_report_leaves_out_what_cannot_be_computed():
     assert report.warnings == []
 
 
+def test_report_compares_each_column(tables, full_report):
+    real, fresh, _ = tables
+    columns = full_report.columns
+    assert list(columns) == list(real)
+    shapes = [shape for shape, _ in columns.values()]
+    assert np.mean(shapes) == pytest.approx(shape_score(real, fresh))
+    for name, (shape, shares) in columns.items():
+        assert shape == pytest.approx(shape_score(real[[name]], fresh[[name]]))
+        np.testing.assert_allclose(shares.sum(), 1)
+    plan = columns["plan"][1]
+    for side, table in (("real", real), ("synthetic", fresh)):
+        expected = table["plan"].value_counts(normalize=True)
+        for level, share in expected.items():
+            assert plan.loc[level, side] == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("c2st", "said"),
+    [
+        (0.3, "nearer to the real ones"),
+        (0.5, "hardly told"),
+        (0.62, "a little better than by chance"),
+        (0.8, "often told"),
+        (0.99, "Nearly every"),
+    ],
+)
+def test_verdict_names_what_the_classifier_finds(c2st, said):
+    scores = pd.Series({"shape": 1.0, "c2st": c2st})
+    (sentence,) = verdict_on(scores, [], 10_000)
+    assert said in sentence
+    assert f"{c2st:.2f}" in sentence
+
+
+def test_verdict_of_few_rows_allows_for_chance():
+    """Twenty equally distributed rows differ by as much in one of twenty tables."""
+    scores = pd.Series({"c2st": 0.7})
+    assert "hardly" in verdict_on(scores, [], 20)[0]
+    assert "hardly" not in verdict_on(scores, [], 2_000)[0]
+
+
+def test_verdict_comes_first_and_points_to_warnings(full_report):
+    lines = repr(full_report).splitlines()
+    assert lines[: len(full_report.verdict)] == full_report.verdict
+    assert f"{full_report.scores.loc['synthetic', 'tstr']:.3f}" in lines[1]
+    scores = pd.Series({"shape": 1.0})
+    assert verdict_on(scores, [], 10) == []
+    assert "2 below" in verdict_on(scores, ["Copies: a", "Copies: b"], 10)[0]
+
+
+class Page(HTMLParser):
+    """Tags that are open, and the pictures and text of a page."""
+
+    VOID: ClassVar = {"meta", "rect"}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.pictures, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attrs):
+        # A mark of a place has a title in it, a bar has nothing and closes itself.
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "svg":
+            self.pictures.append(dict(attrs)["aria-label"])
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_report_as_a_page(tables, full_report, tmp_path):
+    path = tmp_path / "report.html"
+    full_report.to_html(path)
+    page = Page()
+    page.feed(path.read_text(encoding="utf-8"))
+    assert page.open == []
+    assert sorted(page.pictures) == sorted(tables[0])
+    for sentence in full_report.verdict:
+        assert sentence in page.text
+    for name in full_report.scores:
+        assert name in page.text
+    assert full_report._repr_html_() in path.read_text(encoding="utf-8")
+
+
+def test_page_shows_odd_columns_and_escapes_names():
+    days = pd.Series(pd.date_range("2024-01-01", periods=40))
+    real = pd.DataFrame(
+        {
+            "<b>&": np.arange(40.0),
+            3: days.where(days.dt.day > 2),
+            "one": "a<i>",
+            "empty": np.nan,
+            "long " * 20: days - days[0],
+        }
+    )
+    page = Page()
+    page.feed(synthesis_report(real, real, random_state=0)._repr_html_())
+    assert page.open == []
+    assert set(page.pictures) == {str(name) for name in real}
+    assert "a<i>: real 100.0%, drawn 100.0%" in page.text
+    assert "missing: real 10.0%" in page.text
+    assert "2024-01-0" in page.text
+
+
 @pytest.fixture(scope="module")
 def narrow_tables(tables):
     return [table[["weight", "plan", "active"]][:120] for table in tables]
@@ -692,7 +802,7 @@ def predictions(real, fresh, holdout):
         utility_scores(real, holdout, fresh, target, random_state=0)
         for target in ("plan", "weight")
     ]
-    return two_sample_score(real, fresh, random_state=0), *utilities
+    return c2st_score(real, fresh, random_state=0), *utilities
 
 
 @pytest.fixture(scope="module")
@@ -732,7 +842,8 @@ def test_columns_that_boosting_could_use_are_not_filled():
 
 
 def test_report_as_text(tables):
-    report = SynthesisReport(pd.DataFrame({"shape": [0.98765]}, ["synthetic"]), [])
+    scores = pd.DataFrame({"shape": [0.98765]}, ["synthetic"])
+    report = SynthesisReport(scores, [], {}, 10)
     assert repr(report) == "           shape\nsynthetic  0.988\n\nNo warnings."
     report.warnings = ["Copies: some.", "Dependence lost: much."]
     assert repr(report).endswith(
@@ -796,7 +907,7 @@ def test_report_of_a_good_model(n, seed):
     assert (
         scores["trend"]["synthetic"] - scores["trend"]["independent columns"]
     ) > 0.15
-    assert 0.3 < scores["two_sample"]["synthetic"] < 0.7
+    assert 0.3 < scores["c2st"]["synthetic"] < 0.7
 
 
 def test_some_copies_among_fresh_rows():

@@ -7,7 +7,7 @@ import pandas as pd
 
 from .._table.plain import to_floats
 from ..metrics._association import cramers_v
-from ._columns import is_measured, to_objects
+from ..metrics._columns import is_measured, to_objects
 
 MAX_LEVELS = 20  # of a category; the rarer ones are one level
 

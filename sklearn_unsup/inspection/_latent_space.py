@@ -11,7 +11,7 @@ from .._table.frames import as_frame
 from .._table.kinds import CATEGORIES, DATES, column_kind
 from .._table.plain import to_floats
 from .._table.polars import from_polars, is_polars_series
-from ._columns import kind_of_target, main_positions, to_objects
+from ..metrics._columns import kind_of_target, main_positions, to_objects
 from ._drawing import (
     LEVEL_COLORS,
     MISSING,

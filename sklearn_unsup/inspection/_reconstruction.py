@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._table.frames import as_frame
 from .._table.kinds import DATES, NUMBERS, column_kind
 from .._table.plain import to_floats
-from ._columns import is_measured, main_positions, to_objects
+from ..metrics._columns import is_measured, main_positions, to_objects
 from ._drawing import (
     NORMAL,
     REAL,

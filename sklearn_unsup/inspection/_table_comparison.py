@@ -7,6 +7,7 @@ import pandas as pd
 
 from .._table.frames import as_frame
 from ..metrics._association import total_variation
+from ..metrics._shares import check_pair, share_rows
 from ._dependence import dependence_difference
 from ._drawing import (
     NORMAL,
@@ -24,7 +25,6 @@ from ._drawing import (
     open_grid,
     set_name,
 )
-from ._shares import check_pair, share_rows
 
 MAX_PANELS = 20
 KINDS = ("all", "columns", "dependence")

@@ -60,13 +60,17 @@ def shape_score(real, synthetic) -> float:
 
 
 def mean_shape(real, synthetic, columns):
+    return float(np.mean(column_shapes(real, synthetic, columns)))
+
+
+def column_shapes(real, synthetic, columns):
     scores = []
     for first, second, categorical in zip(
         real.T, synthetic.T, columns.categorical, strict=True
     ):
         distance = code_distance if categorical else ks_distance
-        scores.append(1 - distance(first, second))
-    return float(np.mean(scores))
+        scores.append(float(1 - distance(first, second)))
+    return scores
 
 
 def ks_distance(first, second):

@@ -44,13 +44,22 @@ def encode_tables(**tables):
     columns, in any order, and every column is read as the kind that it has there.
     """
     # An array has no names of its own: it takes those of a DataFrame beside it.
+    return encode_frames(check_tables(**tables))
+
+
+def check_tables(**tables) -> dict:
+    """Validated tables as DataFrames with the columns of the first that has names."""
     named = [
         key
         for key, table in tables.items()
         if isinstance(table, pd.DataFrame) or is_polars(table)
     ]
     frames = {key: check_frame(key, table) for key, table in tables.items()}
-    frames = check_columns(frames, named)
+    return check_columns(frames, named)
+
+
+def encode_frames(frames):
+    """What `encode_tables` returns, of tables that `check_tables` returned."""
     names = list(next(iter(frames.values())).columns)
     ends = np.cumsum([len(frame) for frame in frames.values()])
     matrix, categorical, levels = np.empty((ends[-1], len(names))), [], []

@@ -1,22 +1,37 @@
 """All measures of a synthetic table beside those of two baselines."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
 from .._table.constraint_set import find_broken
+from ._c2st import N_FOLDS, held_out_auc
 from ._closest import closeness, share_of_copies
-from ._fidelity import mean_shape, mean_trend
-from ._frames import encode_tables
+from ._fidelity import column_shapes, mean_shape, mean_trend
+from ._frames import check_tables, encode_frames
+from ._html import page_of, report_to_html
+from ._shares import share_rows
 from ._signs import find_signs, percent
-from ._two_sample import N_FOLDS, held_out_auc
 from ._utility import find_target, score_learnt
+
+N_BINS, MAX_LEVELS = 12, 8  # of the picture of a column
+# By the classifier's area under the curve, from low to high.
+VERDICTS = (
+    "The rows are nearer to the real ones than fresh rows would be",
+    "The rows are hardly told from real ones",
+    "The rows are told from real ones a little better than by chance",
+    "The rows are often told from real ones",
+    "Nearly every row is told from real ones",
+)
 
 
 class SynthesisReport:
     """What :func:`synthesis_report` returns.
 
-    Printed, it shows both of its attributes.
+    Printed, it shows `verdict`, `scores` and `warnings`; a notebook shows a page with a
+    small picture of each column, too.
 
     Parameters
     ----------
@@ -24,9 +39,15 @@ class SynthesisReport:
         See below.
     warnings : list of str
         See below.
+    columns : dict
+        See below.
+    n_rows : int
+        Number of rows of the smaller table, by which `verdict` tells chance.
 
     Attributes
     ----------
+    verdict : list of str
+        Whether to use the synthetic table, in a few sentences.
     scores : DataFrame of shape (3, n_measures)
         A row for the synthetic table and one for each baseline, a column for each
         measure.
@@ -34,6 +55,9 @@ class SynthesisReport:
         A sentence for each sign that something is wrong with the synthetic table. Each
         begins with its kind: "Broken constraint", "Copies", "Near copies", "Dependence
         lost", "Collapsed column" or "Impossible pairs".
+    columns : dict of (float, DataFrame)
+        By column how well its distribution agrees, see :func:`shape_score`, and the
+        shares of the rows of "real" and "synthetic" in each bin or level.
 
     See Also
     --------
@@ -51,15 +75,32 @@ class SynthesisReport:
     'Copies: 100 synthetic rows (100 %) repeat a row that is unique in ...'
     """
 
-    def __init__(self, scores, warnings) -> None:
+    def __init__(self, scores, warnings, columns, n_rows) -> None:
         self.scores = scores
         self.warnings = warnings
+        self.columns = columns
+        self.verdict = verdict_on(scores.loc["synthetic"], warnings, n_rows)
 
     def __repr__(self):
         table = self.scores.to_string(float_format="{:.3f}".format)
+        lines = [*self.verdict, *([""] if self.verdict else []), table, ""]
         if not self.warnings:
-            return f"{table}\n\nNo warnings."
-        return "\n".join([table, "", "Warnings", *(f"- {w}" for w in self.warnings)])
+            return "\n".join([*lines, "No warnings."])
+        return "\n".join([*lines, "Warnings", *(f"- {w}" for w in self.warnings)])
+
+    def _repr_html_(self):
+        return report_to_html(self)
+
+    def to_html(self, path) -> None:
+        """Save the report as one file that any browser shows.
+
+        Parameters
+        ----------
+        path : str or Path
+            Where to write it. The file needs nothing beside it.
+        """
+        page = page_of(report_to_html(self))
+        Path(path).write_text(page, encoding="utf-8")
 
 
 def synthesis_report(
@@ -77,7 +118,7 @@ def synthesis_report(
     "independent columns" draws each column by itself, which keeps every distribution
     and no dependence; "bootstrap" draws whole rows, which keeps everything and is
     nothing but copies. A good synthetic table is near the bootstrap in `shape`,
-    `trend` and `tstr`, near .5 in `two_sample`, where the bootstrap is below, and near
+    `trend` and `tstr`, near .5 in `c2st`, where the bootstrap is below, and near
     0 in `dcr_excess`, where the bootstrap is near 1.
 
     Parameters
@@ -105,7 +146,7 @@ def synthesis_report(
 
         - `shape`: see :func:`shape_score`;
         - `trend`: see :func:`trend_score`; left out if there is one column only;
-        - `two_sample`: see :func:`two_sample_score`; left out if a table has fewer than
+        - `c2st`: see :func:`c2st_score`; left out if a table has fewer than
           five rows;
         - `copies`: share of the rows that equal a row of `real`;
         - with `holdout`, `dcr_excess`: see :func:`closest_record_scores`;
@@ -137,7 +178,7 @@ def synthesis_report(
     >>> fresh, _ = make_mixed_table(300, random_state=1)
     >>> report = synthesis_report(real, fresh, random_state=0)
     >>> report.scores.columns.tolist()
-    ['shape', 'trend', 'two_sample', 'copies']
+    ['shape', 'trend', 'c2st', 'copies']
     >>> report.warnings
     []
     """
@@ -150,7 +191,8 @@ def synthesis_report(
             "predicted in: pass them as holdout"
         )
     broken = broken_constraints(real, synthetic, constraints)
-    real, synthetic, *rest, columns = encode_tables(**tables)
+    frames = check_tables(**tables)
+    real, synthetic, *rest, columns = encode_frames(frames)
     holdout = rest[0] if rest else None
     target = None if target is None else find_target(columns, target)
     rng = check_random_state(random_state)
@@ -172,7 +214,38 @@ def synthesis_report(
     return SynthesisReport(
         pd.DataFrame.from_dict(scores, orient="index"),
         broken + find_signs(real, synthetic, columns, closest["synthetic"]),
+        compare_columns(frames, column_shapes(real, synthetic, columns)),
+        min(len(real), len(synthetic)),
     )
+
+
+def verdict_on(scores, warnings, n_rows):
+    """Sentences on how real the rows look, what they teach, and what to look at."""
+    sentences = []
+    if "c2st" in scores:
+        # Equal distributions stay within two standard deviations, see `c2st_score`.
+        chance = 2 * 0.41 / np.sqrt(n_rows)
+        bounds = 0.5 - 0.03 - chance, 0.55 + chance, 0.7 + chance, 0.9 + chance
+        said = VERDICTS[int(np.searchsorted(bounds, scores["c2st"]))]
+        sentences.append(f"{said}: c2st is {scores['c2st']:.2f}, .5 is chance.")
+    if "tstr" in scores:
+        sentences.append(
+            f"A model trained on them scores {scores['tstr']:.3f} on real rows, one "
+            f"trained on real rows {scores['trtr']:.3f}."
+        )
+    if warnings:
+        n = len(warnings)
+        sentences.append(f"Look at the warning{'s' if n > 1 else ''} first: {n} below.")
+    return sentences
+
+
+def compare_columns(frames, shapes):
+    """By column its agreement and the shares of rows in each bin or level."""
+    real, synthetic = frames["real"], frames["synthetic"]
+    shares = [
+        share_rows(real[name], synthetic[name], N_BINS, MAX_LEVELS)[0] for name in real
+    ]
+    return dict(zip(real, zip(shapes, shares, strict=True), strict=True))
 
 
 def broken_constraints(real, synthetic, constraints):
@@ -195,7 +268,7 @@ def score_table(real, table, holdout, target, columns, seed):
     if len(columns.names) > 1:
         row["trend"] = mean_trend(real, table, columns)
     if min(len(real), len(table)) >= N_FOLDS:
-        row["two_sample"] = held_out_auc(real, table, columns, seed)
+        row["c2st"] = held_out_auc(real, table, columns, seed)
     row["copies"] = share_of_copies(real, table)
     if holdout is None:
         return row, None

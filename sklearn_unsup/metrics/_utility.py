@@ -8,8 +8,8 @@ from sklearn.ensemble import (
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.utils import Bunch, check_random_state
 
+from ._c2st import boosting_params, fill_sparse_columns
 from ._frames import encode_tables
-from ._two_sample import boosting_params, fill_sparse_columns
 
 
 def utility_scores(train, test, synthetic, target, *, random_state=None) -> Bunch:

@@ -13,7 +13,7 @@ MAX_CATEGORIES = 255  # that gradient boosting takes as categories
 MIN_LEAF = 20  # rows on either side of a split, at least
 
 
-def two_sample_score(real, synthetic, *, random_state=None) -> float:
+def c2st_score(real, synthetic, *, random_state=None) -> float:
     """Area under the ROC curve of a classifier that tells the tables apart.
 
     The classifier two-sample test (C2ST) [1]_: gradient boosting is fitted to tell
@@ -57,12 +57,12 @@ def two_sample_score(real, synthetic, *, random_state=None) -> float:
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn_unsup.metrics import two_sample_score
+    >>> from sklearn_unsup.metrics import c2st_score
     >>> rng = np.random.default_rng(0)
     >>> real, same = rng.normal(size=(2, 500, 2))
-    >>> bool(0.4 < two_sample_score(real, same, random_state=0) < 0.6)
+    >>> bool(0.4 < c2st_score(real, same, random_state=0) < 0.6)
     True
-    >>> two_sample_score(real, same + 10, random_state=0)
+    >>> c2st_score(real, same + 10, random_state=0)
     1.0
     """
     real, synthetic, columns = encode_tables(real=real, synthetic=synthetic)
