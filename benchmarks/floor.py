@@ -371,9 +371,9 @@ def report(taken, notes):
         print(f"ours / {key:19}{middle:9.2f}  ({low:.2f} to {high:.2f}; bar {bar})")
 
 
-def whole_batches(X, name):
+def whole_batches(X, name, device):
     """The rows that fill the model's batches, so that all its steps are alike."""
-    size = MODELS[name]()._batch_size(len(X))
+    size = trained(name, X, device)[0].net_.batch_size
     return X.iloc[: len(X) // size * size]
 
 
@@ -399,7 +399,7 @@ if __name__ == "__main__":
         with allow_tf32_products(device):
             measure(
                 model_name,
-                whole_batches(table, model_name),
+                whole_batches(table, model_name, device),
                 device,
                 args.rounds,
                 args.steps,

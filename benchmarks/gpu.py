@@ -162,7 +162,7 @@ class PlainELBO(nn.Module):
 
 def skorch_speed(model, rows, batch_size, n_steps):
     """Of the encoded rows as one array, which costs skorch nothing."""
-    hidden, size = tuple(model.hidden_layer_sizes), model.n_components
+    hidden, size = model.net_.module__hidden_layer_sizes, model.n_components
     table = model.net_.module_.table
     n_rows = min(len(rows), n_steps * batch_size)
     X = table(*rows.take(slice(0, n_rows))).cpu().numpy()
