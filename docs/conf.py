@@ -18,6 +18,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "_templates"]
@@ -56,6 +57,10 @@ sphinx_gallery_conf = {
     "reference_url": {"sklearn_unsup": None},
     "backreferences_dir": "generated/examples_of",
 }
+
+# A click copies what is typed, without prompts and output.
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"sklearn_unsup {release}"

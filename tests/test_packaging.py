@@ -121,6 +121,7 @@ def test_the_metadata(built):
     assert text.startswith("# sklearn_unsup")
     assert re.findall(r"\]\((?!https?:)[^)]*\)", text) == []
     assert "![" not in text
+    assert "*A table of numbers" not in text  # the caption of the picture
     assert text.count("](https:") == (ROOT / "README.md").read_text(
         encoding="utf-8"
     ).count("](https:")
