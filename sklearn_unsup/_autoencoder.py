@@ -123,9 +123,9 @@ class AutoencoderTransformer(BaseTableModel):
         weights. "auto", for up to 5,000 rows that are not pictures: a trial holds out a
         fifth of the rows to find the number of epochs, and a second fit is to all rows.
         If the held-out rows were not reconstructed better than by PCA, and with fewer
-        than 40 rows, the codes are those of PCA, and for numbers alone `n_iter_` is 0.
-        For other tables, and with a `max_iter` or `batch_size` that is not "auto", it
-        is False.
+        than 40 rows, the codes are those of PCA, and for numbers alone the only epoch
+        changes nothing. For other tables, and with a `max_iter` or `batch_size` that is
+        not "auto", it is False.
     validation_fraction : float, default=0.1
         Fraction of the rows that early stopping holds out.
     n_iter_no_change : int, default=10
@@ -402,28 +402,33 @@ class AutoencoderTransformer(BaseTableModel):
         )
 
     def _run_trial(self, dataset, rng):
-        # PCA's decoder is optimal for numbers. Those of categories and of probabilities
-        # are trained even where the codes stay those of PCA.
-        layout = self.codec_.layout_
-        is_linear = not layout.n_categorical and self.loss != "binary_crossentropy"
         n = len(dataset)
         if n < MIN_TRIAL_ROWS:
-            return Trial(0 if is_linear else PATIENCE, has_gained=False)
+            return Trial(1 if self._is_linear else PATIENCE, has_gained=False)
         self._trial = Trial()  # The net of the trial has a linear decoder, too.
         order = torch.from_numpy(rng.permutation(n))
         train, held_out = dataset.split(order, n - round(TRIAL_FRACTION * n))
         net = self._build_net(train, rng)
         max_epochs = int(np.clip(n // ROWS_PER_EPOCH, *EPOCHS_BOUNDS))
         trial = run_trial(net, train, held_out, max_epochs, PATIENCE)
-        if is_linear and not trial.has_gained:
-            return Trial(scores=[], has_gained=False)
+        if self._is_linear and not trial.has_gained:
+            return Trial(1, scores=[], has_gained=False)
         return trial
 
     def _param_groups(self, n_rows):
-        """Parameters of the encoder stay at PCA if a trial has shown no gain."""
+        """The encoder, and for numbers the decoder, stay at PCA if it was the best."""
         if self._trial is None or self._trial.has_gained:
             return []
-        return [("encoder.*", {"lr_scale": 0.0})]
+        return [("*" if self._is_linear else "encoder.*", {"lr_scale": 0.0})]
+
+    @property
+    def _is_linear(self):
+        """Whether the decoder of PCA is optimal given its codes, as for numbers.
+
+        Those of categories and of probabilities are trained even then.
+        """
+        has_categories = self.codec_.layout_.n_categorical > 0
+        return not has_categories and self.loss != "binary_crossentropy"
 
     def _changeable_parameters(self):
         """A fraction of the variance cuts the components after training."""
