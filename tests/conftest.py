@@ -37,15 +37,23 @@ def _seed_global_generators():
     torch.manual_seed(0)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session", autouse=True)
 def few_calibration_rows():
-    """Fits of estimators in half the time, for tests that do not judge what is drawn.
+    """Fits of estimators in half the time.
 
     Each fit draws 20,000 rows to calibrate the marginals, which in a test takes longer
     than the training. Fewer rows calibrate a little worse and change nothing else.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sampler, "CALIBRATION_ROWS", 1_000)
+        yield
+
+
+@pytest.fixture(scope="module")
+def all_calibration_rows():
+    """Fits as users get them, for tests that judge what is drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampler, "CALIBRATION_ROWS", 20_000)
         yield
 
 

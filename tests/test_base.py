@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 @pytest.fixture(params=MODELS)
-def make(request, few_calibration_rows):
+def make(request):
     """Makes one of the models, of few steps and narrow layers."""
     model, own = MODELS[request.param]
 
@@ -317,7 +317,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("model", SHAPES, ids=lambda model: model.__name__)
-def test_parameters_of_codec_and_net_cannot_change(model, few_calibration_rows):
+def test_parameters_of_codec_and_net_cannot_change(model):
     """They would be ignored. Each is named, with what it was."""
     own = {"critic_hidden_layer_sizes": (8,)} if model is GANSampler else {}
     options = {"hidden_layer_sizes": (8,), "max_iter": 1, **own}

@@ -42,7 +42,7 @@ def quick(model, **parameters):
 
 
 @pytest.fixture(params=MODELS, ids=lambda model: model.__name__)
-def model(request, few_calibration_rows):
+def model(request):
     return request.param
 
 
@@ -62,7 +62,6 @@ def estimator_checks(make):
             yield pytest.param(estimator, check, id=name)
 
 
-@pytest.mark.usefixtures("few_calibration_rows")
 @pytest.mark.parametrize(("estimator", "check"), estimator_checks(quick))
 def test_estimator_checks(estimator, check):
     """scikit-learn's own."""
@@ -400,7 +399,6 @@ def test_a_saved_model_goes_on_alike(model, table, tmp_path):
         np.testing.assert_array_equal(fitted.transform(table), other.transform(table))
 
 
-@pytest.mark.usefixtures("few_calibration_rows")
 def test_saved_models_open_in_a_new_process(table, tmp_path):
     """All three in one process, as its start takes longer than the rest of the test."""
     code = (

@@ -32,7 +32,6 @@ COUNTRIES = np.array(["it", "no", "no", "it", "fr"])
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.usefixtures("few_calibration_rows"),
 ]
 CONSTRAINTS = [
     Inequality("low", "high"),

@@ -63,12 +63,12 @@ def table():
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=lambda model: model.__name__)
-def fitted(request, table, few_calibration_rows):
+def fitted(request, table):
     return quick(request.param).fit(table).set_output(transform="pandas")
 
 
 @pytest.fixture(scope="module", params=DENSITIES, ids=lambda model: model.__name__)
-def density(request, table, few_calibration_rows):
+def density(request, table):
     return quick(request.param).fit(table)
 
 

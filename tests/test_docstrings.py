@@ -142,7 +142,7 @@ FITS = {
 
 
 @pytest.fixture(scope="module", params=ESTIMATORS)
-def fits(request, few_calibration_rows):
+def fits(request):
     cls = ESTIMATORS[request.param]
     return cls, {name: tiny_fit(cls, **settings) for name, settings in FITS.items()}
 

@@ -77,7 +77,6 @@ def on_the_cpu(model, monkeypatch):
 # ------------------------------------------------------------------------- training
 
 
-@pytest.mark.usefixtures("few_calibration_rows")
 @pytest.mark.parametrize("name", ["autoencoder", "VAE", "GAN"])
 def test_mixed_precision_trains(name, device):
     """The networks learn what they learn in float32; weights and losses stay float32.

@@ -236,7 +236,7 @@ def linear_table(n, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sampling", ["any_order", "autoregressive", "latent"])
-def test_cells_depend_on_the_others(sampling, few_calibration_rows):
+def test_cells_depend_on_the_others(sampling):
     """In any direction, far better than the mean of the column."""
     table, fresh = linear_table(800, 0), linear_table(200, 1)
     hidden = with_holes(fresh, 0.4, 2)

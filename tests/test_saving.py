@@ -76,7 +76,7 @@ def quick(model, **parameters):
 
 
 @pytest.fixture(params=TRUSTED_OF, ids=lambda model: model.__name__)
-def model(request, few_calibration_rows):
+def model(request):
     return request.param
 
 

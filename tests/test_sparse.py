@@ -44,7 +44,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 @pytest.fixture(params=MODELS, ids=lambda model: model.__name__)
-def model(request, few_calibration_rows):
+def model(request):
     return request.param
 
 

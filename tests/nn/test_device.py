@@ -12,7 +12,6 @@ from sklearn_unsup.datasets import make_mixed_table
 # After so few steps.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Generated rows cover only"),
-    pytest.mark.usefixtures("few_calibration_rows"),
 ]
 
 X, _ = make_mixed_table(100, random_state=0)

@@ -39,7 +39,7 @@ def kind(request):
 
 
 @pytest.fixture(scope="module")
-def fitted(few_calibration_rows):
+def fitted():
     return fit()
 
 

@@ -32,7 +32,6 @@ from sklearn_unsup.datasets import make_mixed_table
 # After so few steps.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Generated rows cover only"),
-    pytest.mark.usefixtures("few_calibration_rows"),
 ]
 
 # What would make the host wait for a GPU, or copy to it amid a step.

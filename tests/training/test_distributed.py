@@ -21,7 +21,6 @@ from sklearn_unsup.datasets import make_mixed_table
 pytest.importorskip("accelerate", reason="needs the extra accelerate")
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Generated rows cover only"),
-    pytest.mark.usefixtures("few_calibration_rows"),
 ]
 
 MODULE = Path(__file__).stem

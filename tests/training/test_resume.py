@@ -24,7 +24,6 @@ from sklearn_unsup.datasets import make_mixed_table
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Generated rows cover only"),
-    pytest.mark.usefixtures("few_calibration_rows"),
 ]
 
 X, _ = make_mixed_table(200, random_state=0)
