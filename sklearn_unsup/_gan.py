@@ -200,7 +200,7 @@ class GANSampler(BaseTableModel):
     >>> from sklearn_unsup import GANSampler
     >>> X = load_iris(as_frame=True).frame
     >>> X["target"] = X["target"].astype("category")
-    >>> gan = GANSampler(4, max_iter=60, random_state=0).fit(X)
+    >>> gan = GANSampler(4, max_iter=20, random_state=0).fit(X)
     >>> gan.sample(3, conditions={"target": 1})["target"].tolist()
     [1, 1, 1]
     >>> gan.transform(X).shape

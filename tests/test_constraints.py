@@ -170,6 +170,14 @@ def is_met(values, asked):
 
 
 @pytest.mark.filterwarnings("ignore:conditions:UserWarning")
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(name, marks=[] if name == "vae" else pytest.mark.slow)
+        for name in MODELS
+    ],
+    indirect=True,
+)
 def test_conditions_on_columns_that_constraints_determine(make):
     model = make().fit(X)
     for name, conditions in ASKED.items():

@@ -112,7 +112,7 @@ def known_table(n, seed=0):
 
 
 @pytest.fixture(scope="module")
-def good():
+def good(all_calibration_rows):
     """Enough steps for the table above to be learnt roughly, in few seconds."""
     return small(max_iter=75, random_state=1).fit(known_table(1_024))
 

@@ -553,9 +553,8 @@ def test_many_levels(pyplot):
         (list("ab") * 30, True),
     ],
 )
-@pytest.mark.parametrize("n_components", [2, 3])
-def test_kind_of_target(pyplot, target, has_levels, n_components):
-    codes = np.random.default_rng(0).normal(size=(60, n_components))
+def test_kind_of_target(pyplot, target, has_levels):
+    codes = np.random.default_rng(0).normal(size=(60, 2))
     display = LatentSpaceDisplay.from_estimator(identity(codes), codes, target)
     assert (display.legend_ is not None) == has_levels
     assert (display.colorbar_ is None) == has_levels

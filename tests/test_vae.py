@@ -327,7 +327,8 @@ def test_likelihood_of_normal_numbers(n_columns):
 
 def test_a_large_beta_collapses_every_component():
     X, _ = make_mixed_table(300, random_state=0)
-    model = VAETransformer(3, beta=1e4, sampling="latent", max_iter=20, random_state=0)
+    options = {"hidden_layer_sizes": (16,), "max_iter": 20, "random_state": 0}
+    model = VAETransformer(3, beta=1e4, sampling="latent", **options)
     with pytest.warns(ConvergenceWarning, match="collapsed.*Lower beta.*10000"):
         model.fit(X)
     assert model.active_components_.tolist() == [False] * 3
@@ -343,6 +344,7 @@ def test_codes_of_constants_are_not_called_collapsed(container):
     np.testing.assert_array_equal(model.sample(5), X[:5])
 
 
+@pytest.mark.slow
 def test_components_without_a_use_collapse():
     """Rows with one factor: one component of four suffices at beta=1."""
     rng = np.random.default_rng(0)
@@ -378,7 +380,10 @@ class Known:
         self.rows = self.model.sample(N_DRAWN, random_state=1)
 
 
-@pytest.fixture(scope="module", params=["autoregressive", "latent"])
+@pytest.fixture(
+    scope="module",
+    params=["autoregressive", pytest.param("latent", marks=pytest.mark.slow)],
+)
 def known(request):
     return Known(request.param)
 
@@ -712,7 +717,7 @@ class Steps(Callback):
 
 def test_a_fit_for_samples_averages_its_weights(monkeypatch):
     """At a constant step size. With epochs of one's own choice the step size decays."""
-    monkeypatch.setattr("sklearn_unsup._vae.MIN_STEPS", 300)
+    monkeypatch.setattr("sklearn_unsup._vae.MIN_STEPS", 150)
     X, steps = make_mixed_table(200, random_state=0)[0], Steps()
     options = {"callbacks": [steps], "random_state": 0}
     model = VAETransformer(2, hidden_layer_sizes=(4,), **options).fit(X)
@@ -726,7 +731,8 @@ def test_a_fit_for_samples_averages_its_weights(monkeypatch):
     torch.testing.assert_close(weight.detach(), steps.latest)
 
 
-def test_a_fit_after_a_long_stream_learns_by_its_own_steps():
+def test_a_fit_after_a_long_stream_learns_by_its_own_steps(monkeypatch):
+    monkeypatch.setattr("sklearn_unsup._vae.MIN_STEPS", 400)
     """The steps of the stream do not count for its average."""
     rng = np.random.default_rng(0)
     first = rng.normal(size=500)
@@ -743,14 +749,18 @@ def test_a_fit_after_a_long_stream_learns_by_its_own_steps():
 def test_steps_and_batches_of_large_tables(device, size):
     """On a GPU eight times the rows and .35 times the steps, worth about the same."""
     X = np.random.default_rng(0).normal(size=(50, 2))
-    model = VAETransformer(2, hidden_layer_sizes=(4,), random_state=0).fit(X)
+    options = {"hidden_layer_sizes": (4,), "max_iter": 1, "random_state": 0}
+    model = VAETransformer(2, **options).fit(X)
     model.device_ = device
     assert model._default_batch_size(40_000) == size
     assert model._default_batch_size(3_000) == 128
     assert model._default_steps(40_000) == round(5_250 * math.sqrt(128 / size))
 
 
-def test_what_is_saved_at_the_end_of_a_fit_is_what_it_is_used_with(tmp_path):
+def test_what_is_saved_at_the_end_of_a_fit_is_what_it_is_used_with(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("sklearn_unsup._vae.MIN_STEPS", 50)
     X = np.random.default_rng(0).normal(size=(100, 2))
     saved = TrainEndCheckpoint(dirname=tmp_path)
     options = {"hidden_layer_sizes": (4,), "callbacks": [saved], "random_state": 0}

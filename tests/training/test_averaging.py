@@ -163,6 +163,7 @@ def test_a_net_saved_amid_a_stream_opens():
     assert saved.average is None
 
 
+@pytest.mark.slow
 def test_a_stream_begins_with_the_weights_that_a_callback_loads(tmp_path):
     from skorch.callbacks import Checkpoint, LoadInitState
 

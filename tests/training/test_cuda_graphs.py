@@ -162,8 +162,16 @@ def fitted(name, X=X, **parameters):
     return model.fit(X), heard
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "early_stopping"),
+    [(name, False) for name in MODELS]
+    + [("VAE", True)]
+    + [
+        pytest.param(name, True, marks=pytest.mark.slow)
+        for name in MODELS
+        if name != "VAE"
+    ],
+)
 def test_replayed_steps_learn_what_others_do(name, early_stopping, on_tape):
     """Rates, warm-ups, averages and noise move on though Python no longer acts.
 

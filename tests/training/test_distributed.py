@@ -238,6 +238,7 @@ def launched_alone(tmp_path_factory):
     return folder, *launch(f"t.fit_alone({str(folder)!r})", 1)
 
 
+@pytest.mark.slow
 def test_in_a_single_process_nothing_changes(launched_alone):
     folder, _, errors = launched_alone
     assert (folder / "curve").exists(), errors
