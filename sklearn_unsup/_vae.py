@@ -47,8 +47,9 @@ N_WARMUP_STEPS = 200
 # Minimum number of gradient steps of a model of any order, which hides a part of each
 # row anew in each step, and how many times those of a fixed order it takes.
 MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR = 300, 1.5
-# Minimum number of gradient steps that encoder and decoder need.
-MIN_STEPS = 1_000
+# Minimum number of gradient steps of encoder and decoder. Where they take fewer than
+# CODE_STEPS, their learning rate grows by as much.
+MIN_STEPS, CODE_STEPS = 300, 1_000
 # Number of steps of the autoregressive model from which on encoder and decoder learn
 # from every second batch only.
 MIN_ALTERNATING_STEPS = 2_500
@@ -600,11 +601,13 @@ class VAETransformer(BaseTableModel):
 
         On a small table encoder and decoder need more steps than the autoregressive
         model can do without overfitting. Its learning rate is reduced so that the sum
-        of its steps stays the same.
+        of its steps stays the same, and that of encoder and decoder grows.
         """
-        lr_scale = 1.0
+        lr_scale, code_lr_scale = 1.0, 1.0
         if self.max_iter == "auto" and not self._samples_from_latent:
-            lr_scale = self._autoregressive_steps(n_rows) / self._default_steps(n_rows)
+            steps = self._default_steps(n_rows)
+            lr_scale = self._autoregressive_steps(n_rows) / steps
+            code_lr_scale = max(1.0, CODE_STEPS / max(steps, MIN_STEPS))
         no_decay = {"weight_decay": 0.0}
         # Weight decay acts like a normal prior on the weights, whose influence relative
         # to the rows is inversely proportional to their number.
@@ -613,8 +616,9 @@ class VAETransformer(BaseTableModel):
         return [
             ("autoregressive.*bias*", {**no_decay, "lr_scale": lr_scale}),
             ("autoregressive.*", {**decay, "lr_scale": lr_scale}),
-            ("*bias", no_decay),
-            ("log_scale", no_decay),
+            ("*bias", {**no_decay, "lr_scale": code_lr_scale}),
+            ("log_scale", {**no_decay, "lr_scale": code_lr_scale}),
+            ("*", {"lr_scale": code_lr_scale}),
         ]
 
     # ------------------------------------------------------------------ sampling
