@@ -1,6 +1,7 @@
 """ConstraintSet: the constraints of one table, checked against its rows and fitted."""
 
 import copy
+import numbers
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from .constraints import (
 from .frames import as_frame
 from .grid import Grid
 from .orders import Orders
-from .ranges import PRESENT, limits
+from .ranges import PRESENT, is_missing, limits
 from .sums import Sum
 from .unique import find_repeats
 
@@ -44,7 +45,8 @@ class ConstraintSet:
     """
 
     def __init__(self, constraints):
-        self.constraints = list(constraints)
+        # To say the same thing twice is to say it once.
+        self.constraints = list(dict.fromkeys(constraints))
 
     def fit(self, columns: list, is_category) -> "ConstraintSet":
         """Learn from the columns of a table, of which some are categories."""
@@ -113,7 +115,7 @@ class ConstraintSet:
             for place in places:
                 other = taken.setdefault(place, constraint)
                 both = {type(other), type(constraint)}
-                if other is not constraint and both != {Inequality}:
+                if other != constraint and both != {Inequality}:
                     raise ValueError(
                         f"constraints: {other!r} and {constraint!r} both name column "
                         f"{names[place]!r}. Inequalities can share columns with each "
@@ -312,27 +314,41 @@ def flags_of(constraint, table) -> np.ndarray:
 
 
 def find_column(constraint, name, names) -> int:
-    """Position of a column that a constraint names, by its name or position."""
-    places = [
-        i
-        for i, other in enumerate(names)
-        if type(other) is type(name) and other == name
-    ]
+    """Position of a column that a constraint names, by its name or position.
+
+    Integers are positions in an array, and in a table none of whose columns has a
+    number for its name; else they could be one thing or the other.
+    """
+    name, names = python_scalar(name), [python_scalar(other) for other in names]
+    has_numbers = any(isinstance(other, numbers.Real) for other in names)
+    takes_positions = not has_numbers or names == list(range(len(names)))
+    places = [i for i, other in enumerate(names) if is_same_name(name, other)]
     if len(places) == 1:
         return places[0]
     if len(places) > 1:
+        remedy = "Name it by its position." if takes_positions else "Rename them."
         raise ValueError(
-            f"{constraint!r}: {len(places)} columns of X are called {name!r}. Name it "
-            "by its position."
+            f"{constraint!r}: {len(places)} columns of X are called {name!r}. {remedy}"
         )
-    is_position = isinstance(name, int) and not isinstance(name, bool)
-    if is_position and -len(names) <= name < len(names):
+    if takes_positions and type(name) is int and -len(names) <= name < len(names):
         return name % len(names)
     known = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
     raise ValueError(
         f"{constraint!r} names {name!r}, which is no column of X"
         f"{did_you_mean(name, names)} The columns are {known}."
     )
+
+
+def python_scalar(name):
+    """A name as Python's own number, flag or text; an index of pandas has numpy's."""
+    return name.item() if isinstance(name, np.number | np.bool_ | np.str_) else name
+
+
+def is_same_name(name, other) -> bool:
+    """Whether two names are equal; those that are missing are, True and 1 are not."""
+    if is_missing(name) or is_missing(other):
+        return is_missing(name) and is_missing(other)
+    return isinstance(name, bool) == isinstance(other, bool) and name == other
 
 
 def broken_error(constraint, rows, kind, advice):

@@ -8,7 +8,11 @@ from typing import Any
 
 
 class Constraint:
-    """Base class of the constraints: they compare and print by their values."""
+    """Base class of the constraints: they compare and print by their values.
+
+    They name columns as a table does, or by position where no column of it has a number
+    for its name, as in arrays.
+    """
 
     @property
     def columns(self) -> tuple:
