@@ -14,11 +14,12 @@ from .numeric import TICKS_PER_SECOND
 class Orders:
     """All inequalities of a table: an encoding in which no row can break them.
 
-    A column with something below it is encoded as its gap to the greatest column below
-    it, and to its own least value in rows where all of those are missing. Gaps are not
-    negative, and are added to decoded values in the order of the columns. Columns also
-    stay below the greatest training value of those above them, which therefore keep
-    their ranges.
+    A column with something below it is encoded as its gap to the greatest of the
+    columns below it and of its own least value: what is left is what it could have
+    been. Gaps are not negative, and are added to decoded values in the order of the
+    columns. Columns also stay below the greatest training value of those above them,
+    which therefore keep their ranges. A range can only be left where a row has two
+    columns of which no training row had both.
 
     Parameters
     ----------
@@ -55,8 +56,8 @@ class Orders:
                     grids[end] = Grid(column.name, constraint).fit(column)
             refuse_other_measures(constraint, *(grids[end] for end in ends))
         self.grids_ = in_one_unit(grids)
-        # What a gap is counted from where nothing below is there; it never changes, or
-        # rows would get other codes as a stream goes on.
+        # What a gap is counted from where nothing below is greater; it never changes,
+        # or rows would get other codes as a stream goes on.
         self.start_ = {
             end: 0 if grid.low_ is None else grid.low_
             for end, grid in self.grids_.items()
@@ -90,7 +91,8 @@ class Orders:
                 continue
             missing, values = read[end]
             grid = self.grids_[end]
-            gap = grid.gap(values, self._bounds(end, read)[0])
+            start = np.maximum(self._bounds(end, read)[0], self.start_[end])
+            gap = grid.gap(values, start)
             if grid.is_whole_:
                 array = pd.arrays.IntegerArray(np.where(missing, 0, gap), missing)
             else:
@@ -120,7 +122,8 @@ class Orders:
             grid, (missing, values) = self.grids_[end], read[end]
             if self.below_[end]:
                 bounds, is_bounded = self._bounds(end, read)
-                values = np.minimum(grid.above(bounds, gaps[end]), highest[end])
+                start = np.maximum(bounds, self.start_[end])
+                values = np.minimum(grid.above(start, gaps[end]), highest[end])
                 # The bound counts more than the range, which an odd row may leave.
                 values = np.where(is_bounded, np.maximum(values, bounds), values)
             else:
@@ -132,7 +135,10 @@ class Orders:
         return columns
 
     def _bounds(self, end, read):
-        """What gaps of a column are counted from, and where that is a column below."""
+        """The least values that the columns below leave a column, and where there are.
+
+        Where none is there it is what gaps are counted from.
+        """
         grid = self.grids_[end]
         n = len(read[end][0])
         dtype = np.int64 if grid.is_whole_ else np.float64
