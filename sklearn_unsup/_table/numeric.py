@@ -1,6 +1,7 @@
 """A column of numbers or dates: raw values to encoded ones and back, exactly."""
 
 import copy
+import datetime
 import math
 from collections.abc import Hashable
 
@@ -21,6 +22,11 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 ENCODED_MAX = 1e15
 FLOAT_MAX = float(np.finfo(np.float64).max) / 4  # differences of two stay finite
 TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+# What the types of Python can hold.
+PYTHON_DATES = {
+    "date": (datetime.date.min, datetime.date.max),
+    "datetime": (datetime.datetime.min, datetime.datetime.max),
+}
 
 
 class NumericColumn:
@@ -148,8 +154,14 @@ class NumericColumn:
 
     def _limits(self):
         """The least and the greatest whole number that the dtype can hold."""
-        if self.dtype_.kind in "mM":  # the least one is NaT
-            return -(2**63) + 1, 2**63 - 1
+        if self.dtype_.kind in "mM":
+            kind = self.form_ and self.form_.kind
+            if kind == "time":
+                return 0, 86_400 * TICKS_PER_SECOND[self.time_unit_] - 1
+            if kind in PYTHON_DATES and is_object_dtype(self.form_.dtype):
+                ends = np.array(PYTHON_DATES[kind], f"M8[{self.time_unit_}]")
+                return tuple(ends.astype(np.int64).tolist())
+            return -(2**63) + 1, 2**63 - 1  # the least one is NaT
         if self.dtype_.kind == "b":
             return 0, 1
         whole = self.dtype_.kind in "iu"

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 
 from .categorical import factorize, key_of
+from .grid import MAX_SPAN, MAX_WHOLE
+from .ranges import limits
 
 
 def find_repeats(columns: list) -> np.ndarray:
@@ -20,15 +22,20 @@ def find_repeats(columns: list) -> np.ndarray:
 def exchanged_levels(codec, column: pd.Series, rng) -> pd.Series:
     """A column of categories with levels that no row has in place of repeated ones.
 
-    As far as there are any.
-
     Parameters
     ----------
     codec : CategoricalColumn
     column : Series
         With levels of the codec.
     rng : numpy.random.Generator
+
+    Raises
+    ------
+    ValueError
+        If there are fewer levels than rows.
     """
+    n_levels = sum(level is not None for level in codec.levels_)
+    refuse_too_few(codec.name, f"has {n_levels:,} levels", n_levels, column)
     inverse, levels = factorize(codec.name, column)
     places = np.array([codec.index_[key_of(level)] for level in levels])[inverse]
     is_free = np.array([level is not None for level in codec.levels_])
@@ -42,24 +49,61 @@ def exchanged_levels(codec, column: pd.Series, rng) -> pd.Series:
 def spread_numbers(grid, column: pd.Series) -> pd.Series:
     """A column of numbers with those that repeat moved to the next ones that are free.
 
-    They stay in the range of training while it has room, and go on beyond its end else.
-    Floats that can be anywhere are left as they are.
+    They stay in the range of training while it has room. Else they go on above its end,
+    and below its beginning once the dtype has no greater ones. Floats that can be
+    anywhere are left as they are.
 
     Parameters
     ----------
     grid : Grid
     column : Series
+
+    Raises
+    ------
+    ValueError
+        If the dtype has fewer values than there are rows.
     """
     missing, values = grid.read(column)
     rows = np.flatnonzero(~missing)
     if not (grid.is_whole_ or grid.decimals_ is not None) or not len(rows):
         return column
     order = rows[np.argsort(values[rows], kind="stable")]
-    count = np.arange(len(order))
-    # The distance to the number of rows below never falls, so that values differ.
-    points = np.maximum.accumulate(grid.points(values[order]) - count) + count
-    first, last = grid.points(np.array([grid.low_, grid.high_]))
-    if len(order) <= last - first + 1:
-        points = np.minimum(points, last - count[::-1])
-    values[order] = grid.at(points)
+    low, high = grid.points(np.array([grid.low_, grid.high_])).tolist()
+    points, count = grid.points(values[order]), np.arange(len(order))
+    if grid.is_whole_ and high - low > MAX_SPAN:
+        # Differences need more than 64 bits.
+        points, count = points.astype(object), count.astype(object)
+    # Counted from the lower end of the range, so that no sum overflows.
+    points, last = points - low, high - low
+    if len(order) > last + 1:
+        least, most = point_limits(grid)
+        has = f"of dtype {grid.column_.dtype_} can have {most - least + 1:,.0f} values"
+        refuse_too_few(grid.name, has, most - least + 1, column)
+        last = min(most - low, MAX_SPAN)
+    # At least one more than the row before, but not so much that the rows after it
+    # find no room: the distance to the number of rows before never falls.
+    points = np.minimum(points, last - count[::-1])
+    points = np.maximum.accumulate(points - count) + count
+    values[order] = grid.at(points + low)
     return grid.column(values, missing)
+
+
+def point_limits(grid):
+    """The first and the last point of a grid that its dtype can hold."""
+    if not grid.is_whole_:
+        # Floats are as dense as the points up to here.
+        n_points = 2 ** np.finfo(grid.column_.raw_dtype_).nmant
+        return -n_points, n_points
+    least, most = limits(grid.column_)
+    least, most = max(least, -MAX_WHOLE), min(most, MAX_WHOLE)
+    return -((grid.origin_ - least) // grid.step_), (most - grid.origin_) // grid.step_
+
+
+def refuse_too_few(name, has, n_values, column):
+    """Raise if a column that is unique has fewer values than rows."""
+    n_rows = int(column.notna().sum())
+    if n_rows > n_values:
+        raise ValueError(
+            f"Unique: column {name!r} {has}, too few for {n_rows:,} rows that all "
+            "differ. Draw fewer rows, or leave the constraint out."
+        )
