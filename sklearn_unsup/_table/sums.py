@@ -5,12 +5,14 @@ import copy
 import numpy as np
 import pandas as pd
 
-from .grid import Grid
+from .grid import MAX_SPAN, Grid
 from .kinds import DATES, DURATIONS, EMPTY, NUMBERS
 from .orders import in_one_unit
 
-# Relative rounding errors that floats of 32 and of 64 bits may have made in a sum.
-ROUNDING = {4: 1e-5, 8: 1e-9}
+# Relative rounding errors that floats may have made in a sum, by their bytes; those of
+# more than eight are computed with as floats of eight.
+ROUNDING = {2: 1e-2, 4: 1e-5}
+ROUNDING_OF_DOUBLES = 1e-9
 
 
 class Sum:
@@ -74,10 +76,12 @@ class Sum:
         grid = self.grids_[self.target_]
         if self.is_exact_:
             return known & (self._total(read) != values)
-        allowed = 0.5 * (1 + 1e-6) * self._step()
-        if not allowed:
-            terms = [np.abs(w * read[i][1]) for i, w in self.weights_.items()]
-            allowed = ROUNDING[grid.itemsize_] * (np.sum(terms, axis=0) + abs(values))
+        terms = [np.abs(w * read[i][1]) for i, w in self.weights_.items()]
+        size = np.sum(terms, axis=0) + np.abs(values).astype(np.float64)
+        step = self._step()
+        rounding = ROUNDING.get(grid.itemsize_, ROUNDING_OF_DOUBLES)
+        # Sums of floats are rounded to 53 bits, too.
+        allowed = 0.5 * (1 + 1e-6) * step + (2.0**-50 if step else rounding) * size
         return known & (np.abs(self._float_total(read) - values) > allowed)
 
     # ------------------------------------------------------------------ sums
@@ -196,8 +200,9 @@ class Sum:
         for i in self.weights_:
             values = read[i][1][rows]
             goal = ends[i][self._end_of(i, is_above)]
-            goal = values + share.clip(0.0, 1.0) * (goal - values).astype(np.float64)
-            read[i][1][rows] = self._on_the_way(i, goal, ends, is_above, False)
+            change = share.clip(0.0, 1.0) * (goal - values).astype(np.float64)
+            goal = self._on_the_way(i, values, change, ends, is_above, False)
+            read[i][1][rows] = goal
 
     def _move_short(self, read, rows, ends, is_above):
         self._move_one_by_one(read, rows, ends, is_above, False)
@@ -211,8 +216,8 @@ class Sum:
             excess = self._excess(read, rows, ends, is_above)
             is_needed = excess > 0 if is_above else excess < 0
             values = read[i][1][rows]
-            goal = values - excess / self.weights_[i]
-            goal = self._on_the_way(i, goal, ends, is_above, beyond)
+            change = -excess / self.weights_[i]
+            goal = self._on_the_way(i, values, change, ends, is_above, beyond)
             read[i][1][rows] = np.where(is_needed, goal, values)
 
     def _step_of(self, i):
@@ -236,13 +241,22 @@ class Sum:
         """
         return int((self.weights_[i] > 0) != is_above)
 
-    def _on_the_way(self, i, goal, ends, is_above, beyond):
-        """The last value before a goal that one of the others can have, or the next."""
+    def _on_the_way(self, i, values, change, ends, is_above, beyond):
+        """The last value before a goal that one of the others can have, or the next.
+
+        A goal that is a value but for rounding errors of the sum is that value.
+        """
         grid, up = self.grids_[i], bool(self._end_of(i, is_above)) == beyond
-        # A goal that is a value but for rounding errors of the sum is that value.
-        nearest = grid.nearest(goal)
         tolerance = 1e-6 * self._step_of(i) / abs(self.weights_[i])
-        goal = np.where(np.abs(nearest - goal) <= tolerance, nearest, goal)
+        if grid.is_whole_:
+            # Changes are small where values have more digits than floats.
+            change = np.ceil(change - tolerance) if up else np.floor(change + tolerance)
+            change = change.clip(-float(MAX_SPAN), float(MAX_SPAN)).astype(np.int64)
+            goal = values + change
+        else:
+            goal = values + change
+            nearest = grid.nearest(goal)
+            goal = np.where(np.abs(nearest - goal) <= tolerance, nearest, goal)
         return np.clip(grid.next_value(goal, up=up, strict=False), *ends[i])
 
 
@@ -280,7 +294,8 @@ def is_exact(target, grids, coefficients):
         if not grid.unit_:
             ends = abs(other.low_ or 0), abs(other.high_ or 0)
             largest += abs(weight) * max(ends) * 10.0 ** (grid.decimals_ or 0)
-    return largest < 2**52
+    all_whole = all(other.is_whole_ for other in grids.values())
+    return largest < (2**62 if all_whole else 2**52)
 
 
 def refuse_other_sums(constraint, grids, coefficients):

@@ -66,7 +66,7 @@ def cells(function):
 DAY = datetime.timedelta(1)
 KINDS = {
     "int8": whole("int8"),
-    "int64": whole("int64", 2**51),
+    "int64": whole("int64", 2**15),
     "uint8": whole("uint8"),
     "Int32": whole("Int32"),
     "float32": whole("float32"),
@@ -136,8 +136,8 @@ def test_an_inequality_holds_for_any_code_and_comes_back(kinds, strict, seed, sc
     assert drawn.dtypes.equals(X.dtypes)
     assert compare(drawn, "low", "high", strict).all()
     for name in X:
-        # Ranges are those of training: only where a row leaves no room are they wider.
         assert drawn[name].dropna().max() <= X[name].dropna().max()
+        assert drawn[name].dropna().min() >= X[name].dropna().min()
 
 
 @given(seed=seeds)
@@ -156,6 +156,22 @@ def test_an_order_of_floats_with_all_digits(seed):
     codec = ConstrainedCodec(constraints=strict).fit(X)
     drawn = codec.decode(*any_rows(codec, 500, rng))
     assert (drawn.low < drawn.high).all()
+
+
+def test_an_upper_column_has_no_atom_at_its_least_value():
+    """What is encoded is what is free, so that equal codes are not piled up there."""
+    rng = np.random.default_rng(0)
+    low = rng.integers(0, 100, 500)
+    X = pd.DataFrame({"low": low, "high": np.maximum(low, 60) + rng.integers(1, 40)})
+    X["high"] += rng.integers(0, 500, 500)
+    codec = ConstrainedCodec(constraints=[Inequality("low", "high")]).fit(X)
+    x_num = rng.normal(size=(2_000, 2)).astype(np.float32)
+    drawn = codec.decode(x_num, np.zeros((2_000, 0), np.int64))
+    assert drawn["high"].min() >= X["high"].min()
+    assert (drawn["high"] == X["high"].min()).mean() < 0.02
+    constant = X.assign(high=314)
+    codec = ConstrainedCodec(constraints=[Inequality("low", "high")]).fit(constant)
+    assert (codec.decode(*any_rows(codec, 50, rng))["high"] == 314).all()
 
 
 @given(seed=seeds)
@@ -299,6 +315,50 @@ def test_arrays_have_columns_by_position():
     assert (np.diff(drawn, axis=1) >= 0).all()
 
 
+@pytest.mark.parametrize(
+    "columns", [[1, 2, 3], [2, 0, 1], [1.0, 2.5, 3.0], [2.0, np.nan, 1.0]]
+)
+def test_numbers_that_are_names_are_no_positions(columns):
+    """And both ends that are named are the columns that are drawn in order."""
+    values = np.array([[1, 5, 3], [2, 4, 9], [3, 8, 3], [0, 3, 0]])
+    X = pd.DataFrame(values, columns=columns)
+    low, high = X.columns[2], X.columns[1]
+    for names in ((low, high), (columns[2], columns[1])):
+        with pytest.raises(ValueError, match="1 of 4 training rows breaks Inequality"):
+            ConstrainedCodec(constraints=[Inequality(*names)]).fit(X)
+        codec = ConstrainedCodec(constraints=[Inequality(*names)]).fit(X.drop(index=1))
+        drawn = codec.decode(*any_rows(codec, 50, np.random.default_rng(0)))
+        assert (drawn.iloc[:, 2] <= drawn.iloc[:, 1]).all()
+    with pytest.raises(ValueError, match="names -1, which is no column of X"):
+        ConstrainedCodec(constraints=[Inequality(-1, columns[0])]).fit(X)
+
+
+def test_columns_without_numbers_for_names_have_positions():
+    X = pd.DataFrame({"b": [3, 4, 9], "a": [1, 2, 9]})
+    codec = ConstrainedCodec(constraints=[Inequality(1, np.int64(0))]).fit(X)
+    drawn = codec.decode(*any_rows(codec, 50, np.random.default_rng(0)))
+    assert (drawn["a"] <= drawn["b"]).all()
+    codec = ConstrainedCodec(constraints=[Inequality(np.int64(-1), 0)])
+    drawn = codec.fit(X.to_numpy()).decode(*codec.encode(X.to_numpy()))
+    assert_array_equal(drawn, X)
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [FixedCombinations(["a", "b"]), Linear({"a": 1, "b": -1}), Unique("a")],
+)
+def test_a_constraint_twice_is_the_same_as_once(constraint):
+    X = pd.DataFrame({"a": [1, 2, 3, 4], "b": [1, 2, 3, 4]})
+    codes = any_rows(
+        ConstrainedCodec(constraints=[constraint]).fit(X), 9, np.random.default_rng(0)
+    )
+    tables = [
+        ConstrainedCodec(constraints=[constraint] * n).fit(X).decode(*codes)
+        for n in (1, 2)
+    ]
+    assert_frame_equal(*tables)
+
+
 # ------------------------------------------------------------------ sums
 
 
@@ -399,6 +459,11 @@ def test_a_sum_is_rounded_where_its_column_is():
     drawn = codec.decode(*any_rows(codec, 300, rng))
     assert (np.abs(drawn.net * 1.19 - drawn.gross) <= 0.005 + 1e-9).all()
     assert (drawn.gross == drawn.gross.round(2)).all()
+    # Rounding of the floats that sums are made of is no breach of them.
+    wide = pd.DataFrame({"three": np.arange(2**57, 2**57 + 40)})
+    wide["two"] = (2 * wide["three"] + 1) // 3
+    codec.set_params(constraints=[Linear({"three": 2, "two": -3})]).fit(wide)
+    codec.set_params(constraints=[constraint])
     X.loc[7, "gross"] = round(X.loc[7, "gross"] + 0.01, 2)
     with pytest.raises(ValueError, match="1 of 300 training rows breaks Linear.*row 7"):
         codec.fit(X)
@@ -415,6 +480,33 @@ def test_a_sum_of_floats_with_all_digits():
     assert not codec.find_broken(drawn)
     assert not codec.find_broken(X.assign(total=X["total"] * (1 + 1e-12)))
     assert codec.find_broken(X.assign(total=X["total"] * (1 + 1e-6)))
+
+
+@pytest.mark.parametrize("scale", [2**54, 2**58])
+def test_a_sum_of_integers_beyond_the_digits_of_floats(scale):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.integers(0, scale, 200)})
+    X["b"] = rng.integers(-scale, scale, 200)
+    X["total"] = X["a"] + X["b"]
+    codec = ConstrainedCodec(constraints=[Linear(ADD_UP)]).fit(X)
+    drawn = codec.decode(*any_rows(codec, 2_000, rng))
+    assert (drawn["a"] + drawn["b"] == drawn["total"]).all()
+    assert (drawn.min() >= X.min()).all()
+    assert (drawn.max() <= X.max()).all()
+    X.loc[7, "total"] += 1
+    with pytest.raises(ValueError, match="1 of 200 training rows breaks Linear.*row 7"):
+        codec.fit(X)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "longdouble"])
+def test_a_sum_of_rare_floats(dtype):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(200, 2)).astype(dtype), columns=["a", "b"])
+    X["total"] = X["a"] + X["b"]
+    codec = ConstrainedCodec(constraints=[Linear(ADD_UP)]).fit(X)
+    drawn = codec.decode(*any_rows(codec, 200, rng))
+    assert not codec.find_broken(drawn)
+    assert codec.find_broken(X.assign(total=X["total"] + 0.5))
 
 
 # ------------------------------------------------------------------ limits
@@ -515,8 +607,52 @@ def test_levels_are_exchanged_for_others():
     assert back.dropna().is_unique
     assert back.isna().tolist() == [False, False, True, True, False]
     assert back[[0, 4]].tolist() == ["n1", "n7"]
-    many = pd.DataFrame({"id": ["n1"] * 60, "x": 1})
+    many = pd.DataFrame({"id": ["n1"] * 50 + [None] * 9, "x": 1})
     assert codec.without_repeats(many, {}, rng)["id"].nunique() == 50
+    with pytest.raises(ValueError, match="Unique: column 'id' has 50 levels.* 51 rows"):
+        codec.without_repeats(many.assign(id=["n1"] * 51 + [None] * 8), {}, rng)
+
+
+END = 2**63 - 1
+NUMBERED = {
+    "int8": (pd.Series(range(100), dtype="int8"), 256),
+    "uint8": (pd.Series(range(100, 200), dtype="uint8"), 256),
+    "negative int8": (pd.Series(range(-120, -20), dtype="int8"), 256),
+    "Int8": (pd.Series(range(100), dtype="Int8"), 256),
+    "int64": (pd.Series([END - i for i in range(100)]), None),
+    "least int64": (pd.Series([i - END for i in range(100)]), None),
+    "hash": (pd.Series([i * 2**56 - 2**62 for i in range(100)]), None),
+    "float16": (pd.Series(np.arange(100), dtype="float16"), 2**11 + 1),
+    "time": (
+        pd.Series([datetime.time(i // 60, i % 60) for i in range(100)], dtype=object),
+        24 * 60,
+    ),
+    "date": (
+        pd.Series([datetime.date(9999, 12, 31) - i * DAY for i in range(100)]),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERED)
+def test_numbers_move_within_their_dtype(kind):
+    column, n_values = NUMBERED[kind]
+    X = pd.DataFrame({"id": column, "x": 0.5})
+    codec = ConstrainedCodec(constraints=[Unique("id")]).fit(X)
+    rng = np.random.default_rng(0)
+    for n in (250, n_values or 250):
+        drawn = X.iloc[np.arange(n) % 100].reset_index(drop=True)
+        back = codec.without_repeats(drawn, {}, rng)["id"]
+        assert back.dtype == column.dtype
+        assert back.is_unique
+        assert set(column) <= set(back)
+        # They are as near as can be, and have not gone round to the other end.
+        if column.dtype != object and kind != "hash":
+            assert int(back.max()) - int(back.min()) == n - 1
+    if n_values:
+        more = pd.concat([drawn, drawn[:1]], ignore_index=True)
+        with pytest.raises(ValueError, match=f"column 'id' of dtype.*{n + 1:,} rows"):
+            codec.without_repeats(more, {}, rng)
 
 
 # ------------------------------------------------------------------ errors
