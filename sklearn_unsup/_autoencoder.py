@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch.nn import functional as F
 
 from ._base import BaseTableModel
+from ._interpretation import DecoderInspection
 from ._nn.autoencoders import LOG_SCALE_MIN, Autoencoder
 from ._nn.distributions import presence
 from ._nn.losses import ReconstructionLoss, check_unit_interval
@@ -44,7 +45,7 @@ PICTURE_COLUMNS = 32
 MIN_START_SHARE = 0.05
 
 
-class AutoencoderTransformer(BaseTableModel):
+class AutoencoderTransformer(DecoderInspection, BaseTableModel):
     """Non-linear dimensionality reduction by an autoencoder that starts at PCA.
 
     Encoder and decoder are multilayer perceptrons, each beside a linear path that is
@@ -170,6 +171,14 @@ class AutoencoderTransformer(BaseTableModel):
     validation_scores_ : list of float or None
         Minus the loss of held-out rows after each epoch, nats per row, of the trial if
         there was one, up to the best; None without early stopping.
+    components_ : ndarray of shape (`n_components_`, `n_features_in_`)
+        How each column changes, on average over training rows, per unit of a component:
+        a number in the units that the net sees, see :meth:`loadings`; of two levels
+        the probability of the second one; of more levels the probability that moves
+        from some of them to others, which has no sign.
+    explained_variance_ : ndarray of shape (`n_components_`,) or None
+        With ``ordered=True``: `explained_variance_ratio_` of the sum of the variances
+        of the encoded columns.
     explained_variance_ratio_ : ndarray of shape (`n_components_`,) or None
         With ``ordered=True``: what each component adds to the fraction of the
         variance of the encoded training table that the reconstruction explains.
@@ -463,16 +472,17 @@ class AutoencoderTransformer(BaseTableModel):
         """Measure residual scales and, for ordered components, explained variances."""
         module = self.net_.module_.eval()
         index = torch.from_numpy(rng.permutation(len(dataset)))
-        ratios = None
+        ratios, variance = None, None
         if self.ordered:
             batches = self._chunks(dataset, index[:VARIANCE_ROWS])
-            ratios = explained_variance_ratios(module, batches)
+            ratios, variance = explained_variance_ratios(module, batches)
         if self._sampler.n_rows_ == 0:
             # Later chunks of a stream keep as many components as the first one.
             self.n_components_ = self._n_components_to_keep(module, ratios)
-        self.explained_variance_ratio_ = None
+        self.explained_variance_, self.explained_variance_ratio_ = None, None
         if ratios is not None:
             self.explained_variance_ratio_ = ratios[: self.n_components_]
+            self.explained_variance_ = variance * self.explained_variance_ratio_
         if not module.bernoulli:
             set_residual_scales(
                 module,
@@ -551,9 +561,16 @@ def explained_variance_ratios(module, batches):
     module : Autoencoder
     batches : iterable of (x_num, x_cat)
         Read twice, so that it must not be an iterator.
+
+    Returns
+    -------
+    ratios : ndarray of shape (n_components,)
+    variance : float
+        Sum of the variances of the encoded columns.
     """
     sums = [(module.table(*batch).sum(0), len(batch[0])) for batch in batches]
-    mean = sum(total for total, _ in sums) / sum(n for _, n in sums)
+    n_rows = sum(n for _, n in sums)
+    mean = sum(total for total, _ in sums) / n_rows
     variation, lost = 0.0, torch.zeros(module.n_components, device=mean.device)
     for batch in batches:
         x, z = module.table(*batch), module.encode(*batch)
@@ -564,4 +581,5 @@ def explained_variance_ratios(module, batches):
             reconstruction = module.distribution(module.decode(first)).mean()
             lost[k] += (x - reconstruction).square().sum()
     explained = 1.0 - (lost / variation.clamp_min(1e-30)).double().cpu().numpy()
-    return np.diff(explained, prepend=0.0)
+    ratios = np.diff(explained, prepend=0.0)
+    return ratios, float(variation) / max(1, n_rows - 1)

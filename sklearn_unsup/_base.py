@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._drawing import draw_table
 from ._encoding import CODEC_PARAMETERS, fit_codec, hold_out, updated_codec, upload
 from ._fitting import NetFitting
+from ._interpretation import CodeInspection
 from ._nn.chunks import CHUNK_ROWS, map_blocks
 from ._nn.device import freed_memory, resolve_device
 from ._parameters import COMMON_PARAMETERS, check_parameters, shape_parameters
@@ -49,6 +50,7 @@ from ._warnings import warn_user
 
 class BaseTableModel(
     NetFitting,
+    CodeInspection,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     BaseEstimator,
@@ -304,6 +306,7 @@ class BaseTableModel(
     def _fit_sampler(self, X, dataset, rng):
         """Measure the trained net, and fit the sampler."""
         self._evaluate_fit(dataset, rng)
+        self._keep_codes(dataset)
         latent = self._latent_sample(dataset, rng)
         X = None if issparse(X) else X
         self._sampler.fit(self._row_source(), self.codec_, latent, X, len(dataset), rng)
@@ -311,6 +314,7 @@ class BaseTableModel(
     def _update_sampler(self, dataset, rng):
         """Measure the trained net, and add rows to the sampler."""
         self._evaluate_fit(dataset, rng)
+        self._keep_codes(dataset)
         self._sampler.update(self._latent_sample(dataset, rng), len(dataset), rng)
 
     def _latent_sample(self, dataset, rng):

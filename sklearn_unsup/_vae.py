@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseTableModel
 from ._imputation import impute_frame
+from ._interpretation import DecoderInspection
 from ._nn.autoencoders import VariationalAutoencoder, importance_bound, reparameterize
 from ._nn.chunks import CHUNK_ROWS
 from ._nn.device import freed_memory
@@ -64,7 +65,7 @@ MAX_BATCH, MAX_GPU_BATCH, MIN_LARGE_BATCH_ROWS = 128, 1_024, 12_000
 DECAY_ROWS, MAX_DECAY_FACTOR = 10_000, 30.0
 
 
-class VAETransformer(BaseTableModel):
+class VAETransformer(DecoderInspection, BaseTableModel):
     """Reduce, score and generate mixed tables with a variational autoencoder.
 
     An encoder gives every row a normal posterior over codes, a decoder gives every
@@ -183,6 +184,11 @@ class VAETransformer(BaseTableModel):
         Encodes tables, or sparse rows, and decodes them.
     device_ : str
         Device of the net.
+    components_ : ndarray of shape (n_components, `n_features_in_`)
+        How each column changes, on average over training rows, per unit of a component:
+        a number in the units that the net sees, see :meth:`loadings`; of two levels
+        the probability of the second one; of more levels the probability that moves
+        from some of them to others, which has no sign.
     active_components_ : ndarray of shape (n_components,), bool
         Components whose posterior mean varies over the rows (variance above 0.01
         [4]_). The others have collapsed to the prior and carry nothing.

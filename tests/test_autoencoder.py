@@ -330,7 +330,7 @@ def test_each_first_part_is_a_code_of_its_own():
     without = quick(4, **options).fit(X)
     assert without.explained_variance_ratio_ is None
     rows = upload(without.codec_, X, without.device_)[:][0]
-    parts = explained_variance_ratios(without.net_.module_, [rows])
+    parts, _ = explained_variance_ratios(without.net_.module_, [rows])
     assert parts[0] < model.explained_variance_ratio_[0]
 
 

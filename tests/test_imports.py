@@ -57,19 +57,21 @@ FLOORS = {
     "shell": Floor(
         {
             *("_sklearn", "_parameters", "_validation", "_encoding", "_scoring"),
-            *("_base", "_drawing", "_fitting", "_imputation"),
+            *("_base", "_drawing", "_fitting", "_imputation", "_interpretation"),
         },
         {*TABLE_LIBRARIES, "skorch", "torch"},
         {
             *("_sklearn", "_parameters", "_validation", "_encoding", "_base"),
             *("_scoring", "_drawing", "_fitting", "_imputation"),
+            *("_interpretation",),
             *("_table", "_nn", "_training", "_sampling", "_warnings", "_version"),
         },
     ),
     "public": Floor(
         {"_autoencoder", "_vae", "_gan"},
         {*TABLE_LIBRARIES, "skorch", "torch"},
-        {"_base", "_encoding", "_imputation", "_parameters", "_scoring", "_sklearn"}
+        {"_base", "_encoding", "_imputation", "_interpretation", "_parameters"}
+        | {"_scoring", "_sklearn"}
         | {"_table", "_nn", "_training", "_sampling", "_warnings"},
     ),
     "side rooms": Floor(

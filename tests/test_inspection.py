@@ -25,6 +25,7 @@ from sklearn_unsup import AutoencoderTransformer, GANSampler
 from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.inspection import (
     LatentSpaceDisplay,
+    LoadingsDisplay,
     LossCurveDisplay,
     ReasonsDisplay,
     ReconstructionDisplay,
@@ -103,7 +104,16 @@ def draw_comparison(**kwargs):
     )
 
 
+def draw_loadings(**kwargs):
+    loadings = np.random.default_rng(0).normal(size=(5, 3))
+    index = [f"a column with the number {i}" for i in range(5)]
+    loadings = pd.DataFrame(loadings, index)
+    kept = pd.Series(np.linspace(-0.5, 1, 5), index)
+    return LoadingsDisplay(loadings, kept).plot(**kwargs)
+
+
 DRAW = [draw_losses, reparameterize, draw_images, draw_reconstructions, draw_comparison]
+DRAW += [draw_loadings]
 
 
 @pytest.mark.parametrize("draw", DRAW)
@@ -149,7 +159,9 @@ def test_no_panel_is_empty_and_none_covers_another(pyplot, draw):
         assert min(width, height) < 1  # pixel
 
 
-@pytest.mark.parametrize("draw", [draw_images, draw_reconstructions, draw_comparison])
+@pytest.mark.parametrize(
+    "draw", [draw_images, draw_reconstructions, draw_comparison, draw_loadings]
+)
 def test_no_grid_across_cells(pyplot, draw):
     with pyplot.rc_context({"axes.grid": True}):
         axes = draw().figure_.axes
@@ -1193,3 +1205,50 @@ def test_errors_of_reasons(explained):
     for options in ({"n_rows": 0}, {"n_columns": 1.5}):
         with pytest.raises(ValueError, match="must be an int of at least 1"):
             ReasonsDisplay.from_estimator(model, table, **options)
+
+
+# -------------------------------------------------------------------------- loadings
+
+
+def test_loadings_of_a_mixed_table(pyplot):
+    table, _ = make_mixed_table(100, random_state=0)
+    model = AutoencoderTransformer(3, **TINY).fit(table)
+    display = LoadingsDisplay.from_estimator(model, table)
+    shown = display.shown_
+    expected = pd.DataFrame(model.components_.T, table.columns, shown.columns)
+    pd.testing.assert_frame_equal(shown.sort_index(), expected.sort_index())
+    assert_array_equal(display.image_.get_array(), shown)
+    assert [text.get_text() for text in display.ax_.get_yticklabels()] == [*shown.index]
+    kept = model.reconstruction_by_column(table).clip(0, 1)
+    assert_array_equal(heights(display.bars_), kept[shown.index])
+    levels = LoadingsDisplay.from_estimator(model, table, levels=True, max_columns=20)
+    pd.testing.assert_frame_equal(
+        levels.shown_.sort_index(), model.loadings().sort_index()
+    )
+    texts = {text.get_text() for text in levels.ax_.get_yticklabels()}
+    assert {"height", "height = missing", "plan = pro"} <= texts
+    places = [name for name, _ in levels.shown_.index]
+    assert_array_equal(heights(levels.bars_), kept[places])
+
+
+def test_columns_with_one_main_component_stand_together(pyplot):
+    loadings = pd.DataFrame([[1.0, 0.0], [0.1, -3.0], [0.5, 0.2], [0.0, 2.0]])
+    display = LoadingsDisplay(loadings).plot()
+    assert display.shown_.index.tolist() == [0, 2, 1, 3]
+    assert display.bars_ is None
+    display = LoadingsDisplay(loadings).plot(max_columns=3)
+    assert display.shown_.index.tolist() == [0, 1, 3]
+    limits = display.image_.get_clim()
+    assert limits == (-3.0, 3.0)
+
+
+def test_loadings_of_other_estimators(pyplot):
+    pca = PCA(2).fit(X)
+    display = LoadingsDisplay.from_estimator(pca)
+    assert_array_equal(display.shown_.sort_index(), pca.components_.T)
+    with pytest.raises(TypeError, match="PCA has no reconstruction_by_column, which"):
+        LoadingsDisplay.from_estimator(pca, X)
+    with pytest.raises(TypeError, match="GANSampler has no components_"):
+        LoadingsDisplay.from_estimator(fit_tiny(GANSampler))
+    with pytest.raises(ValueError, match="max_columns must be an int of at least 1"):
+        LoadingsDisplay.from_estimator(pca, max_columns=0)

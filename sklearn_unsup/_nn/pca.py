@@ -44,6 +44,9 @@ def principal_axes(x, n_components: int) -> tuple[Tensor, Tensor]:
     axes = vectors.flip(1).t()[:n_components].float()
     variances = values.flip(0)[:n_components]
     axes[variances <= 1e-6 * variances[:1].clamp_min(1e-30)] = 0.0
+    # Signs as scikit-learn's PCA has them: the largest entry of an axis is positive.
+    largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
+    axes = torch.where(largest < 0, -axes, axes)
     return mean, F.pad(axes, (0, 0, 0, max(0, n_components - len(axes))))
 
 

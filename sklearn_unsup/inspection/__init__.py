@@ -1,6 +1,7 @@
 """Pictures of fitted models and of tables, in scikit-learn's Display convention."""
 
 from ._latent_space import LatentSpaceDisplay
+from ._loadings import LoadingsDisplay
 from ._loss_curve import LossCurveDisplay
 from ._reasons import ReasonsDisplay
 from ._reconstruction import ReconstructionDisplay
@@ -8,6 +9,7 @@ from ._table_comparison import TableComparisonDisplay
 
 __all__ = [
     "LatentSpaceDisplay",
+    "LoadingsDisplay",
     "LossCurveDisplay",
     "ReasonsDisplay",
     "ReconstructionDisplay",
