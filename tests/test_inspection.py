@@ -30,6 +30,7 @@ from sklearn_unsup.inspection import (
     ReasonsDisplay,
     ReconstructionDisplay,
     TableComparisonDisplay,
+    TraversalDisplay,
 )
 from sklearn_unsup.inspection._dependence import (
     code_column,
@@ -113,7 +114,22 @@ def draw_loadings(**kwargs):
 
 
 DRAW = [draw_losses, reparameterize, draw_images, draw_reconstructions, draw_comparison]
-DRAW += [draw_loadings]
+
+
+def draw_traversals(**kwargs):
+    table, _ = make_mixed_table(5, random_state=0)
+    walk = np.linspace(-1, 1, 5)
+    tables, values = {"code0": table[COLUMNS]}, {"code0": walk}
+    return TraversalDisplay(tables, values).plot(**kwargs)
+
+
+def draw_walks(**kwargs):
+    rows = np.random.default_rng(0).random((3, 6))
+    tables, values = {"a": rows, "b": rows[:2]}, {"a": [0, 1, 2], "b": [0, 1]}
+    return TraversalDisplay(tables, values, image_shape=(2, 3)).plot(**kwargs)
+
+
+DRAW += [draw_loadings, draw_traversals]
 
 
 @pytest.mark.parametrize("draw", DRAW)
@@ -160,7 +176,8 @@ def test_no_panel_is_empty_and_none_covers_another(pyplot, draw):
 
 
 @pytest.mark.parametrize(
-    "draw", [draw_images, draw_reconstructions, draw_comparison, draw_loadings]
+    "draw",
+    [draw_images, draw_reconstructions, draw_comparison, draw_loadings, draw_walks],
 )
 def test_no_grid_across_cells(pyplot, draw):
     with pyplot.rc_context({"axes.grid": True}):
@@ -1252,3 +1269,51 @@ def test_loadings_of_other_estimators(pyplot):
         LoadingsDisplay.from_estimator(fit_tiny(GANSampler))
     with pytest.raises(ValueError, match="max_columns must be an int of at least 1"):
         LoadingsDisplay.from_estimator(pca, max_columns=0)
+
+
+# ------------------------------------------------------------------------ traversals
+
+
+def test_walks_through_a_table(pyplot):
+    table, _ = make_mixed_table(100, random_state=0)
+    model = AutoencoderTransformer(3, **TINY).fit(table)
+    display = TraversalDisplay.from_estimator(model, [0, 2], columns=COLUMNS)
+    names = model.get_feature_names_out()[[0, 2]]
+    assert [*display.tables] == [*names]
+    assert [*display.lines_] == COLUMNS
+    for number, component in enumerate((0, 2)):
+        rows, values = model.traverse(component, return_values=True)
+        assert_array_equal(display.values[names[number]], values)
+        x, heights = display.lines_["height"][number].get_data()
+        assert_array_equal(x, values)
+        assert_array_equal(heights, rows["height"])
+        place = display.lines_["region"][number].get_ydata()
+        panel = display.lines_["region"][number].axes
+        levels = [text.get_text() for text in panel.get_yticklabels()]
+        shown = [levels[int(i)] for i in place]
+        assert shown == rows["region"].astype(object).fillna("missing").tolist()
+    texts = display.axes_.flat[0].get_legend().get_texts()
+    assert len(texts) == 2
+    with pytest.raises(ValueError, match="columns"):
+        display.plot(columns=["nowhere"])
+
+
+def test_walks_of_images(pyplot):
+    pixels = np.random.default_rng(0).random((60, 6))
+    model = AutoencoderTransformer(2, **TINY).fit(pixels)
+    display = TraversalDisplay.from_estimator(
+        model, [1, 0], values=[-1, 0.5], at=[0.1, 0.2], image_shape=(2, 3)
+    )
+    rows = model.traverse(0, [-1, 0.5], [0.1, 0.2])
+    assert display.images_.shape == (2, 2)
+    assert_array_equal(display.images_[1, 1].get_array(), rows[1].reshape(2, 3))
+    assert display.axes_[1, 1].get_xlabel() == "0.5"
+    with pytest.raises(ValueError, match="makes 4 pixels of a row"):
+        TraversalDisplay.from_estimator(model, image_shape=(2, 2))
+
+
+def test_walks_need_a_code(pyplot):
+    with pytest.raises(TypeError, match="PCA has no traverse"):
+        TraversalDisplay.from_estimator(PCA(1).fit(X))
+    with pytest.raises(ValueError, match="at least one component"):
+        TraversalDisplay({}, {}).plot()

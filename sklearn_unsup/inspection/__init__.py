@@ -6,6 +6,7 @@ from ._loss_curve import LossCurveDisplay
 from ._reasons import ReasonsDisplay
 from ._reconstruction import ReconstructionDisplay
 from ._table_comparison import TableComparisonDisplay
+from ._traversal import TraversalDisplay
 
 __all__ = [
     "LatentSpaceDisplay",
@@ -14,4 +15,5 @@ __all__ = [
     "ReasonsDisplay",
     "ReconstructionDisplay",
     "TableComparisonDisplay",
+    "TraversalDisplay",
 ]
