@@ -15,7 +15,7 @@ from ._nn.autoencoders import LOG_SCALE_MIN, Autoencoder
 from ._nn.distributions import presence
 from ._nn.losses import ReconstructionLoss, check_unit_interval
 from ._nn.pca import principal_axes
-from ._parameters import DENSITY_PARAMETERS, LAYER_SIZES, layer_sizes
+from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, LAYER_SIZES, layer_sizes
 from ._sampling.density import DENSITY_ROWS
 from ._scoring import explained, rebuilt_losses
 from ._sklearn import Interval, StrOptions
@@ -68,6 +68,10 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
         Activation function of the hidden layers.
+    encoder, decoder : type, callable, Module or None, default=None
+        Own networks in the place of the multilayer perceptrons: a subclass of
+        :class:`torch.nn.Module`, a function that returns a module, or a module, of
+        which a copy is trained. See :doc:`/guide/own_nets`.
     loss : {"auto", "squared_error", "binary_crossentropy"}, default="auto"
         How numbers are compared; categories always by cross-entropy.
         "binary_crossentropy" needs encoded numbers in [0, 1]. "auto" is
@@ -126,7 +130,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         If the held-out rows were not reconstructed better than by PCA, and with fewer
         than 40 rows, the codes are those of PCA, and for numbers alone the only epoch
         changes nothing. For other tables, and with a `max_iter` or `batch_size` that is
-        not "auto", it is False.
+        not "auto" or an own network, it is False.
     validation_fraction : float, default=0.1
         Fraction of the rows that early stopping holds out.
     n_iter_no_change : int, default=10
@@ -152,6 +156,9 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         Show a progress bar over the epochs.
     random_state : int, RandomState instance or None, default=None
         The only source of randomness; global generators are neither used nor moved.
+    **net_params : dict
+        Arguments of own networks: the name of the parameter that takes the network,
+        two underscores, and the name of the argument.
 
     Attributes
     ----------
@@ -215,6 +222,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
     _parameter_constraints: dict = {
         **BaseTableModel._parameter_constraints,
         **DENSITY_PARAMETERS,
+        **CODING_PARAMETERS,
         "n_components": [
             Interval(numbers.Integral, 1, None, closed="left"),
             Interval(numbers.Real, 0, 1, closed="neither"),
@@ -227,6 +235,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
     }
 
     _own_shape_parameters = ("noise", "ordered")
+    _net_parameters = ("encoder", "decoder")
     _takes_sparse = True
     _default_scaling = "standard"
     # Whether the rows of the latest `fit` look like pictures.
@@ -239,6 +248,8 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         *,
         hidden_layer_sizes="auto",
         activation="silu",
+        encoder=None,
+        decoder=None,
         loss="auto",
         noise=0.05,
         ordered=False,
@@ -264,10 +275,13 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         mixed_precision=False,
         verbose=0,
         random_state=None,
+        **net_params,
     ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
+        self.encoder = encoder
+        self.decoder = decoder
         self.loss = loss
         self.noise = noise
         self.ordered = ordered
@@ -293,6 +307,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         self.mixed_precision = mixed_precision
         self.verbose = verbose
         self.random_state = random_state
+        self._store_net_arguments(net_params)
 
     def score_samples(self, X) -> np.ndarray:
         """Log-likelihood of each row given its own code.
@@ -372,6 +387,8 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
             module__n_components=self._n_components_to_train(layout),
             module__hidden_layer_sizes=self._resolved_layer_sizes(dataset),
             module__activation=self.activation,
+            module__encoder=self._own_net("encoder"),
+            module__decoder=self._own_net("decoder"),
             module__bernoulli=bernoulli,
             module__noise=float(self.noise),
             module__ordered=bool(self.ordered),
@@ -382,7 +399,8 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
             optimizer__param_groups=self._param_groups(len(dataset)),
             **self._net_options(len(dataset), rng),
         ).initialize()
-        start_at_pca(net.module_, dataset, bernoulli)
+        if not self._has_own_nets:
+            start_at_pca(net.module_, dataset, bernoulli)
         self.n_components_ = net.module_.n_components
         return net
 
@@ -408,6 +426,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
             and len(dataset) <= FEW_ROWS
             and is_small
             and not self._has_pictures
+            and not self._has_own_nets
         )
 
     def _run_trial(self, dataset, rng):

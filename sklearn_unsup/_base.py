@@ -23,6 +23,7 @@ from ._fitting import NetFitting
 from ._interpretation import CodeInspection
 from ._nn.chunks import CHUNK_ROWS, map_blocks
 from ._nn.device import freed_memory, resolve_device
+from ._own_nets import OwnNets
 from ._parameters import COMMON_PARAMETERS, check_parameters, shape_parameters
 from ._sampling.density import DENSITY_ROWS
 from ._sampling.processes import process_token, rng_for_process
@@ -51,6 +52,7 @@ from ._warnings import warn_user
 class BaseTableModel(
     NetFitting,
     CodeInspection,
+    OwnNets,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     BaseEstimator,

@@ -35,6 +35,9 @@ class NetFitting:
             "optimizer__weight_decay": self.weight_decay,
             "progress_name": type(self).__name__,
             "seed": int(rng.integers(2**31)),
+            # Nobody knows whether a network of a user can be recorded.
+            "use_cuda_graphs": not self._has_own_nets,
+            "seed_torch": self._has_own_nets,
         }
 
     def _changeable_net_options(self, n_rows):

@@ -74,6 +74,11 @@ class GANSampler(BaseTableModel):
         Activation function of the hidden layers of generator and encoder.
     critic_hidden_layer_sizes : int or tuple of int, default=(256, 256)
         Widths of the critic's hidden layers, leaky ReLUs.
+    generator, critic : type, callable, Module or None, default=None
+        Own networks in the place of the multilayer perceptrons: a subclass of
+        :class:`torch.nn.Module`, a function that returns a module, or a module, of
+        which a copy is trained. That of the generator maps noise to a state of the last
+        width of `hidden_layer_sizes`. See :doc:`/guide/own_nets`.
     loss : {"relativistic", "minimax", "wasserstein"}, default="relativistic"
         Objective of the game. "relativistic" compares pairs of a real and a generated
         row [1]_, "minimax" is the first one, non-saturating [3]_, "wasserstein" needs
@@ -147,6 +152,9 @@ class GANSampler(BaseTableModel):
         Show a progress bar over the epochs.
     random_state : int, RandomState instance or None, default=None
         The only source of randomness; global generators are neither used nor moved.
+    **net_params : dict
+        Arguments of own networks: the name of the parameter that takes the network,
+        two underscores, and the name of the argument.
 
     Attributes
     ----------
@@ -210,6 +218,8 @@ class GANSampler(BaseTableModel):
     _parameter_constraints: dict = {
         **BaseTableModel._parameter_constraints,
         "critic_hidden_layer_sizes": LAYER_SIZES,
+        "generator": [callable, None],
+        "critic": [callable, None],
         "loss": [StrOptions(set(LOSSES))],
         "n_critic_steps": [
             Interval(numbers.Integral, 1, None, closed="left"),
@@ -230,6 +240,7 @@ class GANSampler(BaseTableModel):
         "n_critic_steps",
         "gradient_penalty",
     )
+    _net_parameters = ("generator", "critic")
     _default_scaling = "quantile"
     _min_pixel_columns = 32
     _averages_streams = False  # The generator has an average of its own.
@@ -241,6 +252,8 @@ class GANSampler(BaseTableModel):
         hidden_layer_sizes=(128, 128),
         activation="silu",
         critic_hidden_layer_sizes=(256, 256),
+        generator=None,
+        critic=None,
         loss="relativistic",
         n_critic_steps="auto",
         gradient_penalty="auto",
@@ -265,11 +278,14 @@ class GANSampler(BaseTableModel):
         mixed_precision=False,
         verbose=0,
         random_state=None,
+        **net_params,
     ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.critic_hidden_layer_sizes = critic_hidden_layer_sizes
+        self.generator = generator
+        self.critic = critic
         self.loss = loss
         self.n_critic_steps = n_critic_steps
         self.gradient_penalty = gradient_penalty
@@ -294,6 +310,7 @@ class GANSampler(BaseTableModel):
         self.mixed_precision = mixed_precision
         self.verbose = verbose
         self.random_state = random_state
+        self._store_net_arguments(net_params)
 
     # ------------------------------------------------------------------ scoring
 
@@ -371,7 +388,9 @@ class GANSampler(BaseTableModel):
             module__n_components=int(self.n_components),
             module__hidden_layer_sizes=layer_sizes(self.hidden_layer_sizes),
             module__activation=self.activation,
+            module__generator=self._own_net("generator"),
             critic__layout=layout,
+            critic__net=self._own_net("critic"),
             critic__hidden_layer_sizes=layer_sizes(self.critic_hidden_layer_sizes),
             critic__piecewise_linear=self.codec_.numeric_scaling == "quantile",
             criterion__gradient_penalty=float(self._resolve_auto("gradient_penalty")),

@@ -50,6 +50,7 @@ RATIO_PARAMETERS = {
     "density_ratio": [StrOptions({"auto"}), None, Hidden(BaseEstimator)],
 }
 COMMON_PARAMETERS = {**NET_PARAMETERS, **TABLE_PARAMETERS, **RATIO_PARAMETERS}
+CODING_PARAMETERS = {"encoder": [callable, None], "decoder": [callable, None]}
 DENSITY_PARAMETERS = {
     "latent_density": [StrOptions({"normal", "mixture"}), Hidden(BaseEstimator)],
 }
@@ -124,6 +125,9 @@ def shape_parameters(estimator) -> dict:
     """
     names = *SHAPE_PARAMETERS, *estimator._own_shape_parameters
     values = {name: copy.deepcopy(getattr(estimator, name)) for name in names}
+    values |= copy.deepcopy(estimator._net_arguments())
+    # A copy of a network or a function would be another one.
+    values |= {name: getattr(estimator, name) for name in estimator._net_parameters}
     for name in values:
         if name.endswith("layer_sizes"):
             values[name] = layer_sizes(values[name])

@@ -19,7 +19,7 @@ from ._nn.chunks import CHUNK_ROWS
 from ._nn.device import freed_memory
 from ._nn.heads import histogram_edges
 from ._nn.losses import NegativeELBO, check_unit_interval
-from ._parameters import DENSITY_PARAMETERS, layer_sizes
+from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, layer_sizes
 from ._sampling.proposals import RowSource
 from ._scoring import explained, likelihood_losses, likelihood_terms, rebuilt_losses
 from ._sklearn import Interval, StrOptions
@@ -85,6 +85,10 @@ class VAETransformer(DecoderInspection, BaseTableModel):
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
         Activation function of the hidden layers.
+    encoder, decoder : type, callable, Module or None, default=None
+        Own networks in the place of the multilayer perceptrons: a subclass of
+        :class:`torch.nn.Module`, a function that returns a module, or a module, of
+        which a copy is trained. See :doc:`/guide/own_nets`.
     loss : {"auto", "gaussian", "binary_crossentropy"}, default="auto"
         Likelihood of numbers given the code. "binary_crossentropy" needs encoded
         numbers in [0, 1]; "auto" takes it for tables that look like pixels, see
@@ -175,6 +179,9 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         Show a progress bar over the epochs.
     random_state : int, RandomState instance or None, default=None
         The only source of randomness; global generators are neither used nor moved.
+    **net_params : dict
+        Arguments of own networks: the name of the parameter that takes the network,
+        two underscores, and the name of the argument.
 
     Attributes
     ----------
@@ -240,12 +247,14 @@ class VAETransformer(DecoderInspection, BaseTableModel):
     _parameter_constraints: dict = {
         **BaseTableModel._parameter_constraints,
         **DENSITY_PARAMETERS,
+        **CODING_PARAMETERS,
         "loss": [StrOptions({"auto", "gaussian", "binary_crossentropy"})],
         "beta": [Interval(numbers.Real, 0, None, closed="left")],
         "sampling": [StrOptions({"auto", "autoregressive", "any_order", "latent"})],
     }
 
     _own_shape_parameters = ("beta", "sampling")
+    _net_parameters = ("encoder", "decoder")
     _takes_sparse = True
     _default_scaling = "quantile"
     _min_pixel_columns = 32
@@ -256,6 +265,8 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         *,
         hidden_layer_sizes=(256, 256),
         activation="silu",
+        encoder=None,
+        decoder=None,
         loss="auto",
         beta=0.5,
         sampling="auto",
@@ -281,10 +292,13 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         mixed_precision=False,
         verbose=0,
         random_state=None,
+        **net_params,
     ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
+        self.encoder = encoder
+        self.decoder = decoder
         self.loss = loss
         self.beta = beta
         self.sampling = sampling
@@ -310,6 +324,7 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         self.mixed_precision = mixed_precision
         self.verbose = verbose
         self.random_state = random_state
+        self._store_net_arguments(net_params)
 
     # ------------------------------------------------------------------ scoring
 
@@ -500,6 +515,8 @@ class VAETransformer(DecoderInspection, BaseTableModel):
             module__n_components=int(self.n_components),
             module__hidden_layer_sizes=layer_sizes(self.hidden_layer_sizes),
             module__activation=self.activation,
+            module__encoder=self._own_net("encoder"),
+            module__decoder=self._own_net("decoder"),
             module__bernoulli=self._bernoulli,
             module__autoregressive_width=self._autoregressive_width,
             module__bin_edges=self._bin_edges(len(dataset)),

@@ -57,13 +57,20 @@ FLOORS = {
     "shell": Floor(
         {
             *("_sklearn", "_parameters", "_validation", "_encoding", "_scoring"),
-            *("_base", "_drawing", "_fitting", "_imputation", "_interpretation"),
+            *(
+                "_base",
+                "_drawing",
+                "_fitting",
+                "_imputation",
+                "_interpretation",
+                "_own_nets",
+            ),
         },
         {*TABLE_LIBRARIES, "skorch", "torch"},
         {
             *("_sklearn", "_parameters", "_validation", "_encoding", "_base"),
             *("_scoring", "_drawing", "_fitting", "_imputation"),
-            *("_interpretation",),
+            *("_interpretation", "_own_nets"),
             *("_table", "_nn", "_training", "_sampling", "_warnings", "_version"),
         },
     ),

@@ -12,6 +12,7 @@ from .distributions import TableDistribution, block_indicator
 from .fused import Linear
 from .layers import ResidualMLP, TableInput
 from .likelihoods import gaussian_posterior
+from .own import OwnNet
 from .random import coarse_uniform, normal, uniform
 
 # Bounds of a posterior's log-variance. They keep exp(0.5 * log_var), the standard
@@ -66,6 +67,8 @@ class Autoencoder(TableModule):
     linear_decoder : bool, default=False
         Train with a second decoder, a linear map. Its errors in the loss keep what PCA
         would keep of a row readable for linear models.
+    encoder, decoder : OwnNet or None, default=None
+        Networks in the place of the multilayer perceptrons.
     """
 
     # Probability that nested dropout keeps all components of a row.
@@ -81,13 +84,17 @@ class Autoencoder(TableModule):
         noise: float,
         ordered: bool,
         linear_decoder: bool = False,
+        encoder: OwnNet | None = None,
+        decoder: OwnNet | None = None,
     ):
         super().__init__(layout, bernoulli)
         self.n_components, self.noise, self.ordered = n_components, noise, ordered
         width, mirrored = layout.width, tuple(reversed(hidden_layer_sizes))
         options = {"activation": activation, "linear_path": True}
-        self.encoder = ResidualMLP(width, hidden_layer_sizes, n_components, **options)
-        self.decoder = ResidualMLP(n_components, mirrored, width, **options)
+        self.encoder = network(
+            encoder, width, hidden_layer_sizes, n_components, **options
+        )
+        self.decoder = network(decoder, n_components, mirrored, width, **options)
         self.linear_decoder = Linear(n_components, width) if linear_decoder else None
 
     def encode(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
@@ -157,6 +164,9 @@ class VariationalAutoencoder(TableModule):
         Whether that model is an :class:`AnyOrderModel`.
     missing_codes : sequence of int, default=()
         See :class:`AnyOrderModel`.
+    encoder, decoder : OwnNet or None, default=None
+        Networks in the place of the multilayer perceptrons. Means and log-variances of
+        the posterior are the two halves of the encoder's output.
     """
 
     def __init__(
@@ -170,6 +180,8 @@ class VariationalAutoencoder(TableModule):
         bin_edges=None,
         any_order: bool = False,
         missing_codes=(),
+        encoder: OwnNet | None = None,
+        decoder: OwnNet | None = None,
     ):
         super().__init__(layout, bernoulli)
         del self.log_scale
@@ -177,10 +189,10 @@ class VariationalAutoencoder(TableModule):
         self.n_components = n_components
         width, mirrored = layout.width, tuple(reversed(hidden_layer_sizes))
         options = {"activation": activation, "linear_path": False}
-        self.encoder = ResidualMLP(
-            width, hidden_layer_sizes, 2 * n_components, **options
+        self.encoder = network(
+            encoder, width, hidden_layer_sizes, 2 * n_components, **options
         )
-        self.decoder = ResidualMLP(n_components, mirrored, width, **options)
+        self.decoder = network(decoder, n_components, mirrored, width, **options)
         self.autoregressive = None
         if autoregressive_width and any_order:
             self.autoregressive = AnyOrderModel(
@@ -226,6 +238,15 @@ class VariationalAutoencoder(TableModule):
             log_var,
             autoregressive_log_prob,
         )
+
+
+def network(
+    own: OwnNet | None, n_inputs: int, sizes: tuple[int, ...], n_outputs: int, **options
+) -> nn.Module:
+    """Make an own network, or a :class:`ResidualMLP` if there is none."""
+    if own is not None:
+        return own.build(n_inputs, n_outputs)
+    return ResidualMLP(n_inputs, sizes, n_outputs, **options)
 
 
 def reparameterize(mean: Tensor, log_var: Tensor, generator) -> Tensor:

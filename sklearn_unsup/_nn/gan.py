@@ -21,6 +21,7 @@ from .distributions import (
 from .fused import column_heads, piecewise_linear_input, straight_through_gumbel
 from .layers import ResidualMLP, TableInput
 from .likelihoods import categorical_log_prob
+from .own import OwnNet
 from .random import gumbel, normal
 from .torch_private import lerp_each
 
@@ -48,6 +49,8 @@ class GeneratorNet(nn.Module):
     hidden_layer_sizes : tuple of int
         Widths of the layers from noise to state; the last one is that of the state.
     activation : str
+    trunk : OwnNet or None, default=None
+        Network from noise to state in the place of the multilayer perceptron.
 
     Examples
     --------
@@ -66,14 +69,18 @@ class GeneratorNet(nn.Module):
         n_components: int,
         hidden_layer_sizes: tuple[int, ...],
         activation: str,
+        trunk: OwnNet | None = None,
     ):
         super().__init__()
         self.layout, self.n_components = layout, n_components
         width = hidden_layer_sizes[-1]
         options = {"activation": activation, "linear_path": False}
-        self.trunk = ResidualMLP(
-            n_components, hidden_layer_sizes[:-1], width, **options
-        )
+        if trunk is not None:
+            self.trunk = trunk.build(n_components, width)
+        else:
+            self.trunk = ResidualMLP(
+                n_components, hidden_layer_sizes[:-1], width, **options
+            )
         if layout.n_one_hot:
             self.category_head = nn.Linear(width, layout.n_one_hot)
             self.category_embedding = nn.Parameter(torch.empty(layout.n_one_hot, width))
@@ -230,6 +237,8 @@ class AdversarialModel(nn.Module):
     hidden_layer_sizes : tuple of int
         Widths of the generator's layers; the encoder has them in reverse.
     activation : str
+    generator : OwnNet or None, default=None
+        Network from noise to the generator's state.
     """
 
     def __init__(
@@ -238,12 +247,15 @@ class AdversarialModel(nn.Module):
         n_components: int,
         hidden_layer_sizes: tuple[int, ...],
         activation: str,
+        generator: OwnNet | None = None,
     ):
         super().__init__()
         self.layout, self.n_components = layout, n_components
         sizes = tuple(hidden_layer_sizes)
         self.table = TableInput(layout)
-        self.generator = GeneratorNet(layout, n_components, sizes, activation)
+        self.generator = GeneratorNet(
+            layout, n_components, sizes, activation, generator
+        )
         self.ema_generator = copy.deepcopy(self.generator).requires_grad_(False)
         self.encoder = ResidualMLP(
             layout.width, sizes[::-1], n_components, activation, linear_path=True
@@ -258,6 +270,10 @@ class AdversarialModel(nn.Module):
         """Move the average of the weights towards those of the generator."""
         averages = list(self.ema_generator.parameters())
         lerp_each(averages, list(self.generator.parameters()), 1.0 - decay)
+        # Statistics of an own network, such as those of batches, are averages already.
+        own = self.ema_generator.trunk.buffers(), self.generator.trunk.buffers()
+        for average, current in zip(*own, strict=True):
+            average.copy_(current)
 
     def encoder_loss(
         self,
@@ -302,6 +318,8 @@ class Critic(nn.Module):
         Give the network hat functions of the numbers' quantiles in addition to the
         numbers, because a network of smooth features learns steps and narrow bands
         slowly. The numbers must be encoded as standard normal ones.
+    net : OwnNet or None, default=None
+        Network in the place of the multilayer perceptron; it has one output.
 
     Examples
     --------
@@ -316,6 +334,7 @@ class Critic(nn.Module):
         layout: TableLayout,
         hidden_layer_sizes: tuple[int, ...],
         piecewise_linear: bool,
+        net: OwnNet | None = None,
     ):
         super().__init__()
         n_features = (N_PIECES + 2) * layout.n_numeric
@@ -325,6 +344,9 @@ class Critic(nn.Module):
         width = layout.n_one_hot + (
             n_features if self.piecewise_linear else layout.n_numeric
         )
+        if net is not None:
+            self.scores = net.build(width, 1)
+            return
         self.scores = ResidualMLP(
             width,
             tuple(hidden_layer_sizes),

@@ -9,9 +9,7 @@ def set_gradients(loss, *modules):
     """Set the gradients of the modules' parameters, and of nothing else.
 
     Unlike `Tensor.backward` this does not accumulate gradients, which would copy them,
-    and computes none for inputs that only a penalty needs. No two parameters may be
-    terms of one sum: both would get the same tensor as their gradient, and clipping
-    would divide it twice.
+    and computes none for inputs that only a penalty needs.
     """
     parameters = [
         parameter
@@ -20,7 +18,12 @@ def set_gradients(loss, *modules):
         if parameter.requires_grad
     ]
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    seen = set()
     for parameter, gradient in zip(parameters, gradients, strict=True):
+        if id(gradient) in seen and gradient is not None:
+            # Terms of one sum have one gradient, which clipping would divide twice.
+            gradient = gradient.clone()
+        seen.add(id(gradient))
         if gradient is not None and gradient.stride() != parameter.stride():
             # The fused optimizer reads both in memory order.
             gradient = torch.empty_like(parameter).copy_(gradient)

@@ -66,6 +66,9 @@ class TableNet(SkorchNet):
         On a GPU, record the steps as CUDA graphs, unless a callback handles batches or
         the environment forbids it. If recording fails the steps run eagerly, with a
         warning.
+    seed_torch : bool
+        Seed torch's global generators in each epoch, and restore them after it: for
+        networks that draw from them, such as with dropout.
     progress_name : str
         Label of the progress bar that `verbose` shows.
     use_caching : bool
@@ -98,6 +101,7 @@ class TableNet(SkorchNet):
         full_batch=False,
         is_stream=False,
         use_cuda_graphs=True,
+        seed_torch=False,
         progress_name="",
         optimizer=LeanAdamW,
         iterator_train=DeviceLoader,
@@ -129,6 +133,7 @@ class TableNet(SkorchNet):
         self.full_batch = full_batch
         self.is_stream = is_stream
         self.use_cuda_graphs = use_cuda_graphs
+        self.seed_torch = seed_torch
         self.progress_name = progress_name
 
     # ------------------------------------------------------------------ set-up
@@ -303,6 +308,14 @@ class TableNet(SkorchNet):
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         if iterator is None:
             return
+        if not (training and self.seed_torch):
+            self._run_epoch(iterator, training, prefix, step_fn, **fit_params)
+            return
+        with preserve_torch_rng(self.device):
+            torch.manual_seed(epoch_seed(self.seed, len(self.history)))
+            self._run_epoch(iterator, training, prefix, step_fn, **fit_params)
+
+    def _run_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         total, n_rows, n_batches = None, 0, 0
         if training:
             # Each epoch has a seed of its own, so that a resumed run or a loaded net

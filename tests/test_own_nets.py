@@ -1,0 +1,292 @@
+"""Networks of users: made with sizes and arguments, seeded, saved, searched over."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import EarlyStopping
+from skorch.toy import MLPModule
+from torch import nn
+
+from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
+from sklearn_unsup._training.gradients import set_gradients
+from sklearn_unsup.datasets import make_mixed_table
+
+NAMES = {
+    AutoencoderTransformer: ("encoder", "decoder"),
+    VAETransformer: ("encoder", "decoder"),
+    GANSampler: ("generator", "critic"),
+}
+pytestmark = [
+    pytest.mark.usefixtures("few_calibration_rows"),
+    pytest.mark.filterwarnings("ignore:Generated rows cover only"),
+]
+
+
+class Net(nn.Module):
+    """With what draws random numbers, and what keeps statistics of batches."""
+
+    def __init__(self, n_inputs, n_outputs, width=8, dropout=0.2):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(n_inputs, width),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(width, n_outputs),
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def linear(n_inputs, n_outputs):
+    return nn.Linear(n_inputs, n_outputs)
+
+
+@pytest.fixture(scope="module")
+def table():
+    return make_mixed_table(200, random_state=0)[0]
+
+
+@pytest.fixture(params=NAMES)
+def model(request):
+    """An estimator with a class and with a function, and arguments of the class."""
+    first, second = NAMES[request.param]
+    networks = {first: Net, second: linear, f"{first}__width": 16}
+    return request.param(3, max_iter=2, batch_size=50, random_state=0, **networks)
+
+
+def own_nets(model):
+    """The networks in the place of those of the two parameters."""
+    if isinstance(model, GANSampler):
+        return model.net_.module_.generator.trunk, model.net_.critic_.scores
+    return model.net_.module_.encoder, model.net_.module_.decoder
+
+
+def test_arguments_are_parameters(model):
+    first, _ = NAMES[type(model)]
+    assert model.get_params()[f"{first}__width"] == 16
+    assert f"{first}__width=16" in repr(model)
+    other = clone(model)
+    assert other.get_params() == model.get_params()
+    other.set_params(**{f"{first}__width": 4, f"{first}__dropout": 0.0, "max_iter": 1})
+    assert other.get_params()[f"{first}__dropout"] == 0.0
+    assert other.max_iter == 1
+    assert model.get_params()[f"{first}__width"] == 16
+
+
+def test_networks_get_sizes_and_arguments(model, table):
+    first, second = own_nets(model.fit(table))
+    width = model.codec_.layout_.width
+    assert isinstance(first, Net)
+    assert first.layers[0].out_features == 16
+    sizes = [first.layers[0].in_features, first.layers[-1].out_features]
+    if isinstance(model, GANSampler):
+        assert sizes == [3, 128]
+        assert second.out_features == 1
+    else:
+        n_outputs = 6 if isinstance(model, VAETransformer) else 3
+        assert sizes == [width, n_outputs]
+        assert (second.in_features, second.out_features) == (3, width)
+    assert model.transform(table).shape == (200, 3)
+    rows = model.sample(20, conditions={"plan": "pro"}, random_state=0)
+    assert (rows["plan"] == "pro").all()
+
+
+def test_only_the_own_seed_counts(model, table):
+    """Also where a network draws from torch's global generator."""
+    torch.manual_seed(1)
+    codes = model.fit(table).transform(table)
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    again = clone(model).fit(table)
+    assert torch.equal(torch.get_rng_state(), state)
+    np.testing.assert_array_equal(again.transform(table), codes)
+    other = clone(model).set_params(random_state=1).fit(table)
+    assert np.abs(other.transform(table) - codes).max() > 0.01
+
+
+def test_a_code_is_the_same_in_any_company(model, table):
+    codes = model.fit(table).transform(table)
+    np.testing.assert_array_equal(model.transform(table[7:12]), codes[7:12])
+
+
+def test_saved_and_opened(model, table):
+    model.fit(table)
+    other = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(other.transform(table), model.transform(table))
+    drawn = model.sample(10, random_state=0)
+    assert other.sample(10, random_state=0).equals(drawn)
+    model.set_params(warm_start=True).fit(table)
+    other.set_params(warm_start=True).fit(table)
+    np.testing.assert_array_equal(other.transform(table), model.transform(table))
+
+
+def test_warm_start_goes_on(model, table):
+    first, _ = NAMES[type(model)]
+    model.set_params(warm_start=True).fit(table)
+    network = own_nets(model)[0]
+    before = network.layers[0].weight.detach().clone()
+    model.fit(table)
+    assert own_nets(model)[0] is network
+    assert not torch.equal(network.layers[0].weight, before)
+    model.set_params(**{f"{first}__width": 8})
+    with pytest.raises(ValueError, match=rf"{first}__width=8 \(it was 16\)"):
+        model.fit(table)
+    model.set_params(**{f"{first}__width": 16, first: linear})
+    with pytest.raises(ValueError, match=f"{first}=<function linear"):
+        model.fit(table)
+
+
+def test_streams(model, table):
+    model.partial_fit(table)
+    codes = model.transform(table)
+    assert np.abs(model.partial_fit(table).transform(table) - codes).max() > 0
+
+
+def test_a_module_is_copied_with_its_weights(table):
+    encoder = nn.Linear(17, 2)
+    before = encoder.weight.detach().clone()
+    model = AutoencoderTransformer(2, encoder=encoder, max_iter=1, random_state=0)
+    model.set_params(learning_rate_init=1e-9).fit(table)
+    trained = model.net_.module_.encoder
+    torch.testing.assert_close(trained.weight, before, atol=1e-6, rtol=0)
+    model.set_params(learning_rate_init=0.1).fit(table)
+    assert (model.net_.module_.encoder.weight - before).abs().max() > 1e-3
+    assert torch.equal(encoder.weight, before)
+
+
+def test_statistics_of_batches_reach_the_average_of_the_generator(table):
+    model = GANSampler(3, generator=Net, max_iter=2, random_state=0).fit(table)
+    adversarial = model.net_.module_
+    mean = adversarial.ema_generator.trunk.layers[1].running_mean
+    assert mean.abs().max() > 0
+    assert torch.equal(mean, adversarial.generator.trunk.layers[1].running_mean)
+
+
+# ------------------------------------------------------------------------- searches
+
+
+def test_a_search_over_widths(table):
+    numbers = table[["weight", "visits"]]
+    model = AutoencoderTransformer(1, encoder=Net, max_iter=2, random_state=0)
+    grid = {"encoder__width": [1, 16], "decoder": [None, linear]}
+    search = GridSearchCV(model, grid, cv=2).fit(numbers)
+    assert len(set(search.cv_results_["mean_test_score"])) == 4
+    best = search.best_estimator_
+    assert best.encoder__width == search.best_params_["encoder__width"]
+    assert own_nets(best)[0].layers[0].out_features == best.encoder__width
+
+
+@pytest.mark.slow
+def test_a_search_in_two_processes():
+    """With a module from elsewhere, which has other names for its sizes."""
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    model = AutoencoderTransformer(
+        2,
+        encoder=MLPModule,
+        encoder__input_units=4,
+        encoder__output_units=2,
+        encoder__output_nonlin=nn.Identity(),
+        max_iter=1,
+        random_state=0,
+    )
+    grid = {"encoder__hidden_units": [2, 5], "encoder__dropout": [0.0, 0.5]}
+    search = GridSearchCV(model, grid, cv=2, n_jobs=2).fit(X)
+    scores = search.cv_results_["mean_test_score"]
+    assert len(set(scores)) == 4
+    best = search.best_estimator_
+    chosen = best.net_.module_.encoder.state_dict()["sequential.0.weight"]
+    assert len(chosen) == search.best_params_["encoder__hidden_units"]
+    alone = GridSearchCV(model, grid, cv=2).fit(X)
+    np.testing.assert_array_equal(alone.cv_results_["mean_test_score"], scores)
+
+
+def test_a_search_over_callbacks():
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    model = AutoencoderTransformer(2, encoder=Net, max_iter=3, random_state=0)
+    stop = EarlyStopping(monitor="train_loss", patience=1, threshold=1e9)
+    grid = {"callbacks": [None, [stop]]}
+    search = GridSearchCV(model, grid, cv=2).fit(X)
+    epochs = [
+        clone(model).set_params(**params).fit(X).n_iter_
+        for params in search.cv_results_["params"]
+    ]
+    assert epochs == [3, 2]
+
+
+# --------------------------------------------------------------------------- mistakes
+
+
+class NoTensor(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        (
+            {"encoder": nn.Linear(3, 2)},
+            ValueError,
+            r"encoder=Linear\(...\) failed on rows of shape \(2, 17\): .*"
+            r"must map rows of shape \(n, 17\) to \(n, 2\)",
+        ),
+        (
+            {"encoder": nn.Linear(17, 3)},
+            ValueError,
+            r"into \(2, 3\). It must map rows of shape \(n, 17\) to \(n, 2\)",
+        ),
+        (
+            {"decoder": nn.Flatten},
+            ValueError,
+            r"decoder=Flatten turned rows of shape \(2, 2\) into \(2, 2\)",
+        ),
+        ({"decoder": NoTensor}, TypeError, "must return one tensor, got tuple"),
+        ({"encoder": lambda: 1}, TypeError, "must be or return a .*Module, got int"),
+        (
+            {"encoder": nn.Linear},
+            TypeError,
+            "encoder=Linear was called with  and raised: .*missing 2 required",
+        ),
+        (
+            {"encoder": Net, "encoder__widht": 3},
+            ValueError,
+            "encoder__widht cannot be set: encoder=Net takes n_inputs, n_outputs, wid",
+        ),
+        (
+            {"encoder": nn.Linear(17, 2), "encoder__width": 3},
+            ValueError,
+            "encoder__width cannot be set, because .* pass its class",
+        ),
+        ({"encoder__width": 3}, ValueError, "needs a network to belong to: pass enc"),
+        ({"encoder": "mlp"}, ValueError, "'encoder' parameter .* must be a callable"),
+    ],
+)
+def test_mistakes_are_found_before_training(table, parameters, error, message):
+    model = AutoencoderTransformer(2, max_iter=1, **parameters)
+    with pytest.raises(error, match=message):
+        model.fit(table)
+    assert not hasattr(model, "net_")
+
+
+def test_parameters_that_do_not_exist():
+    with pytest.raises(TypeError, match="no parameter 'n_component'.*did you mean"):
+        AutoencoderTransformer(n_component=3)
+    with pytest.raises(TypeError, match="begin with generator__ or critic__"):
+        GANSampler(encoder__width=3)
+    with pytest.raises(ValueError, match="Invalid parameter 'widths'"):
+        VAETransformer().set_params(widths=3)
+
+
+def test_terms_of_one_sum_have_gradients_of_their_own():
+    """Which clipping, in place, would otherwise divide twice."""
+    module = nn.Module()
+    module.first, module.second = (nn.Parameter(torch.ones(3)) for _ in range(2))
+    set_gradients((module.first + module.second).square().sum(), module)
+    assert module.first.grad.data_ptr() != module.second.grad.data_ptr()
+    assert torch.equal(module.first.grad, module.second.grad)
