@@ -15,7 +15,7 @@ from ._nn.autoencoders import LOG_SCALE_MIN, Autoencoder
 from ._nn.distributions import presence
 from ._nn.losses import ReconstructionLoss, check_unit_interval
 from ._nn.pca import principal_axes
-from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, LAYER_SIZES, layer_sizes
+from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, resolved_layer_sizes
 from ._sampling.density import DENSITY_ROWS
 from ._scoring import explained, rebuilt_losses
 from ._sklearn import Interval, StrOptions
@@ -65,6 +65,8 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         Widths of the encoder's hidden layers; the decoder has them in reverse. An
         int is one layer; with an empty tuple encoder and decoder are linear. "auto" is
         (512, 256), and (64, 32) for tables that `early_stopping` says have few rows.
+        With `image_shape`: channels of convolutions, each of which halves height and
+        width; "auto" is (32, 64) for images of 28 x 28.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
         Activation function of the hidden layers.
@@ -91,6 +93,10 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which columns are categories: by dtype (category, string, object, bool), by
         names, positions or a boolean mask; None for none.
+    image_shape : tuple of int or None, default=None
+        What image the numbers of a row are, pixel by pixel: (height, width), or
+        (channels, height, width), channels first as in torch. The networks are then
+        convolutional, and categories beside the pixels are labels. None for a table.
     handle_unknown : {"error", "warn", "ignore"}, default="warn"
         What to do with what `fit` has not seen: refuse it, or read it as something
         known, with a warning that names it or without. A category is then read as
@@ -227,7 +233,6 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
             Interval(numbers.Integral, 1, None, closed="left"),
             Interval(numbers.Real, 0, 1, closed="neither"),
         ],
-        "hidden_layer_sizes": [*LAYER_SIZES, StrOptions({"auto"})],
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "loss": [StrOptions({"auto", "squared_error", "binary_crossentropy"})],
         "noise": [Interval(numbers.Real, 0, None, closed="left")],
@@ -255,6 +260,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         ordered=False,
         numeric_scaling="auto",
         categorical_features="from_dtype",
+        image_shape=None,
         handle_unknown="warn",
         max_categories=None,
         constraints=None,
@@ -287,6 +293,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         self.ordered = ordered
         self.numeric_scaling = numeric_scaling
         self.categorical_features = categorical_features
+        self.image_shape = image_shape
         self.handle_unknown = handle_unknown
         self.max_categories = max_categories
         self.constraints = constraints
@@ -410,13 +417,15 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         if issparse(X):
             self._has_pictures = self.codec_.numeric_scaling != "standard"
         else:
-            self._has_pictures = looks_like_pixels(X, PICTURE_COLUMNS)
+            self._has_pictures = self.image_shape is not None or looks_like_pixels(
+                X, PICTURE_COLUMNS
+            )
 
     def _resolved_layer_sizes(self, dataset):
         """Widths of the hidden layers, for a number of rows if they are "auto"."""
-        if self.hidden_layer_sizes != "auto":
-            return layer_sizes(self.hidden_layer_sizes)
-        return (64, 32) if self._trial is not None else (512, 256)
+        default = (64, 32) if self._trial is not None else (512, 256)
+        sizes = self.hidden_layer_sizes
+        return resolved_layer_sizes(sizes, default, self.codec_.layout_)
 
     def _has_few_rows(self, dataset):
         chosen = self.max_iter, self.batch_size, self.early_stopping

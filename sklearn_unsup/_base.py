@@ -473,11 +473,12 @@ class BaseTableModel(
 
     def _map_rows(self, function, dataset, index=None):
         """Apply a function to batches; a row's result does not depend on other rows."""
-        return map_blocks(function, dataset, self.codec_.layout_.width, index)
+        return map_blocks(function, dataset, self.codec_.layout_.working_width, index)
 
     def _chunks(self, dataset, index=None):
         """Batches of all rows, or of those at `index`, for sums over rows."""
-        return DatasetChunks(dataset, self.codec_.layout_.width, index, CHUNK_ROWS)
+        width = self.codec_.layout_.working_width
+        return DatasetChunks(dataset, width, index, CHUNK_ROWS)
 
     @torch.no_grad()
     def _encode_batch(self, x_num, x_cat):

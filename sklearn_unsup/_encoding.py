@@ -6,6 +6,7 @@ from scipy.sparse import issparse
 from ._nn.chunks import chunk_slices
 from ._table.codec import TableCodec
 from ._table.constrained import ConstrainedCodec
+from ._table.images import full_image_shape
 from ._table.numeric import ENCODED_MAX
 from ._table.scaling import resolve_scaling, resolve_sparse_scaling
 from ._table.sparse import SparseCodec
@@ -21,6 +22,7 @@ CODEC_PARAMETERS = (
     "handle_unknown",
     "max_categories",
     "constraints",
+    "image_shape",
 )
 
 
@@ -36,6 +38,7 @@ def fit_codec(
     handle_unknown,
     max_categories,
     constraints,
+    image_shape,
 ):
     """Fit a codec to a table, with the parameters of an estimator.
 
@@ -49,13 +52,17 @@ def fit_codec(
     is_stream : bool
         Whether more rows will follow, with values that X may not have.
     numeric_scaling, loss, categorical_features, handle_unknown, max_categories, \
-            constraints
+            constraints, image_shape
         The estimator's CODEC_PARAMETERS; `loss` matters for sparse matrices alone.
 
     Returns
     -------
     codec : TableCodec or SparseCodec
     """
+    if image_shape is not None:
+        image_shape = full_image_shape(image_shape)
+        refuse_options_of_tables(X, numeric_scaling, constraints)
+        numeric_scaling = "minmax" if numeric_scaling == "auto" else numeric_scaling
     if issparse(X):
         refuse_sparse_rows(constraints)
         scaling = resolve_sparse_scaling(X, numeric_scaling, loss, default_scaling)
@@ -66,6 +73,8 @@ def fit_codec(
     codec_class = TableCodec
     if constraints:
         codec_class, limit["constraints"] = ConstrainedCodec, constraints
+    if image_shape is not None:
+        limit["image_shape"] = image_shape
     codec = codec_class(
         numeric_scaling=resolve_scaling(
             X, numeric_scaling, default_scaling, min_pixel_columns
@@ -81,6 +90,25 @@ def fit_codec(
         if getattr(column, "looks_like_identifier_", False):
             warn_of_identifier(column)
     return codec
+
+
+def refuse_options_of_tables(X, numeric_scaling, constraints):
+    """Raise ValueError for what rows of pixels cannot be, or have."""
+    if issparse(X):
+        raise ValueError(
+            "X is sparse, and with image_shape it must be dense: pass X.toarray(), or "
+            "image_shape=None."
+        )
+    if constraints:
+        raise ValueError(
+            f"constraints={constraints!r} cannot hold with image_shape, which makes "
+            "pixels of all numbers: pass one of the two."
+        )
+    if numeric_scaling == "quantile":
+        raise ValueError(
+            "numeric_scaling='quantile' scales each pixel for itself, which changes "
+            "an image: with image_shape pass 'auto', 'minmax', 'standard' or None."
+        )
 
 
 def warn_of_identifier(column):

@@ -12,7 +12,7 @@ from ._encoding import upload
 from ._nn.gan import AdversarialModel, Critic
 from ._nn.gan_losses import MinimaxLoss, RelativisticLoss, WassersteinLoss
 from ._nn.two_sample import coverage, energy_distance
-from ._parameters import LAYER_SIZES, layer_sizes
+from ._parameters import LAYER_SIZES, layer_sizes, resolved_layer_sizes
 from ._sampling.proposals import RowSource
 from ._sklearn import Interval, StrOptions
 from ._table.layout import EncodedConditions
@@ -40,6 +40,8 @@ AUTO = {
         "learning_rate_init": 5e-4,
     },
 }
+# Meaning of "auto" for the layer sizes of generator and critic of a table.
+GENERATOR_SIZES, CRITIC_SIZES = (128, 128), (256, 256)
 # Maximum number of rows of which `score` computes the energy distance.
 SCORED_ROWS = 5_000
 # Maximum and minimum number of rows on which coverage is measured.
@@ -66,14 +68,17 @@ class GANSampler(BaseTableModel):
     ----------
     n_components : int, default=16
         Size of the noise and of the code.
-    hidden_layer_sizes : int or tuple of int, default=(128, 128)
+    hidden_layer_sizes : int, tuple of int or "auto", default="auto"
         Widths of the generator's hidden layers, at least one (an int); the encoder
-        has them in reverse.
+        has them in reverse. "auto" is (128, 128). With `image_shape`: channels of the
+        encoder's convolutions, each of which halves height and width, and in reverse
+        of the generator's; "auto" is (32, 64) for images of 28 x 28.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
         Activation function of the hidden layers of generator and encoder.
-    critic_hidden_layer_sizes : int or tuple of int, default=(256, 256)
-        Widths of the critic's hidden layers, leaky ReLUs.
+    critic_hidden_layer_sizes : int, tuple of int or "auto", default="auto"
+        Widths of the critic's hidden layers, leaky ReLUs. "auto" is (256, 256). With
+        `image_shape`: channels of its convolutions, as in `hidden_layer_sizes`.
     generator, critic : type, callable, Module or None, default=None
         Own networks in the place of the multilayer perceptrons: a subclass of
         :class:`torch.nn.Module`, a function that returns a module, or a module, of
@@ -97,6 +102,10 @@ class GANSampler(BaseTableModel):
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which columns are categories: by dtype (category, string, object, bool), by
         names, positions or a boolean mask; None for none.
+    image_shape : tuple of int or None, default=None
+        What image the numbers of a row are, pixel by pixel: (height, width), or
+        (channels, height, width), channels first as in torch. The networks are then
+        convolutional, and categories beside the pixels are labels. None for a table.
     handle_unknown : {"error", "warn", "ignore"}, default="warn"
         What to do with what `fit` has not seen: refuse it, or read it as something
         known, with a warning that names it or without. A category is then read as
@@ -114,7 +123,8 @@ class GANSampler(BaseTableModel):
         are refused.
     density_ratio : "auto", classifier or None, default="auto"
         Classifier of real and generated rows whose odds weight the generated ones.
-        "auto" is gradient boosting if rows held out from it say that it helps.
+        "auto" is gradient boosting if rows held out from it say that it helps, and
+        nothing for images.
     max_iter : int or "auto", default="auto"
         Epochs. "auto" sets gradient steps, from 1,500 for a small table to 5,000.
     batch_size : int or "auto", default="auto"
@@ -249,9 +259,9 @@ class GANSampler(BaseTableModel):
         self,
         n_components=16,
         *,
-        hidden_layer_sizes=(128, 128),
+        hidden_layer_sizes="auto",
         activation="silu",
-        critic_hidden_layer_sizes=(256, 256),
+        critic_hidden_layer_sizes="auto",
         generator=None,
         critic=None,
         loss="relativistic",
@@ -259,6 +269,7 @@ class GANSampler(BaseTableModel):
         gradient_penalty="auto",
         numeric_scaling="auto",
         categorical_features="from_dtype",
+        image_shape=None,
         handle_unknown="warn",
         max_categories=None,
         constraints=None,
@@ -291,6 +302,7 @@ class GANSampler(BaseTableModel):
         self.gradient_penalty = gradient_penalty
         self.numeric_scaling = numeric_scaling
         self.categorical_features = categorical_features
+        self.image_shape = image_shape
         self.handle_unknown = handle_unknown
         self.max_categories = max_categories
         self.constraints = constraints
@@ -386,12 +398,16 @@ class GANSampler(BaseTableModel):
             critic=Critic,
             module__layout=layout,
             module__n_components=int(self.n_components),
-            module__hidden_layer_sizes=layer_sizes(self.hidden_layer_sizes),
+            module__hidden_layer_sizes=resolved_layer_sizes(
+                self.hidden_layer_sizes, GENERATOR_SIZES, layout
+            ),
             module__activation=self.activation,
             module__generator=self._own_net("generator"),
             critic__layout=layout,
             critic__net=self._own_net("critic"),
-            critic__hidden_layer_sizes=layer_sizes(self.critic_hidden_layer_sizes),
+            critic__hidden_layer_sizes=resolved_layer_sizes(
+                self.critic_hidden_layer_sizes, CRITIC_SIZES, layout
+            ),
             critic__piecewise_linear=self.codec_.numeric_scaling == "quantile",
             criterion__gradient_penalty=float(self._resolve_auto("gradient_penalty")),
             n_critic_steps=int(self._resolve_auto("n_critic_steps")),
@@ -424,7 +440,10 @@ class GANSampler(BaseTableModel):
         return RowSource(self.net_.module_.eval().ema_generator)
 
     def _sampling_options(self):
-        return {"latent_density": None, "density_ratio": self.density_ratio}
+        density_ratio = self.density_ratio
+        if density_ratio == "auto" and self.image_shape is not None:
+            density_ratio = None  # Trees do not see what makes an image look real.
+        return {"latent_density": None, "density_ratio": density_ratio}
 
     @torch.no_grad()
     def _mode(self, z):

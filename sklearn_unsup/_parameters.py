@@ -8,11 +8,16 @@ from sklearn.base import BaseEstimator
 from skorch.callbacks import Callback
 
 from ._encoding import CODEC_PARAMETERS
+from ._nn.images import default_channels
 from ._nn.layers import ACTIVATIONS
 from ._sklearn import Hidden, Interval, StrOptions
 from ._table.constraints import Constraint
 
-LAYER_SIZES = ["array-like", Interval(numbers.Integral, 1, None, closed="left")]
+LAYER_SIZES = [
+    "array-like",
+    Interval(numbers.Integral, 1, None, closed="left"),
+    StrOptions({"auto"}),
+]
 NET_PARAMETERS = {
     "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
     "hidden_layer_sizes": LAYER_SIZES,
@@ -45,6 +50,7 @@ TABLE_PARAMETERS = {
     "handle_unknown": [StrOptions({"error", "warn", "ignore"})],
     "max_categories": [Interval(numbers.Integral, 2, None, closed="left"), None],
     "constraints": [list, tuple, None],
+    "image_shape": ["array-like", None],
 }
 RATIO_PARAMETERS = {
     "density_ratio": [StrOptions({"auto"}), None, Hidden(BaseEstimator)],
@@ -71,6 +77,33 @@ def layer_sizes(sizes) -> tuple | str:
     if isinstance(sizes, str):
         return sizes
     return (sizes,) if isinstance(sizes, numbers.Integral) else tuple(sizes)
+
+
+def resolved_layer_sizes(sizes, default, layout) -> tuple:
+    """Widths of hidden layers for a layout, or channels of the stages of an image.
+
+    Parameters
+    ----------
+    sizes : int, tuple of int or "auto"
+    default : tuple of int
+        Meaning of "auto" for a table that is no image.
+    layout : TableLayout
+
+    Raises
+    ------
+    ValueError
+        If there is no stage for images.
+    """
+    is_image = layout.image_shape is not None
+    if isinstance(sizes, str):
+        return default_channels(layout.image_shape) if is_image else default
+    if is_image and not layer_sizes(sizes):
+        raise ValueError(
+            "hidden_layer_sizes=() leaves no convolutions for image_shape="
+            f"{layout.image_shape}: pass the channels of at least one, such as (32,), "
+            "'auto', or image_shape=None."
+        )
+    return layer_sizes(sizes)
 
 
 def check_parameters(estimator, method) -> None:

@@ -19,7 +19,7 @@ from ._nn.chunks import CHUNK_ROWS
 from ._nn.device import freed_memory
 from ._nn.heads import histogram_edges
 from ._nn.losses import NegativeELBO, check_unit_interval
-from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, layer_sizes
+from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, resolved_layer_sizes
 from ._sampling.proposals import RowSource
 from ._scoring import explained, likelihood_losses, likelihood_terms, rebuilt_losses
 from ._sklearn import Interval, StrOptions
@@ -45,6 +45,8 @@ MAX_BINS, ROWS_PER_BIN = 64, 90
 MIN_ATOM_SHARE, MIN_ATOM_ROWS = 1 / 400, 15
 # Number of steps over which the learning rate and the weight of the KL term rise.
 N_WARMUP_STEPS = 200
+# Meaning of hidden_layer_sizes="auto" for a table that is no image.
+LAYER_SIZES = 256, 256
 # Minimum number of gradient steps of a model of any order, which hides a part of each
 # row anew in each step, and how many times those of a fixed order it takes.
 MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR = 300, 1.5
@@ -79,9 +81,11 @@ class VAETransformer(DecoderInspection, BaseTableModel):
     ----------
     n_components : int, default=16
         Size of the code.
-    hidden_layer_sizes : int or tuple of int, default=(256, 256)
+    hidden_layer_sizes : int, tuple of int or "auto", default="auto"
         Widths of the encoder's hidden layers; the decoder has them in reverse. An
-        int is one layer; with an empty tuple encoder and decoder are linear.
+        int is one layer; with an empty tuple encoder and decoder are linear. "auto" is
+        (256, 256). With `image_shape`: channels of convolutions, each of which halves
+        height and width; "auto" is (32, 64) for images of 28 x 28.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
         Activation function of the hidden layers.
@@ -114,6 +118,10 @@ class VAETransformer(DecoderInspection, BaseTableModel):
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which columns are categories: by dtype (category, string, object, bool), by
         names, positions or a boolean mask; None for none.
+    image_shape : tuple of int or None, default=None
+        What image the numbers of a row are, pixel by pixel: (height, width), or
+        (channels, height, width), channels first as in torch. The networks are then
+        convolutional, and categories beside the pixels are labels. None for a table.
     handle_unknown : {"error", "warn", "ignore"}, default="warn"
         What to do with what `fit` has not seen: refuse it, or read it as something
         known, with a warning that names it or without. A category is then read as
@@ -136,7 +144,7 @@ class VAETransformer(DecoderInspection, BaseTableModel):
     density_ratio : "auto", classifier or None, default="auto"
         Classifier of real and generated rows whose odds weight the generated ones.
         "auto" uses gradient boosting for ``sampling="latent"`` if held-out rows say
-        that it helps, and nothing for sparse rows.
+        that it helps, and nothing for sparse rows and images.
     max_iter : int or "auto", default="auto"
         Epochs. "auto" sets gradient steps: where rows are autoregressive 5 to 26 times
         the root of the number of rows (5 for small and 26 for large tables; fewer of
@@ -263,7 +271,7 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         self,
         n_components=16,
         *,
-        hidden_layer_sizes=(256, 256),
+        hidden_layer_sizes="auto",
         activation="silu",
         encoder=None,
         decoder=None,
@@ -272,6 +280,7 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         sampling="auto",
         numeric_scaling="auto",
         categorical_features="from_dtype",
+        image_shape=None,
         handle_unknown="warn",
         max_categories=None,
         constraints=None,
@@ -304,6 +313,7 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         self.sampling = sampling
         self.numeric_scaling = numeric_scaling
         self.categorical_features = categorical_features
+        self.image_shape = image_shape
         self.handle_unknown = handle_unknown
         self.max_categories = max_categories
         self.constraints = constraints
@@ -502,6 +512,11 @@ class VAETransformer(DecoderInspection, BaseTableModel):
                 "or a dense array."
             )
         is_explicit = self.sampling in ("autoregressive", "any_order")
+        if is_explicit and self.image_shape is not None:
+            raise ValueError(
+                f"sampling={self.sampling!r} is for tables: with image_shape images "
+                "are decoded from codes, so pass 'auto' or 'latent'."
+            )
         if is_explicit and not self._is_standardized:
             raise ValueError(
                 f"sampling={self.sampling!r} needs numbers of mean 0 and variance 1, "
@@ -513,7 +528,9 @@ class VAETransformer(DecoderInspection, BaseTableModel):
             NegativeELBO,
             module__layout=layout,
             module__n_components=int(self.n_components),
-            module__hidden_layer_sizes=layer_sizes(self.hidden_layer_sizes),
+            module__hidden_layer_sizes=resolved_layer_sizes(
+                self.hidden_layer_sizes, LAYER_SIZES, layout
+            ),
             module__activation=self.activation,
             module__encoder=self._own_net("encoder"),
             module__decoder=self._own_net("decoder"),
@@ -552,7 +569,8 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         """Whether new rows are decoded from latent vectors, without other models."""
         if self.sampling == "auto":
             is_affordable = affordable_width(self.codec_.layout_) > 0
-            return not (self._is_standardized and is_affordable)
+            is_table = self.image_shape is None
+            return not (is_table and self._is_standardized and is_affordable)
         return self.sampling == "latent"
 
     @property
@@ -672,6 +690,8 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         if self._is_autoregressive:
             ratio = None if isinstance(density_ratio, str) else density_ratio
             return {"latent_density": None, "density_ratio": ratio}
+        if density_ratio == "auto" and self.image_shape is not None:
+            density_ratio = None  # Trees do not see what makes an image look real.
         return {"latent_density": self.latent_density, "density_ratio": density_ratio}
 
     @torch.no_grad()

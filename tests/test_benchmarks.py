@@ -19,6 +19,7 @@ SMALLEST = {
     "floor": "--rounds 1 --steps 3 --rows 600",
     "gpu": "--device cpu --rows 600 --batches 64 --steps 3 --quality-rows 200"
     " --quality-epochs 1",
+    "images": "--rows 100 --components 2 --drawn 50 --models",
     "growth": "--rows 500 --at-columns 4 --columns 4 --at-rows 300"
     " --models codec AutoencoderTransformer",
     "parallel": "--rows 300 --epochs 1 --width 16 --batch 64 --rounds 1 --compared 1"

@@ -10,6 +10,12 @@ from .any_order import AnyOrderModel
 from .autoregressive import AutoregressiveModel
 from .distributions import TableDistribution, block_indicator
 from .fused import Linear
+from .images import (
+    ImageDecoder,
+    ImageDistribution,
+    ImageEncoder,
+    LabelledImageDecoder,
+)
 from .layers import ResidualMLP, TableInput
 from .likelihoods import gaussian_posterior
 from .own import OwnNet
@@ -42,8 +48,12 @@ class TableModule(nn.Module):
 
     def distribution(self, raw: Tensor) -> TableDistribution:
         """Distribution of rows for a decoder's output (n, layout.width)."""
-        log_scale = None if self.bernoulli else self.log_scale.clamp_min(LOG_SCALE_MIN)
-        return TableDistribution(self.layout, raw, log_scale, self.indicator)
+        return TableDistribution(
+            self.layout, raw, self._bounded_log_scale(), self.indicator
+        )
+
+    def _bounded_log_scale(self) -> Tensor | None:
+        return None if self.bernoulli else self.log_scale.clamp_min(LOG_SCALE_MIN)
 
 
 class Autoencoder(TableModule):
@@ -91,10 +101,16 @@ class Autoencoder(TableModule):
         self.n_components, self.noise, self.ordered = n_components, noise, ordered
         width, mirrored = layout.width, tuple(reversed(hidden_layer_sizes))
         options = {"activation": activation, "linear_path": True}
-        self.encoder = network(
-            encoder, width, hidden_layer_sizes, n_components, **options
+        self.encoder = encoder_network(
+            encoder, layout, hidden_layer_sizes, n_components, **options
         )
-        self.decoder = network(decoder, n_components, mirrored, width, **options)
+        if decoder is not None:
+            self.decoder = decoder.build(n_components, width)
+        elif layout.image_shape is not None:
+            args = layout, hidden_layer_sizes, n_components
+            self.decoder = ImageDecoder(*args, **options)
+        else:
+            self.decoder = ResidualMLP(n_components, mirrored, width, **options)
         self.linear_decoder = Linear(n_components, width) if linear_decoder else None
 
     def encode(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
@@ -189,10 +205,16 @@ class VariationalAutoencoder(TableModule):
         self.n_components = n_components
         width, mirrored = layout.width, tuple(reversed(hidden_layer_sizes))
         options = {"activation": activation, "linear_path": False}
-        self.encoder = network(
-            encoder, width, hidden_layer_sizes, 2 * n_components, **options
+        self.encoder = encoder_network(
+            encoder, layout, hidden_layer_sizes, 2 * n_components, **options
         )
-        self.decoder = network(decoder, n_components, mirrored, width, **options)
+        if decoder is not None:
+            self.decoder = decoder.build(n_components, width)
+        elif layout.image_shape is not None:
+            args = layout, hidden_layer_sizes, n_components
+            self.decoder = LabelledImageDecoder(*args, activation)
+        else:
+            self.decoder = ResidualMLP(n_components, mirrored, width, **options)
         self.autoregressive = None
         if autoregressive_width and any_order:
             self.autoregressive = AnyOrderModel(
@@ -213,8 +235,18 @@ class VariationalAutoencoder(TableModule):
         return self.posterior(x_num, x_cat)[0]
 
     def decode(self, z: Tensor) -> Tensor:
-        """Raw output for :meth:`distribution`, shape (n, layout.width)."""
-        return self.decoder(z)
+        """Raw output for :meth:`distribution`, shape (n, layout.width).
+
+        Of images it is `z` itself, because pixels depend on the categories as well.
+        """
+        return z if self.layout.image_shape else self.decoder(z)
+
+    def distribution(self, raw: Tensor) -> TableDistribution:
+        if not self.layout.image_shape:
+            return super().distribution(raw)
+        return ImageDistribution(
+            self.decoder, raw, self._bounded_log_scale(), self.indicator
+        )
 
     def forward(
         self, x_num: Tensor, x_cat: Tensor, generator=None
@@ -232,21 +264,30 @@ class VariationalAutoencoder(TableModule):
             autoregressive_log_prob = self.autoregressive.log_prob(
                 x_num, x_cat, generator
             )
+        distribution = self.distribution(self.decode(z))
+        if self.layout.image_shape:  # Decode here, in the precision of the network.
+            distribution = distribution.given(x_cat)
         return (
-            self.distribution(self.decoder(z)),
+            distribution,
             mean,
             log_var,
             autoregressive_log_prob,
         )
 
 
-def network(
-    own: OwnNet | None, n_inputs: int, sizes: tuple[int, ...], n_outputs: int, **options
+def encoder_network(
+    own: OwnNet | None,
+    layout: TableLayout,
+    sizes: tuple[int, ...],
+    n_outputs: int,
+    **options,
 ) -> nn.Module:
-    """Make an own network, or a :class:`ResidualMLP` if there is none."""
+    """Make an own network, convolutions for images, or a multilayer perceptron."""
     if own is not None:
-        return own.build(n_inputs, n_outputs)
-    return ResidualMLP(n_inputs, sizes, n_outputs, **options)
+        return own.build(layout.width, n_outputs)
+    if layout.image_shape is not None:
+        return ImageEncoder(layout, sizes, n_outputs, **options)
+    return ResidualMLP(layout.width, sizes, n_outputs, **options)
 
 
 def reparameterize(mean: Tensor, log_var: Tensor, generator) -> Tensor:

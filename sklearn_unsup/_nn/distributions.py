@@ -161,7 +161,7 @@ class TableDistribution:
 
         For a single number it is its log-density.
         """
-        total = torch.zeros(len(self), device=self.location.device)
+        total = torch.zeros(len(self), device=self.raw_logits.device)
         for column, codes in conditions.codes.items():
             log_probs = self.category_log_probs(column)
             sets = conditions.sets.get(column)

@@ -19,6 +19,7 @@ from .distributions import (
     softcap,
 )
 from .fused import column_heads, piecewise_linear_input, straight_through_gumbel
+from .images import ImageDecoder, ImageEncoder
 from .layers import ResidualMLP, TableInput
 from .likelihoods import categorical_log_prob
 from .own import OwnNet
@@ -30,6 +31,8 @@ TEMPERATURE = 0.5
 # Maximum number of piecewise linear features of all numbers together in the critic's
 # first layer. If a table would have more, the critic sees only the numbers themselves.
 MAX_NUMBER_FEATURES = 2_048
+# Width of the state that categories and pixels of images are made from.
+IMAGE_STATE_WIDTH = 128
 
 
 class GeneratorNet(nn.Module):
@@ -47,7 +50,8 @@ class GeneratorNet(nn.Module):
     n_components : int
         Size of the noise.
     hidden_layer_sizes : tuple of int
-        Widths of the layers from noise to state; the last one is that of the state.
+        Widths of the layers from noise to state; the last one is that of the state. Of
+        images: channels of the convolutions from state to pixels, in reverse.
     activation : str
     trunk : OwnNet or None, default=None
         Network from noise to state in the place of the multilayer perceptron.
@@ -73,14 +77,15 @@ class GeneratorNet(nn.Module):
     ):
         super().__init__()
         self.layout, self.n_components = layout, n_components
-        width = hidden_layer_sizes[-1]
         options = {"activation": activation, "linear_path": False}
+        if layout.image_shape is None:
+            *trunk_sizes, width = hidden_layer_sizes
+        else:
+            trunk_sizes, width = (), IMAGE_STATE_WIDTH
         if trunk is not None:
             self.trunk = trunk.build(n_components, width)
         else:
-            self.trunk = ResidualMLP(
-                n_components, hidden_layer_sizes[:-1], width, **options
-            )
+            self.trunk = ResidualMLP(n_components, tuple(trunk_sizes), width, **options)
         if layout.n_one_hot:
             self.category_head = nn.Linear(width, layout.n_one_hot)
             self.category_embedding = nn.Parameter(torch.empty(layout.n_one_hot, width))
@@ -88,7 +93,10 @@ class GeneratorNet(nn.Module):
         indicator = block_indicator(layout)
         self.register_buffer("indicator", indicator, persistent=False)
         self.numbers = None
-        if layout.n_numeric:
+        if layout.image_shape is not None:
+            channels = tuple(hidden_layer_sizes)
+            self.numbers = ImageDecoder(layout, channels, width, **options)
+        elif layout.n_numeric:
             hidden = (width, width)
             self.numbers = ResidualMLP(width, hidden, layout.n_numeric, **options)
 
@@ -235,7 +243,8 @@ class AdversarialModel(nn.Module):
     layout : TableLayout
     n_components : int
     hidden_layer_sizes : tuple of int
-        Widths of the generator's layers; the encoder has them in reverse.
+        Widths of the generator's layers; the encoder has them in reverse. Of images:
+        channels of the encoder's convolutions, which the generator has in reverse.
     activation : str
     generator : OwnNet or None, default=None
         Network from noise to the generator's state.
@@ -257,9 +266,13 @@ class AdversarialModel(nn.Module):
             layout, n_components, sizes, activation, generator
         )
         self.ema_generator = copy.deepcopy(self.generator).requires_grad_(False)
-        self.encoder = ResidualMLP(
-            layout.width, sizes[::-1], n_components, activation, linear_path=True
-        )
+        options = {"activation": activation, "linear_path": True}
+        if layout.image_shape is None:
+            self.encoder = ResidualMLP(
+                layout.width, sizes[::-1], n_components, **options
+            )
+        else:
+            self.encoder = ImageEncoder(layout, sizes, n_components, **options)
 
     def encode(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """Noise that the generator would make each row from, (n, n_components)."""
@@ -314,6 +327,7 @@ class Critic(nn.Module):
     ----------
     layout : TableLayout
     hidden_layer_sizes : tuple of int
+        Of images: channels of the convolutions.
     piecewise_linear : bool
         Give the network hat functions of the numbers' quantiles in addition to the
         numbers, because a network of smooth features learns steps and narrow bands
@@ -337,6 +351,13 @@ class Critic(nn.Module):
         net: OwnNet | None = None,
     ):
         super().__init__()
+        if layout.image_shape is not None and net is None:
+            self.piecewise_linear = False
+            self.scores = ImageEncoder(
+                layout, tuple(hidden_layer_sizes), 1, "leaky_relu", linear_path=False
+            )
+            self.scores.activation = nn.LeakyReLU(0.2)
+            return
         n_features = (N_PIECES + 2) * layout.n_numeric
         self.piecewise_linear = (
             piecewise_linear and 0 < n_features <= MAX_NUMBER_FEATURES

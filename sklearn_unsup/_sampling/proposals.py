@@ -30,7 +30,7 @@ def distinct_sample_size(weights):
 
 def rows_per_pass(layout):
     """Number of rows in a pass through a network, which bounds its memory."""
-    return bounded_rows(CHUNK_ROWS, 4 * layout.width)
+    return bounded_rows(CHUNK_ROWS, 4 * layout.working_width)
 
 
 class LatentSource:
@@ -111,6 +111,7 @@ class LatentProposals:
     effective_size = staticmethod(effective_sample_size)
     gains_by_resampling, has_density = False, True
 
+    @torch.no_grad()
     def __init__(self, distribution, layout, z, conditions):
         self.distribution, self.layout = distribution, layout
         self.z, self.conditions = z, to_tensors(conditions, z.device)
@@ -126,6 +127,7 @@ class LatentProposals:
         step = rows_per_pass(self.layout)
         return [slice(start, start + step) for start in range(0, n, step)]
 
+    @torch.no_grad()
     def draw(self, index, rng):
         """Draw a row `x_num`, `x_cat` from each of the latent vectors at `index`."""
         index = torch.from_numpy(index).to(self.z.device)

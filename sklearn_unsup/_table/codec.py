@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator
 
 from .categorical import CategoricalColumn, factorize, key_of
 from .frames import as_frame
+from .images import refuse_no_pixels, share_scale
 from .kinds import is_categorical
 from .layout import TableLayout
 from .numeric import NumericColumn
@@ -52,6 +53,9 @@ class TableCodec(BaseEstimator):
         Whether the levels that share a code are kept. False: the code decodes to the
         other levels by their frequencies, a category dtype comes back with these alone,
         and levels that are not known share the code.
+    image_shape : tuple of int or None, default=None
+        Channels, height and width of the image whose pixels the numeric columns are, in
+        their order. With "minmax" and "standard" all pixels then have one scale.
 
     Attributes
     ----------
@@ -82,6 +86,7 @@ class TableCodec(BaseEstimator):
         handle_unknown="error",
         declared_levels=False,
         keep_infrequent=True,
+        image_shape=None,
     ):
         self.numeric_scaling = numeric_scaling
         self.categorical_features = categorical_features
@@ -90,6 +95,7 @@ class TableCodec(BaseEstimator):
         self.handle_unknown = handle_unknown
         self.declared_levels = declared_levels
         self.keep_infrequent = keep_infrequent
+        self.image_shape = image_shape
 
     # ------------------------------------------------------------------ learning
 
@@ -106,6 +112,10 @@ class TableCodec(BaseEstimator):
         ]
         for position, codec in enumerate(self.columns_codec_):
             codec.position_ = position
+        if self.image_shape is not None:
+            pixels = [c for c in self.columns_codec_ if isinstance(c, NumericColumn)]
+            refuse_no_pixels(pixels, self.image_shape)
+            share_scale(pixels, self.numeric_scaling)
         self._lay_out()
         return self
 
@@ -201,7 +211,12 @@ class TableCodec(BaseEstimator):
         self.empty_ = n_numeric + len(cardinalities) == 0
         if self.empty_:
             n_numeric, masks = 1, (-1,)
-        self.layout_ = TableLayout(n_numeric, tuple(cardinalities), masks)
+        pixels = ()
+        if self.image_shape is not None:
+            pixels = tuple(p for p, c in enumerate(numeric) if c.encoded_) or (0,)
+        self.layout_ = TableLayout(
+            n_numeric, tuple(cardinalities), masks, self.image_shape, pixels
+        )
         self.matrix_categorical_ = np.repeat(
             [False, True], [n_numeric, len(self.categories_)]
         )
@@ -348,8 +363,12 @@ class TableCodec(BaseEstimator):
 
     @property
     def has_marginals_(self) -> bool:
-        """Whether generated numbers can be given those of training, by quantiles."""
-        return self.numeric_scaling is not None and self.layout_.n_numeric > 0
+        """Whether generated numbers can be given those of training, by quantiles.
+
+        Pixels are not: each for itself, they would no longer fit to their neighbours.
+        """
+        has_scale = self.numeric_scaling is not None and self.image_shape is None
+        return has_scale and self.layout_.n_numeric > 0
 
     def encoded_quantile(self, column: int, u: np.ndarray) -> np.ndarray:
         """Encoded values of training quantiles `u` of a column of `x_num`."""

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Any
 
+# Floats of a convolutional network for each pixel of an image.
+CHANNELS = 16
+
 
 @dataclass(frozen=True)
 class TableLayout:
@@ -19,11 +22,19 @@ class TableLayout:
     masks : tuple of int
         For each numeric column the column of `x_cat` that says where the number is
         missing (code 1; the number is then 0 and means nothing), or -1 if it never is.
+    image_shape : tuple of int or None
+        Channels, height and width of the image that the numbers are pixels of; None if
+        they are of no image.
+    pixels : tuple of int
+        For each numeric column its position in the flattened image. Pixels that do not
+        vary have no column.
     """
 
     n_numeric: int
     cardinalities: tuple[int, ...] = ()
     masks: tuple[int, ...] = ()
+    image_shape: tuple[int, int, int] | None = None
+    pixels: tuple[int, ...] = ()
 
     def __post_init__(self):
         if not self.masks:
@@ -46,6 +57,14 @@ class TableLayout:
     def width(self) -> int:
         """Columns of a network's input and output: numbers, then one-hot blocks."""
         return self.n_numeric + self.n_one_hot
+
+    @property
+    def working_width(self) -> int:
+        """Number of floats that a network makes of a row, to bound its memory.
+
+        Convolutions make several channels of an image.
+        """
+        return self.width if self.image_shape is None else CHANNELS * self.width
 
     @property
     def offsets(self) -> tuple[int, ...]:
