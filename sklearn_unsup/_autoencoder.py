@@ -96,7 +96,9 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
     image_shape : tuple of int or None, default=None
         What image the numbers of a row are, pixel by pixel: (height, width), or
         (channels, height, width), channels first as in torch. The networks are then
-        convolutional, and categories beside the pixels are labels. None for a table.
+        convolutional, and categories beside the pixels are labels. All pixels have
+        one scale: with `numeric_scaling` "auto" none if they are in [0, 1], else they
+        are brought there. None for a table.
     handle_unknown : {"error", "warn", "ignore"}, default="warn"
         What to do with what `fit` has not seen: refuse it, or read it as something
         known, with a warning that names it or without. A category is then read as

@@ -47,7 +47,8 @@ class ReconstructionDisplay:
     reconstruction : DataFrame or array-like of shape (n_samples, n_features)
         The same rows after.
     image_shape : tuple of int or None, default=None
-        Height and width of the image that a row is, and for colours 3 or 4 channels.
+        Of the image that the numbers of a row are: (height, width), with colours
+        (height, width, channels) or, channels first, (channels, height, width).
 
     Attributes
     ----------
@@ -105,8 +106,9 @@ class ReconstructionDisplay:
         X : DataFrame or array-like of shape (n_samples, n_features)
             Rows, best such that `fit` has not seen.
         image_shape : tuple of int or None, default=None
-            Height and width of the image that a row is, and for colours 3 or 4
-            channels.
+            Of the image that the numbers of a row are: (height, width), with colours
+            (height, width, channels) or, channels first, (channels, height, width).
+            None takes that of the estimator, or of the last step of a pipeline.
         n_images : int, default=10
             Show the first so many rows as images.
         columns : str, list or None, default=None
@@ -136,8 +138,10 @@ class ReconstructionDisplay:
                 )
         check_is_fitted(estimator)
         X = X if hasattr(X, "shape") else np.asarray(X)
+        if image_shape is None:
+            image_shape = shape_of_images(estimator)
         if image_shape is not None:
-            check_image_shape(image_shape, X)
+            pixels_of(X, image_shape)
             X = X[:n_images]
         display = cls(
             X,
@@ -178,11 +182,9 @@ class ReconstructionDisplay:
         return self
 
     def _draw_images(self, ax, n_images, cmap):
-        rows = [as_frame(X) for X in (self.original, self.reconstruction)]
-        check_image_shape(self.image_shape, rows[0])
         before, after = (
-            table[:n_images].to_numpy(dtype=float).reshape(-1, *self.image_shape)
-            for table in rows
+            to_images(pixels_of(X, self.image_shape)[:n_images], self.image_shape)
+            for X in (self.original, self.reconstruction)
         )
         n = len(before)
         self.figure_, grid = open_grid(
@@ -190,7 +192,7 @@ class ReconstructionDisplay:
         )
         # One scale for all: an image that fades would otherwise look as it should.
         low, high = np.nanmin(before), np.nanmax(before)
-        if len(self.image_shape) == 3:
+        if before.ndim == 4:
             low, high = (0, 1) if low >= 0 and high <= 1 else (min(low, 0), high)
             before, after = (
                 np.clip((images - low) / ((high - low) or 1), 0, 1)
@@ -298,24 +300,58 @@ def code_levels(column, levels):
     return codes
 
 
-def check_image_shape(image_shape, X):
+def shape_of_images(estimator):
+    """Shape of the images that an estimator, or a pipeline's last step, has learnt."""
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    return getattr(last, "image_shape", None)
+
+
+def pixels_of(X, image_shape):
+    """The numeric columns of X, which are the pixels of images, as a DataFrame.
+
+    Raises
+    ------
+    ValueError
+        If `image_shape` is no shape of images, or rows have no images of this shape.
+    """
     shape = tuple(image_shape)
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (3, 4)):
+    if len(shape) not in (2, 3) or (len(shape) == 3 and channel_axis(shape) is None):
         raise ValueError(
             "image_shape must be (height, width), or (height, width, channels) with 3 "
-            f"or 4 channels, got {image_shape!r}."
+            "or 4 channels, or (channels, height, width) with 1, 3 or 4, got "
+            f"{image_shape!r}."
         )
-    if np.prod(shape) != X.shape[1]:
+    table = as_frame(X)
+    kinds = np.array([column_kind(column) for _, column in table.items()])
+    pixels = table.loc[:, kinds == NUMBERS]
+    if np.prod(shape) != pixels.shape[1]:
+        others = [f"{name!r} ({c.dtype})" for name, c in table.items()]
+        others = [
+            text for text, kind in zip(others, kinds, strict=True) if kind != NUMBERS
+        ]
+        beside = f" beside {', '.join(others[:5])}" if others else ""
         raise ValueError(
             f"image_shape={image_shape!r} makes {np.prod(shape)} pixels of a row, but "
-            f"X has {X.shape[1]} columns: their numbers must be the same."
+            f"X has {pixels.shape[1]} numeric columns{beside}: their numbers must be "
+            "the same."
         )
-    for name, column in as_frame(X).items():
-        if column_kind(column) != NUMBERS:
-            raise ValueError(
-                f"image_shape needs numeric columns only, but column {name!r} has "
-                f"dtype {column.dtype}."
-            )
+    return pixels
+
+
+def channel_axis(shape):
+    """Place of the channels among three sizes; the last one if both would do."""
+    if shape[2] in (3, 4):
+        return 2
+    return 0 if shape[0] in (1, 3, 4) else None
+
+
+def to_images(pixels, image_shape):
+    """Images (n, height, width), with colours (n, height, width, channels)."""
+    images = pixels.to_numpy(dtype=float).reshape(-1, *image_shape)
+    if len(image_shape) == 3 and channel_axis(image_shape) == 0:
+        images = np.moveaxis(images, 1, -1)
+        images = images[..., 0] if image_shape[0] == 1 else images
+    return images
 
 
 def check_columns(table, columns):
