@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._table.frames import as_frame
 from .._table.kinds import DATES, column_kind
 from .._table.plain import to_floats
-from ._columns import is_measured, to_objects
+from ..metrics._columns import is_measured, to_objects
 from ._drawing import (
     LEVEL_COLORS,
     SMALL,
@@ -24,7 +24,7 @@ from ._drawing import (
     open_grid,
     set_name,
 )
-from ._reconstruction import check_columns, check_image_shape
+from ._reconstruction import check_columns, pixels_of, shape_of_images, to_images
 
 
 class TraversalDisplay:
@@ -104,8 +104,8 @@ class TraversalDisplay:
         at : array-like of shape (n_components,) or None, default=None
             Code that the walks pass; None is the mean code.
         image_shape : tuple of int or None, default=None
-            Height and width of the image that a row is, and for colours 3 or 4
-            channels.
+            Of the image that the numbers of a row are, see
+            :class:`ReconstructionDisplay`. None takes that of the estimator.
         columns : str, list or None, default=None
             Names of the columns to show, of an array their positions. None for all, or
             for the first 20 of a wide table.
@@ -138,6 +138,8 @@ class TraversalDisplay:
             table, walk = estimator.traverse(component, values, at, return_values=True)
             name = component if isinstance(component, str) else names[component]
             tables[name], places[name] = table, walk
+        if image_shape is None:
+            image_shape = shape_of_images(estimator)
         display = cls(tables, places, image_shape=image_shape)
         return display.plot(ax=ax, columns=columns, cmap=cmap)
 
@@ -172,9 +174,10 @@ class TraversalDisplay:
         return self
 
     def _plot_images(self, ax, cmap):
-        rows = [np.asarray(table, dtype=float) for table in self.tables.values()]
-        for table in rows:
-            check_image_shape(self.image_shape, table)
+        rows = [
+            to_images(pixels_of(table, self.image_shape), self.image_shape)
+            for table in self.tables.values()
+        ]
         n_rows, n_cols = len(rows), max(map(len, rows))
         self.figure_, grid = open_grid(ax, n_rows, n_cols, (n_cols, n_rows))
         self.axes_ = add_panels(self.figure_, grid, n_rows * n_cols)
@@ -187,8 +190,7 @@ class TraversalDisplay:
                 if j >= len(table):
                     panel.set_axis_off()
                     continue
-                image = table[j].reshape(self.image_shape)
-                self.images_[i, j] = panel.imshow(image, cmap=cmap, **limits)
+                self.images_[i, j] = panel.imshow(table[j], cmap=cmap, **limits)
                 panel.set_xlabel(f"{self.values[name][j]:.2g}", fontsize=SMALL)
             label = elide(name, 14)
             self.axes_[i, 0].set_ylabel(label, fontsize=SMALL, parse_math=False)
