@@ -23,9 +23,11 @@ from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.inspection import (
     LatentSpaceDisplay,
+    LoadingsDisplay,
     LossCurveDisplay,
     ReconstructionDisplay,
     TableComparisonDisplay,
+    TraversalDisplay,
 )
 
 FOLDER = Path(__file__).parent / "pictures"
@@ -243,9 +245,23 @@ def games():
     scatter(draws, "gan_loss")
 
 
+# -------------------------------------------------------------------- components.rst
+
+
+def codes():
+    table, _ = make_mixed_table(1000, random_state=0)
+    fresh, _ = make_mixed_table(1000, random_state=1)
+    vae = VAETransformer(4, random_state=0).fit(table)
+    display = LoadingsDisplay.from_estimator(vae, fresh)
+    save(display.figure_, "loadings")
+    size = vae.transform(table).std(axis=0)
+    display = TraversalDisplay.from_estimator(vae, np.argsort(-size)[:2].tolist())
+    save(display.figure_, "traversal")
+
+
 PICTURES = {
     function.__name__: function
-    for function in (displays, start, noise, components, beta, sampling, games)
+    for function in (displays, start, noise, components, beta, sampling, games, codes)
 }
 
 

@@ -256,12 +256,17 @@ def test_sizes(file):
 
 def only_stores(function):
     """Whether a function does no more than to store its arguments as attributes."""
+    stored = [
+        f"self.{argument.arg} = {argument.arg}" for argument in arguments_of(function)
+    ]
+    stored.append("self._store_net_arguments(net_params)")
     return function.name == "__init__" and all(
-        isinstance(statement, ast.Assign)
-        and ast.unparse(statement) == f"self.{name} = {name}"
-        for statement in function.body
-        for name in [ast.unparse(statement.value)]
+        ast.unparse(statement) in stored for statement in function.body
     )
+
+
+def arguments_of(function):
+    return [*function.args.args, *function.args.kwonlyargs]
 
 
 @each_file

@@ -184,13 +184,16 @@ def side_stream(device):
 
 
 @contextmanager
-def preserve_torch_rng(device="cpu"):
+def preserve_torch_rng(device="cpu", enabled=True):
     """Let the block use torch's global generators, and restore their states after it.
 
     Only one thread at a time may be in such a block. All threads share the generators,
     so that a second fit in another thread, as in a worker of Dask or joblib, would get
-    other weights from the same seed.
+    other weights from the same seed. It does nothing if not `enabled`.
     """
+    if not enabled:
+        yield
+        return
     device = torch.device(device)
     forked = [device] if device.type == "cuda" else []
     with torch_lock, torch.random.fork_rng(forked):

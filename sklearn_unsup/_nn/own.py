@@ -96,24 +96,24 @@ class OwnNet:
         """Refuse a module whose output has another shape, before any training."""
         was_training, rows = net.training, torch.zeros(TRIED_ROWS, n_inputs)
         needed = (
-            f"It must map rows of shape (n, {n_inputs}) to (n, {n_outputs}), which it "
-            "gets as n_inputs and n_outputs if it has parameters of these names"
+            f"map rows of shape (n, {n_inputs}) to (n, {n_outputs}), which it gets as "
+            "n_inputs and n_outputs if it has parameters of these names"
         )
         try:
             output = net.eval()(rows)
         except Exception as error:
             raise ValueError(
                 f"{self.label} failed on rows of shape {tuple(rows.shape)}: {error}. "
-                f"{needed}."
+                f"It must {needed}."
             ) from error
         net.train(was_training)
         if not isinstance(output, Tensor):
             raise TypeError(
                 f"{self.label} must return one tensor, got {type(output).__name__}. "
-                f"{needed}."
+                f"It must {needed}."
             )
         if output.shape != (TRIED_ROWS, n_outputs):
             raise ValueError(
                 f"{self.label} turned rows of shape {tuple(rows.shape)} into "
-                f"{tuple(output.shape)}. {needed}."
+                f"{tuple(output.shape)}. It must {needed}."
             )

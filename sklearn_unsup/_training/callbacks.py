@@ -13,6 +13,9 @@ LOSS_NAMES = {
     "valid_loss": "loss of the held-out rows",
 }
 
+# Events of a callback that a net raises for every batch.
+BATCH_EVENTS = "on_batch_begin", "on_batch_end", "on_grad_computed"
+
 
 class StopTraining(KeyboardInterrupt):
     """Ends skorch's training loop, which stops at a `KeyboardInterrupt` only."""
@@ -136,3 +139,11 @@ class KeepWeights(Callback):
     def _copy(source, target):
         for name, tensor in target.items():
             tensor.copy_(source[name])
+
+
+def handles_batches(callback) -> bool:
+    """Whether a callback does something at an event of every batch."""
+    return any(
+        getattr(type(callback), event) is not getattr(Callback, event)
+        for event in BATCH_EVENTS
+    )

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from skorch.callbacks import Callback, EpochTimer, LRScheduler
+from skorch.callbacks import EpochTimer, LRScheduler
 
 from .._nn.device import (
     allow_tf32_products,
@@ -17,7 +17,7 @@ from .._nn.random import BatchGenerator
 from .._skorch import SkorchNet
 from .._warnings import warn_user
 from .averaging import StreamAverage
-from .callbacks import KeepWeights, Progress
+from .callbacks import KeepWeights, Progress, handles_batches
 from .cuda_graphs import use_captured_steps
 from .gradients import clip_gradients, set_gradients
 from .loader import DeviceLoader, FullBatchLoader
@@ -25,9 +25,6 @@ from .optimizer import LeanAdamW
 from .pickling import get_state, set_state
 from .schedule import warmup_cosine
 from .state import atomic_checkpoint, save_files, verify_checkpoint
-
-# Events of a callback that a net raises for every batch.
-BATCH_EVENTS = "on_batch_begin", "on_batch_end", "on_grad_computed"
 
 
 class TableNet(SkorchNet):
@@ -67,8 +64,8 @@ class TableNet(SkorchNet):
         the environment forbids it. If recording fails the steps run eagerly, with a
         warning.
     seed_torch : bool
-        Seed torch's global generators in each epoch, and restore them after it: for
-        networks that draw from them, such as with dropout.
+        Seed torch's global generators in each epoch, and restore them after training:
+        for networks that draw from them, such as with dropout.
     progress_name : str
         Label of the progress bar that `verbose` shows.
     use_caching : bool
@@ -179,11 +176,7 @@ class TableNet(SkorchNet):
         super().on_train_begin(net, X, y, **kwargs)
         callbacks = [callback for _, callback in self.callbacks_]
         self.uses_own_schedule_ = not any(isinstance(c, LRScheduler) for c in callbacks)
-        self.has_batch_callbacks_ = any(
-            getattr(type(callback), event) is not getattr(Callback, event)
-            for callback in callbacks
-            for event in BATCH_EVENTS
-        )
+        self.has_batch_callbacks_ = any(map(handles_batches, callbacks))
         self.stopped_early_, self.best_losses_ = False, {}
         self.generator_.local_rows = None  # An earlier run may have failed in a batch.
         self.first_step_, self.epochs_before_ = self.step_, len(self.history)
@@ -246,6 +239,7 @@ class TableNet(SkorchNet):
             self.best_losses_[prefix] = min(losses, default=math.inf)
         self._check_precision()
         with (
+            preserve_torch_rng(self.device, self.seed_torch),
             allow_tf32_products(self.device),
             use_captured_steps(self, n_epochs, per_epoch),
         ):
@@ -308,19 +302,14 @@ class TableNet(SkorchNet):
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         if iterator is None:
             return
-        if not (training and self.seed_torch):
-            self._run_epoch(iterator, training, prefix, step_fn, **fit_params)
-            return
-        with preserve_torch_rng(self.device):
-            torch.manual_seed(epoch_seed(self.seed, len(self.history)))
-            self._run_epoch(iterator, training, prefix, step_fn, **fit_params)
-
-    def _run_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         total, n_rows, n_batches = None, 0, 0
         if training:
             # Each epoch has a seed of its own, so that a resumed run or a loaded net
             # draws the same numbers as an uninterrupted one.
-            self.generator_.manual_seed(epoch_seed(self.seed, len(self.history)))
+            seed = epoch_seed(self.seed, len(self.history))
+            self.generator_.manual_seed(seed)
+            if self.seed_torch:
+                torch.manual_seed(seed)
             self.epoch_start_ = self.step_
         for batch in iterator:
             if self.has_batch_callbacks_:
