@@ -19,10 +19,17 @@ from sklearn.model_selection import train_test_split
 from sklearn.neighbors import NearestNeighbors
 
 from sklearn_unsup import VAETransformer
+from sklearn_unsup.inspection import TraversalDisplay
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
 vae = VAETransformer(2, random_state=0).fit(X_train)
+
+# %%
+# One number at a time: the other one stays at its mean, and the values are quantiles of
+# the codes of the training pictures.
+display = TraversalDisplay.from_estimator(vae, [0, 1], image_shape=(8, 8))
+plt.show()
 
 # %%
 # The plane of codes, decoded. The steps are even in probability: as many rows of the

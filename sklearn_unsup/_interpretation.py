@@ -51,7 +51,7 @@ class CodeInspection:
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
             Rows with the columns that `fit` saw. Of more than 1,000 rows so many are
-            used, evenly spaced.
+            used, evenly spaced; they are encoded once for each column.
         n_repeats : int, default=1
             How often each column is shuffled; the importances are means.
         random_state : int, RandomState instance or None, default=None
@@ -167,11 +167,12 @@ class DecoderInspection(CodeInspection):
         check_is_fitted(self)
         changes = self._changes()
         components = np.zeros((len(changes), self.n_features_in_))
-        cells = encoded_cells(self.codec_)
-        for position in {cell.position for cell in cells}:
-            of_column = [c for c in cells if c.position == position and not c.is_mask]
-            if of_column:
-                components[:, position] = in_one_number(of_column, changes)
+        of_columns: dict = {}
+        for cell in encoded_cells(self.codec_):
+            if not cell.is_mask:
+                of_columns.setdefault(cell.position, []).append(cell)
+        for position, cells in of_columns.items():
+            components[:, position] = in_one_number(cells, changes)
         return components
 
     def loadings(self, *, units="scaled") -> pd.DataFrame:

@@ -15,6 +15,7 @@ SMALLEST = {
     "anomalies": "--seeds 1 --tables 'wine 3' --models GenerativeOutlierDetector"
     " IsolationForest",
     "codec": "--rows 500 --repeats 1",
+    "components": "--rows 200 --epochs 1 --tables iris",
     "engine": "--rounds 1 --epochs 1",
     "floor": "--rounds 1 --steps 3 --rows 600",
     "gpu": "--device cpu --rows 600 --batches 64 --steps 3 --quality-rows 200"
