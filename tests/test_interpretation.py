@@ -103,6 +103,16 @@ def test_loadings_of_levels_are_changes_of_their_probabilities(fitted):
         assert moved == pytest.approx(0.5 * found.abs().sum())
 
 
+def test_components_of_numbers_are_their_loadings(fitted):
+    """Whatever happens to the gaps of the column, which are a category."""
+    loadings = fitted.loadings()
+    for name in ("height", "weight"):
+        position = list(fitted.feature_names_in_).index(name)
+        assert ("height", "missing") in loadings.index
+        found = fitted.components_[:, position]
+        np.testing.assert_array_equal(found, loadings.loc[(name, "")])
+
+
 def test_components_of_flags_are_signed(fitted):
     loadings = fitted.loadings()
     position = list(fitted.feature_names_in_).index("active")
