@@ -41,6 +41,9 @@ EPOCHS_BOUNDS, ROWS_PER_EPOCH, PATIENCE = (15, 40), 40, 6
 LINEAR_WEIGHT = 3.0
 # Minimum number of columns of a picture.
 PICTURE_COLUMNS = 32
+# Maximum batch size for images, and how many times as large the step size is: with one
+# thread small batches and large steps learn most in a given time.
+IMAGE_BATCH, IMAGE_STEP_FACTOR = 128, 3.0
 # Minimum share of a category in the slope of its logit at the start.
 MIN_START_SHARE = 0.05
 
@@ -66,7 +69,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         int is one layer; with an empty tuple encoder and decoder are linear. "auto" is
         (512, 256), and (64, 32) for tables that `early_stopping` says have few rows.
         With `image_shape`: channels of convolutions, each of which halves height and
-        width; "auto" is (32, 64) for images of 28 x 28.
+        width; "auto" is (16, 32) for images of 28 x 28.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
         Activation function of the hidden layers.
@@ -124,11 +127,12 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         Epochs. "auto" gives some 2,500 gradient steps whatever the number of rows,
         and at least three epochs; or as many as a trial finds, see `early_stopping`.
     batch_size : int or "auto", default="auto"
-        Rows per step. "auto" is about a 32nd of the rows, from 16 to 512, or all rows
-        after a trial, in ten steps per epoch.
+        Rows per step. "auto" is about a 32nd of the rows, from 16 to 512, of images to
+        128, or all rows after a trial, in ten steps per epoch.
     learning_rate_init : float, default=1e-3
         Step size of AdamW; in `fit` it decays to zero along half a cosine. Steps of all
-        rows are ten times as large, and end with averaged weights instead.
+        rows are ten times as large, and end with averaged weights instead. Those of
+        convolutions are three times as large.
     weight_decay : float, default=0.0
         Decoupled weight decay of AdamW.
     early_stopping : bool or "auto", default="auto"
@@ -486,6 +490,14 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
 
     def _default_steps(self, n_rows):
         return 2_500
+
+    def _default_batch_size(self, n_rows):
+        size = super()._default_batch_size(n_rows)
+        return size if self.image_shape is None else min(size, IMAGE_BATCH)
+
+    def _step_size(self):
+        factor = 1.0 if self.image_shape is None else IMAGE_STEP_FACTOR
+        return factor * self.learning_rate_init
 
     def _n_components_to_train(self, layout):
         if isinstance(self.n_components, numbers.Integral):

@@ -42,6 +42,8 @@ AUTO = {
 }
 # Meaning of "auto" for the layer sizes of generator and critic of a table.
 GENERATOR_SIZES, CRITIC_SIZES = (128, 128), (256, 256)
+# Channels of the first convolution of images.
+IMAGE_CHANNELS = 32
 # Maximum number of rows of which `score` computes the energy distance.
 SCORED_ROWS = 5_000
 # Maximum and minimum number of rows on which coverage is measured.
@@ -401,14 +403,14 @@ class GANSampler(BaseTableModel):
             module__layout=layout,
             module__n_components=int(self.n_components),
             module__hidden_layer_sizes=resolved_layer_sizes(
-                self.hidden_layer_sizes, GENERATOR_SIZES, layout
+                self.hidden_layer_sizes, GENERATOR_SIZES, layout, IMAGE_CHANNELS
             ),
             module__activation=self.activation,
             module__generator=self._own_net("generator"),
             critic__layout=layout,
             critic__net=self._own_net("critic"),
             critic__hidden_layer_sizes=resolved_layer_sizes(
-                self.critic_hidden_layer_sizes, CRITIC_SIZES, layout
+                self.critic_hidden_layer_sizes, CRITIC_SIZES, layout, IMAGE_CHANNELS
             ),
             critic__piecewise_linear=self.codec_.numeric_scaling == "quantile",
             criterion__gradient_penalty=float(self._resolve_auto("gradient_penalty")),

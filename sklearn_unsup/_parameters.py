@@ -79,7 +79,7 @@ def layer_sizes(sizes) -> tuple | str:
     return (sizes,) if isinstance(sizes, numbers.Integral) else tuple(sizes)
 
 
-def resolved_layer_sizes(sizes, default, layout) -> tuple:
+def resolved_layer_sizes(sizes, default, layout, first_channels=16) -> tuple:
     """Widths of hidden layers for a layout, or channels of the stages of an image.
 
     Parameters
@@ -88,6 +88,8 @@ def resolved_layer_sizes(sizes, default, layout) -> tuple:
     default : tuple of int
         Meaning of "auto" for a table that is no image.
     layout : TableLayout
+    first_channels : int, default=16
+        Channels that the first stage of an image has if `sizes` is "auto".
 
     Raises
     ------
@@ -96,7 +98,9 @@ def resolved_layer_sizes(sizes, default, layout) -> tuple:
     """
     is_image = layout.image_shape is not None
     if isinstance(sizes, str):
-        return default_channels(layout.image_shape) if is_image else default
+        if not is_image:
+            return default
+        return default_channels(layout.image_shape, first_channels)
     if is_image and not layer_sizes(sizes):
         raise ValueError(
             "hidden_layer_sizes=() leaves no convolutions for image_shape="

@@ -85,7 +85,7 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         Widths of the encoder's hidden layers; the decoder has them in reverse. An
         int is one layer; with an empty tuple encoder and decoder are linear. "auto" is
         (256, 256). With `image_shape`: channels of convolutions, each of which halves
-        height and width; "auto" is (32, 64) for images of 28 x 28.
+        height and width; "auto" is (16, 32) for images of 28 x 28.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
         Activation function of the hidden layers.
@@ -152,8 +152,9 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         the root of the number of rows (5 for small and 26 for large tables; fewer of
         more than 128 rows), but at least 1,000, else 3,000.
     batch_size : int or "auto", default="auto"
-        Rows per step. "auto" is about a 32nd of the rows, from 16 to 512. Where rows
-        are autoregressive it is at most 128, but on a GPU 1,024 from 12,000 rows on.
+        Rows per step. "auto" is about a 32nd of the rows, from 16 to 512. Of images it
+        is at most 128, and where rows are autoregressive, but then on a GPU 1,024 from
+        12,000 rows on.
     learning_rate_init : float, default=2e-3
         Step size of AdamW after warm-up. It decays to zero along half a cosine, but
         where rows are autoregressive and `max_iter` is "auto" it stays, and the
@@ -623,6 +624,8 @@ class VAETransformer(DecoderInspection, BaseTableModel):
 
     def _default_batch_size(self, n_rows):
         most = super()._default_batch_size(n_rows)
+        if self.image_shape is not None:
+            return min(most, MAX_BATCH)
         if self._samples_from_latent:
             return most
         if torch.device(self.device_).type != "cuda":

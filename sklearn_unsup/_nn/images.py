@@ -16,25 +16,24 @@ from .distributions import TableDistribution, indices, one_hot
 from .layers import ACTIVATIONS
 
 # The default number of stages leaves at most so many pixels in the shorter side, and is
-# not larger than the maximum.
-MAX_SMALLEST_SIDE, MAX_STAGES = 7, 4
-# Default number of channels of the first stage; each further one has twice as many.
-FIRST_CHANNELS = 32
+# in these bounds: two layers see more than one, and the smallest images are small.
+MAX_SMALLEST_SIDE, MIN_STAGES, MAX_STAGES = 7, 2, 4
 
 
-def default_channels(image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+def default_channels(image_shape: tuple[int, int, int], first: int) -> tuple[int, ...]:
     """Channels of the stages for images of a shape, if a user does not choose them.
+
+    The first stage has `first` channels, each further one twice as many.
 
     Examples
     --------
-    >>> default_channels((1, 28, 28)), default_channels((3, 32, 32))
-    ((32, 64), (32, 64, 128))
+    >>> default_channels((1, 28, 28), 16), default_channels((3, 32, 32), 16)
+    ((16, 32), (16, 32, 64))
     """
-    side, channels = min(image_shape[1:]), []
-    while not channels or (side > MAX_SMALLEST_SIDE and len(channels) < MAX_STAGES):
-        channels.append(FIRST_CHANNELS * 2 ** len(channels))
-        side = -(-side // 2)
-    return tuple(channels)
+    side, n_stages = min(image_shape[1:]), 0
+    while n_stages < MIN_STAGES or (side > MAX_SMALLEST_SIDE and n_stages < MAX_STAGES):
+        side, n_stages = -(-side // 2), n_stages + 1
+    return tuple(first * 2**stage for stage in range(n_stages))
 
 
 def stage_sizes(image_shape: tuple[int, int, int], n_stages: int) -> list:
