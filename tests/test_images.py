@@ -228,3 +228,15 @@ def test_a_display_knows_the_shape():
     shown = display.images_[0, 1].get_array()
     expected = X.drop(columns="label").to_numpy()[1].reshape(8, 8)
     np.testing.assert_array_equal(shown, expected)
+
+
+def test_a_display_puts_channels_last():
+    pytest.importorskip("matplotlib")
+    images = np.random.default_rng(0).random((2, 5, 6, 3))
+    images[0, 0, 0, :2] = 0, 1  # Colours are drawn between the extremes.
+    flat = images.transpose(0, 3, 1, 2).reshape(2, -1)
+    for rows, shape in ((flat, (3, 5, 6)), (images.reshape(2, -1), (5, 6, 3))):
+        display = ReconstructionDisplay(rows, rows, image_shape=shape).plot()
+        np.testing.assert_allclose(display.images_[0, 0].get_array(), images[0])
+    display = ReconstructionDisplay(flat, flat, image_shape=(1, 9, 10)).plot()
+    assert display.images_[0, 0].get_array().shape == (9, 10)

@@ -282,7 +282,7 @@ def trained_for_no_epoch():
                 PCA().fit(X), X, image_shape=(2, 3)
             ),
             ValueError,
-            r"image_shape=\(2, 3\) makes 6 pixels of a row, but X has 4 columns",
+            r"image_shape=\(2, 3\) makes 6 pixels of a row, but X has 4 numeric ",
         ),
         (
             lambda: ReconstructionDisplay(X, X, image_shape=(2, 3)).plot(),
@@ -294,12 +294,12 @@ def trained_for_no_epoch():
                 identity(FRAME), FRAME, image_shape=(1, 2)
             ),
             ValueError,
-            "image_shape needs numeric columns only, but column 'b' has dtype",
+            r"makes 2 pixels of a row, but X has 1 numeric columns beside 'b' \(",
         ),
         (
             lambda: ReconstructionDisplay(FRAME, FRAME, image_shape=(1, 2)).plot(),
             ValueError,
-            "image_shape needs numeric columns only",
+            "X has 1 numeric columns beside 'b'",
         ),
         (
             lambda: LatentSpaceDisplay.from_estimator(identity(FRAME), FRAME, "b"),
