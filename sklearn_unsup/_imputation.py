@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import torch
+from scipy.sparse import issparse
 from scipy.special import ndtri
 
 from ._encoding import upload
@@ -10,6 +11,7 @@ from ._table.categorical import CategoricalColumn
 from ._table.frames import as_frame
 from ._table.layout import EncodedConditions
 from ._table.means import column_of_means
+from ._table.sparse import SparseCodec
 from ._training.data import DenseDataset
 
 # Number of quantiles by which the mean of a number's conditional is computed.
@@ -112,6 +114,30 @@ def filled_in(column: pd.Series, values) -> pd.Series:
         return cells.astype(object) if column.dtype == object else cells
     full = column.astype(object).where(~missing, cells.astype(object))
     return full.astype(column.dtype)
+
+
+def impute_table(model, X, **options):
+    """Fill in the missing cells of a DataFrame or an array; see `impute_frame`.
+
+    Raises
+    ------
+    ValueError
+        If rows are sparse, or the model has constraints.
+    """
+    if issparse(X) or isinstance(model.codec_, SparseCodec):
+        raise ValueError(
+            "X is sparse, or was in `fit`, and such rows have no missing values: "
+            "impute takes a DataFrame or a dense array."
+        )
+    if model.constraints:
+        raise ValueError(
+            "impute cannot keep to constraints: fit a model with constraints=None "
+            f"to fill in cells, got constraints={model.constraints!r}."
+        )
+    filled = impute_frame(model, as_frame(X), **options)
+    if isinstance(X, pd.DataFrame):
+        return filled
+    return filled.to_numpy(dtype=X.dtype if X.dtype.kind in ("f", "O") else None)
 
 
 def impute_frame(model, frame, *, sample_posterior, rounded, rng):

@@ -5,25 +5,23 @@ import numbers
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseTableModel
-from ._imputation import impute_frame
+from ._imputation import impute_table
 from ._interpretation import DecoderInspection
 from ._nn.autoencoders import VariationalAutoencoder, importance_bound, reparameterize
 from ._nn.chunks import CHUNK_ROWS
 from ._nn.device import freed_memory
 from ._nn.heads import histogram_edges
 from ._nn.losses import NegativeELBO, check_unit_interval
+from ._nn.random import normal_points
 from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, resolved_layer_sizes
 from ._sampling.proposals import RowSource
 from ._scoring import explained, likelihood_losses, likelihood_terms, rebuilt_losses
 from ._sklearn import Interval, StrOptions
-from ._table.frames import as_frame
 from ._table.polars import schema_of, to_polars
 from ._table.sparse import SparseCodec
 from ._training.vae_net import VAENet
@@ -477,31 +475,16 @@ class VAETransformer(DecoderInspection, BaseTableModel):
             was all missing in `fit` stays so.
         """
         check_is_fitted(self)
-        schema = schema_of(X)
-        X = self._check_table(X, reset=False)
-        if issparse(X) or isinstance(self.codec_, SparseCodec):
-            raise ValueError(
-                "X is sparse, or was in `fit`, and such rows have no missing values: "
-                "impute takes a DataFrame or a dense array."
-            )
-        if self.constraints:
-            raise ValueError(
-                "impute cannot keep to constraints: fit a model with constraints=None "
-                f"to fill in cells, got constraints={self.constraints!r}."
-            )
-        rng = self._rng_of(random_state)
-        frame = as_frame(X)
+        checked = self._check_table(X, reset=False)
         with freed_memory():
-            filled = impute_frame(
+            filled = impute_table(
                 self,
-                frame,
+                checked,
                 sample_posterior=sample_posterior,
                 rounded=round_numbers,
-                rng=rng,
+                rng=self._rng_of(random_state),
             )
-        if isinstance(X, pd.DataFrame):
-            return to_polars(filled, schema)
-        return filled.to_numpy(dtype=X.dtype if X.dtype.kind in ("f", "O") else None)
+        return to_polars(filled, schema_of(X))
 
     # ------------------------------------------------------------------ the net
 
@@ -741,18 +724,3 @@ def affordable_width(layout):
 def check_n_draws(n_draws):
     if not isinstance(n_draws, numbers.Integral) or n_draws < 1:
         raise ValueError(f"n_draws must be an int of at least 1, got {n_draws!r}.")
-
-
-def normal_points(n_draws, n_components):
-    """Fixed quasi-random points of N(0, I), shape (n_draws, n_components)."""
-    engine = torch.quasirandom.SobolEngine(min(n_components, 1111), True, seed=0)
-    uniform = engine.draw(n_draws).clamp(1e-6, 1 - 1e-6)
-    points = torch.special.ndtri(uniform)
-    # Mean and variance are corrected, because all rows share the points, so that errors
-    # would not average out. A single point cannot have mean 0; with variance 1 it is a
-    # vector of +1 and -1.
-    if n_draws > 1:
-        points = points - points.mean(0)
-    points = points / points.square().mean(0).sqrt()
-    repeats = -(-n_components // points.shape[1])
-    return points.repeat(1, repeats)[:, :n_components]

@@ -96,3 +96,18 @@ def coarse_uniform(shape, generator, device) -> Tensor:
     odd = random_bytes(shape, generator, device).bitwise_or_(1).view(torch.int8)
     # The mean square of -127, -125 .. 127 is (128 ** 2 - 1) / 3.
     return odd.float().mul_(math.sqrt(3 / (128**2 - 1)))
+
+
+def normal_points(n_draws: int, n_components: int) -> Tensor:
+    """Fixed quasi-random points of N(0, I), shape (n_draws, n_components)."""
+    engine = torch.quasirandom.SobolEngine(min(n_components, 1111), True, seed=0)
+    uniform = engine.draw(n_draws).clamp(1e-6, 1 - 1e-6)
+    points = torch.special.ndtri(uniform)
+    # Mean and variance are corrected, because all rows share the points, so that errors
+    # would not average out. A single point cannot have mean 0; with variance 1 it is a
+    # vector of +1 and -1.
+    if n_draws > 1:
+        points = points - points.mean(0)
+    points = points / points.square().mean(0).sqrt()
+    repeats = -(-n_components // points.shape[1])
+    return points.repeat(1, repeats)[:, :n_components]
