@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from ._nn.distributions import one_hot_index, presence
 from ._nn.jacobian import mean_jacobian
@@ -14,8 +15,9 @@ from ._table.cells import MISSING, encoded_cells, slopes
 from ._table.constrained import ConstrainedCodec
 from ._training.data import DenseDataset
 
-# Number of training rows whose codes a model keeps, to know where codes lie.
-KEPT_CODES = 256
+# Number of vectors that a model keeps to know where codes lie, and of neighbouring
+# codes that are mixed in each: the code of a row would decode to that row.
+KEPT_CODES, MEAN_OF = 256, 4
 # Maximum number of rows on which a method measures importances.
 IMPORTANCE_ROWS = 1_000
 # Shares of the codes that lie below the values that a component walks through.
@@ -28,15 +30,15 @@ class CodeInspection:
     It uses the encoder and `inverse_transform` alone, which every model has.
     """
 
-    # Codes of some training rows, of the latest chunk in a stream; (n, n_components).
+    # Where codes lie, in a stream those of the latest chunk; (n, n_components).
     _kept_codes = None
 
     def _keep_codes(self, dataset):
-        """Keep the codes of rows that lie evenly in a dataset, which takes no time."""
+        """Keep mixed codes, of rows that lie evenly in a dataset."""
         n = min(len(dataset), KEPT_CODES)
         index = torch.linspace(0, len(dataset) - 1, n).long()
         codes = self._map_rows(self._encode_batch, dataset, index)
-        self._kept_codes = codes.cpu().numpy()
+        self._kept_codes = mix_neighbours(codes).cpu().numpy()
         vars(self).pop("_mean_changes", None)
 
     def encoder_importances(self, X, *, n_repeats=1, random_state=None) -> pd.DataFrame:
@@ -281,6 +283,21 @@ class DecoderInspection(CodeInspection):
         state = super().__getstate__()
         state.pop("_mean_changes", None)
         return state
+
+
+def mix_neighbours(codes: Tensor) -> Tensor:
+    """Vectors (n, n_components) that lie where codes do, and are none of them.
+
+    The means of those nearest to each code; then each component gets the values that it
+    has in the codes, by rank.
+    """
+    n_nearest = min(MEAN_OF + 1, len(codes))
+    scaled = codes / codes.std(0, correction=0).clamp_min(1e-12)
+    distances = torch.cdist(scaled, scaled)
+    nearest = distances.topk(n_nearest, largest=False).indices
+    means = codes[nearest[:, min(1, n_nearest - 1) :]].mean(1)
+    ranks = means.argsort(0).argsort(0)
+    return codes.sort(0).values.gather(0, ranks)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.sparse import csr_array
+from scipy.spatial.distance import cdist
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.decomposition import PCA
 from sklearn.metrics import log_loss
@@ -309,3 +310,16 @@ def test_a_code_of_one_forgets_the_other_column():
     assert kept[0] > 0.95
     assert kept[1] < 0.1
     assert model.reconstruction_by_column(np.full((3, 2), 2.0)).isna().all()
+
+
+def test_no_code_of_a_row_is_kept():
+    """What is kept is as far from the codes of rows as these are from each other."""
+    X = np.random.default_rng(0).normal(size=(200, 4))
+    model = AutoencoderTransformer(3, max_iter=2, random_state=0).fit(X)
+    codes, kept = model.transform(X), model._kept_codes
+    assert kept.shape == (200, 3)
+    distances = np.sort(cdist(codes, codes))[:, 1]
+    ratio = np.median(cdist(kept, codes).min(1)) / np.median(distances)
+    assert ratio > 0.5
+    np.testing.assert_allclose(np.sort(kept, 0), np.sort(codes, 0), atol=1e-5)
+    np.testing.assert_allclose(np.corrcoef(kept.T), np.corrcoef(codes.T), atol=0.2)
