@@ -43,7 +43,7 @@ LINEAR_WEIGHT = 3.0
 PICTURE_COLUMNS = 32
 # Maximum batch size for images, and how many times as large the step size is: with one
 # thread small batches and large steps learn most in a given time.
-IMAGE_BATCH, IMAGE_STEP_FACTOR = 128, 3.0
+IMAGE_BATCH, IMAGE_STEP_FACTOR = 128, 4.0
 # Minimum share of a category in the slope of its logit at the start.
 MIN_START_SHARE = 0.05
 
@@ -69,7 +69,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         int is one layer; with an empty tuple encoder and decoder are linear. "auto" is
         (512, 256), and (64, 32) for tables that `early_stopping` says have few rows.
         With `image_shape`: channels of convolutions, each of which halves height and
-        width; "auto" is (16, 32) for images of 28 x 28.
+        width; "auto" is (16, 48) for images of 28 x 28.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
         Activation function of the hidden layers.
@@ -132,7 +132,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
     learning_rate_init : float, default=1e-3
         Step size of AdamW; in `fit` it decays to zero along half a cosine. Steps of all
         rows are ten times as large, and end with averaged weights instead. Those of
-        convolutions are three times as large.
+        convolutions are four times as large.
     weight_decay : float, default=0.0
         Decoupled weight decay of AdamW.
     early_stopping : bool or "auto", default="auto"

@@ -42,8 +42,8 @@ AUTO = {
 }
 # Meaning of "auto" for the layer sizes of generator and critic of a table.
 GENERATOR_SIZES, CRITIC_SIZES = (128, 128), (256, 256)
-# Channels of the first convolution of images.
-IMAGE_CHANNELS = 32
+# Channels of the first two convolutions of images.
+IMAGE_CHANNELS = 32, 64
 # Maximum number of rows of which `score` computes the energy distance.
 SCORED_ROWS = 5_000
 # Maximum and minimum number of rows on which coverage is measured.

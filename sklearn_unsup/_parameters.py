@@ -61,6 +61,9 @@ DENSITY_PARAMETERS = {
     "latent_density": [StrOptions({"normal", "mixture"}), Hidden(BaseEstimator)],
 }
 
+# Channels of the first two convolutions of images. The first one works on the largest
+# image and needs few.
+IMAGE_CHANNELS = 16, 48
 
 # Parameters of all estimators that codec and net are made with. A fit with `warm_start`
 # and `partial_fit` go on with both as they are.
@@ -79,7 +82,9 @@ def layer_sizes(sizes) -> tuple | str:
     return (sizes,) if isinstance(sizes, numbers.Integral) else tuple(sizes)
 
 
-def resolved_layer_sizes(sizes, default, layout, first_channels=16) -> tuple:
+def resolved_layer_sizes(
+    sizes, default, layout, first_channels=IMAGE_CHANNELS
+) -> tuple:
     """Widths of hidden layers for a layout, or channels of the stages of an image.
 
     Parameters
@@ -88,8 +93,8 @@ def resolved_layer_sizes(sizes, default, layout, first_channels=16) -> tuple:
     default : tuple of int
         Meaning of "auto" for a table that is no image.
     layout : TableLayout
-    first_channels : int, default=16
-        Channels that the first stage of an image has if `sizes` is "auto".
+    first_channels : tuple of int, default=IMAGE_CHANNELS
+        Channels of the first two stages of an image if `sizes` is "auto".
 
     Raises
     ------

@@ -83,7 +83,7 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         Widths of the encoder's hidden layers; the decoder has them in reverse. An
         int is one layer; with an empty tuple encoder and decoder are linear. "auto" is
         (256, 256). With `image_shape`: channels of convolutions, each of which halves
-        height and width; "auto" is (16, 32) for images of 28 x 28.
+        height and width; "auto" is (16, 48) for images of 28 x 28.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
         Activation function of the hidden layers.

@@ -20,20 +20,23 @@ from .layers import ACTIVATIONS
 MAX_SMALLEST_SIDE, MIN_STAGES, MAX_STAGES = 7, 2, 4
 
 
-def default_channels(image_shape: tuple[int, int, int], first: int) -> tuple[int, ...]:
+def default_channels(
+    image_shape: tuple[int, int, int], first: tuple[int, int]
+) -> tuple[int, ...]:
     """Channels of the stages for images of a shape, if a user does not choose them.
 
-    The first stage has `first` channels, each further one twice as many.
+    The first two stages have `first` channels, each further one twice as many as the
+    one before.
 
     Examples
     --------
-    >>> default_channels((1, 28, 28), 16), default_channels((3, 32, 32), 16)
-    ((16, 32), (16, 32, 64))
+    >>> default_channels((1, 28, 28), (16, 48)), default_channels((3, 32, 32), (16, 48))
+    ((16, 48), (16, 48, 96))
     """
     side, n_stages = min(image_shape[1:]), 0
     while n_stages < MIN_STAGES or (side > MAX_SMALLEST_SIDE and n_stages < MAX_STAGES):
         side, n_stages = -(-side // 2), n_stages + 1
-    return tuple(first * 2**stage for stage in range(n_stages))
+    return *first, *(first[-1] * 2**stage for stage in range(1, n_stages - 1))
 
 
 def stage_sizes(image_shape: tuple[int, int, int], n_stages: int) -> list:

@@ -95,11 +95,11 @@ def test_a_decoder_makes_every_pixel(shape, channels):
 
 
 def test_default_channels():
-    assert default_channels((1, 8, 8), 32) == (32, 64)
-    assert default_channels((1, 28, 28), 16) == (16, 32)
-    assert default_channels((3, 32, 48), 16) == (16, 32, 64)
-    assert default_channels((1, 2, 900), 8) == (8, 16)
-    assert len(default_channels((3, 512, 512), 8)) == 4
+    assert default_channels((1, 8, 8), (32, 64)) == (32, 64)
+    assert default_channels((1, 28, 28), (16, 48)) == (16, 48)
+    assert default_channels((3, 32, 48), (16, 48)) == (16, 48, 96)
+    assert default_channels((1, 2, 900), (8, 16)) == (8, 16)
+    assert default_channels((3, 512, 512), (8, 16)) == (8, 16, 32, 64)
 
 
 def distribution_of(layout, n=6, seed=0):
