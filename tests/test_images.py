@@ -43,7 +43,7 @@ def model_of(model_class, **options):
     return model_class(4, **options)
 
 
-def halves(n=240, seed=0):
+def halves(n=160, seed=0):
     """Images of 6 x 5 pixels whose upper or lower half is bright, as the label says."""
     rng = np.random.default_rng(seed)
     label = rng.integers(2, size=n)
@@ -103,15 +103,27 @@ def test_asked_for_labels_come(model_class):
     assert drawn["pixel_3_3"].between(8, 12).all()
 
 
-@pytest.mark.parametrize("model_class", [VAETransformer, GANSampler])
-def test_images_belong_to_the_label_that_was_asked_for(model_class):
+@pytest.mark.parametrize(
+    ("model_class", "options"),
+    [
+        (VAETransformer, {"max_iter": 30, "batch_size": 16}),
+        pytest.param(
+            GANSampler,
+            {"max_iter": 60, "batch_size": 32, "critic_hidden_layer_sizes": (8,)},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_images_belong_to_the_label_that_was_asked_for(model_class, options):
     X = halves()
-    model = model_of(model_class, image_shape=(6, 5), max_iter=40).fit(X)
+    options |= {"image_shape": (6, 5), "hidden_layer_sizes": (8,)}
+    model = model_of(model_class, learning_rate_init=5e-3, **options).fit(X)
     for half, name in enumerate(["up", "down"]):
         drawn = model.sample(100, conditions={"half": name}, random_state=0)
         images = drawn.drop(columns="half").to_numpy().reshape(100, 2, 15).mean(2)
-        # Halves differ by .7; an image of the wrong label would be off by twice that.
-        assert np.mean(images[:, half] - images[:, 1 - half] > 0.35) > 0.9
+        differences = images[:, half] - images[:, 1 - half]
+        assert differences.mean() > 0.35  # Of real images it is .7, or -.7.
+        assert np.mean(differences > 0) > 0.95
 
 
 def test_an_autoencoder_starts_at_pca():
@@ -124,11 +136,12 @@ def test_an_autoencoder_starts_at_pca():
     np.testing.assert_allclose(decoded, rebuilt, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_an_autoencoder_of_images_gains_on_pca():
     X = load_digits().data / 16
     train, test = X[:1_000], X[1_000:1_300]
     model = model_of(AutoencoderTransformer, hidden_layer_sizes=(16, 32), max_iter=15)
-    model.set_params(batch_size=64, learning_rate_init=3e-3).fit(train)
+    model.set_params(batch_size=64).fit(train)
     errors = test - model.inverse_transform(model.transform(test))
     pca = PCA(4).fit(train)
     errors_of_pca = test - pca.inverse_transform(pca.transform(test))
