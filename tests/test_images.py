@@ -123,7 +123,7 @@ def test_images_belong_to_the_label_that_was_asked_for(model_class, options):
         images = drawn.drop(columns="half").to_numpy().reshape(100, 2, 15).mean(2)
         differences = images[:, half] - images[:, 1 - half]
         assert differences.mean() > 0.35  # Of real images it is .7, or -.7.
-        assert np.mean(differences > 0) > 0.95
+        assert np.mean(differences > 0) > 0.85  # By chance it would be .5.
 
 
 def test_an_autoencoder_starts_at_pca():
