@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
+from .plain import is_missing
+
 
 class Constraint:
     """Base class of the constraints: they compare and print by their values.
@@ -111,10 +113,10 @@ class Range(Constraint):
             )
         for name in ("low", "high"):
             bound = getattr(self, name)
-            if isinstance(bound, numbers.Real) and math.isnan(bound):
+            if bound is not None and is_missing(bound):
                 raise ValueError(
-                    f"{name} of Range of column {self.column!r} is NaN: pass None for "
-                    "no bound."
+                    f"{name} of Range of column {self.column!r} is {bound}: pass None "
+                    "for no bound."
                 )
 
     @property

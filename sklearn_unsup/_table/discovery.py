@@ -10,6 +10,7 @@ from .constraints import FixedCombinations, Inequality, Linear, Range
 from .frames import as_frame
 from .grid import Grid
 from .kinds import CATEGORIES, EMPTY, NUMBERS, column_kind
+from .numeric import TICKS_PER_SECOND
 from .orders import in_one_unit
 from .sums import Sum
 
@@ -24,6 +25,10 @@ MIN_SURPRISE = 4.0
 MAX_FACTOR, FACTOR_DECIMALS = 1_000, 3
 # Singular values of standardized columns below it say that columns add up.
 RANK_TOLERANCE = 1e-7
+# Share of a standardized column in a sum below which it has none.
+NOISE = 1e-9
+# Relative errors of a sum of floats.
+ROUNDING = 1e-14
 
 
 def find_constraints(table) -> pd.DataFrame:
@@ -104,14 +109,27 @@ def read_numbers(columns, names) -> dict:
         by_measure.setdefault(grid.measure_, {})[name] = grid
     grids = {}
     for group in by_measure.values():
-        try:
-            grids.update(in_one_unit(group))
-        except ValueError:  # too far apart to be counted in one unit
-            continue
+        grids.update(comparable(group))
     places = {name: i for i, name in enumerate(names)}
     return {
         name: (grid, *grid.read(columns[places[name]])) for name, grid in grids.items()
     }
+
+
+def comparable(grids) -> dict:
+    """Grids of one measure in one unit, but for those that lie too far from others."""
+    while grids:
+        try:
+            return in_one_unit(grids)
+        except ValueError:
+            furthest = max(grids, key=lambda name: farness(grids[name]))
+            grids = {name: grids[name] for name in grids if name != furthest}
+    return {}
+
+
+def farness(grid):
+    """The greatest distance of a column's values from zero, or 1970 in seconds."""
+    return max(abs(grid.low_), abs(grid.high_)) / TICKS_PER_SECOND.get(grid.unit_, 1)
 
 
 def find_constants(numbers):
@@ -141,7 +159,8 @@ def find_inequalities(numbers):
             continue
         surprise = surprise_of_order(lows[there], highs[there])
         if surprise > MIN_SURPRISE + np.log10(len(candidates)):
-            gap = (highs - lows)[there]
+            with np.errstate(over="ignore"):
+                gap = (highs - lows)[there]
             # Never equal, although the next value is found.
             strict = bool(gap.min() > 0) and grid.is_whole_ and gap.min() <= grid.step_
             found[low, high] = Inequality(low, high, bool(strict)), surprise
@@ -253,20 +272,33 @@ def null_vectors(matrix):
 
     Yields factors (n_columns,) and what the products add up to.
     """
+    # Squares of numbers near the greatest floats are no floats any more.
+    largest = np.abs(matrix).max(axis=1)
+    largest[largest == 0] = 1.0
+    matrix = matrix / largest[:, None]
     center, scale = matrix.mean(axis=1), matrix.std(axis=1)
     scale[scale == 0] = 1.0
     standard = ((matrix - center[:, None]) / scale[:, None]).T
+    center, scale = center * largest, scale * largest
     _, singular, vectors = np.linalg.svd(
         standard[: 50 * FIRST_ROWS], full_matrices=False
     )
-    null = vectors[singular < RANK_TOLERANCE * singular[0]] / scale
+    null = vectors[singular < RANK_TOLERANCE * singular[0]]
+    # What is noise here would be large in the units of a column of small numbers.
+    null = np.where(np.abs(null) < NOISE, 0.0, null) / scale
     for factors in reduced(null):
+        if not (np.abs(factors) > 1e-6).any():
+            continue
         smallest = np.abs(factors[np.abs(factors) > 1e-6]).min()
         factors = np.round(factors / smallest, FACTOR_DECIMALS)
         if np.abs(factors).max() > MAX_FACTOR:
             continue
         factors *= np.sign(factors[np.flatnonzero(factors)[0]])
         constant = float(factors @ center)
+        if abs(constant) < ROUNDING * np.abs(factors * largest).max():
+            constant = 0.0
+        if abs(constant) > 1e300:
+            continue
         whole = np.round(constant, 6)
         factors = [int(f) if f == int(f) else float(f) for f in factors]
         yield factors, (int(whole) if whole == int(whole) else float(whole)) + 0

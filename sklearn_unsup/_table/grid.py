@@ -1,14 +1,23 @@
 """Grid: the numbers or dates of a column, to be compared and computed with exactly."""
 
 import copy
+import numbers
 from collections.abc import Hashable
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 
 from .codec import column_of_state, column_state
 from .kinds import CATEGORIES, EMPTY, column_kind
-from .numeric import TICKS_PER_SECOND, NumericColumn, frequency, has_zone
+from .numeric import (
+    TICKS_PER_SECOND,
+    NumericColumn,
+    frequency,
+    has_zone,
+    zone_of,
+)
+from .plain import as_duration, is_missing
 
 # Whole numbers of one constraint must not lie further apart, or sums would overflow.
 MAX_SPAN = 2**62
@@ -131,10 +140,12 @@ class Grid:
         if bound is None or self.measure_[0] == EMPTY:
             return None
         try:
+            if is_missing(bound):
+                raise ValueError("it is missing; pass None for no limit")
             return self._value_of(bound, up)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, ArithmeticError) as error:
             raise ValueError(
-                f"{self.constraint!r}: {bound!r} cannot be compared with column "
+                f"{self.constraint!s}: {bound!r} cannot be compared with column "
                 f"{self.name!r} of dtype {self.column_.dtype_} ({error})."
             ) from error
 
@@ -143,16 +154,19 @@ class Grid:
         if frequency(form) is not None:
             return pd.Period(bound, frequency(form)).ordinal
         if self.unit_ is None:
-            if isinstance(bound, str):
-                raise TypeError("it is text")
+            if not isinstance(bound, numbers.Real | Decimal | np.bool_):
+                raise TypeError(f"it is a {type(bound).__name__}")
+            if isinstance(bound, Decimal):
+                return float(bound)
             return bound.item() if hasattr(bound, "item") else bound + 0
         if self.column_.dtype_.kind == "m":
-            time = pd.Timedelta(bound)
+            time = as_duration(bound)
         else:
             time = pd.Timestamp(bound)
             if self.measure_[2]:
-                time = time.tz_localize("UTC") if time.tz is None else time
-                time = time.tz_convert("UTC")
+                # A time without a zone is one of the column's, as in conditions.
+                zone = zone_of(self.column_.dtype_)
+                time = time.tz_localize(zone) if time.tz is None else time
         ticks = int(time.asm8.view(np.int64)) * TICKS_PER_SECOND[self.unit_]
         per_second = TICKS_PER_SECOND[time.unit]
         whole = -(-ticks // per_second) if up else ticks // per_second

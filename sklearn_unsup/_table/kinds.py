@@ -98,6 +98,12 @@ def inferred_dtype(column: pd.Series) -> str:
     Refuses cells that neither a category nor a number can be made of.
     """
     found = infer_dtype(column, skipna=True)
+    if found == "decimal":
+        if any(isinstance(cell, Decimal) and cell.is_snan() for cell in column):
+            raise ValueError(
+                f"{label(column)} holds Decimal('sNaN'), which refuses to be compared: "
+                "replace it by None."
+            )
     mixed = found.startswith("mixed")
     # pandas calls dates beside moments dates, and a moment of each library a moment.
     if mixed or found == "complex" or KIND_OF_OBJECTS.get(found) in (DATES, DURATIONS):

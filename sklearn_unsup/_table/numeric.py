@@ -95,9 +95,10 @@ class NumericColumn:
             If it had one value, or none, and has another now: it is not encoded. Not
             with `ignore`.
         """
-        _, values = self._read(column)
+        missing, values = self._read(column)
         x = self._to_float(values)
         if not self.varies_:
+            self.refuse_missing(missing, ignore)
             known = self.n_present_ and (x == self.low_).all()
             if len(x) and not known and not ignore:
                 raise UnknownValueError(
@@ -291,12 +292,7 @@ class NumericColumn:
     def encode(self, column: pd.Series, rng=None, ignore=False):
         """Encoded numbers float32, 0 where missing, and the mask of missing ones."""
         missing, values = self._read(column, learning=False)
-        if missing is not None and not self.has_missing_ and not ignore:
-            raise UnknownValueError(
-                f"column {self.name!r} has missing values, but had none when fitted.",
-                "Fill them in, or fit on rows that show them, or pass "
-                "handle_unknown='ignore' to read them as the middle of the column.",
-            )
+        self.refuse_missing(missing, ignore)
         z = self._scale(self._to_float(values), rng).astype(np.float32)
         if missing is None:
             return z, None
@@ -304,6 +300,16 @@ class NumericColumn:
         full = np.full(len(column), gap, np.float32)
         full[~missing] = z
         return full, missing
+
+    def refuse_missing(self, missing: np.ndarray | None, ignore: bool) -> None:
+        """Raise for missing values, given as a mask, if none were when fitted."""
+        if self.has_missing_ or ignore or missing is None or not missing.any():
+            return
+        raise UnknownValueError(
+            f"column {self.name!r} has missing values, but had none when fitted.",
+            "Fill them in, or fit on rows that show them, or pass "
+            "handle_unknown='ignore' to read them as the middle of the column.",
+        )
 
     def _scale(self, x, rng=None):
         if self.scaling == "quantile":
@@ -419,7 +425,7 @@ class NumericColumn:
             ticks = np.where(missing, np.iinfo(np.int64).min, ticks)  # NaT
         dates = pd.Series(ticks.view(f"{self.dtype_.kind}8[{self.time_unit_}]"))
         if has_zone(self.dtype_):
-            zone = getattr(self.dtype_, "tz", None) or self.dtype_.pyarrow_dtype.tz
+            zone = zone_of(self.dtype_)
             dates = dates.dt.tz_localize("UTC").dt.tz_convert(zone)
         return dates.astype(self.dtype_)
 
@@ -440,6 +446,10 @@ def frequency(form):
     return form.detail if form and form.kind in ("period", "Period") else None
 
 
+def zone_of(dtype):
+    """Time zone of a dtype of dates, None if it has none."""
+    return getattr(getattr(dtype, "pyarrow_dtype", dtype), "tz", None)
+
+
 def has_zone(dtype) -> bool:
-    arrow = getattr(dtype, "pyarrow_dtype", dtype)
-    return getattr(arrow, "tz", None) is not None
+    return zone_of(dtype) is not None

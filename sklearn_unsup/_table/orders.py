@@ -8,7 +8,7 @@ import pandas as pd
 
 from .grid import MAX_SPAN, MAX_WHOLE, Grid
 from .kinds import EMPTY
-from .numeric import TICKS_PER_SECOND
+from .numeric import FLOAT_MAX, TICKS_PER_SECOND
 
 
 class Orders:
@@ -202,6 +202,15 @@ def in_one_unit(grids: dict) -> dict:
         high = max(whole, key=lambda grid: grid.high_)
         if high.high_ - low.low_ > MAX_SPAN:
             raise too_large(high)
+    for grid in grids.values():
+        if not grid.is_whole_ and grid.low_ is not None:
+            if max(abs(grid.low_), abs(grid.high_)) > FLOAT_MAX:
+                raise ValueError(
+                    f"{grid.constraint!r}: column {grid.name!r} goes up to "
+                    f"{max(abs(grid.low_), abs(grid.high_)):.3g}. Beyond "
+                    f"{FLOAT_MAX:.3g} differences may be too large for floats: divide "
+                    "it, and those that it is compared with."
+                )
     return grids
 
 

@@ -120,6 +120,21 @@ def plain_cells(column):
     return series(full, column), Form(kind, np.dtype(object), detail)
 
 
+def is_missing(cell) -> bool:
+    """Whether a single cell, and no list of them, is a missing value."""
+    if isinstance(cell, Decimal):
+        return cell.is_nan()  # pandas would compare it, which a signaling one refuses
+    return not pd.api.types.is_list_like(cell) and bool(pd.isna(cell))
+
+
+def as_duration(value) -> pd.Timedelta:
+    """What a user wrote for a duration; a time of day is that since midnight."""
+    if isinstance(value, datetime.time):
+        midnight = datetime.datetime.min
+        value = datetime.datetime.combine(midnight, value) - midnight
+    return pd.Timedelta(value)
+
+
 def read_dates(column, cells):
     return np.array(cells, dtype="M8[D]").astype("M8[s]"), None
 
@@ -138,6 +153,25 @@ def read_moments(column, cells):
             "for example by pandas.to_datetime(..., utc=True)."
         ) from error
     return index.array, None
+
+
+def loses_digits(column: pd.Series) -> bool:
+    """Whether floats of 64 bits, which all numbers become, cannot say those of it."""
+    dtype = column.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize > 8:
+        values = column.dropna().to_numpy()
+        return bool((values.astype(np.float64) != values).any())
+    if not (pd.api.types.is_object_dtype(dtype) or arrow_kind(dtype) == "decimal"):
+        return False
+    if inferred_dtype(column.astype(object)) != "decimal":
+        return False
+    cells = [c for c in column.dropna() if c.is_finite()]
+    scale = read_decimals(column, cells)[1]
+    return any(
+        Decimal(f"{float(cell):.{scale}f}") != cell
+        for cell in cells
+        if cell.adjusted() + scale >= 15  # fewer digits are never lost
+    )
 
 
 def finest_unit(units):

@@ -1,6 +1,5 @@
 """Ranges of a column of numbers or dates: from what users ask to encoded bounds."""
 
-import datetime
 import math
 from dataclasses import dataclass
 
@@ -9,8 +8,8 @@ import pandas as pd
 from scipy.special import ndtri
 
 from .conditions import describe
-from .numeric import NumericColumn, has_zone
-from .plain import period_name
+from .numeric import NumericColumn, has_zone, zone_of
+from .plain import as_duration, is_missing, period_name
 
 # A cell of which nothing is asked; None stands for a missing value.
 ANYTHING = object()
@@ -95,10 +94,6 @@ def limits(codec):
     return codec._limits()
 
 
-def is_missing(cell):
-    return not pd.api.types.is_list_like(cell) and pd.isna(cell)
-
-
 def read_range(codec, cell, least, most):
     """Ends of the range of plain values that a cell asks for."""
     if not isinstance(cell, tuple):
@@ -112,9 +107,15 @@ def read_range(codec, cell, least, most):
             "one value per row pass a list."
         )
     low, high = cell
+    if any(end is not None and is_missing(end) for end in cell):
+        raise ValueError(
+            f"conditions: column {codec.name!r} is asked for a range with a missing "
+            f"end, {describe(cell)}. Pass None for no limit, or None in place of the "
+            "range for a missing value."
+        )
     low = least if low is None else max(read_bound(codec, low, "low"), least)
     high = most if high is None else min(read_bound(codec, high, "high"), most)
-    if low > high:
+    if low > high or low == np.inf or high == -np.inf:
         raise ValueError(
             f"conditions: column {codec.name!r} can have no value in {describe(cell)}: "
             "pass the least value first, and a range that holds a value of the "
@@ -156,6 +157,14 @@ def read_bound(codec, value, side, is_exact=False):
             f"conditions: column {codec.name!r} holds {kind_of(codec)}; cannot read "
             f"{describe(value)} as one ({error})."
         ) from error
+    is_infinite = isinstance(plain, float) and math.isinf(plain)
+    if isinstance(plain, float) and (math.isnan(plain) or (is_exact and is_infinite)):
+        raise ValueError(
+            f"conditions: column {codec.name!r} takes finite numbers, got "
+            f"{describe(value)}."
+        )
+    if is_infinite:
+        return plain
     if codec.raw_dtype_.kind != "f":
         whole = math.ceil(plain) if side == "low" else math.floor(plain)
         if is_exact:
@@ -166,13 +175,13 @@ def read_bound(codec, value, side, is_exact=False):
                     f"which cannot hold {describe(value)}."
                 )
         return whole
-    if math.isnan(plain) or (is_exact and math.isinf(plain)):
-        raise ValueError(
-            f"conditions: column {codec.name!r} takes finite numbers, got "
-            f"{describe(value)}."
-        )
     with np.errstate(over="ignore"):
         rounded = codec.raw_dtype_.type(plain)
+    if is_exact and math.isinf(rounded):
+        raise ValueError(
+            f"conditions: column {codec.name!r} has dtype {codec.dtype_}, which cannot "
+            f"hold {describe(value)}."
+        )
     if is_exact or math.isinf(rounded):
         return rounded
     if side == "low" and rounded < plain:
@@ -210,16 +219,11 @@ def plain_value(codec, value):
     if isinstance(value, int | float | np.number) and not is_duration:
         raise TypeError("it is a number")
     if kind == "m":
-        if isinstance(value, datetime.time):
-            value = (
-                datetime.datetime.combine(datetime.date.min, value)
-                - datetime.datetime.min
-            )
-        return in_unit(pd.Timedelta(value), codec.time_unit_)
+        return in_unit(as_duration(value), codec.time_unit_)
     moment = pd.Timestamp(value)
     if has_zone(codec.dtype_):
         # A time without a zone is one of the column's zone.
-        zone = getattr(codec.dtype_, "tz", None) or codec.dtype_.pyarrow_dtype.tz
+        zone = zone_of(codec.dtype_)
         moment = moment.tz_localize(zone) if moment.tz is None else moment
     elif moment.tz is not None:
         raise ValueError("the column has no time zone")

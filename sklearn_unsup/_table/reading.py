@@ -43,6 +43,13 @@ def read_numbers(name: Hashable, column: pd.Series):
             f"column {name!r} contains infinity: replace it by a missing value or by a "
             "large number."
         )
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        with np.errstate(over="ignore"):
+            if np.isinf(values.astype(np.float64)).any():
+                raise ValueError(
+                    f"column {name!r} has dtype {column.dtype} and goes beyond what "
+                    "floats of 64 bits hold: divide it."
+                )
     return (missing if missing.any() else None), values
 
 

@@ -8,12 +8,12 @@ import pandas as pd
 from .categorical import CategoricalColumn
 from .conditions import check_conditions, describe, did_you_mean, one_per_row
 from .layout import EncodedConditions
+from .plain import is_missing
 from .ranges import (
     ANY,
     ANYTHING,
     PRESENT,
     encoded_bounds,
-    is_missing,
     read_requests,
 )
 

@@ -1,10 +1,13 @@
 """find_constraints: what holds in every row, and how unlikely that is by chance."""
 
+import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
+from sklearn_unsup._table.constrained import ConstrainedCodec
 from sklearn_unsup.constraints import (
     FixedCombinations,
     Inequality,
@@ -105,3 +108,53 @@ def test_equal_columns_are_no_order():
     a = np.random.default_rng(0).integers(0, 9, 100)
     found = find_constraints(pd.DataFrame({"a": a, "b": a}))["constraint"]
     assert found.tolist() == [Linear({"a": 1, "b": -1})]
+
+
+@pytest.mark.parametrize("columns", [[3, 2, 1], [0.5, 1.0, 2.0], [np.nan, 0.0, 1.0]])
+def test_names_of_any_kind_can_be_passed_on(columns):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(np.sort(rng.integers(0, 99, (200, 3)), axis=1), columns=columns)
+    found = find_constraints(X)["constraint"].tolist()
+    assert len(found) == 2
+    assert ConstrainedCodec(constraints=found).fit(X).constraints_.positions_ in (
+        [[0, 1], [1, 2]],
+        [[1, 2], [0, 1]],
+    )
+
+
+def test_columns_that_lie_too_far_away_are_left_out():
+    rng = np.random.default_rng(0)
+    low = rng.integers(0, 99, 200)
+    day = pd.Series(pd.Timestamp("2020") + pd.to_timedelta(low, "D")).astype("M8[ns]")
+    X = pd.DataFrame(
+        {
+            "hash": rng.integers(-(2**63), 2**63 - 1, 200),
+            "low": low,
+            "high": low + rng.integers(0, 9, 200),
+            "ever": np.array(["0001-01-01", "9999-12-31"] * 100, dtype="M8[s]"),
+            "from": day,
+            "to": day + pd.to_timedelta(rng.integers(0, 9, 200), "D"),
+        }
+    )
+    found = find_constraints(X)["constraint"].tolist()
+    assert set(found) == {Inequality("low", "high"), Inequality("from", "to")}
+
+
+def test_huge_floats_add_up():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(200, 3)) * [1e300, 1e300, 1.0], columns=[*"abc"])
+    X["total"] = X["a"] + X["b"]
+    assert find_constraints(X)["constraint"].tolist() == [
+        Linear({"a": 1, "b": 1, "total": -1})
+    ]
+    # An estimator takes none of columns whose differences are too large for floats.
+    ends = pd.DataFrame({"low": -1.7e308 * rng.random(200), "high": 1.7e308})
+    assert len(find_constraints(ends)) == 0
+
+
+def test_a_constant_time_of_day():
+    X = pd.DataFrame({"t": [datetime.time(9, 30)] * 9, "x": range(9)})
+    [constraint] = find_constraints(X)["constraint"]
+    assert constraint == Range("t", datetime.time(9, 30), datetime.time(9, 30))
+    codec = ConstrainedCodec(constraints=[constraint]).fit(X)
+    assert codec.find_broken(X.assign(t=datetime.time(9, 31)))

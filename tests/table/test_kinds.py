@@ -217,6 +217,7 @@ REFUSED = [
     ([DAY, 1], ValueError, "'x' mixes cells of the types date, int"),
     ([DAY, MIDNIGHT], ValueError, "date, datetime"),
     ([MIDNIGHT, pd.Timestamp(MIDNIGHT)], ValueError, "Timestamp, datetime"),
+    ([Decimal(1), Decimal("sNaN")], ValueError, "'x' holds Decimal.'sNaN'"),
     ([Decimal(1), 1.5], ValueError, "Decimal, float"),
     ([hour(1), "a"], ValueError, "str, time"),
     ([pd.Period("2020", "M"), pd.Period("2020", "D")], ValueError, "frequencies"),

@@ -149,6 +149,42 @@ def test_a_range_without_a_value_of_the_dtype():
         codec.encode_conditions({"x": (20.2, 20.8)}, 2)
 
 
+@pytest.mark.parametrize(
+    ("name", "asked", "message"),
+    [
+        ("floats", (None, -np.inf), r"can have no value in \(None, -inf\)"),
+        ("floats", (np.inf, np.inf), "can have no value"),
+        ("float32", (1e39, None), "can have no value"),
+        ("float32", 1e39, "dtype float32, which cannot hold"),
+        ("integers", (np.inf, None), "can have no value"),
+        ("integers", np.inf, "takes finite numbers"),
+        ("integers", (np.nan, 5), "'x' is asked for a range with a missing end"),
+        ("floats", (pd.NA, 5), "missing end"),
+        ("floats", (Decimal("sNaN"), 5), "missing end"),
+        ("days", (pd.NaT, "2020-02-01"), "missing end, .*Pass None for no limit"),
+        ("days", (None, np.inf), "'x' holds dates; cannot read inf"),
+        ("integers", (pd.Timestamp(0), 5), "'x' holds numbers; cannot read"),
+        ("times", ("25:00:00", None), "can have no value"),
+    ],
+)
+def test_ends_that_no_value_can_have(name, asked, message):
+    codec = TableCodec().fit(pd.DataFrame({"x": COLUMNS[name]}))
+    with pytest.raises(ValueError, match=message):
+        codec.encode_conditions({"x": asked}, 2)
+
+
+@pytest.mark.parametrize("name", ["floats", "float32", "integers", "Int64"])
+def test_infinite_ends_are_open(name):
+    codec = TableCodec().fit(pd.DataFrame({"x": COLUMNS[name]}))
+    for asked, same in [((1, np.inf), (1, None)), ((-np.inf, 1), (None, 1))]:
+        found, expected = (
+            codec.encode_conditions({"x": ends}, 2).requests[0]
+            for ends in (asked, same)
+        )
+        np.testing.assert_array_equal(found.low, expected.low)
+        np.testing.assert_array_equal(found.high, expected.high)
+
+
 def test_ends_are_rounded_into_the_range():
     codec = column_codec(COLUMNS["integers"])
     assert read_bound(codec, 20.5, "low") == 21
