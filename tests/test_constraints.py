@@ -423,8 +423,12 @@ def test_what_is_no_constraint():
         ({"county": "no"}, "'county' is no column; did you mean 'country'"),
         ({"code": (41, 49)}, r"'code' has no value in \(41, 49\)"),
         ({"high": (5, 1)}, r"'high' can have no value in \(5, 1\)"),
-        ({"high": 3, "low": 4}, "10 of 10 rows still break"),
-        ({"total": 3, "price": 4}, "10 of 10 rows still break"),
+        ({"high": 3, "low": 4}, r"row 0 contradicts Ineq.*'low'.* 4, and.*'high'.* 3"),
+        ({"total": 3, "price": 4}, "'total' in row 0 contradicts Linear.*at least 4.0"),
+        (
+            {"id": 7},
+            r"10 rows ask for the same as row 0 of 'id'.* leaves 1",
+        ),
     ],
 )
 def test_impossible_conditions(conditions, message):

@@ -9,6 +9,7 @@ from .categorical import CategoricalColumn, factorize, forget_categories, key_of
 from .codec import column_of_state, column_state
 from .grid import Grid
 from .kinds import DATES, DURATIONS, NUMBERS, column_kind
+from .plain import is_missing
 from .ranges import ANYTHING
 from .requests import cells_of, read_levels
 
@@ -120,7 +121,7 @@ class Combinations:
             return cells_of(member, value, n_rows)
         is_range = isinstance(value, tuple) and len(value) == 2
         cells = [value] if is_range else cells_of(member, value, n_rows)
-        return [levels_inside(member, cell) for cell in cells]
+        return [allowed_levels(member, cell) for cell in cells]
 
     def allowed_numbers(self, asked: dict, n_rows: int) -> list:
         """For each row the set of the numbers of combinations that it may have.
@@ -192,10 +193,29 @@ def is_number(member) -> bool:
     return column_kind(pd.Series(member.values_)) in (NUMBERS, DATES, DURATIONS)
 
 
-def levels_inside(member, cell):
-    """A range (low, high) as the set of its levels; other requests as they are."""
-    if not (isinstance(cell, tuple) and len(cell) == 2):
+def allowed_levels(member, cell):
+    """A range (low, high) as the set of its levels, and dates by text as levels.
+
+    Other requests are what they were.
+    """
+    if isinstance(cell, tuple) and len(cell) == 2:
+        return levels_inside(member, cell, f"in {cell!r}")
+    if cell is ANYTHING or column_kind(pd.Series(member.values_)) == NUMBERS:
         return cell
+    if isinstance(cell, set | frozenset):
+        return frozenset().union(*(levels_of_moment(member, item) for item in cell))
+    return cell if is_missing(cell) else levels_of_moment(member, cell)
+
+
+def levels_of_moment(member, cell) -> frozenset:
+    """The levels that are one date, duration or period, as a user may write it."""
+    if is_missing(cell) or member.has_level(cell):
+        return frozenset([cell])
+    return levels_inside(member, (cell, cell), repr(cell))
+
+
+def levels_inside(member, cell, shown) -> frozenset:
+    """Levels in a range (low, high), which an error shows as `shown`."""
     grid = Grid(member.name, "conditions").fit(pd.Series(member.values_))
     missing, values = grid.read(pd.Series(member.values_))
     low, high = (
@@ -208,8 +228,8 @@ def levels_inside(member, cell):
         inside &= values <= high
     if not inside.any():
         raise ValueError(
-            f"conditions: column {member.name!r} has no value in {cell!r} that belongs "
-            "to a combination."
+            f"conditions: column {member.name!r} has no value {shown} that belongs to "
+            "a combination."
         )
     return frozenset(member.levels_[place] for place in np.flatnonzero(inside))
 

@@ -9,6 +9,7 @@ from .codec import TableCodec
 from .conditions import check_conditions
 from .constraint_set import ConstraintSet
 from .frames import as_frame
+from .possible import refuse_impossible
 from .ranges import (
     ANY,
     ANYTHING,
@@ -21,6 +22,7 @@ from .ranges import (
 )
 from .requests import ANY_VALUE, TableConditions, cells_of, partial_cells
 from .unique import exchanged_levels, find_repeats, spread_numbers
+from .unknown import Tolerance
 
 
 class ConstrainedCodec(TableCodec):
@@ -151,6 +153,19 @@ class ConstrainedCodec(TableCodec):
 
     # ------------------------------------------------------------------ both ways
 
+    def encode(self, X, random_state=None, learning=False):
+        """Numbers and codes of the free table; see `TableCodec`."""
+        tolerate = Tolerance(self.handle_unknown, learning)
+        columns = super()._columns_of(as_frame(X))
+        for part in self.constraints_.sums_:
+            # No constant to its user, although the free one is.
+            codec = self.columns_codec_[part.target_]
+            if not codec.encoded_:
+                missing = columns[part.target_].isna().to_numpy()
+                tolerate(codec.refuse_missing, missing)
+        tolerate.warn()
+        return super().encode(X, random_state, learning)
+
     def _columns_of(self, frame):
         return self.constraints_.to_free(super()._columns_of(frame))
 
@@ -202,7 +217,9 @@ class ConstrainedCodec(TableCodec):
                 free[grid.name] = [PRESENCE[what] for what in own[i].presence]
         found = super().encode_conditions(free, n_rows)
         self._bound_what_is_below(found, own)
-        return replace(found, requests={**found.requests, **own})
+        requests = {**found.requests, **own}
+        refuse_impossible(self.constraints_, self.columns_codec_, requests, n_rows)
+        return replace(found, requests=requests)
 
     def _bound_what_is_below(self, found, own):
         """Bound columns that are drawn first, to leave room for those above them."""

@@ -4,6 +4,7 @@ import copy
 import numbers
 
 import numpy as np
+import pandas as pd
 
 from .combinations import Combinations
 from .conditions import did_you_mean
@@ -18,7 +19,8 @@ from .constraints import (
 from .frames import as_frame
 from .grid import Grid
 from .orders import Orders
-from .ranges import PRESENT, is_missing, limits
+from .plain import is_missing
+from .ranges import PRESENT, limits
 from .sums import Sum
 from .unique import find_repeats
 
@@ -58,9 +60,9 @@ class ConstraintSet:
         self._refuse_overlaps(names)
         self.ranges_ = [
             Bounds(constraint, i).fit(columns)
-            for constraint, [i] in self._of_kind(Range)
+            for constraint, [i] in self.of_kind(Range)
         ]
-        for constraint, places in self._of_kind((Inequality, Linear)):
+        for constraint, places in self.of_kind((Inequality, Linear)):
             for i in places:
                 if is_category[i]:
                     raise ValueError(
@@ -68,19 +70,19 @@ class ConstraintSet:
                         "Convert it to a number, or leave it out of "
                         "categorical_features."
                     )
-        inequalities = [(c, *ends) for c, ends in self._of_kind(Inequality)]
+        inequalities = [(c, *ends) for c, ends in self.of_kind(Inequality)]
         self.orders_ = Orders(inequalities).fit(columns) if inequalities else None
         self.combinations_ = [
             Combinations(constraint, places).fit(columns)
-            for constraint, places in self._of_kind(FixedCombinations)
+            for constraint, places in self.of_kind(FixedCombinations)
         ]
         self.sums_ = [
             Sum(constraint, places).fit(columns)
-            for constraint, places in self._of_kind(Linear)
+            for constraint, places in self.of_kind(Linear)
         ]
         self.unique_ = {
             i: None if is_category[i] else Grid(names[i], constraint).fit(columns[i])
-            for constraint, places in self._of_kind(Unique)
+            for constraint, places in self.of_kind(Unique)
             for i in places
             if len(places) == 1 and self._is_free(i)
         }
@@ -102,7 +104,8 @@ class ConstraintSet:
         }
         return wider
 
-    def _of_kind(self, kind):
+    def of_kind(self, kind) -> list:
+        """Constraints of one class, or of several, with the positions they name."""
         pairs = zip(self.constraints, self.positions_, strict=True)
         return [(c, places) for c, places in pairs if isinstance(c, kind)]
 
@@ -136,12 +139,12 @@ class ConstraintSet:
             (part.constraint, part.find_broken(columns))
             for part in (*self.ranges_, *self.combinations_, *self.sums_)
         ]
-        for constraint, (low, high) in self._of_kind(Inequality):
+        for constraint, (low, high) in self.of_kind(Inequality):
             args = low, high, constraint.strict, columns
             pairs.append((constraint, self.orders_.find_broken(*args)))
-        for constraint, places in self._of_kind(Unique):
+        for constraint, places in self.of_kind(Unique):
             pairs.append((constraint, find_repeats([columns[i] for i in places])))
-        for constraint, _ in self._of_kind(Where):
+        for constraint, _ in self.of_kind(Where):
             pairs.append((constraint, ~flags_of(constraint, table)))
         broken = {constraint: rows for constraint, rows in pairs if rows.any()}
         return [(c, broken[c]) for c in dict.fromkeys(self.constraints) if c in broken]
@@ -303,7 +306,20 @@ class Bounds:
 
 def flags_of(constraint, table) -> np.ndarray:
     """What the function of a `Where` says of each row, shape (n,)."""
-    flags = np.asarray(constraint.function(table))
+    # A copy, as a function may change what it is given.
+    given = constraint.function(table.copy())
+    if isinstance(getattr(given, "dtype", None), pd.api.extensions.ExtensionDtype):
+        missing = np.flatnonzero(pd.isna(given))
+        if len(missing):
+            raise ValueError(
+                f"{constraint!r} returns a missing flag for {len(missing):,} of "
+                f"{len(table):,} rows, first for row {missing[0]}. Let it say what a "
+                "missing value means: .fillna(True) keeps such rows, .fillna(False) "
+                "refuses them."
+            )
+        if pd.api.types.is_bool_dtype(given.dtype):
+            given = np.asarray(given, dtype=bool)
+    flags = np.asarray(given)
     if flags.shape != (len(table),) or flags.dtype != bool:
         raise ValueError(
             f"{constraint!r} must return a flag, True or False, for each of the "

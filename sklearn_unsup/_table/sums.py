@@ -78,7 +78,7 @@ class Sum:
             return known & (self._total(read) != values)
         terms = [np.abs(w * read[i][1]) for i, w in self.weights_.items()]
         size = np.sum(terms, axis=0) + np.abs(values).astype(np.float64)
-        step = self._step()
+        step = self.step()
         rounding = ROUNDING.get(grid.itemsize_, ROUNDING_OF_DOUBLES)
         # Sums of floats are rounded to 53 bits, too.
         allowed = 0.5 * (1 + 1e-6) * step + (2.0**-50 if step else rounding) * size
@@ -86,7 +86,7 @@ class Sum:
 
     # ------------------------------------------------------------------ sums
 
-    def _step(self):
+    def step(self) -> float:
         """Distance of the values of the column that is left out; 0 if it has none."""
         grid = self.grids_[self.target_]
         if grid.is_whole_:

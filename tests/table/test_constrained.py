@@ -239,6 +239,33 @@ def test_combinations_are_those_of_training(first, second):
     assert pairs_of(drawn) == pairs_of(X)
 
 
+@pytest.mark.parametrize(
+    ("asked", "ranks"),
+    [
+        ("2020-01-02", [1]),
+        (datetime.date(2020, 1, 2), [1]),
+        ({"2020-01-02", pd.Timestamp("2020-01-03")}, [1, 2]),
+        (("2020-01-02", None), [1, 2, 3]),
+        ([None, "2020-01-02"], [4, 1]),
+    ],
+    ids=str,
+)
+def test_combinations_take_dates_by_text(asked, ranks):
+    X = pd.DataFrame({"day": pd.date_range("2020", periods=5), "x": range(5)})
+    X.loc[4, "day"] = pd.NaT
+    codec = ConstrainedCodec(constraints=[FixedCombinations(["day", "x"])]).fit(X)
+    [found] = codec.encode_conditions({"day": asked}, 2).requests.values()
+    x_cat = codec.encode(X.iloc[ranks])[1]
+    if isinstance(asked, list) or len(ranks) == 1:
+        assert_array_equal(found.ranks, np.resize(x_cat, 2))
+    else:
+        assert_array_equal(found.sets, [np.sort(x_cat[:, 0])])
+    with pytest.raises(ValueError, match="'day' has no value '2021'"):
+        codec.encode_conditions({"day": "2021"}, 2)
+    with pytest.raises(ValueError, match="^conditions: NaT cannot.*None for no limit"):
+        codec.encode_conditions({"day": (pd.NaT, None)}, 2)
+
+
 def test_combinations_need_no_columns_of_their_own():
     """The net sees one category for all columns that belong together."""
     X = combined("text", "text", 200, np.random.default_rng(0))
@@ -469,6 +496,21 @@ def test_a_sum_is_rounded_where_its_column_is():
         codec.fit(X)
 
 
+def test_a_missing_total_is_seen_although_it_is_left_out():
+    X = pd.DataFrame({"a": [1, 2, 5, 7], "b": [3, 9, 4, 1]})
+    X["total"] = X["a"] + X["b"]
+    broken = X.astype("Int64").mask(X > 10)
+    codec = ConstrainedCodec(constraints=[Linear(ADD_UP)]).fit(X)
+    with pytest.raises(ValueError, match="'total' has missing values, but had none"):
+        codec.encode(broken)
+    with pytest.raises(ValueError, match="'total' has missing values, but had none"):
+        codec.updated(broken)
+    codec.set_params(handle_unknown="warn")
+    with pytest.warns(UserWarning, match="'total' has missing values, but had none"):
+        codec.encode(broken)
+    codec.set_params(handle_unknown="ignore").encode(broken)
+
+
 def test_a_sum_of_floats_with_all_digits():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(300, 2)), columns=["a", "b"])
@@ -669,13 +711,14 @@ FRAME = pd.DataFrame(
         "word": ["a", "b"],
         "huge": np.array([2**64 - 1, 5], dtype="uint64"),
         "wide": [-(2**62), 2**62],
+        "enormous": [1.7e308, 1.0],
     }
 )
 BAD = [
     (Inequality("high", "low"), r"1 of 2 training rows breaks Inequality.*at row 1"),
     (Inequality("low", "high", strict=True), r"strict=True\), first at row 0"),
     (Inequality("low", "hihg"), r"'hihg', which is no column.*did you mean 'high'"),
-    (Inequality("low", 9), "names 9, which is no column"),
+    (Inequality("low", 99), "names 99, which is no column"),
     (Inequality("low", "word"), "'word' is one of categories. Convert it to a number"),
     (Inequality("low", "date"), "same kind of number.*'date' of dtype"),
     (Inequality("date", "zone"), "same kind of number.*time zone"),
@@ -683,6 +726,7 @@ BAD = [
     (Inequality("date", "long"), "same kind of number"),
     (Inequality("low", "huge"), "'huge'.*too far apart"),
     (Inequality("low", "wide"), "'wide'.*too far apart"),
+    (Inequality("low", "enormous"), r"'enormous' goes up to 1.7e\+308.*divide it"),
     (Range("low", 2), r"1 of 2 training rows breaks Range\('low', 2\), first at row 0"),
     (Range("low", None, 1), r"breaks Range\('low', high=1\), first at row 1"),
     (Linear({"low": 1, "high": 1}, 2), r"1 of 2 training rows breaks Linear.*at row 1"),
@@ -692,8 +736,13 @@ BAD = [
     (Unique("one"), "'one', which is no column"),
     (Where(lambda X: X["low"]), "must return a flag.*shape.*int64"),
     (Where(lambda X: True), "a flag, True or False, for each of the 2 rows"),
+    (
+        Where(lambda X: X["low"].astype("Int64").mask(X["low"] < 2) > 0),
+        "a missing flag for 1 of 2 rows, first for row 0.*fillna",
+    ),
     (Where(lambda X: X["low"] < 2), r"breaks Where\(.*first at row 1"),
     (Range("low", "one"), "'one' cannot be compared with column 'low'"),
+    (Range("low", DATES[0]), "cannot be compared with column 'low'.*Timestamp"),
     (Range("low", 3, 2), "low is greater than high"),
     (Range("word", 3), "'word' must hold numbers"),
     (Range("date", "2020-01-02"), "1 of 2 training rows breaks Range"),
@@ -710,6 +759,17 @@ BAD = [
 def test_errors(constraint, message):
     with pytest.raises(ValueError, match=f"(?s){message}"):
         ConstrainedCodec(constraints=[constraint]).fit(FRAME)
+
+
+def test_a_function_may_change_its_table_and_return_nullable_flags():
+    def is_low(X):
+        X["high"] = 0.0
+        return X["low"].astype("Int64") < 3
+
+    X = FRAME.copy()
+    codec = ConstrainedCodec(constraints=[Where(is_low)]).fit(X)
+    assert_frame_equal(X, FRAME)
+    assert not codec.find_broken(X)
 
 
 @pytest.mark.parametrize(
@@ -752,7 +812,9 @@ def test_two_columns_of_one_name():
         (lambda: Inequality("a", "a"), ValueError, "two columns, got 'a' for both"),
         (lambda: Inequality("a", "b", 1), TypeError, "strict must be True or False"),
         (lambda: Range("a"), ValueError, "needs a bound"),
-        (lambda: Range("a", float("nan")), ValueError, "low.*is NaN"),
+        (lambda: Range("a", float("nan")), ValueError, "low.*is nan: pass None"),
+        (lambda: Range("a", 1, pd.NaT), ValueError, "high.*is NaT: pass None"),
+        (lambda: Range("a", pd.NA), ValueError, "low.*is <NA>: pass None"),
         (lambda: Linear(["a", "b"]), TypeError, "must be a dict of columns"),
         (lambda: Linear({"a": 1}), ValueError, "at least two columns"),
         (lambda: Linear({"a": 1, "b": 0}), ValueError, "factors other than 0"),
