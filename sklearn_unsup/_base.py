@@ -406,7 +406,7 @@ class BaseTableModel(
         """
         check_is_fitted(self)
         if is_polars(conditions):
-            conditions = as_container(conditions)
+            conditions = as_container(conditions, "conditions")
         n_samples = n_rows_asked(conditions, check_n_samples(n_samples))
         rng = self._rng_of(random_state)
         draw = partial(self._sample_encoded, rng=rng)

@@ -6,8 +6,10 @@ from scipy.sparse import issparse
 from ._nn.chunks import chunk_slices
 from ._table.codec import TableCodec
 from ._table.constrained import ConstrainedCodec
+from ._table.frames import as_frame
 from ._table.images import full_image_shape
-from ._table.numeric import ENCODED_MAX
+from ._table.numeric import ENCODED_MAX, NumericColumn
+from ._table.plain import loses_digits
 from ._table.scaling import resolve_scaling, resolve_sparse_scaling
 from ._table.sparse import SparseCodec
 from ._training.atoms import Dequantizer
@@ -86,6 +88,11 @@ def fit_codec(
     ).fit(X)
     for column in codec.numbers_:
         column.refuse_extremes()
+    for column, (_, values) in zip(
+        codec.columns_codec_, as_frame(X).items(), strict=True
+    ):
+        if isinstance(column, NumericColumn) and loses_digits(values):
+            warn_of_lost_digits(values)
     for column in codec.categories_:
         if getattr(column, "looks_like_identifier_", False):
             warn_of_identifier(column)
@@ -117,6 +124,15 @@ def warn_of_identifier(column):
         f"its {column.n_present_} values differ. Samples repeat them, and a saved "
         "model holds them. Drop the column, or pass max_categories to keep the "
         "frequent ones alone.",
+    )
+
+
+def warn_of_lost_digits(column):
+    warn_user(
+        f"column {column.name!r} of dtype {column.dtype} has more digits than floats "
+        "of 64 bits, which its numbers become: they come back rounded. Round them "
+        "yourself for no warning, or name the column in categorical_features, where it "
+        "keeps its values."
     )
 
 

@@ -8,6 +8,7 @@ from scipy.sparse import issparse
 from ._nn.chunks import chunk_slices, map_blocks
 from ._nn.column_terms import column_terms
 from ._nn.replacements import Candidates, reconstruction_losses, replacement_losses
+from ._table.constrained import ConstrainedCodec
 from ._table.polars import is_polars, numbers_to_polars, to_polars
 from ._table.sparse import SparseCodec
 from ._table.units import SparseMeasure, TableMeasure
@@ -31,6 +32,7 @@ def likelihood_terms(model, codec, X, device) -> np.ndarray:
     terms : ndarray of shape (n_samples, n_features)
         They add up to the log-likelihood of the row, in the table's own units.
     """
+    refuse_broken(codec, X)
     measure = measure_of(codec)
     width = model.input_layer.out_features + model.input_layer.in_features
 
@@ -60,6 +62,7 @@ def likelihood_losses(model, codec, X, device) -> tuple:
     evidence : ndarray of shape (n_samples, n_features)
         How much likelier each value is in its column than given all other cells.
     """
+    refuse_broken(codec, X)
     measure, parts = measure_of(codec), []
     columns = [Candidates(**options) for options in measure.candidates()]
     if not columns:
@@ -173,6 +176,12 @@ def shares_like(X, shares) -> object:
     if isinstance(X, pd.DataFrame):
         return pd.DataFrame(shares, index=X.index, columns=X.columns)
     return numbers_to_polars(shares, X.columns) if is_polars(X) else shares
+
+
+def refuse_broken(codec, X):
+    """Raise ValueError for rows that the encoding of constraints has no room for."""
+    if isinstance(codec, ConstrainedCodec):
+        codec.refuse_broken(X)
 
 
 def measure_of(codec):

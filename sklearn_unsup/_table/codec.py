@@ -163,23 +163,28 @@ class TableCodec(BaseEstimator):
         mask = np.zeros(frame.shape[1], dtype=bool)
         if chosen is None:
             return mask
-        chosen = np.asarray(chosen)
-        if chosen.dtype == bool:
+        if isinstance(chosen, list | tuple | pd.MultiIndex):
+            # An array would make rows of tuples, and text of numbers beside text.
+            chosen = list(chosen)
+        else:
+            chosen = np.asarray(chosen).tolist()
+        if chosen and all(isinstance(item, bool | np.bool_) for item in chosen):
             if len(chosen) != len(mask):
                 raise ValueError(
                     f"categorical_features is a mask of {len(chosen)} columns, X has "
                     f"{len(mask)}: pass as many."
                 )
-            return chosen
-        for item in chosen.tolist():
+            return np.array(chosen)
+        for item in chosen:
             mask[self._position(item, frame.columns)] = True
         return mask
 
     @staticmethod
     def _position(item, columns):
-        if item in columns:
+        if pd.api.types.is_hashable(item) and item in columns:
             return columns.get_loc(item)
-        if isinstance(item, int) and -len(columns) <= item < len(columns):
+        is_position = isinstance(item, int | np.integer) and not isinstance(item, bool)
+        if is_position and -len(columns) <= item < len(columns):
             return item
         raise ValueError(
             f"categorical_features names {item!r}, which is no column of X. The "
@@ -467,7 +472,9 @@ def column_of_state(state) -> CategoricalColumn | NumericColumn:
         return codec
     codec = CategoricalColumn.__new__(CategoricalColumn)
     vars(codec).update(state, values_=array_of(state["values_"]))
-    codes, levels = factorize(codec.name, pd.Series(codec.values_))
+    codes, levels = factorize(
+        codec.name, pd.Series(codec.values_, dtype=codec.values_.dtype)
+    )
     codec.levels_ = [levels[code] for code in codes]
     codec.index_ = {key_of(level): i for i, level in enumerate(codec.levels_)}
     return codec

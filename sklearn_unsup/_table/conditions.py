@@ -14,12 +14,18 @@ SHOWN_TYPES = str, bytes, int, float, list, tuple, set, frozenset, dict, type(No
 
 
 def check_conditions(conditions) -> None:
-    """Raise TypeError unless conditions are a dict or a DataFrame."""
+    """Raise unless conditions are a dict, or a DataFrame of different columns."""
     if not isinstance(conditions, dict | pd.DataFrame):
         raise TypeError(
             "conditions must be a dict of columns and what is asked of them, such as "
             "{'sex': 'Female', 'age': (60, 65)}, a DataFrame of partial rows, or None, "
             f"got {describe(conditions)}."
+        )
+    if isinstance(conditions, pd.DataFrame) and not conditions.columns.is_unique:
+        twice = conditions.columns[conditions.columns.duplicated()][0]
+        raise ValueError(
+            f"conditions: the DataFrame has several columns of the name {twice!r}. "
+            "Keep one of them."
         )
 
 

@@ -23,7 +23,7 @@ def as_container(X, key="X"):
     if isinstance(X, pd.DataFrame) or sparse.issparse(X):
         return X
     if is_polars(X):
-        return from_polars(X)
+        return from_polars(X, key)
     pyarrow = sys.modules.get("pyarrow")
     if pyarrow is not None and isinstance(X, pyarrow.Table | pyarrow.RecordBatch):
         raise TypeError(

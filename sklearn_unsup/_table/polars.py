@@ -22,10 +22,10 @@ def is_polars_series(column) -> bool:
     return polars is not None and isinstance(column, polars.Series)
 
 
-def refuse_lazy(X):
-    """Raise for a polars frame that has no rows yet."""
+def refuse_lazy(X, key="X"):
+    """Raise for a polars frame that has no rows yet; the error calls it by `key`."""
     if not hasattr(X, "height"):
-        raise TypeError("X is a polars LazyFrame: pass X.collect(), its rows.")
+        raise TypeError(f"{key} is a polars LazyFrame: pass {key}.collect(), its rows.")
 
 
 def schema_of(X) -> bytes | None:
@@ -39,7 +39,7 @@ def schema_of(X) -> bytes | None:
     return file.getvalue()
 
 
-def from_polars(X):
+def from_polars(X, key="X"):
     """A polars DataFrame as a pandas one, by numpy alone; any other table as it is.
 
     Strings, categories and enums become objects, times of day durations, decimals
@@ -47,7 +47,7 @@ def from_polars(X):
     """
     if not is_polars(X):
         return X
-    refuse_lazy(X)
+    refuse_lazy(X, key)
     columns = {name: column_from_polars(X[name]) for name in X.columns}
     return pd.DataFrame(columns, index=pd.RangeIndex(X.height))
 

@@ -794,6 +794,18 @@ def test_declared_categories_keep_their_dtype(dtype):
     assert_frame_equal(codec.decode(*codec.encode(X)), X)
 
 
+def test_categorical_features_by_tuples_and_by_names_beside_positions():
+    X = FRAME.set_axis(pd.MultiIndex.from_product([["x"], FRAME.columns]), axis=1)
+    names = [("x", "city"), ("x", "age")]
+    for chosen in (names, pd.MultiIndex.from_tuples(names)):
+        codec = TableCodec(categorical_features=chosen).fit(X)
+        assert codec.layout_ == TableLayout(1, (4, 3))
+    codec = TableCodec(categorical_features=["city", 0]).fit(FRAME)
+    assert codec.layout_ == TableLayout(1, (4, 3))
+    with pytest.raises(ValueError, match=r"\['age'\], which is no column"):
+        TableCodec(categorical_features=[["age"], "city"]).fit(FRAME)
+
+
 def test_no_categories():
     X = pd.DataFrame({"a": [True, False, True], "b": [1, 2, 3]})
     codec = TableCodec(categorical_features=None).fit(X)
@@ -870,6 +882,7 @@ def test_no_more_quantiles_than_asked_for(name, n_quantiles):
 
 def test_a_pickled_codec_is_the_same_codec():
     X = mixed_frame()
+    X["word"] = pd.Series(["\ud800", "a"] * len(X), dtype=object)  # no text of UTF-8
     codec = TableCodec().fit(X)
     other = pickle.loads(pickle.dumps(codec))
     rngs = np.random.default_rng(0), np.random.default_rng(0)
@@ -1017,7 +1030,12 @@ def test_a_stream_of_days_goes_on():
 
 @pytest.mark.parametrize(
     ("first", "later"),
-    [([1.0, 1.0], [1.0, 2.0]), ([np.nan, np.nan], [np.nan, 2.0]), ("aa", "ab")],
+    [
+        ([1.0, 1.0], [1.0, 2.0]),
+        ([np.nan, np.nan], [np.nan, 2.0]),
+        ([1.0, 1.0], [1.0, np.nan]),
+        ("aa", "ab"),
+    ],
 )
 def test_columns_that_vary_only_later_are_refused(first, later):
     """They have no place in the encoded table: silence would lose them."""

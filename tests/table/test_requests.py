@@ -78,7 +78,7 @@ def encoded_conditions(conditions, n=3, table=CONDITIONED, **options):
         ({"age": None}, "'age' had no missing values"),
         ({"age": "old"}, "'age' holds numbers; cannot read 'old'"),
         ({"age": np.inf}, "'age' takes finite numbers"),
-        ({"age": (np.nan, 2.0)}, "'age' takes finite numbers"),
+        ({"age": (np.nan, 2.0)}, "'age' is asked for a range with a missing end"),
     ],
 )
 def test_errors(conditions, message):
@@ -311,6 +311,12 @@ def test_partial_rows():
     for name in partial:
         given = partial[name].notna()
         assert back[name][given].tolist() == partial[name][given].tolist()
+
+
+def test_partial_rows_with_a_column_twice():
+    partial = CONDITIONED[["age", "city", "age"]].head(3)
+    with pytest.raises(ValueError, match="several columns of the name 'age'"):
+        encoded_conditions(partial)
 
 
 @pytest.mark.parametrize(
