@@ -230,6 +230,7 @@ def test_importances_of_a_linear_code_are_shares_of_its_variance():
 def test_importances_name_the_columns_and_repeat_themselves(fitted, table):
     first = fitted.encoder_importances(table, random_state=1)
     assert first.index.tolist() == list(table)
+    assert (first > 0).all(axis=None)
     pd.testing.assert_frame_equal(
         first, fitted.encoder_importances(table, random_state=1)
     )
