@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import EarlyStopping
 from skorch.toy import MLPModule
@@ -23,6 +24,7 @@ NAMES = {
 pytestmark = [
     pytest.mark.usefixtures("few_calibration_rows"),
     pytest.mark.filterwarnings("ignore:Generated rows cover only"),
+    pytest.mark.filterwarnings("ignore:All components have collapsed"),
 ]
 
 
@@ -166,6 +168,22 @@ def test_statistics_of_batches_reach_the_average_of_the_generator(table):
     mean = adversarial.ema_generator.trunk.layers[1].running_mean
     assert mean.abs().max() > 0
     assert torch.equal(mean, adversarial.generator.trunk.layers[1].running_mean)
+
+
+@pytest.mark.parametrize(
+    ("cls", "parameter"),
+    [(cls, name) for cls, names in NAMES.items() for name in names],
+)
+def test_an_own_network_beside_convolutions(cls, parameter):
+    pixels = load_digits().data[:60] / 16
+    model = cls(
+        2, image_shape=(8, 8), max_iter=1, random_state=0, **{parameter: linear}
+    )
+    model.fit(pixels)
+    assert any(isinstance(net, nn.Linear) for net in own_nets(model))
+    assert model.transform(pixels).shape == (60, 2)
+    assert model.traverse(0).shape == (9, 64)
+    assert model.sample(5, random_state=0).shape == (5, 64)
 
 
 # ------------------------------------------------------------------------- searches

@@ -239,10 +239,15 @@ class VariationalAutoencoder(TableModule):
 
         Of images it is `z` itself, because pixels depend on the categories as well.
         """
-        return z if self.layout.image_shape else self.decoder(z)
+        return z if self.decodes_labels else self.decoder(z)
+
+    @property
+    def decodes_labels(self) -> bool:
+        """Whether the decoder takes the categories, as that of images does."""
+        return isinstance(self.decoder, LabelledImageDecoder)
 
     def distribution(self, raw: Tensor) -> TableDistribution:
-        if not self.layout.image_shape:
+        if not self.decodes_labels:
             return super().distribution(raw)
         return ImageDistribution(
             self.decoder, raw, self._bounded_log_scale(), self.indicator
@@ -265,7 +270,7 @@ class VariationalAutoencoder(TableModule):
                 x_num, x_cat, generator
             )
         distribution = self.distribution(self.decode(z))
-        if self.layout.image_shape:  # Decode here, in the precision of the network.
+        if self.decodes_labels:  # Decode here, in the precision of the network.
             distribution = distribution.given(x_cat)
         return (
             distribution,
