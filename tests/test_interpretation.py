@@ -175,6 +175,20 @@ def test_a_constant_column_has_no_loadings(table):
     assert np.isnan(model.reconstruction_by_column(table.assign(one=1))["one"])
 
 
+def test_tables_of_categories_or_of_constants_alone(table):
+    plans = table[["plan"]]
+    model = quick(AutoencoderTransformer).fit(plans)
+    pd.testing.assert_frame_equal(model.loadings(units="original"), model.loadings())
+    assert model.encoder_importances(plans).shape == (1, 3)
+    constants = np.ones((30, 2))
+    model = quick(AutoencoderTransformer).fit(constants)
+    assert (model.components_ == np.zeros((3, 2))).all()
+    assert model.loadings(units="original").shape == (0, 3)
+    assert (model.encoder_importances(constants) == 0).all(axis=None)
+    assert model.reconstruction_by_column(constants).isna().all()
+    assert (model.traverse(0) == 1).all()
+
+
 def test_loadings_are_those_of_the_latest_weights(table):
     model = quick(AutoencoderTransformer).fit(table)
     before = model.components_

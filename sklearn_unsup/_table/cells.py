@@ -80,7 +80,7 @@ def slopes(codec, x_num: np.ndarray, deviations: np.ndarray) -> np.ndarray:
     deviations : ndarray of shape (n_numeric,)
         How far each of them is off.
     """
-    if codec.empty_:
+    if codec.empty_ or not x_num.size:
         return np.zeros_like(x_num, dtype=float)
     if isinstance(codec, SparseCodec):
         return np.broadcast_to(codec.scale_[codec.encoded_], x_num.shape)
