@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -525,6 +526,9 @@ def test_polars_tables_that_cannot_be_read():
     polars, frame = polars_table()
     with pytest.raises(TypeError, match=r"LazyFrame: pass X\.collect\(\)"):
         autoencoder().fit(frame.lazy())
+    model = autoencoder().fit(frame)
+    with pytest.raises(TypeError, match=r"^conditions is a polars LazyFrame: pass"):
+        model.sample(conditions=frame.lazy())
     lists = frame.with_columns(tags=polars.Series([[1, 2]] * len(frame)))
     with pytest.raises(TypeError, match=r"column 'tags' has the polars dtype List"):
         autoencoder().fit(lists)
@@ -880,6 +884,36 @@ def identifiers(n):
 def quick_model(request):
     small = {"hidden_layer_sizes": (8,), "max_iter": 1, "random_state": 0}
     return request.param(2, **small)
+
+
+@pytest.mark.parametrize(
+    ("column", "warns"),
+    [
+        ([Decimal("12345678901234567890.12") + i for i in range(30)], True),
+        ([Decimal("1.1"), Decimal("1.10000000000000000")] * 15, True),  # as 1.1 is not
+        ([Decimal("1234567890.25") + i for i in range(30)], False),
+        ([Decimal("1e-20") * i for i in range(30)], False),
+        ([None, Decimal("NaN"), Decimal("2.5")] * 10, False),
+        (np.arange(30, dtype=np.longdouble) / 3, np.finfo(np.longdouble).nmant > 52),
+        (np.arange(30, dtype=np.longdouble) / 4, False),
+    ],
+)
+def test_digits_that_floats_do_not_have_are_warned_of(column, warns):
+    table = pd.DataFrame({"many": pd.Series(column), "b": np.arange(30) % 5})
+    model = AutoencoderTransformer(1, hidden_layer_sizes=(4,), max_iter=1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(table)
+    told = [str(w.message) for w in caught if "'many'" in str(w.message)]
+    assert len(told) == warns
+    assert all("more digits than floats of 64 bits" in message for message in told)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).max <= 1e308, reason="no such floats here")
+def test_floats_beyond_those_of_64_bits_are_refused(quick_model):
+    table = pd.DataFrame({"far": np.arange(9) * np.longdouble("1e400"), "b": range(9)})
+    with pytest.raises(ValueError, match="'far' has dtype.*divide it"):
+        quick_model.fit(table)
 
 
 def test_an_identifier_is_warned_of_by_name(quick_model):

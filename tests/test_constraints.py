@@ -227,8 +227,16 @@ def test_rows_that_break_them_are_refused_or_ignored(make):
         model.transform(broken)
     with pytest.raises(ValueError, match="training rows break Inequality"):
         make().fit(broken)
-    codes = make(handle_unknown="ignore").fit(X).transform(broken)
-    assert np.isfinite(codes).all()
+    if hasattr(model, "score_samples"):
+        for method in (model.score_samples, model.score, model.explain_samples):
+            with pytest.raises(ValueError, match="rows break Inequality"):
+                method(broken)
+            with pytest.raises(ValueError, match="rows break FixedCombinations"):
+                method(X.assign(city="Rome"))
+    ignoring = make(handle_unknown="ignore").fit(X)
+    assert np.isfinite(ignoring.transform(broken)).all()
+    if hasattr(model, "score_samples"):
+        assert np.isfinite(ignoring.score_samples(broken)).all()
 
 
 def test_an_array_has_them_by_position(make):

@@ -81,7 +81,7 @@ def refuse_other_orders(constraint_set, requests, n_rows):
             row = int(broken.argmax())
             raise ValueError(
                 f"conditions: what is asked of row {row} contradicts {constraint!r}: "
-                f"column {orders.grids_[low].name!r} would be at least "
+                f"column {orders.grids_[low].name!r} must be at least "
                 f"{shown(orders.grids_[low], least[row])}, and column "
                 f"{orders.grids_[high].name!r} at most "
                 f"{shown(orders.grids_[high], most[row])}. Ask for other values."
@@ -121,9 +121,9 @@ def refuse_other_sums(part, ends, requests, n_rows):
         row = int(broken.argmax())
         raise ValueError(
             f"conditions: what is asked of column {grid.name!r} in row {row} "
-            f"contradicts {part.constraint!r}: with the ranges that the other columns "
-            f"have, or are asked for, it is at least {shown(grid, least[row])} and at "
-            f"most {shown(grid, most[row])}. Ask for a value in between."
+            f"contradicts {part.constraint!r}: by what the other columns can be, or "
+            f"are asked for, it must be at least {shown(grid, least[row])} and at most "
+            f"{shown(grid, most[row])}. Ask for a value in between."
         )
 
 
@@ -153,7 +153,7 @@ def refuse_repeats(constraint, columns, requests):
             f"conditions: {counts[row]:,} rows ask for the same as row {row} of "
             f"{', '.join(repr(column.name) for column in columns)}, but "
             f"{constraint!r} leaves {int(n_values[row]):,} that differ. Draw fewer "
-            "rows, or ask each for something else."
+            "rows, or pass one value for each of them."
         )
 
 

@@ -43,7 +43,7 @@ def ask(X, constraint, conditions, n=3):
             BYTES,
             STRICT,
             {"low": 255},
-            "'low' would.* 255.*'high' at most 255",
+            "'low' must be at least 255.*'high' at most 255",
         ),
         (BYTES, STRICT, {"high": 0}, "row 0 contradicts Inequality"),
         (BYTES, STRICT, {"low": 5, "high": [9, 5, 9]}, "row 1 contradicts Inequality"),
