@@ -370,9 +370,9 @@ def test_unique_gives_up_where_there_are_too_few_values():
     table = X[["city", "low"]].drop_duplicates("city")
     model = VAETransformer(2, max_iter=1, constraints=[Unique("city")]).fit(table)
     assert model.sample(5)["city"].is_unique
-    with pytest.raises(ValueError, match=r"rows still break Unique\('city'\) after"):
+    with pytest.raises(ValueError, match="'city' has 5 levels, too few for 6 rows"):
         model.sample(6)
-    with pytest.raises(ValueError, match=r"3 of 4 rows still break Unique\('city'\)"):
+    with pytest.raises(ValueError, match="4 rows ask for the same as row 0 of 'city'"):
         model.sample(4, conditions={"city": "Rome"})
 
 
