@@ -84,7 +84,7 @@ def refuse_other_orders(constraint_set, requests, n_rows):
                 f"column {orders.grids_[low].name!r} must be at least "
                 f"{shown(orders.grids_[low], least[row])}, and column "
                 f"{orders.grids_[high].name!r} at most "
-                f"{shown(orders.grids_[high], most[row])}. Ask for other values."
+                f"{shown(orders.grids_[high], most[row])}. Pass other values."
             )
 
 
