@@ -14,7 +14,8 @@ from sklearn.datasets import load_iris
 import sklearn_unsup
 
 SIDE_ROOMS = (
-    *("datasets", "pipeline", "over_sampling", "outliers", "metrics", "inspection"),
+    *("augmentation", "datasets", "pipeline", "over_sampling", "outliers", "metrics"),
+    "inspection",
 )
 
 IGNORED_CODES = {

@@ -27,8 +27,8 @@ PAGES = [
 QUICK_PAGES = {"autoencoder", "encoding", "install", "reproducibility"}
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 SIDE_ROOMS = (
-    *("constraints", "datasets", "impute", "inspection", "metrics", "outliers"),
-    *("over_sampling", "pipeline"),
+    *("augmentation", "constraints", "datasets", "impute", "inspection", "metrics"),
+    *("outliers", "over_sampling", "pipeline"),
 )
 
 

@@ -82,8 +82,8 @@ FLOORS = {
         | {"_table", "_nn", "_training", "_sampling", "_warnings"},
     ),
     "side rooms": Floor(
-        {"constraints", "datasets", "pipeline", "over_sampling", "outliers"}
-        | {"metrics", "inspection", "impute"},
+        {"augmentation", "constraints", "datasets", "pipeline", "over_sampling"}
+        | {"metrics", "inspection", "impute", "outliers"},
         {*TABLE_LIBRARIES, "imblearn"},
         {"__init__", "_validation", "metrics"}
         | {f"_table.{name}" for name in ("frames", "kinds", "plain", "polars")}

@@ -1,0 +1,465 @@
+"""GenerativeAugmenter: rows for a learner, as many as cross-validation finds useful."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, check_cv
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import validate_data
+
+from .._table.frames import as_container, as_frame
+from .._table.polars import from_polars, is_polars_series, schema_of, to_polars
+from ._candidates import mix_neighbors, redraw_cells
+from ._teacher import AutoTeacher, TableNumbers, draw_labels
+
+MULTIPLES = (0.0, 2.0, 5.0, 10.0)  # of the given rows, that amount="auto" tries
+N_COPIES = 5  # of a new row, which share the classes as the teacher's doubt does
+# An integer `cv` is repeated until about so many rows were predicted: on few rows a
+# single round says too little.
+N_PREDICTIONS = 300
+MAX_REPEATS = 4
+
+
+class GenerativeAugmenter(BaseEstimator):
+    """Add new rows that a teacher labels, if they help a given estimator.
+
+    New rows lie between near neighbours of the table or, with a `generator`, are rows
+    of which it redraws some cells given the others. A teacher, stronger than the
+    estimator is meant to be, labels them: what the estimator gains is what the teacher
+    knows. How many rows to add is decided by cross-validation, in which none is the
+    answer unless the gain exceeds its standard error.
+
+    It has the methods of a sampler of imbalanced-learn, and goes into a Pipeline of
+    that library; y may be numbers, too.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        What the rows are for: the amount that helps one estimator may harm another.
+        None stands for a random forest, which gains less than most others, so that the
+        answer errs towards no rows.
+    generator : estimator, default=None
+        Has `fit` and ``impute(X, sample_posterior=..., random_state=...)``, as a
+        `VAETransformer` has, or ``sample(n_samples, random_state=...)``. Half of the
+        new rows are then its own. With None all of them lie between neighbours, which
+        takes no training.
+    teacher : estimator, default="auto"
+        Predicts the labels; it must take X as it is. "auto" is the mean of those of
+        three learners (a linear model, extremely randomised trees, gradient boosting)
+        whose mean predicts best what was held out.
+    amount : "auto", int or float, default="auto"
+        An int is the number of new rows, a float a multiple of the rows given. "auto"
+        chooses among 0, 2, 5 and 10 times as many by cross-validation: the smallest
+        whose mean gain is within a standard error of the largest.
+    cv : int or cross-validation splitter, default=5
+        Folds of "auto". Those of an int are shuffled, and stratified for classes; on
+        fewer than 300 rows they are repeated, up to four times.
+    scoring : str or callable, default=None
+        What is to gain, in the words of scikit-learn. None is the area under the ROC
+        curve (of one class against all others) where the estimator gives probabilities
+        or, for two classes, has a decision function; accuracy elsewhere; and minus the
+        root of the mean squared error for numbers.
+    random_state : int, RandomState instance or None, default=None
+        Seed of folds, teacher, generator and rows. `estimator` keeps its own.
+
+    Attributes
+    ----------
+    amount_ : int
+        Number of rows that were added.
+    cv_results_ : dict of ndarray
+        What "auto" measured, one entry for each amount: "amount" (multiple of the
+        rows), "mean_test_score", "mean_gain" over none and "se_gain", its standard
+        error, which allows for folds that share training rows; "gains", of shape (n
+        amounts, n splits), are what they are made of. None where `amount` is given.
+    decision_ : str
+        What was decided and why, in one line.
+    teacher_ : estimator
+        Fitted on all rows, if any row was added; None otherwise.
+    generator_ : estimator
+        Fitted on all rows, if any row was added and there is one; None otherwise.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of X, if it is a DataFrame whose names are all strings.
+
+    See Also
+    --------
+    sklearn_unsup.over_sampling.GenerativeOverSampler : Rows of rare classes.
+
+    Notes
+    -----
+    Labels are the teacher's. Of a classification each new row comes five times, with
+    classes in proportion to the teacher's probabilities: an estimator that fits every
+    row, such as a full tree, then learns probabilities. Of a regression the labels are
+    the teacher's predictions.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> from sklearn_unsup.augmentation import GenerativeAugmenter
+    >>> X, y = load_wine(return_X_y=True)
+    >>> tree = DecisionTreeClassifier(random_state=0)
+    >>> augmenter = GenerativeAugmenter(tree, amount=100, random_state=0)
+    >>> X_more, y_more = augmenter.fit_resample(X, y)
+    >>> X_more.shape
+    (278, 13)
+    """
+
+    def __init__(
+        self,
+        estimator=None,
+        generator=None,
+        *,
+        teacher="auto",
+        amount="auto",
+        cv=5,
+        scoring=None,
+        random_state=None,
+    ) -> None:
+        self.estimator = estimator
+        self.generator = generator
+        self.teacher = teacher
+        self.amount = amount
+        self.cv = cv
+        self.scoring = scoring
+        self.random_state = random_state
+
+    def fit(self, X, y) -> "GenerativeAugmenter":
+        """Decide how many rows to add, and draw them for nothing.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Classes or numbers.
+
+        Returns
+        -------
+        self : GenerativeAugmenter
+            The augmenter itself.
+        """
+        self.fit_resample(X, y)
+        return self
+
+    def fit_resample(self, X, y) -> tuple[Any, Any]:
+        """Return the rows given, followed by the new rows.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows; a DataFrame, of pandas or polars, may mix dtypes and have missing
+            values.
+        y : array-like of shape (n_samples,)
+            Classes or numbers: which they are is told by `estimator`, a classifier or a
+            regressor; by None of it, floats are numbers and all else classes.
+
+        Returns
+        -------
+        X_resampled : DataFrame or array-like of shape (n_samples_new, n_features)
+            X, unchanged and in its order, then the new rows: in the container, with
+            the columns and dtypes of X, and a new index.
+        y_resampled : array-like of shape (n_samples_new,)
+            `y`, then the teacher's labels, in its container and dtype.
+
+        Raises
+        ------
+        ValueError
+            If `amount` is none of what is allowed, or `y` has missing values or is
+            more than one column.
+        """
+        self._check_amount()
+        schema, y_schema = schema_of(X), y
+        X = as_container(X)
+        if is_polars_series(y):
+            y = y.to_frame()
+            y_schema = schema_of(y)
+            y = from_polars(y).iloc[:, 0]
+        target, is_class = self._read(X, y)
+        table = self._as_frame(X)
+        rng = check_random_state(self.random_state)
+        seed = int(rng.randint(2**31 - 1))
+        self.cv_results_ = self.teacher_ = self.generator_ = None
+        self.amount_ = self._choose_amount(X, table, target, is_class, seed)
+        X_new, y_new = X, y
+        if self.amount_ > 0:
+            maker = RowMaker(self.generator, self.teacher, is_class, seed)
+            maker.fit(X, table, target)
+            self.teacher_, self.generator_ = maker.teacher_, maker.generator_
+            rows, labels = maker.draw(self.amount_)
+            X_new, y_new = append(X, rows), append_labels(y, labels)
+        if is_polars_series(y_schema) or y is not None and y_schema is not y:
+            y_new = to_polars(pd.DataFrame(y_new), y_schema).to_series()
+        return to_polars(X_new, schema), y_new
+
+    def _check_amount(self):
+        amount = self.amount
+        is_number = isinstance(amount, Real) and not isinstance(amount, bool)
+        if not (is_number and 0 <= amount < np.inf) and amount != "auto":
+            raise ValueError(
+                "amount must be 'auto', a number of rows (an int of at least 0) or a "
+                f"multiple of the rows given (a float of at least 0), got {amount!r}"
+            )
+
+    def _read(self, X, y):
+        """The labels as an array, and whether they are classes."""
+        check_consistent_length(X, y)
+        validate_data(self, X=X, reset=True, skip_check_array=True)
+        target = np.asarray(y)
+        if target.ndim == 2 and target.shape[1] == 1:
+            target = target[:, 0]
+        if target.ndim != 1:
+            raise ValueError(
+                "y must be one column of classes or numbers, got an array of shape "
+                f"{target.shape}; augment for each of several targets on its own"
+            )
+        missing = pd.isna(target)
+        if missing.any():
+            raise ValueError(
+                f"y has missing values, {missing.sum()} of {len(target)}: leave these "
+                "rows out"
+            )
+        if target.dtype == object and isinstance(target[0], Real):
+            target = target.astype(type(target[0]))
+        return target, self._has_classes(target)
+
+    def _has_classes(self, target):
+        """Whether the labels are classes: the estimator tells, or else their dtype."""
+        kind = type_of_target(target, input_name="y")
+        if self.estimator is None:
+            return target.dtype.kind != "f"
+        if kind.startswith("continuous") and is_classifier(self.estimator):
+            raise ValueError(
+                "Unknown label type: y holds continuous numbers, but the estimator is "
+                "a classifier; make classes of them, for example by pandas.cut"
+            )
+        return not is_regressor(self.estimator)
+
+    def _as_frame(self, X):
+        """X as a DataFrame whose columns have different names, all strings."""
+        table = as_frame(X).copy(deep=False)
+        if table.columns.has_duplicates:
+            twice = table.columns[table.columns.duplicated()].unique().tolist()
+            raise ValueError(
+                f"columns of X must have different names, got {twice} twice"
+            )
+        if not isinstance(X, pd.DataFrame):
+            table = table.infer_objects()
+        if not all(isinstance(name, str) for name in table.columns):
+            table.columns = [f"x{i}" for i in range(table.shape[1])]
+        return table
+
+    def _choose_amount(self, X, table, y, is_class, seed):
+        n = len(y)
+        if self.amount != "auto":
+            is_count = isinstance(self.amount, Integral)
+            amount = int(self.amount) if is_count else round(self.amount * n)
+            self.decision_ = f"{amount} rows are added to {n}: amount={self.amount!r}"
+            return amount
+        estimator = self._make_estimator(is_class, seed)
+        scorer = check_scoring(
+            estimator, self.scoring or default_scoring(estimator, y, is_class)
+        )
+        scores = []
+        for train, test in self._folds(y, is_class, seed).split(X, y):
+            maker = RowMaker(self.generator, self.teacher, is_class, seed + len(scores))
+            X_train, y_train = take(X, train), y[train]
+            maker.fit(X_train, table.iloc[train].reset_index(drop=True), y_train)
+            rows, labels = maker.draw(int(max(MULTIPLES) * len(train)))
+            scores.append([])
+            for multiple in MULTIPLES:
+                n_new = int(multiple * len(train))
+                fitted = clone(estimator).fit(
+                    append(X_train, rows.iloc[:n_new]),
+                    np.concatenate([y_train, labels[:n_new]]),
+                )
+                scores[-1].append(scorer(fitted, take(X, test), y[test]))
+        self.cv_results_ = summarise(np.array(scores).T)
+        return self._decide(n)
+
+    def _make_estimator(self, is_class, seed):
+        if self.estimator is not None:
+            return self.estimator
+        forest = RandomForestClassifier if is_class else RandomForestRegressor
+        return make_pipeline(FrameNumbers(), forest(100, random_state=seed % 2**31))
+
+    def _folds(self, y, is_class, seed):
+        if not isinstance(self.cv, Integral):
+            return check_cv(self.cv, y, classifier=is_class)
+        n_splits = int(self.cv)
+        if is_class:
+            label, n_rarest = rarest_class(y)
+            if n_rarest < 2:
+                raise ValueError(
+                    f"y has a single row of class {label!r}, too few for "
+                    "amount='auto', which holds rows out: leave the class out, or set "
+                    "amount to a number"
+                )
+            n_splits = min(n_splits, n_rarest)
+        n_repeats = int(np.clip(np.ceil(N_PREDICTIONS / len(y)), 1, MAX_REPEATS))
+        folds = RepeatedStratifiedKFold if is_class else RepeatedKFold
+        return folds(n_splits=n_splits, n_repeats=n_repeats, random_state=seed)
+
+    def _decide(self, n):
+        """The one-standard-error rule, towards no rows."""
+        results = self.cv_results_
+        gain, error = results["mean_gain"], results["se_gain"]
+        best = int(np.argmax(gain))
+        chosen = int(np.flatnonzero(gain >= gain[best] - error[best])[0])
+        amount = round(results["amount"][chosen] * n)
+        most = best or int(np.argmax(gain[1:])) + 1
+        self.decision_ = (
+            f"{amount or 'no'} rows are added to {n}: "
+            f"{results['amount'][chosen or most]:g} times as many gain "
+            f"{gain[chosen or most]:.3g} +- {error[chosen or most]:.2g} in "
+            f"{results['gains'].shape[1]} splits"
+        )
+        return amount
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        return tags
+
+
+class RowMaker:
+    """Fitted on some rows, draws new ones with labels."""
+
+    def __init__(self, generator, teacher, is_class, seed):
+        self.generator = generator
+        self.teacher = teacher
+        self.is_class = is_class
+        self.rng = np.random.default_rng(seed)
+
+    def fit(self, X, table, y):
+        """X as the teacher takes it, and the same rows as a DataFrame."""
+        self.X, self.table = X, table
+        seed = int(self.rng.integers(2**31))
+        if isinstance(self.teacher, str):
+            if self.teacher != "auto":
+                raise ValueError(
+                    f"teacher must be 'auto' or an estimator, got {self.teacher!r}"
+                )
+            self.teacher_ = AutoTeacher(self.is_class, seed).fit(table, y)
+        else:
+            self.teacher_ = clone(self.teacher).fit(X, y)
+        self.generator_ = None
+        if self.generator is not None:
+            self.generator_ = clone(self.generator)
+            if "random_state" in self.generator_.get_params(deep=False):
+                self.generator_.set_params(random_state=seed)
+            self.generator_.fit(table)
+        return self
+
+    def draw(self, n_rows):
+        """A DataFrame of `n_rows` rows and their labels, in random order."""
+        n_copies = N_COPIES if self.is_class else 1
+        n_different = -(-n_rows // n_copies)
+        if self.generator_ is None:
+            rows = mix_neighbors(self.table, n_different, self.rng)
+        else:
+            n_mixed = n_different // 2
+            rows = pd.concat(
+                [
+                    mix_neighbors(self.table, n_mixed, self.rng),
+                    redraw_cells(
+                        self.generator_, self.table, n_different - n_mixed, self.rng
+                    ),
+                ],
+                ignore_index=True,
+            )
+            rows = rows.iloc[self.rng.permutation(len(rows))]
+        asked = rows
+        if not isinstance(self.teacher, str):
+            asked = append(self.X, rows)[len(self.X) :]
+        places, labels = draw_labels(
+            self.teacher_, asked, self.rng, is_class=self.is_class, n_copies=n_copies
+        )
+        return rows.iloc[places[:n_rows]], labels[:n_rows]
+
+
+class FrameNumbers(TableNumbers):
+    """`TableNumbers` of anything that is a table."""
+
+    def fit(self, X, y=None):
+        return super().fit(as_frame(X).infer_objects())
+
+    def transform(self, X):
+        return super().transform(as_frame(X).infer_objects())
+
+
+def summarise(scores):
+    """Results of the scores, of shape (n_amounts, n_splits).
+
+    The standard errors take the splits for independent. As these share rows, they are
+    rather too small; an estimator that is harmed is still refused, as most of its
+    gains are below zero.
+    """
+    gains = scores - scores[:1]
+    n_splits = scores.shape[1]
+    error = np.full(len(gains), np.inf)
+    if n_splits > 1:
+        error = gains.std(axis=1, ddof=1) / np.sqrt(n_splits)
+    error[0] = 0.0
+    return {
+        "amount": np.array(MULTIPLES),
+        "mean_test_score": scores.mean(axis=1),
+        "mean_gain": gains.mean(axis=1),
+        "se_gain": error,
+        "gains": gains,
+    }
+
+
+def default_scoring(estimator, y, is_class):
+    if not is_class:
+        return "neg_root_mean_squared_error"
+    if len(np.unique(y)) > 2:
+        return "roc_auc_ovr" if hasattr(estimator, "predict_proba") else "accuracy"
+    has_scores = any(
+        hasattr(estimator, name) for name in ("predict_proba", "decision_function")
+    )
+    return "roc_auc" if has_scores else "accuracy"
+
+
+def rarest_class(y):
+    labels, counts = np.unique(y, return_counts=True)
+    return labels[counts.argmin()], int(counts.min())
+
+
+def take(X, places):
+    if isinstance(X, pd.DataFrame):
+        return X.iloc[places].reset_index(drop=True)
+    return X[places]
+
+
+def append(X, rows):
+    """X, then `rows`, a DataFrame, in the container and with the dtypes of X."""
+    if isinstance(X, pd.DataFrame):
+        rows = rows.set_axis(X.columns, axis=1).astype(dict(X.dtypes))
+        return pd.concat([X, rows], ignore_index=True)
+    return np.concatenate([X, rows.to_numpy(dtype=X.dtype)])
+
+
+def append_labels(y, labels):
+    """The labels `y`, then new ones, in the container and dtype of `y`."""
+    if isinstance(y, pd.DataFrame):
+        column = append_labels(y.iloc[:, 0], labels)
+        return column.to_frame(y.columns[0])
+    if isinstance(y, pd.Series):
+        new = pd.Series(labels).astype(y.dtype)
+        return pd.concat([y, new], ignore_index=True).rename(y.name)
+    if isinstance(y, list):
+        return [*y, *np.asarray(labels).tolist()]
+    y = np.asarray(y)
+    labels = np.asarray(labels).astype(y.dtype)
+    return np.concatenate([y, labels.reshape(-1, *y.shape[1:])])

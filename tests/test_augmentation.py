@@ -1,0 +1,302 @@
+"""GenerativeAugmenter: the sampler's contract, the labels, and the decision."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import load_diabetes, load_wine, make_classification
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import KFold, RepeatedKFold
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from sklearn_unsup import VAETransformer
+from sklearn_unsup.augmentation import GenerativeAugmenter
+from sklearn_unsup.augmentation._candidates import mix_neighbors, redraw_cells
+from sklearn_unsup.augmentation._teacher import AutoTeacher, draw_labels
+
+
+def make_augmenter(**params):
+    """One that adds 40 rows, unless told otherwise."""
+    params = {"estimator": DecisionTreeClassifier(random_state=0), **params}
+    return GenerativeAugmenter(**{"amount": 40, "random_state": 0, **params})
+
+
+class Unsure(ClassifierMixin, BaseEstimator):
+    """Says of every row that its first class has a share of .4."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        return np.tile([0.4, 0.6], (len(X), 1))
+
+    def predict(self, X):
+        return np.full(len(X), self.classes_[1])
+
+
+class Fixed(BaseEstimator):
+    """Draws rows of zeros, whatever it saw."""
+
+    def fit(self, X, y=None):
+        self.columns_ = X.columns
+        return self
+
+    def sample(self, n_samples=1, *, random_state=None):
+        return pd.DataFrame(0.0, index=range(n_samples), columns=self.columns_)
+
+
+class Minus(BaseEstimator):
+    """Fills in -1 or, where that is no number of the column, some cell of it."""
+
+    def impute(self, X, *, sample_posterior, random_state):
+        assert sample_posterior
+        return pd.DataFrame(
+            {
+                name: X[name].fillna(
+                    -1.0 if X[name].dtype.kind == "f" else X[name].dropna().iloc[0]
+                )
+                for name in X
+            }
+        )
+
+
+@pytest.fixture
+def classes():
+    return make_classification(80, 6, n_informative=3, random_state=0)
+
+
+# -------------------------------------------------------------------- the contract
+
+
+def test_given_rows_come_first_and_unchanged(mixed_table):
+    y = pd.Series(np.arange(len(mixed_table)) % 2, name="y", dtype="int8")
+    before = mixed_table.copy()
+    augmenter = make_augmenter(estimator=None)
+    X_more, y_more = augmenter.fit_resample(mixed_table, y)
+    n = len(before)
+    assert len(X_more) == len(y_more) == n + 40
+    pd.testing.assert_frame_equal(X_more[:n], before)
+    pd.testing.assert_frame_equal(mixed_table, before)
+    pd.testing.assert_series_equal(y_more[:n], y)
+    assert list(X_more.dtypes) == list(before.dtypes)
+    assert set(y_more) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("amount", "n_added"), [(7, 7), (0.5, 40), (2.0, 160), (0, 0), (0.0, 0)]
+)
+def test_an_amount_is_obeyed(classes, amount, n_added):
+    X, y = classes
+    augmenter = make_augmenter(amount=amount)
+    X_more, y_more = augmenter.fit_resample(X, y)
+    assert augmenter.amount_ == n_added
+    assert X_more.shape == (80 + n_added, 6)
+    assert y_more.shape == (80 + n_added,)
+    assert augmenter.cv_results_ is None
+    assert (augmenter.teacher_ is None) == (n_added == 0)
+
+
+def test_seeds(classes):
+    first, _ = make_augmenter().fit_resample(*classes)
+    again, _ = make_augmenter().fit_resample(*classes)
+    other, _ = make_augmenter(random_state=1).fit_resample(*classes)
+    assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("make", [list, pd.Series, np.asarray])
+def test_labels_come_in_their_container(classes, make):
+    X, y = classes
+    _, y_more = make_augmenter().fit_resample(X, make(y.tolist()))
+    assert type(y_more) is type(make([0]))
+    assert len(y_more) == 120
+
+
+def test_polars_tables():
+    polars = pytest.importorskip("polars")
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    augmenter = make_augmenter()
+    X_more, y_more = augmenter.fit_resample(polars.from_pandas(X), polars.Series(y))
+    assert isinstance(X_more, polars.DataFrame)
+    assert isinstance(y_more, polars.Series)
+    assert X_more.shape == (218, 13)
+
+
+def test_in_a_pipeline(classes):
+    imblearn = pytest.importorskip("imblearn.pipeline", reason="needs imbalanced-learn")
+    X, y = classes
+    tree = DecisionTreeClassifier(random_state=0)
+    pipeline = imblearn.make_pipeline(make_augmenter(), tree).fit(X, y)
+    by_hand = DecisionTreeClassifier(random_state=0)
+    by_hand.fit(*make_augmenter().fit_resample(X, y))
+    assert_array_equal(pipeline.predict_proba(X), by_hand.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("params", "y", "message"),
+    [
+        ({"amount": -1}, None, "amount must be .* got -1"),
+        ({"amount": "some"}, None, "amount must be .* got 'some'"),
+        ({"amount": True}, None, "amount must be .* got True"),
+        ({"teacher": "best"}, None, "teacher must be .* got 'best'"),
+        ({}, [np.nan] * 80, "missing values, 80 of 80"),
+        ({}, np.zeros((80, 2)), r"one column .* shape \(80, 2\)"),
+        ({}, np.linspace(0, 1, 80), "continuous numbers"),
+        ({"amount": "auto"}, [0] * 79 + [1], "a single row of class"),
+    ],
+)
+def test_what_is_refused(classes, params, y, message):
+    X, given = classes
+    with pytest.raises(ValueError, match=message):
+        make_augmenter(**params).fit_resample(X, given if y is None else y)
+
+
+# ------------------------------------------------------------------- rows and labels
+
+
+def test_copies_share_the_labels_in_proportion(classes):
+    X, y = classes
+    augmenter = make_augmenter(teacher=Unsure(), amount=50)
+    X_more, y_more = augmenter.fit_resample(X, y)
+    copies = X_more[80:].reshape(10, 5, 6)
+    assert_array_equal(copies, np.repeat(copies[:, :1], 5, axis=1))
+    # 5 copies at a share of .4: exactly 2, wherever the steps begin
+    assert_array_equal((y_more[80:].reshape(10, 5) == 0).sum(axis=1), 2)
+
+
+def test_labels_are_drawn_in_proportion():
+    rows, rng = np.zeros((4_000, 1)), np.random.default_rng(0)
+    teacher = Unsure().fit(rows, np.arange(4_000) % 2)
+    _, labels = draw_labels(teacher, rows, rng, is_class=True, n_copies=1)
+    assert abs(np.mean(labels == 0) - 0.4) < 4 * np.sqrt(0.24 / 4_000)
+
+
+def test_numbers_are_labelled_by_the_teacher():
+    X, y = load_diabetes(return_X_y=True)
+    X, y = X[:60], y[:60]
+    augmenter = make_augmenter(
+        estimator=DecisionTreeRegressor(), teacher=LinearRegression()
+    )
+    X_more, y_more = augmenter.fit_resample(X, y)
+    expected = LinearRegression().fit(X, y).predict(X_more[60:])
+    assert_allclose(y_more[60:], expected)
+
+
+def test_the_team_is_the_best_on_held_out_rows():
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(90, 5)))
+    X.columns = list("abcde")
+    straight = AutoTeacher(False, 0).fit(X, X.sum(axis=1))
+    assert straight.chosen_ == (0,)
+    assert_allclose(straight.predict(X), X.sum(axis=1), atol=0.05)
+    bent = AutoTeacher(False, 0).fit(X, X["a"].abs() > 1)
+    assert 1 in bent.chosen_
+
+
+def test_mixed_rows_lie_between_neighbours():
+    line = np.arange(50.0)
+    X = pd.DataFrame({"a": line, "b": -line, "c": ["x"] * 25 + ["y"] * 25})
+    rows = mix_neighbors(X, 200, np.random.default_rng(0))
+    assert_allclose(rows["a"], -rows["b"])
+    assert rows["a"].between(0, 49).all()
+    assert not rows["a"].isin(line).all()
+    assert set(rows["c"]) == {"x", "y"}
+
+
+def test_missing_cells_stay_possible():
+    X = pd.DataFrame({"a": [1.0, np.nan] * 10, "b": np.arange(20.0)})
+    rows = mix_neighbors(X, 100, np.random.default_rng(0))
+    assert 0 < rows["a"].isna().sum() < 100
+    assert set(rows["a"].dropna()) == {1.0}
+
+
+def test_a_generator_redraws_cells_and_leaves_missing_ones(mixed_table):
+    rows = redraw_cells(Minus(), mixed_table, 300, np.random.default_rng(0))
+    assert list(rows.dtypes) == list(mixed_table.dtypes)
+    assert len(rows) == 300
+    numbers = mixed_table.select_dtypes("float")
+    for name in numbers:
+        share = (rows[name] == -1).sum() / rows[name].notna().sum()
+        assert 0.25 < share < 0.55
+        assert rows[name].isna().any() == numbers[name].isna().any()
+
+
+@pytest.mark.slow
+def test_a_network_redraws_cells(mixed_table):
+    generator = VAETransformer(
+        4, max_iter=2, hidden_layer_sizes=(16,), sampling="any_order", random_state=0
+    ).fit(mixed_table)
+    rows = redraw_cells(generator, mixed_table, 50, np.random.default_rng(0))
+    assert list(rows.dtypes) == list(mixed_table.dtypes)
+
+
+def test_half_of_the_rows_are_those_of_a_generator(classes):
+    X, y = classes
+    X_more, _ = make_augmenter(generator=Fixed(), amount=100).fit_resample(X, y)
+    assert (X_more[80:] == 0).all(axis=1).sum() == 50
+
+
+# ----------------------------------------------------------------------- the decision
+
+
+def test_rows_are_added_where_they_help():
+    X, y = load_diabetes(return_X_y=True)
+    augmenter = make_augmenter(
+        estimator=DecisionTreeRegressor(random_state=0),
+        teacher=LinearRegression(),
+        amount="auto",
+        cv=RepeatedKFold(n_splits=3, n_repeats=4, random_state=0),
+    )
+    augmenter.fit_resample(X[:60], y[:60])
+    results = augmenter.cv_results_
+    assert augmenter.amount_ > 0
+    assert results["gains"].shape == (4, 12)
+    assert_allclose(results["gains"].mean(axis=1), results["mean_gain"])
+    assert_allclose(results["gains"][0], 0)
+    assert f"{augmenter.amount_} rows are added to 60" in augmenter.decision_
+
+
+def test_no_row_is_added_where_they_harm(classes):
+    X, y = classes
+    # A teacher that knows nothing makes labels of noise.
+    augmenter = make_augmenter(
+        estimator=LogisticRegression(),
+        teacher=Unsure(),
+        amount="auto",
+        cv=KFold(4),
+    )
+    X_more, y_more = augmenter.fit_resample(X, y)
+    assert augmenter.amount_ == 0
+    assert "no rows are added" in augmenter.decision_
+    assert_array_equal(X_more, X)
+    assert_array_equal(y_more, y)
+
+
+@pytest.mark.parametrize(
+    ("gains", "errors", "chosen"),
+    [
+        ([0, 0.10, 0.11, 0.12], [0, 0.01, 0.02, 0.03], 2.0),
+        ([0, 0.10, 0.20, 0.21], [0, 0.01, 0.02, 0.03], 5.0),
+        ([0, 0.01, 0.02, 0.03], [0, 0.01, 0.02, 0.04], 0.0),
+        ([0, -0.1, -0.2, -0.3], [0, 0.01, 0.01, 0.01], 0.0),
+    ],
+)
+def test_the_rule_of_one_standard_error(gains, errors, chosen):
+    augmenter = make_augmenter()
+    augmenter.cv_results_ = {
+        "amount": np.array([0.0, 2.0, 5.0, 10.0]),
+        "mean_gain": np.array(gains),
+        "se_gain": np.array(errors),
+        "gains": np.zeros((4, 5)),
+    }
+    assert augmenter._decide(100) == 100 * chosen
+
+
+def test_integers_are_numbers_to_a_regressor():
+    X, y = load_diabetes(return_X_y=True)
+    y = y.astype(int)
+    augmenter = make_augmenter(estimator=DecisionTreeRegressor())
+    _, y_more = augmenter.fit_resample(X, y)
+    assert y_more.dtype == y.dtype
+    assert not set(y_more[len(y) :]) <= set(y)
