@@ -9,6 +9,7 @@ from sklearn.datasets import load_diabetes, load_wine, make_classification
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import KFold, RepeatedKFold
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup.augmentation import GenerativeAugmenter
@@ -34,6 +35,21 @@ class Unsure(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         return np.full(len(X), self.classes_[1])
+
+
+class Contrary(ClassifierMixin, BaseEstimator):
+    """Is as sure as a logistic regression, of the other class."""
+
+    def fit(self, X, y):
+        self.learner_ = LogisticRegression().fit(X, y)
+        self.classes_ = self.learner_.classes_
+        return self
+
+    def predict_proba(self, X):
+        return self.learner_.predict_proba(X)[:, ::-1]
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 
 class Fixed(BaseEstimator):
@@ -132,6 +148,13 @@ def test_in_a_pipeline(classes):
     by_hand = DecisionTreeClassifier(random_state=0)
     by_hand.fit(*make_augmenter().fit_resample(X, y))
     assert_array_equal(pipeline.predict_proba(X), by_hand.predict_proba(X))
+
+
+@parametrize_with_checks(
+    [make_augmenter(amount=10, teacher=DecisionTreeClassifier(random_state=0))]
+)
+def test_contract_of_scikit_learn(estimator, check):
+    check(estimator)
 
 
 @pytest.mark.parametrize(
@@ -259,10 +282,9 @@ def test_rows_are_added_where_they_help():
 
 def test_no_row_is_added_where_they_harm(classes):
     X, y = classes
-    # A teacher that knows nothing makes labels of noise.
     augmenter = make_augmenter(
         estimator=LogisticRegression(),
-        teacher=Unsure(),
+        teacher=Contrary(),
         amount="auto",
         cv=KFold(4),
     )

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, check_cv
 from sklearn.pipeline import make_pipeline
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
@@ -176,14 +177,13 @@ class GenerativeAugmenter(BaseEstimator):
             If `amount` is none of what is allowed, or `y` has missing values or is
             more than one column.
         """
-        self._check_amount()
-        schema, y_schema = schema_of(X), y
-        X = as_container(X)
+        self._check_parameters()
+        schema, y_schema = schema_of(X), None
         if is_polars_series(y):
             y = y.to_frame()
-            y_schema = schema_of(y)
-            y = from_polars(y).iloc[:, 0]
-        target, is_class = self._read(X, y)
+            y_schema, y = schema_of(y), from_polars(y).iloc[:, 0]
+        X = self._check_rows(as_container(X), y)
+        target, is_class = self._read(y)
         table = self._as_frame(X)
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(2**31 - 1))
@@ -196,11 +196,11 @@ class GenerativeAugmenter(BaseEstimator):
             self.teacher_, self.generator_ = maker.teacher_, maker.generator_
             rows, labels = maker.draw(self.amount_)
             X_new, y_new = append(X, rows), append_labels(y, labels)
-        if is_polars_series(y_schema) or y is not None and y_schema is not y:
+        if y_schema is not None:
             y_new = to_polars(pd.DataFrame(y_new), y_schema).to_series()
         return to_polars(X_new, schema), y_new
 
-    def _check_amount(self):
+    def _check_parameters(self):
         amount = self.amount
         is_number = isinstance(amount, Real) and not isinstance(amount, bool)
         if not (is_number and 0 <= amount < np.inf) and amount != "auto":
@@ -208,11 +208,36 @@ class GenerativeAugmenter(BaseEstimator):
                 "amount must be 'auto', a number of rows (an int of at least 0) or a "
                 f"multiple of the rows given (a float of at least 0), got {amount!r}"
             )
+        if isinstance(self.teacher, str) and self.teacher != "auto":
+            raise ValueError(
+                f"teacher must be 'auto' or an estimator, got {self.teacher!r}"
+            )
 
-    def _read(self, X, y):
-        """The labels as an array, and whether they are classes."""
+    def _check_rows(self, X, y):
+        """X as a DataFrame or an array, dense and with rows."""
+        if y is None:
+            raise ValueError(
+                "GenerativeAugmenter requires y to be passed, but the target y is None"
+            )
+        if sparse.issparse(X):
+            raise ValueError(
+                f"X is a sparse matrix ({type(X).__name__}), but GenerativeAugmenter "
+                "needs dense data: augment before the step that makes X sparse, or "
+                "pass X.toarray()"
+            )
+        if not isinstance(X, pd.DataFrame):
+            X = check_array(X, dtype=None, ensure_all_finite="allow-nan")
         check_consistent_length(X, y)
         validate_data(self, X=X, reset=True, skip_check_array=True)
+        if len(X) < 2:
+            raise ValueError(
+                f"X has {len(X)} sample(s) (shape={X.shape}) while a minimum of 2 is "
+                "required by GenerativeAugmenter"
+            )
+        return X
+
+    def _read(self, y):
+        """The labels as an array, and whether they are classes."""
         target = np.asarray(y)
         if target.ndim == 2 and target.shape[1] == 1:
             target = target[:, 0]
@@ -346,10 +371,6 @@ class RowMaker:
         self.X, self.table = X, table
         seed = int(self.rng.integers(2**31))
         if isinstance(self.teacher, str):
-            if self.teacher != "auto":
-                raise ValueError(
-                    f"teacher must be 'auto' or an estimator, got {self.teacher!r}"
-                )
             self.teacher_ = AutoTeacher(self.is_class, seed).fit(table, y)
         else:
             self.teacher_ = clone(self.teacher).fit(X, y)
