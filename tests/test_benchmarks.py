@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = {
     "anomalies": "--seeds 1 --tables 'wine 3' --models GenerativeOutlierDetector"
     " IsolationForest",
+    "augmentation": "--data wine --sizes 20 --splits 1 --learners tree --no-plain",
     "codec": "--rows 500 --repeats 1",
     "components": "--rows 200 --epochs 1 --tables iris",
     "engine": "--rounds 1 --epochs 1",
@@ -34,7 +35,7 @@ SMALLEST = {
     "synthesis": "--rows 60 --seeds 1 --models VAETransformer",
     "transform": "--sizes 2",
 }
-NEEDS = {"parallel": "accelerate", "search": "dask"}
+NEEDS = {"augmentation": "imblearn", "parallel": "accelerate", "search": "dask"}
 
 
 def run(name, options):
