@@ -15,7 +15,7 @@ import sklearn_unsup
 
 SIDE_ROOMS = (
     *("augmentation", "datasets", "pipeline", "over_sampling", "outliers", "metrics"),
-    "inspection",
+    *("inspection", "privacy"),
 )
 
 IGNORED_CODES = {

@@ -28,7 +28,7 @@ QUICK_PAGES = {"autoencoder", "encoding", "install", "reproducibility"}
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 SIDE_ROOMS = (
     *("augmentation", "constraints", "datasets", "impute", "inspection", "metrics"),
-    *("outliers", "over_sampling", "pipeline"),
+    *("outliers", "over_sampling", "pipeline", "privacy"),
 )
 
 

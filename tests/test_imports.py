@@ -83,7 +83,7 @@ FLOORS = {
     ),
     "side rooms": Floor(
         {"augmentation", "constraints", "datasets", "pipeline", "over_sampling"}
-        | {"metrics", "inspection", "impute", "outliers"},
+        | {"metrics", "inspection", "impute", "outliers", "privacy"},
         {*TABLE_LIBRARIES, "imblearn"},
         {"__init__", "_validation", "metrics"}
         | {f"_table.{name}" for name in ("frames", "kinds", "plain", "polars")}
