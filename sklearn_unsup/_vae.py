@@ -19,6 +19,7 @@ from ._nn.heads import histogram_edges
 from ._nn.losses import NegativeELBO, check_unit_interval
 from ._nn.random import normal_points
 from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, resolved_layer_sizes
+from ._private.budget import Budget, private_table
 from ._sampling.proposals import RowSource
 from ._scoring import explained, likelihood_losses, likelihood_terms, rebuilt_losses
 from ._sklearn import Interval, StrOptions
@@ -188,12 +189,19 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         Show a progress bar over the epochs.
     random_state : int, RandomState instance or None, default=None
         The only source of randomness; global generators are neither used nor moved.
+        Of a fit with a budget it must stay secret: who knows it can undo the noise.
+    privacy : Budget or None, default=None
+        Fit under differential privacy, see :class:`sklearn_unsup.privacy.Budget`: the
+        model learns from rows that are drawn from noised counts. Needs the extra
+        `privacy`. Neither `partial_fit` nor `warm_start` go on under a budget.
     **net_params : dict
         Arguments of own networks: the name of the parameter that takes the network,
         two underscores, and the name of the argument.
 
     Attributes
     ----------
+    epsilon_, delta_ : float
+        What a fit with a budget has spent; only there if `privacy` is given.
     net_ : TableNet
         The trained skorch net.
     codec_ : TableCodec or SparseCodec
@@ -260,6 +268,7 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         "loss": [StrOptions({"auto", "gaussian", "binary_crossentropy"})],
         "beta": [Interval(numbers.Real, 0, None, closed="left")],
         "sampling": [StrOptions({"auto", "autoregressive", "any_order", "latent"})],
+        "privacy": [Budget, None],
     }
 
     _own_shape_parameters = ("beta", "sampling")
@@ -302,6 +311,7 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         mixed_precision=False,
         verbose=0,
         random_state=None,
+        privacy=None,
         **net_params,
     ) -> None:
         self.n_components = n_components
@@ -335,7 +345,37 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         self.mixed_precision = mixed_precision
         self.verbose = verbose
         self.random_state = random_state
+        self.privacy = privacy
         self._store_net_arguments(net_params)
+
+    # ------------------------------------------------------------------ privacy
+
+    def _fit(self, X):
+        refuse_going_on(self, "fit")
+        super()._fit(X)
+
+    def _partial_fit(self, X):
+        refuse_going_on(self, "partial_fit")
+        super()._partial_fit(X)
+
+    def _replace_table(self, X, rng):
+        """Rows drawn from noised counts of the table, if there is a budget.
+
+        Noise has a generator of its own: who knows samples, and with them perhaps the
+        state of the generator that they came from, does not know the noise.
+        """
+        for name in ("epsilon_", "delta_"):
+            vars(self).pop(name, None)
+        if self.privacy is None:
+            return X
+        if issparse(X):
+            raise ValueError(
+                "privacy needs a dense table: pass a DataFrame or an array, or "
+                "privacy=None for a sparse one."
+            )
+        [noise] = rng.spawn(1)
+        drawn, self.epsilon_, self.delta_ = private_table(X, self.privacy, noise)
+        return drawn if isinstance(X, pd.DataFrame) else drawn.to_numpy(X.dtype)
 
     # ------------------------------------------------------------------ scoring
 
@@ -709,6 +749,17 @@ class VAETransformer(DecoderInspection, BaseTableModel):
                 "or expect no dependence between the columns.",
                 ConvergenceWarning,
             )
+
+
+def refuse_going_on(estimator, method):
+    """Refuse to train on further rows under a budget that one fit has spent."""
+    if estimator.privacy is None:
+        return
+    if method == "partial_fit" or estimator.warm_start:
+        raise ValueError(
+            "privacy is the budget of a single fit: partial_fit and warm_start=True "
+            "would spend more. Fit once with all rows, or pass privacy=None."
+        )
 
 
 def affordable_width(layout):

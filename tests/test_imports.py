@@ -44,6 +44,12 @@ FLOORS = {
         {"_table", "_warnings"},
         frozenset({"polars", "pyarrow"}),
     ),
+    "private tables": Floor(
+        {"_private"},
+        TABLE_LIBRARIES,
+        {"_private"} | {f"_table.{name}" for name in ("frames", "kinds", "plain")},
+        frozenset({"dp_accounting"}),
+    ),
     "tensors": Floor({"_nn"}, {"numpy", "torch"}, {"_nn", LAYOUT, "_warnings"}),
     "training": Floor(
         {"_training", "_skorch"},
@@ -78,14 +84,14 @@ FLOORS = {
         {"_autoencoder", "_vae", "_gan"},
         {*TABLE_LIBRARIES, "skorch", "torch"},
         {"_base", "_encoding", "_imputation", "_interpretation", "_parameters"}
-        | {"_scoring", "_sklearn"}
+        | {"_scoring", "_sklearn", "_private"}
         | {"_table", "_nn", "_training", "_sampling", "_warnings"},
     ),
     "side rooms": Floor(
         {"augmentation", "constraints", "datasets", "pipeline", "over_sampling"}
         | {"metrics", "inspection", "impute", "outliers", "privacy"},
         {*TABLE_LIBRARIES, "imblearn"},
-        {"__init__", "_validation", "metrics"}
+        {"__init__", "_validation", "_private.budget", "metrics"}
         | {f"_table.{name}" for name in ("frames", "kinds", "plain", "polars")}
         | {f"_table.{name}" for name in ("constraints", "constraint_set")}
         | {f"_table.{name}" for name in ("discovery", "quantiles")},

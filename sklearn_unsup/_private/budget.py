@@ -1,0 +1,250 @@
+"""What a fit may give away, and how it is spent."""
+
+import numbers
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from .._table.frames import as_frame
+from .._table.kinds import CATEGORIES, DATES, column_kind
+from .._table.plain import MICROSECONDS_PER_DAY
+from .columns import (
+    MAX_CODES,
+    NoisyCounts,
+    category_column,
+    n_histograms,
+    number_column,
+)
+from .marginals import draw_codes
+
+# Parts of the budget: single columns, and of each pair the choice.
+SINGLE_SHARE, CHOICE_SHARE = 0.3, 0.1
+# Part of delta for levels and values that are not known beforehand.
+LEVEL_SHARE = 0.5
+PAIRS_PER_COLUMN = 2.0
+# A budget is refused if noise is expected to misplace more than a tenth of the rows of
+# a column of twelve codes: half the summed noise, each sqrt(2 / pi) sigma on average.
+MAX_MISPLACED = 0.1
+
+
+@dataclass
+class Budget:
+    """A budget of differential privacy for a fit.
+
+    The model learns from noised counts alone: of the values of single columns and of
+    pairs of columns. Whatever comes later, every gradient too, sees rows that were
+    drawn from these counts. So nothing about the model or its samples depends on any
+    one row more than `epsilon` and `delta` say, however often they are looked at.
+
+    Two tables are neighbours if one has a row that the other lacks. Names and dtypes of
+    columns are taken as public, but not the categories of a dtype, nor whatever else
+    you have decided after looking at the rows.
+
+    Parameters
+    ----------
+    epsilon : float, default=1.0
+        With or without a row, no event gets more than exp(epsilon) times as likely,
+        up to `delta`.
+    delta : float, default=1e-6
+        Probability with which this may fail. It should be much below one over the
+        number of rows.
+    bounds : dict, default={}
+        By column of numbers, what values may lie between, as a pair: declared by you
+        and not read from the rows. They cost nothing, and others are clipped to them.
+        What is not declared is learnt, within powers of two.
+    categories : dict, default={}
+        By column of categories, all levels that may occur, declared in the same way.
+        What is not declared is learnt; rare levels are then lost.
+
+    See Also
+    --------
+    sklearn_unsup.VAETransformer : Takes it as `privacy`.
+
+    Notes
+    -----
+    Noise comes from numpy's generator, seeded by `random_state`, and is rounded as
+    floating-point numbers are: who knows the seed can take it away, so keep the seed
+    secret. A cryptographic source of random numbers and discrete noise would also
+    withstand one who guesses the generator's state from its low bits.
+
+    Examples
+    --------
+    >>> from sklearn_unsup.privacy import Budget
+    >>> Budget(epsilon=2.0, bounds={"age": (0, 120)})
+    Budget(epsilon=2.0, delta=1e-06, bounds={'age': (0, 120)}, categories={})
+    """
+
+    epsilon: float = 1.0
+    delta: float = 1e-6
+    bounds: dict = field(default_factory=dict)
+    categories: dict = field(default_factory=dict)
+
+
+def check_budget(budget, names):
+    if not isinstance(budget.epsilon, numbers.Real) or not 0 < budget.epsilon < np.inf:
+        raise ValueError(f"epsilon must be a number above 0, got {budget.epsilon!r}")
+    if not isinstance(budget.delta, numbers.Real) or not 0 < budget.delta < 0.1:
+        raise ValueError(
+            f"delta must lie between 0 and 0.1, such as 1e-6, got {budget.delta!r}"
+        )
+    for key in ("bounds", "categories"):
+        unknown = [name for name in getattr(budget, key) if name not in names]
+        if unknown:
+            raise ValueError(f"{key} must name columns of {names}, got {unknown}")
+    for name, pair in budget.bounds.items():
+        if len(pair) != 2 or not pair[0] < pair[1]:
+            raise ValueError(
+                f"bounds of column {name!r} must be a lower and a higher number, got "
+                f"{pair!r}"
+            )
+
+
+def import_accounting():
+    try:
+        import dp_accounting
+        from dp_accounting import rdp
+    except ImportError as error:
+        raise ImportError(
+            "A fit with a budget needs an accountant of differential privacy: install "
+            "the extra, pip install sklearn-unsup[privacy]."
+        ) from error
+    return dp_accounting, rdp.RdpAccountant
+
+
+def spent_epsilon(events, delta):
+    """Epsilon that the accountant gives for what was spent.
+
+    Events are named as the accountant does, each with its parameter, the noise per unit
+    of sensitivity or rho, and how often it takes place.
+    """
+    accounting, accountant = import_accounting()
+    account = accountant()
+    for kind, value, times in events:
+        event = getattr(accounting, kind)(value)
+        account.compose(event, times)
+    return float(account.get_epsilon(delta))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a budget is divided, from zero-concentrated privacy `rho` in all."""
+
+    rho: float
+    n_single: int
+    n_rounds: int
+
+    @property
+    def sigma_single(self):
+        return np.sqrt(self.n_single / (2 * SINGLE_SHARE * self.rho))
+
+    @property
+    def round_rho(self):
+        return (1 - SINGLE_SHARE) * self.rho / max(self.n_rounds, 1)
+
+    @property
+    def sigma_pair(self):
+        return 1 / np.sqrt(2 * (1 - CHOICE_SHARE) * self.round_rho)
+
+    @property
+    def choice_epsilon(self):
+        return np.sqrt(8 * CHOICE_SHARE * self.round_rho)
+
+    def events(self):
+        events = [("GaussianDpEvent", self.sigma_single, self.n_single)]
+        if self.n_rounds:
+            events.append(("GaussianDpEvent", self.sigma_pair, self.n_rounds))
+            rho = self.choice_epsilon**2 / 8
+            events.append(("ZCDpEvent", rho, self.n_rounds))
+        return events
+
+
+@lru_cache(maxsize=64)
+def make_plan(epsilon, delta, n_single, n_rounds):
+    """The plan that spends all of epsilon, found by bisection."""
+    low, high = 1e-12, 1e4
+    for _ in range(60):
+        middle = np.sqrt(low * high)
+        plan = Plan(middle, n_single, n_rounds)
+        if spent_epsilon(plan.events(), delta) > epsilon:
+            high = middle
+        else:
+            low = middle
+        if high / low < 1.001:
+            break
+    return Plan(low, n_single, n_rounds)
+
+
+def check_useful(plan, n_rows, delta, columns):
+    """Refuse a budget that tells nothing; by the noised number of rows alone."""
+    largest = MAX_MISPLACED * n_rows / (0.5 * MAX_CODES * np.sqrt(2 / np.pi))
+    if plan.sigma_single > largest:
+        rho = plan.rho * (plan.sigma_single / largest) ** 2
+        least = spent_epsilon(Plan(rho, plan.n_single, plan.n_rounds).events(), delta)
+        raise ValueError(
+            f"epsilon is too small for a table of some {n_rows:,} rows and "
+            f"{len(columns)} columns: noise would misplace more than "
+            f"{MAX_MISPLACED:.0%} of the rows of a column. The smallest useful one is "
+            f"about {least:.2g}; or fit to more rows or fewer columns."
+        )
+    for column in columns:
+        if column.counts.sum() <= 0:
+            raise ValueError(
+                f"no value of column {column.name!r} is so frequent that the budget "
+                "lets it be told: declare its categories in the Budget, raise epsilon, "
+                "or leave the column out."
+            )
+
+
+def private_table(X, budget, rng):
+    """A table drawn from noised counts of X, and what was spent: epsilon and delta."""
+    frame = as_frame(X)
+    check_budget(budget, list(frame.columns))
+    kinds = [column_kind(frame[name]) for name in frame]
+    declared = {**budget.bounds, **budget.categories}
+    n_single = 1 + sum(
+        n_histograms(kind, declared.get(name))
+        for kind, name in zip(kinds, frame, strict=True)
+    )
+    d = len(kinds)
+    n_pairs = d * (d - 1) // 2
+    n_rounds = int(min(n_pairs, max(d - 1, round(PAIRS_PER_COLUMN * d))))
+    delta = (1 - LEVEL_SHARE) * budget.delta
+    plan = make_plan(budget.epsilon, delta, n_single, n_rounds)
+    counter = NoisyCounts(plan.sigma_single, LEVEL_SHARE * budget.delta / d, rng)
+    [n_rows] = counter.histogram(np.zeros(len(frame), dtype=np.int64), 1)
+    n_rows = max(1, round(n_rows))
+    columns = [
+        category_column(frame[name], budget.categories.get(name), counter)
+        if kind == CATEGORIES
+        else number_column(frame[name], budget.bounds.get(name), counter)
+        for kind, name in zip(kinds, frame, strict=True)
+    ]
+    check_useful(plan, n_rows, delta, columns)
+    codes = np.stack([c.encode(frame[c.name]) for c in columns], axis=1)
+    drawn = draw_codes(
+        codes, columns, plan.sigma_pair, 2 / plan.choice_epsilon, n_rounds, n_rows, rng
+    )
+    values = {
+        c.name: as_dtype(c.draw(drawn[:, i], rng), frame[c.name])
+        for i, c in enumerate(columns)
+    }
+    table = pd.DataFrame(values)
+    spent = spent_epsilon(plan.events(), delta)
+    return table, spent, budget.delta
+
+
+def as_dtype(values, like):
+    """Drawn values as a column of the same dtype, without anything else of `like`."""
+    dtype = like.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        known = pd.unique(pd.Series(values, dtype=object).dropna())
+        return pd.Categorical(values, categories=sorted(known, key=str))
+    if column_kind(like) == DATES:
+        days = pd.Series(values, dtype=np.float64)
+        moments = pd.to_datetime(days * MICROSECONDS_PER_DAY, unit="us")
+        return moments.astype(dtype)
+    if pd.api.types.is_integer_dtype(dtype):
+        return pd.Series(values, dtype="Float64").round().astype(dtype)
+    return pd.Series(values, dtype=object).astype(dtype)

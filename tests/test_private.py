@@ -1,0 +1,272 @@
+"""A fit with a budget: noise as it should be, and nothing spent beyond the budget."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from sklearn_unsup import VAETransformer
+from sklearn_unsup._private import budget as budgets
+from sklearn_unsup._private.columns import (
+    NoisyCounts,
+    category_column,
+    find_bounds,
+    number_column,
+)
+from sklearn_unsup._private.marginals import (
+    consistent,
+    count_error,
+    draw_codes,
+    pair_counts,
+    project_simplex,
+)
+from sklearn_unsup.privacy import Budget, epsilon_lower_bound
+
+QUICK = {"max_iter": 2, "hidden_layer_sizes": (8,), "n_components": 2}
+
+
+@pytest.fixture
+def accountant():
+    pytest.importorskip("dp_accounting", reason="needs the extra privacy")
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(0)
+    n = 4_000
+    x = rng.normal(100, 15, n).round()
+    return pd.DataFrame(
+        {
+            "x": x,
+            "high": np.where(x + rng.normal(0, 5, n) > 100, "yes", "no"),
+            "day": pd.Timestamp("2020-01-01") + pd.to_timedelta(x, unit="D"),
+            "paid": np.where(rng.random(n) < 0.7, 0, rng.integers(1, 5_000, n)),
+            "hole": np.where(rng.random(n) < 0.3, np.nan, x / 7),
+        }
+    )
+
+
+def counter(sigma=1.0, delta=1e-6, seed=0):
+    return NoisyCounts(sigma, delta, np.random.default_rng(seed))
+
+
+# ------------------------------------------------------------------- the mechanism
+
+
+def test_noise_of_a_histogram_is_normal():
+    codes = np.repeat([0, 2], [10, 30])
+    source = counter(sigma=3.0)
+    noisy = np.array([source.histogram(codes, 3) for _ in range(2_000)])
+    errors = (noisy - [10, 0, 30]).ravel()
+    assert stats.kstest(errors, "norm", args=(0.0, 3.0)).pvalue > 0.001
+    assert np.abs(np.corrcoef(noisy.T)[0, 1:]).max() < 0.1
+
+
+def test_a_value_of_one_row_is_told_with_probability_delta():
+    source = counter(sigma=5.0, delta=0.02)
+    told = sum(len(source.frequent(np.array(["alone"]))[0]) for _ in range(3_000))
+    assert 35 < told < 85
+
+
+@pytest.mark.parametrize(("n_single", "n_rounds"), [(4, 0), (20, 29)])
+def test_the_plan_spends_what_it_says(n_single, n_rounds):
+    plan = budgets.Plan(0.02, n_single, n_rounds)
+    rho = n_single / (2 * plan.sigma_single**2)
+    if n_rounds:
+        rho += n_rounds / (2 * plan.sigma_pair**2)
+        rho += n_rounds * plan.choice_epsilon**2 / 8
+        assert rho == pytest.approx(0.02)
+    else:
+        assert rho == pytest.approx(0.02 * budgets.SINGLE_SHARE)
+
+
+@pytest.mark.usefixtures("accountant")
+def test_the_accountant_confirms_the_plan():
+    plan = budgets.make_plan(1.0, 1e-6, 20, 29)
+    spent = budgets.spent_epsilon(plan.events(), 1e-6)
+    assert 0.99 < spent <= 1.0
+    # The accountant is tighter than the closed form of zero-concentrated privacy.
+    assert spent <= plan.rho + 2 * np.sqrt(plan.rho * np.log(1e6))
+
+
+def test_one_row_changes_every_score_by_one_at_most():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 4, size=(50, 2))
+    expected = rng.random((4, 4)) * 10
+    counts = pair_counts(codes, [4, 4], (0, 1))
+    for row in rng.integers(0, 4, size=(20, 2)):
+        more = pair_counts(np.vstack([codes, row]), [4, 4], (0, 1))
+        assert np.abs(more - counts).sum() == 1
+        change = count_error(more, expected) - count_error(counts, expected)
+        assert abs(change) <= 1 + 1e-9
+
+
+def test_one_row_changes_one_count_of_each_histogram(monkeypatch):
+    seen = []
+    original = np.bincount
+    series = pd.Series([1.5, 2.5, 700.0, np.nan] * 50, name="x")
+    monkeypatch.setattr(
+        np, "bincount", lambda *a, **k: seen.append(original(*a, **k)) or seen[-1]
+    )
+    number_column(series, None, counter())
+    first, seen = seen, []
+    number_column(pd.concat([series, pd.Series([1e6])], ignore_index=True), None,
+                  counter())  # fmt: skip
+    assert len(first) == len(seen) == 2  # with the one of frequent values three
+    for a, b in zip(first, seen, strict=True):
+        assert np.abs(a - b).sum() == 1
+
+
+def test_bounds_are_powers_of_two_around_the_values():
+    values = np.random.default_rng(0).uniform(2.1, 900, 10_000)
+    assert find_bounds(values, counter()) == (2.0, 1024.0)
+    # Ten rows far away are no more than noise.
+    values = np.concatenate([values, np.full(10, 1e9)])
+    assert find_bounds(values, counter(sigma=5.0)) == (2.0, 1024.0)
+    assert find_bounds(-values[:10_000], counter()) == (-1024.0, -2.0)
+
+
+def test_declared_levels_and_bounds_are_kept():
+    series = pd.Series(["a"] * 90 + ["undeclared"] * 9, name="c")
+    column = category_column(series, ["a", "b"], counter())
+    assert [[v for v, _ in part] for part in column.parts] == [[None], ["a"], ["b"]]
+    assert column.counts[1] == pytest.approx(90, abs=5)
+    numbers = pd.Series(np.linspace(-50, 50, 500), name="x")
+    column = number_column(numbers, (0, 10), counter())
+    drawn = column.draw(column.encode(numbers), np.random.default_rng(0))
+    assert 0 <= min(drawn)
+    assert max(drawn) <= 10
+
+
+def test_rare_levels_are_not_told():
+    series = pd.Series(["common"] * 500 + ["rare"] * 3, name="c")
+    column = category_column(series, None, counter(sigma=10.0))
+    assert [v for part in column.parts for v, _ in part] == [None, "common"]
+
+
+def test_projection_is_the_nearest_point():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=6)
+    nearest = project_simplex(values)
+    assert nearest.sum() == pytest.approx(1)
+    assert nearest.min() >= 0
+    others = rng.dirichlet(np.ones(6), 2_000)
+    assert ((others - values) ** 2).sum(1).min() >= ((nearest - values) ** 2).sum()
+
+
+def test_a_table_made_consistent_has_the_margins():
+    rng = np.random.default_rng(0)
+    first, second = rng.dirichlet(np.ones(3)), rng.dirichlet(np.ones(4))
+    table = consistent(rng.normal(50, 20, (3, 4)), first, second, 1_000)
+    np.testing.assert_allclose(table.sum(1), first, atol=1e-4)
+    np.testing.assert_allclose(table.sum(0), second, atol=1e-4)
+
+
+def test_without_noise_pairs_are_those_of_the_table():
+    rng = np.random.default_rng(0)
+    a = rng.integers(1, 4, 5_000)
+    codes = np.stack([a, np.where(rng.random(5_000) < 0.8, a, 1), 4 - a], axis=1)
+    columns = [
+        category_column(pd.Series(column.astype(str), name="c"), None, counter(0.01))
+        for column in codes.T
+    ]
+    coded = np.stack(
+        [c.encode(pd.Series(x.astype(str))) for c, x in zip(columns, codes.T,
+                                                           strict=True)], axis=1
+    )  # fmt: skip
+    drawn = draw_codes(coded, columns, 0.01, 1e-6, 3, 5_000, rng)
+    for pair in [(0, 1), (0, 2), (1, 2)]:
+        real, made = (pair_counts(t, [4, 4, 4], pair) for t in (coded, drawn))
+        assert np.abs(real - made).sum() / 10_000 < 0.02
+
+
+# ------------------------------------------------------------------------ the fit
+
+
+@pytest.mark.usefixtures("accountant")
+def test_a_fit_with_a_budget(table):
+    model = VAETransformer(**QUICK, privacy=Budget(epsilon=5.0), random_state=0)
+    drawn = model.fit(table).sample(2_000, random_state=0)
+    assert 4.9 < model.epsilon_ <= 5.0
+    assert model.delta_ == 1e-6
+    pd.testing.assert_series_equal(drawn.dtypes, table.dtypes)
+    assert drawn["hole"].isna().mean() == pytest.approx(0.3, abs=0.1)
+    assert (drawn["paid"] == 0).mean() == pytest.approx(0.7, abs=0.15)
+    assert np.isfinite(model.score_samples(table[:50])).all()
+    assert model.transform(table[:5]).shape == (5, 2)
+    assert (model.sample(9, conditions={"high": "yes"})["high"] == "yes").all()
+
+
+@pytest.mark.usefixtures("accountant")
+def test_the_private_table_keeps_a_dependence(table):
+    drawn, *_ = budgets.private_table(
+        table, Budget(epsilon=5.0), np.random.default_rng(0)
+    )
+    means = drawn.groupby("high")["x"].mean()
+    real = table.groupby("high")["x"].mean()
+    assert means["yes"] - means["no"] == pytest.approx(real["yes"] - real["no"], abs=5)
+    assert abs(len(drawn) - len(table)) < 200
+
+
+@pytest.mark.usefixtures("accountant")
+def test_arrays_stay_arrays():
+    X = np.random.default_rng(0).normal(size=(3_000, 2))
+    model = VAETransformer(**QUICK, privacy=Budget(epsilon=5.0), random_state=0)
+    assert isinstance(model.fit(X).sample(3), np.ndarray)
+    model.set_params(privacy=None).fit(X[:100])
+    assert not hasattr(model, "epsilon_")
+
+
+@pytest.mark.usefixtures("accountant")
+def test_a_budget_that_is_too_small_names_the_smallest_useful_one(table):
+    few = table[["x", "high"]][:400]
+    with pytest.raises(ValueError, match="smallest useful one is about") as caught:
+        budgets.private_table(few, Budget(epsilon=0.1), np.random.default_rng(0))
+    least = float(str(caught.value).partition("is about ")[2].partition(";")[0])
+    budgets.private_table(few, Budget(epsilon=2 * least), np.random.default_rng(0))
+
+
+def test_a_budget_is_for_one_fit(table):
+    model = VAETransformer(**QUICK, privacy=Budget())
+    with pytest.raises(ValueError, match="budget of a single fit"):
+        model.partial_fit(table)
+    with pytest.raises(ValueError, match="budget of a single fit"):
+        model.set_params(warm_start=True).fit(table)
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        (Budget(epsilon=0), "epsilon must be a number above 0"),
+        (Budget(delta=0.5), "delta must lie between 0 and 0.1"),
+        (Budget(bounds={"z": (0, 1)}), "bounds must name columns"),
+        (Budget(categories={"z": ["a"]}), "categories must name columns"),
+        (Budget(bounds={"x": (1, 0)}), "a lower and a higher number"),
+    ],
+)
+def test_budgets_that_are_refused(budget, message, table):
+    with pytest.raises(ValueError, match=message):
+        VAETransformer(**QUICK, privacy=budget).fit(table)
+
+
+# --------------------------------------------------------------------------- proof
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("accountant")
+def test_a_canary_is_not_found_beyond_the_budget():
+    """All that touches rows is `private_table`: what follows cannot tell more."""
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        {"x": rng.normal(size=1_500), "c": rng.choice(["a", "b"], 1500)}
+    )
+    canary = pd.DataFrame({"x": [3.5], "c": ["a"]})
+    scores = {True: [], False: []}
+    for seed in range(400):
+        is_member = seed % 2 == 0
+        X = pd.concat([rows, canary], ignore_index=True) if is_member else rows
+        declared = Budget(1.0, bounds={"x": (-4, 4)}, categories={"c": ["a", "b"]})
+        drawn, *_ = budgets.private_table(X, declared, np.random.default_rng(seed))
+        like = (drawn["x"] > 3) & (drawn["c"] == "a")
+        scores[is_member].append(like.sum() + len(drawn) / 1e4)
+    assert epsilon_lower_bound(scores[True], scores[False], random_state=0) <= 1.0
