@@ -119,6 +119,11 @@ def check_parameters(estimator, method) -> None:
     """Check what scikit-learn cannot, before one of the methods that train."""
     check_lists(estimator)
     goes_on = estimator.warm_start or method == "partial_fit"
+    if goes_on and getattr(estimator, "privacy", None) is not None:
+        raise ValueError(
+            "privacy is the budget of a single fit: partial_fit and warm_start=True "
+            "would spend more. Fit once with all rows, or pass privacy=None."
+        )
     if goes_on and hasattr(estimator, "net_"):
         refuse_changed_shape(estimator, method)
 

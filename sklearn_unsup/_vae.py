@@ -350,14 +350,6 @@ class VAETransformer(DecoderInspection, BaseTableModel):
 
     # ------------------------------------------------------------------ privacy
 
-    def _fit(self, X):
-        refuse_going_on(self, "fit")
-        super()._fit(X)
-
-    def _partial_fit(self, X):
-        refuse_going_on(self, "partial_fit")
-        super()._partial_fit(X)
-
     def _replace_table(self, X, rng):
         """Rows drawn from noised counts of the table, if there is a budget.
 
@@ -749,17 +741,6 @@ class VAETransformer(DecoderInspection, BaseTableModel):
                 "or expect no dependence between the columns.",
                 ConvergenceWarning,
             )
-
-
-def refuse_going_on(estimator, method):
-    """Refuse to train on further rows under a budget that one fit has spent."""
-    if estimator.privacy is None:
-        return
-    if method == "partial_fit" or estimator.warm_start:
-        raise ValueError(
-            "privacy is the budget of a single fit: partial_fit and warm_start=True "
-            "would spend more. Fit once with all rows, or pass privacy=None."
-        )
 
 
 def affordable_width(layout):
