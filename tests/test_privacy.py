@@ -217,6 +217,28 @@ def test_audits_that_are_refused(change, message):
         membership_audit(**arguments)
 
 
+def test_display_draws_the_roc_curve(tables):
+    pyplot = pytest.importorskip("matplotlib.pyplot", reason="needs the extra plot")
+    from sklearn.metrics import auc, roc_curve
+
+    from sklearn_unsup.inspection import MembershipAuditDisplay
+
+    members, others, reference, _ = tables
+    audit = membership_audit(
+        members[:100], members, others, reference, attacks="nearest", random_state=0
+    )
+    display = MembershipAuditDisplay.from_audit(audit)
+    false, true = display.lines_["nearest"].get_data()
+    label = np.repeat([1, 0], 400)
+    scores = [audit.member_scores["nearest"], audit.non_member_scores["nearest"]]
+    expected = roc_curve(label, np.concatenate(scores), drop_intermediate=False)
+    np.testing.assert_allclose(false, expected[0][1:])
+    np.testing.assert_allclose(true, expected[1][1:])
+    area = auc([0, *false], [0, *true])
+    assert area == pytest.approx(audit.attacks.loc["nearest", "auc"])
+    pyplot.close(display.figure_)
+
+
 # -------------------------------------------------------------- attribute disclosure
 
 

@@ -153,6 +153,7 @@ def membership_audit(
     See Also
     --------
     attribute_disclosure : Whether a secret column of members can be guessed.
+    sklearn_unsup.inspection.MembershipAuditDisplay : The ROC curves of the attacks.
 
     References
     ----------
