@@ -189,19 +189,21 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         Show a progress bar over the epochs.
     random_state : int, RandomState instance or None, default=None
         The only source of randomness; global generators are neither used nor moved.
-        Of a fit with a budget it must stay secret: who knows it can undo the noise.
     privacy : Budget or None, default=None
         Fit under differential privacy, see :class:`sklearn_unsup.privacy.Budget`: the
         model learns from rows that are drawn from noised counts. Needs the extra
-        `privacy`. Neither `partial_fit` nor `warm_start` go on under a budget.
+        `privacy`. Neither `partial_fit` nor `warm_start` go on under a budget. The seed
+        `random_state` must then stay secret: who knows it can undo the noise.
     **net_params : dict
         Arguments of own networks: the name of the parameter that takes the network,
         two underscores, and the name of the argument.
 
     Attributes
     ----------
-    epsilon_, delta_ : float
-        What a fit with a budget has spent; only there if `privacy` is given.
+    epsilon_ : float or None
+        What a fit has spent of its budget; None without one.
+    delta_ : float or None
+        Probability with which that may fail; None without a budget.
     net_ : TableNet
         The trained skorch net.
     codec_ : TableCodec or SparseCodec
@@ -356,8 +358,7 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         Noise has a generator of its own: who knows samples, and with them perhaps the
         state of the generator that they came from, does not know the noise.
         """
-        for name in ("epsilon_", "delta_"):
-            vars(self).pop(name, None)
+        self.epsilon_ = self.delta_ = None
         if self.privacy is None:
             return X
         if issparse(X):

@@ -214,7 +214,7 @@ def test_arrays_stay_arrays():
     model = VAETransformer(**QUICK, privacy=Budget(epsilon=5.0), random_state=0)
     assert isinstance(model.fit(X).sample(3), np.ndarray)
     model.set_params(privacy=None).fit(X[:100])
-    assert not hasattr(model, "epsilon_")
+    assert model.epsilon_ is None
 
 
 @pytest.mark.usefixtures("accountant")

@@ -1,7 +1,7 @@
 """What a fit may give away, and how it is spent."""
 
 import numbers
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -50,11 +50,11 @@ class Budget:
     delta : float, default=1e-6
         Probability with which this may fail. It should be much below one over the
         number of rows.
-    bounds : dict, default={}
+    bounds : dict or None, default=None
         By column of numbers, what values may lie between, as a pair: declared by you
         and not read from the rows. They cost nothing, and others are clipped to them.
         What is not declared is learnt, within powers of two.
-    categories : dict, default={}
+    categories : dict or None, default=None
         By column of categories, all levels that may occur, declared in the same way.
         What is not declared is learnt; rare levels are then lost.
 
@@ -73,13 +73,13 @@ class Budget:
     --------
     >>> from sklearn_unsup.privacy import Budget
     >>> Budget(epsilon=2.0, bounds={"age": (0, 120)})
-    Budget(epsilon=2.0, delta=1e-06, bounds={'age': (0, 120)}, categories={})
+    Budget(epsilon=2.0, delta=1e-06, bounds={'age': (0, 120)}, categories=None)
     """
 
     epsilon: float = 1.0
     delta: float = 1e-6
-    bounds: dict = field(default_factory=dict)
-    categories: dict = field(default_factory=dict)
+    bounds: dict | None = None
+    categories: dict | None = None
 
 
 def check_budget(budget, names):
@@ -90,10 +90,10 @@ def check_budget(budget, names):
             f"delta must lie between 0 and 0.1, such as 1e-6, got {budget.delta!r}"
         )
     for key in ("bounds", "categories"):
-        unknown = [name for name in getattr(budget, key) if name not in names]
+        unknown = [name for name in getattr(budget, key) or () if name not in names]
         if unknown:
             raise ValueError(f"{key} must name columns of {names}, got {unknown}")
-    for name, pair in budget.bounds.items():
+    for name, pair in (budget.bounds or {}).items():
         if len(pair) != 2 or not pair[0] < pair[1]:
             raise ValueError(
                 f"bounds of column {name!r} must be a lower and a higher number, got "
@@ -202,7 +202,8 @@ def private_table(X, budget, rng):
     frame = as_frame(X)
     check_budget(budget, list(frame.columns))
     kinds = [column_kind(frame[name]) for name in frame]
-    declared = {**budget.bounds, **budget.categories}
+    bounds, categories = budget.bounds or {}, budget.categories or {}
+    declared = {**bounds, **categories}
     n_single = 1 + sum(
         n_histograms(kind, declared.get(name))
         for kind, name in zip(kinds, frame, strict=True)
@@ -216,9 +217,9 @@ def private_table(X, budget, rng):
     [n_rows] = counter.histogram(np.zeros(len(frame), dtype=np.int64), 1)
     n_rows = max(1, round(n_rows))
     columns = [
-        category_column(frame[name], budget.categories.get(name), counter)
+        category_column(frame[name], categories.get(name), counter)
         if kind == CATEGORIES
-        else number_column(frame[name], budget.bounds.get(name), counter)
+        else number_column(frame[name], bounds.get(name), counter)
         for kind, name in zip(kinds, frame, strict=True)
     ]
     check_useful(plan, n_rows, delta, columns)
