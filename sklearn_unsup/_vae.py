@@ -13,6 +13,7 @@ from ._base import BaseTableModel
 from ._imputation import impute_table
 from ._interpretation import DecoderInspection
 from ._nn.autoencoders import VariationalAutoencoder, importance_bound, reparameterize
+from ._nn.autoregressive import affordable_width
 from ._nn.chunks import CHUNK_ROWS
 from ._nn.device import freed_memory
 from ._nn.heads import histogram_edges
@@ -31,12 +32,6 @@ from ._warnings import warn_user
 # Minimum variance over rows of a component's posterior mean for the component to count
 # as active (Burda et al. 2016).
 ACTIVE_VARIANCE = 0.01
-# Numbers of hidden units per column of the autoregressive model. The first one that is
-# affordable is used.
-AUTOREGRESSIVE_WIDTHS = 64, 48, 32, 24, 16
-# Maximum number of weights of the autoregressive model's largest layer. Tables that
-# would need more have no such model, and their samples come from latent vectors.
-MAX_AUTOREGRESSIVE_WEIGHTS = 2_000_000
 # Maximum number of bins of a number's histogram, and the number of rows per bin that a
 # smaller table has.
 MAX_BINS, ROWS_PER_BIN = 64, 90
@@ -361,14 +356,9 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         self.epsilon_ = self.delta_ = None
         if self.privacy is None:
             return X
-        if issparse(X):
-            raise ValueError(
-                "privacy needs a dense table: pass a DataFrame or an array, or "
-                "privacy=None for a sparse one."
-            )
         [noise] = rng.spawn(1)
-        drawn, self.epsilon_, self.delta_ = private_table(X, self.privacy, noise)
-        return drawn if isinstance(X, pd.DataFrame) else drawn.to_numpy(X.dtype)
+        X, self.epsilon_, self.delta_ = private_table(X, self.privacy, noise)
+        return X
 
     # ------------------------------------------------------------------ scoring
 
@@ -742,16 +732,6 @@ class VAETransformer(DecoderInspection, BaseTableModel):
                 "or expect no dependence between the columns.",
                 ConvergenceWarning,
             )
-
-
-def affordable_width(layout):
-    """Number of hidden units per column of the autoregressive model; 0 for no model."""
-    n_columns = layout.n_numeric + layout.n_categorical
-    n_features = 18 * layout.n_numeric + sum(min(c, 32) for c in layout.cardinalities)
-    for width in AUTOREGRESSIVE_WIDTHS:
-        if n_features * n_columns * width <= MAX_AUTOREGRESSIVE_WEIGHTS:
-            return width
-    return 0
 
 
 def check_n_draws(n_draws):

@@ -18,6 +18,13 @@ MAX_ONE_HOT = 32  # levels; a column with more is seen through an embedding
 EMBEDDING_WIDTH = 16
 DROPPED_BYTES = 26  # of 256: a dropout rate of 0.1
 
+# Numbers of hidden units per column of the autoregressive model. The first one that is
+# affordable is used.
+AUTOREGRESSIVE_WIDTHS = 64, 48, 32, 24, 16
+# Maximum number of weights of the autoregressive model's largest layer. Tables that
+# would need more have no such model, and their samples come from latent vectors.
+MAX_AUTOREGRESSIVE_WEIGHTS = 2_000_000
+
 
 class AutoregressiveModel(nn.Module):
     """log p(row) = sum over columns of log p(column | columns before it).
@@ -361,3 +368,13 @@ def piecewise_linear_features(x: Tensor) -> Tensor:
     """
     hats, _ = hat_functions(x, N_PIECES)
     return torch.cat([x[..., None], hats], -1)
+
+
+def affordable_width(layout: TableLayout) -> int:
+    """Number of hidden units per column of the autoregressive model; 0 for no model."""
+    n_columns = layout.n_numeric + layout.n_categorical
+    n_features = 18 * layout.n_numeric + sum(min(c, 32) for c in layout.cardinalities)
+    for width in AUTOREGRESSIVE_WIDTHS:
+        if n_features * n_columns * width <= MAX_AUTOREGRESSIVE_WEIGHTS:
+            return width
+    return 0

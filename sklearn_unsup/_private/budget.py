@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 
 from .._table.frames import as_frame
 from .._table.kinds import CATEGORIES, DATES, column_kind
@@ -198,7 +199,15 @@ def check_useful(plan, n_rows, delta, columns):
 
 
 def private_table(X, budget, rng):
-    """A table drawn from noised counts of X, and what was spent: epsilon and delta."""
+    """A table drawn from noised counts of X, and what was spent: epsilon and delta.
+
+    It is a DataFrame or an array, as X is.
+    """
+    if issparse(X):
+        raise ValueError(
+            "privacy needs a dense table: pass a DataFrame or an array, or "
+            "privacy=None for a sparse one."
+        )
     frame = as_frame(X)
     check_budget(budget, list(frame.columns))
     kinds = [column_kind(frame[name]) for name in frame]
@@ -232,6 +241,8 @@ def private_table(X, budget, rng):
         for i, c in enumerate(columns)
     }
     table = pd.DataFrame(values)
+    if not isinstance(X, pd.DataFrame):
+        table = table.to_numpy(X.dtype)
     spent = spent_epsilon(plan.events(), delta)
     return table, spent, budget.delta
 
