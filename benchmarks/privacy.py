@@ -20,9 +20,9 @@ from sklearn_unsup import VAETransformer
 from sklearn_unsup._private.budget import private_table
 from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.metrics import (
+    c2st_score,
     shape_score,
     trend_score,
-    two_sample_score,
     utility_scores,
 )
 from sklearn_unsup.privacy import Budget, membership_audit
@@ -30,7 +30,7 @@ from sklearn_unsup.privacy import Budget, membership_audit
 
 def judge(name, train, test, synthetic, seconds, seed):
     target = train.columns[-1]
-    auc = two_sample_score(train, synthetic, random_state=seed)
+    auc = c2st_score(train, synthetic, random_state=seed)
     shape, trend = (score(train, synthetic) for score in (shape_score, trend_score))
     tstr = utility_scores(train, test, synthetic, target, random_state=seed).tstr
     print(

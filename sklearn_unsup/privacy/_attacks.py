@@ -7,8 +7,8 @@ from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics.pairwise import euclidean_distances
 
+from ..metrics._c2st import boosting_params, fill_sparse_columns
 from ..metrics._closest import comparable
-from ..metrics._two_sample import boosting_params, fill_sparse_columns
 
 CHUNK = 2**22  # distances held at a time
 SMALLEST = 1e-3  # distances below are as good as equal rows
