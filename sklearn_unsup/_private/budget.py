@@ -108,8 +108,8 @@ def import_accounting():
         from dp_accounting import rdp
     except ImportError as error:
         raise ImportError(
-            "A fit with a budget needs an accountant of differential privacy: install "
-            "the extra, pip install sklearn-unsup[privacy]."
+            "privacy=Budget(...) needs dp-accounting, which is not installed; install "
+            "it with: pip install 'sklearn-unsup[privacy]'"
         ) from error
     return dp_accounting, rdp.RdpAccountant
 

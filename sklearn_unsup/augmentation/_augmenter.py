@@ -218,6 +218,7 @@ class GenerativeAugmenter(BaseEstimator):
         if y is None:
             raise ValueError(
                 "GenerativeAugmenter requires y to be passed, but the target y is None"
+                ": pass the classes or the numbers that are to be predicted"
             )
         if sparse.issparse(X):
             raise ValueError(
