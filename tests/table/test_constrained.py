@@ -248,7 +248,7 @@ def test_combinations_are_those_of_training(first, second):
         (("2020-01-02", None), [1, 2, 3]),
         ([None, "2020-01-02"], [4, 1]),
     ],
-    ids=str,
+    ids=["text", "date", "set", "range", "list"],
 )
 def test_combinations_take_dates_by_text(asked, ranks):
     X = pd.DataFrame({"day": pd.date_range("2020", periods=5), "x": range(5)})
