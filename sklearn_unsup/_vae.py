@@ -24,7 +24,7 @@ from ._private.budget import Budget, private_table
 from ._sampling.proposals import RowSource
 from ._scoring import explained, likelihood_losses, likelihood_terms, rebuilt_losses
 from ._sklearn import Interval, StrOptions
-from ._table.polars import schema_of, to_polars
+from ._table.polars import narrowed_schema, schema_of, to_polars
 from ._table.sparse import SparseCodec
 from ._training.vae_net import VAENet
 from ._warnings import warn_user
@@ -357,7 +357,10 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         if self.privacy is None:
             return X
         [noise] = rng.spawn(1)
-        X, self.epsilon_, self.delta_ = private_table(X, self.privacy, noise)
+        X, self.epsilon_, self.delta_ = private_table(
+            X, self.privacy, noise, self.constraints
+        )
+        self._polars_schema = narrowed_schema(self._polars_schema, X)
         return X
 
     # ------------------------------------------------------------------ scoring

@@ -47,7 +47,8 @@ FLOORS = {
     "private tables": Floor(
         {"_private"},
         TABLE_LIBRARIES,
-        {"_private"} | {f"_table.{name}" for name in ("frames", "kinds", "plain")},
+        {"_private"}
+        | {f"_table.{name}" for name in ("constraint_set", "frames", "kinds", "plain")},
         frozenset({"dp_accounting"}),
     ),
     "tensors": Floor({"_nn"}, {"numpy", "torch"}, {"_nn", LAYOUT, "_warnings"}),

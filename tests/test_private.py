@@ -1,18 +1,22 @@
 """A fit with a budget: noise as it should be, and nothing spent beyond the budget."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from sklearn_unsup import VAETransformer
+from sklearn_unsup import VAETransformer, _vae
 from sklearn_unsup._private import budget as budgets
 from sklearn_unsup._private.columns import (
     NoisyCounts,
     category_column,
     find_bounds,
     number_column,
+    public_kind,
 )
+from sklearn_unsup._private.dtypes import as_dtype
 from sklearn_unsup._private.marginals import (
     consistent,
     count_error,
@@ -20,6 +24,8 @@ from sklearn_unsup._private.marginals import (
     pair_counts,
     project_simplex,
 )
+from sklearn_unsup._table.plain import to_floats
+from sklearn_unsup.constraints import Inequality, Linear
 from sklearn_unsup.privacy import Budget, epsilon_lower_bound
 
 QUICK = {"max_iter": 2, "hidden_layer_sizes": (8,), "n_components": 2}
@@ -144,6 +150,137 @@ def test_rare_levels_are_not_told():
     assert [v for part in column.parts for v, _ in part] == [None, "common"]
 
 
+# ------------------------------------------------ what one row must not decide alone
+
+
+def test_one_cell_does_not_decide_what_an_object_column_holds():
+    numbers = pd.Series([1, 2, 3] * 100, dtype=object)
+    mixed = pd.concat([numbers, pd.Series(["x"], dtype=object)])
+    assert public_kind(numbers) == public_kind(mixed) == "category"
+
+
+def test_one_row_does_not_decide_how_equal_values_are_told():
+    flags = pd.Series([True] + [1] * 500, name="c", dtype=object)
+    column = category_column(flags, None, counter())
+    assert [repr(v) for part in column.parts for v, _ in part] == ["None", "1"]
+    zeros = pd.Series([-0.0] + [0.0] * 500 + [-0.0], name="x")
+    drawn = number_column(zeros, (-1, 1), counter()).draw(
+        np.ones(9, dtype=int), np.random.default_rng(0)
+    )
+    assert "-0.0" not in map(repr, drawn.tolist())  # fmt: skip
+
+
+def test_categories_of_a_dtype_are_not_told():
+    dtype = pd.CategoricalDtype(["low", "secret", "high"], ordered=True)
+    column = as_dtype(["high", "low", None], dtype)
+    assert column.categories.tolist() == ["low", "high"]
+    assert column.ordered
+    dtype = pd.CategoricalDtype(["z", "secret", "a"])
+    assert as_dtype(["z", "a"], dtype).categories.tolist() == ["a", "z"]
+
+
+def as_polars(table):
+    polars = pytest.importorskip("polars")
+    levels = polars.Enum([*sorted(set(table["c"])), "declared"])
+    return polars.from_pandas(table).with_columns(polars.col("c").cast(levels))
+
+
+@pytest.mark.parametrize("container", [pd.DataFrame, as_polars])
+def test_nothing_of_the_table_reaches_the_model_but_what_was_drawn(
+    container, monkeypatch
+):
+    """Other rows, levels, gaps and another length: the same model, bit for bit."""
+    rng = np.random.default_rng(0)
+    drawn = pd.DataFrame({"x": rng.normal(size=60), "c": ["a", "b", "a"] * 20})
+    monkeypatch.setattr(_vae, "private_table", lambda *a: (drawn.copy(), 1.0, 1e-6))
+    first = pd.DataFrame({"x": np.arange(50.0), "c": ["a"] * 25 + ["b"] * 25})
+    other = pd.DataFrame(
+        {"x": [np.nan] * 70 + [1e9], "c": ["a", "secret"] * 35 + ["b"]}
+    )
+    states = []
+    monkeypatch.setattr("time.time", lambda: 0.0)  # A model has its epochs' durations.
+    for table in (first, other):
+        model = VAETransformer(**QUICK, privacy=Budget(), random_state=0)
+        model.fit(container(table))
+        states.append(pickle.dumps(model))
+    assert states[0] == states[1]
+
+
+@pytest.mark.usefixtures("accountant")
+def test_noise_at_two_epsilons_does_not_cancel(table, monkeypatch):
+    """Of one seed, too: else two fits would tell every count exactly."""
+    noise = []
+    original = NoisyCounts.histogram
+
+    def histogram(self, codes, size):
+        noisy = original(self, codes, size)
+        noise.append((noisy - np.bincount(codes, minlength=size)) / self.sigma)
+        return noisy
+
+    monkeypatch.setattr(NoisyCounts, "histogram", histogram)
+    for epsilon in (4.0, 5.0):
+        budgets.private_table(
+            table[["x"]], Budget(epsilon), np.random.default_rng(seed=0)
+        )
+    half = len(noise) // 2
+    first, second = (np.concatenate(part) for part in (noise[:half], noise[half:]))
+    n = min(len(first), len(second))
+    assert abs(np.corrcoef(first[:n], second[:n])[0, 1]) < 0.15
+
+
+@pytest.mark.usefixtures("accountant")
+def test_all_histograms_are_paid_for(monkeypatch):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "number": rng.normal(size=3_000),
+            "bounded": rng.normal(size=3_000),
+            "level": rng.choice(["a", "b"], 3_000),
+            "declared": rng.choice(["a", "b"], 3_000),
+        }
+    )
+    budget = Budget(5.0, bounds={"bounded": (-4, 4)}, categories={"declared": "ab"})
+    charged = []
+    monkeypatch.setattr(
+        budgets, "spent_epsilon", lambda events, delta: charged.append(events) or 1.0
+    )
+    budgets.private_table(table, budget, np.random.default_rng(0))
+    # Of the rows 1; of numbers 3, of bounded ones 2; of levels 1 each.
+    [(kind, _, times), *_] = charged[-1]
+    assert (kind, times) == ("GaussianDpEvent", 1 + 3 + 2 + 1 + 1)
+    monkeypatch.setattr(budgets, "n_histograms", lambda *a: 1)
+    with pytest.raises(RuntimeError, match="8 histograms were counted and 5 are paid"):
+        budgets.private_table(table, budget, np.random.default_rng(0))
+
+
+TIMES = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(0, 9, 0.5), unit="D")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(TIMES),
+        pd.Series(TIMES.tz_localize("Europe/Paris")),
+        pd.Series(TIMES.to_period("h")),
+        pd.Series(TIMES - TIMES[0]),
+        pd.Series([0, 255, 300], dtype="UInt16"),
+        pd.Series([-128, 127], dtype="int8"),
+        pd.Series([0.5, 2.0], dtype="float32"),
+        pd.Series([True, False]),
+    ],
+    ids=lambda column: str(column.dtype),
+)
+def test_values_come_back_as_the_dtype(column):
+    values = column.astype(object) if column.dtype == bool else to_floats(column)
+    back = pd.Series(as_dtype(values, column.dtype))
+    pd.testing.assert_series_equal(back, column, check_names=False)
+
+
+def test_numbers_stay_within_an_integer_dtype():
+    assert list(as_dtype([-129.0, 128.0], np.dtype("int8"))) == [-128, 127]
+    assert list(as_dtype([-3.0, 2.0**64], np.dtype("uint64")))[0] == 0
+
+
 def test_projection_is_the_nearest_point():
     rng = np.random.default_rng(0)
     values = rng.normal(size=6)
@@ -198,6 +335,38 @@ def test_a_fit_with_a_budget(table):
 
 
 @pytest.mark.usefixtures("accountant")
+def test_missing_cells_are_filled_in_with_a_budget(table):
+    model = VAETransformer(
+        **QUICK, sampling="any_order", privacy=Budget(epsilon=5.0), random_state=0
+    ).fit(table)
+    rows = table[:50].copy()
+    rows.loc[::2, "x"] = np.nan
+    filled = model.impute(rows)
+    assert filled.notna().all(axis=None)
+    pd.testing.assert_series_equal(filled["x"][1::2], rows["x"][1::2])
+    drawn = model.sample(9, conditions={"x": (90, 110), "high": "no"}, random_state=0)
+    assert drawn["x"].between(90, 110).all()
+    assert (drawn["high"] == "no").all()
+
+
+@pytest.mark.usefixtures("accountant")
+def test_constraints_hold_with_a_budget(table):
+    pair = table[["x"]].assign(above=table["x"] + 40)
+    model = VAETransformer(
+        **QUICK,
+        constraints=[Inequality("x", "above")],
+        privacy=Budget(epsilon=5.0),
+        random_state=0,
+    ).fit(pair)
+    drawn = model.sample(200, random_state=0)
+    assert (drawn["x"] <= drawn["above"]).all()
+    # Where noised counts cannot know of a constraint, the fit is refused.
+    model.set_params(constraints=[Linear({"above": 1, "x": -1}, 40)])
+    with pytest.raises(ValueError, match="are too few for a fit with a budget"):
+        model.fit(pair)
+
+
+@pytest.mark.usefixtures("accountant")
 def test_the_private_table_keeps_a_dependence(table):
     drawn, *_ = budgets.private_table(
         table, Budget(epsilon=5.0), np.random.default_rng(0)
@@ -242,6 +411,9 @@ def test_a_budget_is_for_one_fit(table):
         (Budget(bounds={"z": (0, 1)}), "bounds must name columns"),
         (Budget(categories={"z": ["a"]}), "categories must name columns"),
         (Budget(bounds={"x": (1, 0)}), "a lower and a higher number"),
+        (Budget(bounds={"high": (0, 1)}), "bounds are for columns of numbers"),
+        (Budget(categories={"x": [1]}), "categories are for columns of categories"),
+        (Budget(categories={"high": ["no", "no"]}), "one or more different levels"),
     ],
 )
 def test_budgets_that_are_refused(budget, message, table):

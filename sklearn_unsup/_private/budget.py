@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
 
+from .._table.constraint_set import find_broken
 from .._table.frames import as_frame
-from .._table.kinds import CATEGORIES, DATES, column_kind
-from .._table.plain import MICROSECONDS_PER_DAY
+from .._table.kinds import CATEGORIES
 from .columns import (
     MAX_CODES,
     NoisyCounts,
     category_column,
     n_histograms,
     number_column,
+    public_kind,
 )
+from .dtypes import as_dtype
 from .marginals import draw_codes
 
 # Parts of the budget: single columns, and of each pair the choice.
@@ -28,6 +30,9 @@ PAIRS_PER_COLUMN = 2.0
 # A budget is refused if noise is expected to misplace more than a tenth of the rows of
 # a column of twelve codes: half the summed noise, each sqrt(2 / pi) sigma on average.
 MAX_MISPLACED = 0.1
+# Least share of the drawn rows that constraints may leave. Counts of pairs do not know
+# of them: where fewer are left, the rest is no longer what was counted.
+MIN_UNBROKEN = 0.5
 
 
 @dataclass
@@ -99,6 +104,30 @@ def check_budget(budget, names):
             raise ValueError(
                 f"bounds of column {name!r} must be a lower and a higher number, got "
                 f"{pair!r}"
+            )
+    for name, levels in (budget.categories or {}).items():
+        if len(levels) == 0 or len(set(levels)) < len(levels):
+            raise ValueError(
+                f"categories of column {name!r} must be one or more different levels, "
+                f"got {levels!r}"
+            )
+
+
+def check_declared(budget, kinds):
+    """Refuse what is declared of a column of another kind: nothing would heed it."""
+    for name in budget.bounds or {}:
+        if kinds[name] == CATEGORIES:
+            raise ValueError(
+                f"bounds are for columns of numbers, and {name!r} is one of "
+                "categories by its dtype: declare its categories, or convert it, for "
+                "example by pandas.to_numeric."
+            )
+    for name in budget.categories or {}:
+        if kinds[name] != CATEGORIES:
+            raise ValueError(
+                f"categories are for columns of categories, and {name!r} is one of "
+                "numbers by its dtype: declare its bounds, or convert it, for example "
+                "by astype('category')."
             )
 
 
@@ -198,10 +227,10 @@ def check_useful(plan, n_rows, delta, columns):
             )
 
 
-def private_table(X, budget, rng):
+def private_table(X, budget, rng, constraints=()):
     """A table drawn from noised counts of X, and what was spent: epsilon and delta.
 
-    It is a DataFrame or an array, as X is.
+    It is a DataFrame or an array, as X is, without rows that break constraints.
     """
     if issparse(X):
         raise ValueError(
@@ -210,18 +239,19 @@ def private_table(X, budget, rng):
         )
     frame = as_frame(X)
     check_budget(budget, list(frame.columns))
-    kinds = [column_kind(frame[name]) for name in frame]
+    kinds = {name: public_kind(frame[name]) for name in frame}
+    check_declared(budget, kinds)
     bounds, categories = budget.bounds or {}, budget.categories or {}
     declared = {**bounds, **categories}
     n_single = 1 + sum(
-        n_histograms(kind, declared.get(name))
-        for kind, name in zip(kinds, frame, strict=True)
+        n_histograms(kind, declared.get(name)) for name, kind in kinds.items()
     )
     d = len(kinds)
     n_pairs = d * (d - 1) // 2
     n_rounds = int(min(n_pairs, max(d - 1, round(PAIRS_PER_COLUMN * d))))
     delta = (1 - LEVEL_SHARE) * budget.delta
     plan = make_plan(budget.epsilon, delta, n_single, n_rounds)
+    rng = noise_of(plan, rng)
     counter = NoisyCounts(plan.sigma_single, LEVEL_SHARE * budget.delta / d, rng)
     [n_rows] = counter.histogram(np.zeros(len(frame), dtype=np.int64), 1)
     n_rows = max(1, round(n_rows))
@@ -229,34 +259,52 @@ def private_table(X, budget, rng):
         category_column(frame[name], categories.get(name), counter)
         if kind == CATEGORIES
         else number_column(frame[name], bounds.get(name), counter)
-        for kind, name in zip(kinds, frame, strict=True)
+        for name, kind in kinds.items()
     ]
+    if counter.n_told != n_single:
+        raise RuntimeError(
+            f"{counter.n_told} histograms were counted and {n_single} are paid for: "
+            "this is a mistake of the package, please report it."
+        )
     check_useful(plan, n_rows, delta, columns)
     codes = np.stack([c.encode(frame[c.name]) for c in columns], axis=1)
     drawn = draw_codes(
         codes, columns, plan.sigma_pair, 2 / plan.choice_epsilon, n_rounds, n_rows, rng
     )
     values = {
-        c.name: as_dtype(c.draw(drawn[:, i], rng), frame[c.name])
+        c.name: as_dtype(c.draw(drawn[:, i], rng), frame[c.name].dtype)
         for i, c in enumerate(columns)
     }
     table = pd.DataFrame(values)
     if not isinstance(X, pd.DataFrame):
         table = table.to_numpy(X.dtype)
+    table = without_broken(table, constraints)
     spent = spent_epsilon(plan.events(), delta)
     return table, spent, budget.delta
 
 
-def as_dtype(values, like):
-    """Drawn values as a column of the same dtype, without anything else of `like`."""
-    dtype = like.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        known = pd.unique(pd.Series(values, dtype=object).dropna())
-        return pd.Categorical(values, categories=sorted(known, key=str))
-    if column_kind(like) == DATES:
-        days = pd.Series(values, dtype=np.float64)
-        moments = pd.to_datetime(days * MICROSECONDS_PER_DAY, unit="us")
-        return moments.astype(dtype)
-    if pd.api.types.is_integer_dtype(dtype):
-        return pd.Series(values, dtype="Float64").round().astype(dtype)
-    return pd.Series(values, dtype=object).astype(dtype)
+def without_broken(table, constraints):
+    """Drawn rows that meet all constraints, if these are most of them."""
+    is_broken = np.zeros(len(table), dtype=bool)
+    for constraint, rows, _ in find_broken(table, table, constraints or ()):
+        is_broken |= rows
+        share = 1 - is_broken.mean()
+        if share < MIN_UNBROKEN:
+            raise ValueError(
+                f"{constraint!r} holds in {share:.0%} of the rows that are drawn from "
+                "noised counts of pairs of columns, which are too few for a fit with a "
+                "budget. Leave out a column that others determine and compute it from "
+                "samples, drop the constraint, or raise epsilon."
+            )
+    kept = table[~is_broken]
+    return kept.reset_index(drop=True) if isinstance(kept, pd.DataFrame) else kept
+
+
+def noise_of(plan, rng):
+    """A generator whose noise is another one for each division of a budget.
+
+    From one seed alone, fits at two epsilons would have the same noise at two scales,
+    and whoever has both could take it away.
+    """
+    scales = np.array([plan.rho, plan.n_single, plan.n_rounds], dtype=np.float64)
+    return np.random.default_rng([int(rng.integers(2**63)), *scales.view(np.uint64)])

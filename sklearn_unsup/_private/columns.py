@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .._table.kinds import CATEGORIES
+from .._table.kinds import CATEGORIES, column_kind
 from .._table.plain import to_floats
 
 # Exponents of two that bounds of numbers are looked for among, of either sign.
@@ -34,13 +34,17 @@ class NoisyCounts:
         Probability with which a value that one row alone has is told, for each
         histogram over values that are not known beforehand.
     rng : Generator
+    n_told : int
+        How many histograms were counted until now.
     """
 
     sigma: float
     delta: float
     rng: np.random.Generator
+    n_told: int = 0
 
     def histogram(self, codes, size):
+        self.n_told += 1
         counts = np.bincount(codes, minlength=size)
         return counts + self.rng.normal(0.0, self.sigma, size)
 
@@ -56,10 +60,20 @@ class NoisyCounts:
 
     def frequent(self, values):
         """Values whose noised count is above the threshold, and these counts."""
+        self.n_told += 1
         known, counts = np.unique(values, return_counts=True)
         counts = counts + self.rng.normal(0.0, self.sigma, len(known))
         kept = counts > self.threshold
         return known[kept], counts[kept]
+
+
+def public_kind(series):
+    """What kind of column the dtype alone says it is: cells are not public.
+
+    One of objects is of categories, since a single cell decides what else it holds.
+    """
+    is_object = pd.api.types.is_object_dtype(series.dtype)
+    return CATEGORIES if is_object else column_kind(series)
 
 
 def n_histograms(kind, declared):
@@ -117,9 +131,11 @@ def category_column(series, declared, counter):
         noisy = counter.histogram(codes[codes >= 0], len(levels) + 1)
         counts, hole = noisy[:-1], noisy[-1]
     else:
-        text = {level: repr(level) for level in values[~missing].unique()}
-        inverse = {name: level for level, name in text.items()}
-        names, counts = counter.frequent(values.map(text).fillna("").to_numpy(str))
+        # Each cell for itself: of levels that are equal, as 1 and True are, the first
+        # row would otherwise choose how all are told.
+        text = ["" if gap else repr(v) for v, gap in zip(values, missing, strict=True)]
+        inverse = dict(zip(text, values, strict=True))
+        names, counts = counter.frequent(np.array(text, dtype=str))
         hole = sum(counts[names == ""])
         levels = [inverse[name] for name in names if name]
         counts = counts[names != ""]
@@ -151,7 +167,7 @@ def category_column(series, declared, counter):
 
 def number_column(series, bounds, counter):
     """Code 0 is a missing value; then bins, and single values that are frequent."""
-    values = to_floats(series)
+    values = to_floats(series) + 0.0  # 0.0 and -0.0 are one value, and told as 0.0
     present = values[~np.isnan(values)]
     spikes, spike_counts = counter.frequent(present)
     low, high = bounds if bounds is not None else find_bounds(present, counter)

@@ -39,6 +39,22 @@ def schema_of(X) -> bytes | None:
     return file.getvalue()
 
 
+def narrowed_schema(schema: bytes | None, table) -> bytes | None:
+    """A schema whose enums have only the levels that a table of pandas has."""
+    if schema is None:
+        return None
+    import polars
+
+    empty = polars.read_ipc(io.BytesIO(schema))
+    for position, (name, dtype) in enumerate(empty.schema.items()):
+        if dtype.base_type().__name__ == "Enum":
+            known = set(table.iloc[:, position].dropna())
+            levels = [level for level in dtype.categories if level in known]
+            column = polars.Series(name, [], polars.Enum(levels))
+            empty = empty.with_columns(column)
+    return schema_of(empty)
+
+
 def from_polars(X, key="X"):
     """A polars DataFrame as a pandas one, by numpy alone; any other table as it is.
 
