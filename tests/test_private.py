@@ -5,10 +5,11 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from sklearn_unsup import VAETransformer, _vae
 from sklearn_unsup._private import budget as budgets
+from sklearn_unsup._private import marginals
 from sklearn_unsup._private.columns import (
     NoisyCounts,
     category_column,
@@ -18,6 +19,7 @@ from sklearn_unsup._private.columns import (
 )
 from sklearn_unsup._private.dtypes import as_dtype
 from sklearn_unsup._private.marginals import (
+    NoisyPairs,
     consistent,
     count_error,
     draw_codes,
@@ -74,6 +76,28 @@ def test_a_value_of_one_row_is_told_with_probability_delta():
     assert 35 < told < 85
 
 
+@pytest.mark.parametrize("sigma", [0.7, 3.0])
+def test_noise_of_a_pair_is_normal(sigma):
+    codes = np.array([[0, 1], [1, 1], [1, 1]])
+    pairs = NoisyPairs(codes, [2, 2], sigma, 1.0, np.random.default_rng(0))
+    noisy = np.array([pairs.measure((0, 1)) for _ in range(2_000)])
+    errors = (noisy - [[0, 1], [0, 2]]).ravel()
+    assert stats.kstest(errors, "norm", args=(0.0, sigma)).pvalue > 0.001
+
+
+def test_a_pair_is_chosen_with_the_probability_of_the_exponential_mechanism():
+    """Proportional to exp(epsilon / 2 * score), as one row moves a score by 1."""
+    epsilon, n = 0.8, 4_000
+    codes = np.zeros((5, 3), dtype=np.int64)
+    pairs = NoisyPairs(codes, [1, 1, 1], 1.0, epsilon, np.random.default_rng(0))
+    # All counts are 5: what is expected says how far each pair is from them.
+    expected = {(0, 1): [[5.0]], (0, 2): [[4.0]], (1, 2): [[2.0]]}
+    chosen = [pairs.choose(expected) for _ in range(n)]
+    weights = np.exp(epsilon / 2 * np.array([0, 1, 3]))
+    counts = [chosen.count(pair) for pair in expected]
+    assert stats.chisquare(counts, n * weights / weights.sum()).pvalue > 0.001
+
+
 @pytest.mark.parametrize(("n_single", "n_rounds"), [(4, 0), (20, 29)])
 def test_the_plan_spends_what_it_says(n_single, n_rounds):
     plan = budgets.Plan(0.02, n_single, n_rounds)
@@ -93,6 +117,48 @@ def test_the_accountant_confirms_the_plan():
     assert 0.99 < spent <= 1.0
     # The accountant is tighter than the closed form of zero-concentrated privacy.
     assert spent <= plan.rho + 2 * np.sqrt(plan.rho * np.log(1e6))
+
+
+def gaussian_epsilon(sigma, delta):
+    """Exact epsilon of normal noise for a sensitivity of 1 (Balle and Wang 2018)."""
+
+    def excess(epsilon):
+        a, b = 1 / (2 * sigma), epsilon * sigma
+        return stats.norm.cdf(a - b) - np.exp(epsilon) * stats.norm.cdf(-a - b) - delta
+
+    return optimize.brentq(excess, 0, 50)
+
+
+@pytest.mark.usefixtures("accountant")
+@pytest.mark.parametrize(("sigma", "times"), [(4.0, 1), (30.0, 20)])
+def test_the_accountant_agrees_with_the_exact_epsilon(sigma, times):
+    exact = gaussian_epsilon(sigma / np.sqrt(times), 1e-6)
+    spent = budgets.spent_epsilon([("GaussianDpEvent", sigma, times)], 1e-6)
+    assert exact <= spent < 1.15 * exact
+    rho = times / (2 * sigma**2)
+    spent = budgets.spent_epsilon([("ZCDpEvent", rho / 3, 3)], 1e-6)
+    assert exact <= spent < 1.15 * exact
+
+
+@pytest.mark.usefixtures("accountant")
+def test_what_is_spent_is_the_budget(monkeypatch, table):
+    """All of delta, that of thresholds with that of noise, and no more."""
+    thresholds, accounts = [], []
+    frequent, spent = NoisyCounts.frequent, budgets.spent_epsilon
+    monkeypatch.setattr(
+        NoisyCounts,
+        "frequent",
+        lambda self, values: thresholds.append(self.delta) or frequent(self, values),
+    )
+    monkeypatch.setattr(
+        budgets, "spent_epsilon", lambda *a: accounts.append(a) or spent(*a)
+    )
+    rng = np.random.default_rng(0)
+    _, epsilon, delta = budgets.private_table(table, Budget(5.0, 1e-5), rng)
+    assert delta == 1e-5
+    assert epsilon <= 5.0
+    assert len(thresholds) == table.shape[1]
+    assert sum(thresholds) + accounts[-1][1] == pytest.approx(1e-5)
 
 
 def test_one_row_changes_every_score_by_one_at_most():
@@ -311,7 +377,9 @@ def test_without_noise_pairs_are_those_of_the_table():
         [c.encode(pd.Series(x.astype(str))) for c, x in zip(columns, codes.T,
                                                            strict=True)], axis=1
     )  # fmt: skip
-    drawn = draw_codes(coded, columns, 0.01, 1e-6, 3, 5_000, rng)
+    noisy = NoisyPairs(coded, [4, 4, 4], sigma=0.01, epsilon=1e6, rng=rng)
+    drawn = draw_codes(noisy, columns, 3, 5_000, rng)
+    assert noisy.n_chosen == noisy.n_measured == 3
     for pair in [(0, 1), (0, 2), (1, 2)]:
         real, made = (pair_counts(t, [4, 4, 4], pair) for t in (coded, drawn))
         assert np.abs(real - made).sum() / 10_000 < 0.02
@@ -424,21 +492,117 @@ def test_budgets_that_are_refused(budget, message, table):
 # --------------------------------------------------------------------------- proof
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("accountant")
-def test_a_canary_is_not_found_beyond_the_budget():
-    """All that touches rows is `private_table`: what follows cannot tell more."""
-    rng = np.random.default_rng(0)
-    rows = pd.DataFrame(
-        {"x": rng.normal(size=1_500), "c": rng.choice(["a", "b"], 1500)}
-    )
-    canary = pd.DataFrame({"x": [3.5], "c": ["a"]})
-    scores = {True: [], False: []}
-    for seed in range(400):
+@pytest.fixture
+def told(monkeypatch):
+    """All that private tables tell of their rows: exact and noisy counts."""
+    monkeypatch.setattr(marginals, "N_PARTICLES", 200)
+    monkeypatch.setattr(budgets, "check_useful", lambda *a: None)
+    seen = []
+    histogram, measure = NoisyCounts.histogram, NoisyPairs.measure
+
+    def spied_histogram(self, codes, size):
+        noisy = histogram(self, codes, size)
+        seen.append((np.bincount(codes, minlength=size), noisy))
+        return noisy
+
+    def spied_measure(self, pair):
+        noisy = measure(self, pair)
+        seen.append((self.counts[pair].ravel(), noisy.ravel()))
+        return noisy
+
+    monkeypatch.setattr(NoisyCounts, "histogram", spied_histogram)
+    monkeypatch.setattr(NoisyPairs, "measure", spied_measure)
+    return seen
+
+
+def canary_evidence(told, n_fits, epsilon=1.0):
+    """The best attack: log-likelihood ratios with a canary in half of the fits.
+
+    Whoever makes it has all noised counts, and knows all rows but the canary, and
+    where it is counted.
+    """
+    declared = Budget(epsilon, categories={"a": "xyz", "b": "uv"})
+    rows = pd.DataFrame({"a": list("xxxxyy") * 200, "b": list("uuuvuv") * 200})
+    canary = pd.DataFrame({"a": ["z"], "b": ["v"]})
+    d = rows.shape[1]
+    plan = budgets.make_plan(epsilon, 0.5 * declared.delta, 1 + d, 1)
+    sigmas = np.array([plan.sigma_single] * (1 + d) + [plan.sigma_pair])
+    tables = {False: rows, True: pd.concat([rows, canary], ignore_index=True)}
+    exact, evidence = {}, {False: [], True: []}
+    for seed in range(n_fits):
         is_member = seed % 2 == 0
-        X = pd.concat([rows, canary], ignore_index=True) if is_member else rows
-        declared = Budget(1.0, bounds={"x": (-4, 4)}, categories={"c": ["a", "b"]})
-        drawn, *_ = budgets.private_table(X, declared, np.random.default_rng(seed))
-        like = (drawn["x"] > 3) & (drawn["c"] == "a")
-        scores[is_member].append(like.sum() + len(drawn) / 1e4)
+        told.clear()
+        budgets.private_table(tables[is_member], declared, np.random.default_rng(seed))
+        exact.setdefault(is_member, [counts for counts, _ in told])
+        evidence[is_member].append([noisy for _, noisy in told])
+    without, with_it = exact[False], exact[True]
+    assert [np.abs(a - b).sum() for a, b in zip(without, with_it, strict=True)] == [
+        1
+    ] * len(sigmas)
+    scores = {
+        is_member: [
+            sum(
+                (((v - a) ** 2).sum() - ((v - b) ** 2).sum()) / (2 * sigma**2)
+                for v, a, b, sigma in zip(fit, without, with_it, sigmas, strict=True)
+            )
+            for fit in fits
+        ]
+        for is_member, fits in evidence.items()
+    }
+    return scores, (1 / sigmas**2).sum()
+
+
+@pytest.mark.usefixtures("accountant")
+def test_evidence_of_a_canary_is_what_the_accountant_was_told(told):
+    """Of normal noise it is normal: mean and variance follow from what was charged."""
+    scores, information = canary_evidence(told, 200)
+    for is_member, sign in [(True, 1), (False, -1)]:
+        standard = np.array(scores[is_member]) - sign * information / 2
+        standard /= np.sqrt(information)
+        assert stats.kstest(standard, "norm").pvalue > 0.001
     assert epsilon_lower_bound(scores[True], scores[False], random_state=0) <= 1.0
+
+
+@pytest.mark.usefixtures("accountant")
+def test_a_canary_is_found_where_noise_is_too_small(told, monkeypatch):
+    monkeypatch.setattr(
+        budgets, "NoisyCounts", lambda sigma, *rest: NoisyCounts(sigma / 32, *rest)
+    )
+    monkeypatch.setattr(
+        budgets,
+        "NoisyPairs",
+        lambda codes, sizes, sigma, *rest: NoisyPairs(codes, sizes, sigma / 32, *rest),
+    )
+    scores, _ = canary_evidence(told, 80)
+    assert epsilon_lower_bound(scores[True], scores[False], random_state=0) > 1.0
+
+
+@pytest.mark.usefixtures("accountant")
+def test_rows_are_seen_through_noised_counts_alone(told, monkeypatch):
+    """Once what is counted is the same, two tables that share no row give one."""
+    monkeypatch.setattr(
+        NoisyCounts, "histogram", lambda self, codes, size: np.full(size, 40.0)
+    )
+    monkeypatch.setattr(NoisyCounts, "n_told", property(lambda self: 5, lambda *a: 0))
+    monkeypatch.setattr(
+        NoisyCounts,
+        "frequent",
+        lambda self, values: (
+            (np.array(["", "'u'"]), np.array([40.0, 90.0]))
+            if values.dtype.kind == "U"
+            else (np.array([1.5]), np.array([30.0]))
+        ),
+    )
+    monkeypatch.setattr(NoisyPairs, "choose", lambda self, expected: min(expected))
+    monkeypatch.setattr(
+        NoisyPairs, "measure", lambda self, p: np.ones(self.counts[p].shape)
+    )
+    first = pd.DataFrame({"x": [1.5, 2.0, np.nan], "c": ["u", "v", None]})
+    other = pd.DataFrame({"x": [-1e6] * 50, "c": list("uwxyz") * 10})
+    tables = [
+        budgets.private_table(
+            table.astype({"c": object}), Budget(), np.random.default_rng(0)
+        )[0]
+        for table in (first, other)
+    ]
+    pd.testing.assert_frame_equal(*tables)

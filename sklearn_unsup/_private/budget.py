@@ -20,7 +20,7 @@ from .columns import (
     public_kind,
 )
 from .dtypes import as_dtype
-from .marginals import draw_codes
+from .marginals import NoisyPairs, draw_codes
 
 # Parts of the budget: single columns, and of each pair the choice.
 SINGLE_SHARE, CHOICE_SHARE = 0.3, 0.1
@@ -268,9 +268,9 @@ def private_table(X, budget, rng, constraints=()):
         )
     check_useful(plan, n_rows, delta, columns)
     codes = np.stack([c.encode(frame[c.name]) for c in columns], axis=1)
-    drawn = draw_codes(
-        codes, columns, plan.sigma_pair, 2 / plan.choice_epsilon, n_rounds, n_rows, rng
-    )
+    sizes = [len(column.counts) for column in columns]
+    pairs = NoisyPairs(codes, sizes, plan.sigma_pair, plan.choice_epsilon, rng)
+    drawn = draw_codes(pairs, columns, n_rounds, n_rows, rng)
     values = {
         c.name: as_dtype(c.draw(drawn[:, i], rng), frame[c.name].dtype)
         for i, c in enumerate(columns)

@@ -1,5 +1,6 @@
 """Counts of pairs of columns, chosen and noised, and rows that agree with them."""
 
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -9,58 +10,97 @@ N_SWEEPS = 20
 MAX_CELLS_PER_ROW = 8.0
 
 
-def draw_codes(codes, columns, sigma, scale, n_rounds, n_rows, rng):
+@dataclass
+class NoisyPairs:
+    """Pairs of columns, chosen and counted with noise: rows are looked at here alone.
+
+    Attributes
+    ----------
+    codes : ndarray of shape (n, n_columns), int64
+    sizes : list of int
+        Number of codes of each column.
+    sigma : float
+        Standard deviation of the normal noise of each count. A row that is added or
+        removed changes one count by one.
+    epsilon : float
+        Of each choice: a pair is exp(epsilon / 2) times as likely as one whose score
+        is lower by 1, which is what a row changes a score by at most.
+    rng : Generator
+    n_chosen, n_measured : int
+        How many pairs were chosen and counted until now.
+    """
+
+    codes: np.ndarray
+    sizes: list
+    sigma: float
+    epsilon: float
+    rng: np.random.Generator
+    n_chosen: int = 0
+    n_measured: int = 0
+
+    def __post_init__(self):
+        pairs = combinations(range(len(self.sizes)), 2)
+        self.counts = {
+            pair: pair_counts(self.codes, self.sizes, pair) for pair in pairs
+        }
+
+    def choose(self, expected):
+        """One of the pairs, likely one whose counts are far from the expected ones."""
+        self.n_chosen += 1
+        pairs = list(expected)
+        scores = [
+            count_error(self.counts[p], expected[p])
+            - self.sigma * np.sqrt(2 / np.pi) * self.counts[p].size
+            for p in pairs
+        ]
+        # The largest after Gumbel noise: the exponential mechanism.
+        noise = self.rng.gumbel(0.0, 2 / self.epsilon, len(pairs))
+        return pairs[np.argmax(scores + noise)]
+
+    def measure(self, pair):
+        self.n_measured += 1
+        counts = self.counts[pair]
+        return counts + self.rng.normal(0.0, self.sigma, counts.shape)
+
+
+def draw_codes(noisy, columns, n_rounds, n_rows, rng):
     """Rows of codes whose pairs of columns agree with noised counts of the real ones.
 
     First a tree of the most dependent pairs, which rows are drawn from exactly, then
-    other pairs, by weights of these rows. Each round chooses one pair by the
-    exponential mechanism, among those whose counts are farthest from what is known
-    already, and counts it with normal noise of standard deviation `sigma`.
+    other pairs, by weights of these rows. Each round chooses one pair, among those
+    whose counts are farthest from what is known already, and counts it.
 
     Parameters
     ----------
-    codes : ndarray of shape (n, n_columns), int64
+    noisy : NoisyPairs
     columns : list of PrivateColumn
-    sigma : float
-    scale : float
-        Of the Gumbel noise of a choice: 2 / epsilon, as one row moves a score by 1.
     n_rounds : int
     n_rows : int
         How many rows to draw.
     rng : Generator
     """
-    sizes = [len(column.counts) for column in columns]
+    sizes = noisy.sizes
     single = [column.counts / column.counts.sum() for column in columns]
-    pairs = list(combinations(range(len(sizes)), 2))
-    truth = {pair: pair_counts(codes, sizes, pair) for pair in pairs}
-    known, measured = {p: np.outer(single[p[0]], single[p[1]]) for p in pairs}, {}
+    pairs, measured = list(noisy.counts), {}
 
-    def choose(allowed):
-        scores = [
-            count_error(truth[p], n_rows * known[p])
-            - sigma * np.sqrt(2 / np.pi) * truth[p].size
-            for p in allowed
-        ]
-        return allowed[np.argmax(scores + rng.gumbel(0.0, scale, len(allowed)))]
-
-    def measure(pair):
-        noisy = truth[pair] + rng.normal(0.0, sigma, truth[pair].shape)
-        measured[pair] = consistent(noisy, single[pair[0]], single[pair[1]], n_rows)
+    def measure(expected):
+        pair = noisy.choose({p: n_rows * table for p, table in expected.items()})
+        margins = single[pair[0]], single[pair[1]]
+        measured[pair] = consistent(noisy.measure(pair), *margins, n_rows)
+        return pair
 
     group = list(range(len(sizes)))
     for _ in range(len(sizes) - 1):
-        pair = choose([p for p in pairs if group[p[0]] != group[p[1]]])
-        measure(pair)
-        old, new = group[pair[1]], group[pair[0]]
-        group = [new if g == old else g for g in group]
+        apart = [(i, j) for i, j in pairs if group[i] != group[j]]
+        i, j = measure({(i, j): np.outer(single[i], single[j]) for i, j in apart})
+        group = [group[i] if g == group[j] else g for g in group]
     particles = sample_tree(measured, single, N_PARTICLES, rng)
     weights = np.full(N_PARTICLES, 1 / N_PARTICLES)
     for _ in range(n_rounds - len(sizes) + 1):
         left = [p for p in pairs if p not in measured]
         if not left:
             break
-        known = {p: pair_counts(particles, sizes, p, weights) for p in left}
-        measure(choose(left))
+        measure({p: pair_counts(particles, sizes, p, weights) for p in left})
         weights = rake(particles, weights, measured, sizes)
     # Systematic draws: a row comes as often as its weight says, up to rounding.
     places = (np.arange(n_rows) + rng.random()) / n_rows
