@@ -65,7 +65,9 @@ def main():
         if options.table_only:
             continue
         start = time.process_time()
-        model = VAETransformer(privacy=Budget(epsilon), random_state=seed).fit(train)
+        model = VAETransformer(
+            privacy=Budget(epsilon, noise_seed=seed), random_state=seed
+        ).fit(train)
         seconds = time.process_time() - start
         drawn = model.sample(len(train), random_state=seed)
         judge(f"epsilon {epsilon:g}", train, test, drawn, seconds, seed)

@@ -118,7 +118,7 @@ class BaseTableModel(
         """Find out on held-out rows how long to train."""
         raise NotImplementedError
 
-    def _replace_table(self, X, rng) -> Any:
+    def _replace_table(self, X, process_group) -> Any:
         """Table to learn from in place of X, with the same columns and dtypes."""
         return X
 
@@ -168,7 +168,7 @@ class BaseTableModel(
             X = self._check_table(X, reset=not is_warm_start)
         process_group = join_process_group(self.data_parallel, self.device, X.shape[0])
         rng = self._init_randomness(is_warm_start, process_group)
-        X = self._replace_table(X, rng)
+        X = self._replace_table(X, process_group)
         if not is_warm_start:
             self._begin_fit(X, process_group)
         with explained_warm_start(is_warm_start):

@@ -20,7 +20,7 @@ from ._nn.heads import histogram_edges
 from ._nn.losses import NegativeELBO, check_unit_interval
 from ._nn.random import normal_points
 from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, resolved_layer_sizes
-from ._private.budget import Budget, private_table
+from ._private.budget import Budget, noise_generator, private_table
 from ._sampling.proposals import RowSource
 from ._scoring import explained, likelihood_losses, likelihood_terms, rebuilt_losses
 from ._sklearn import Interval, StrOptions
@@ -187,8 +187,8 @@ class VAETransformer(DecoderInspection, BaseTableModel):
     privacy : Budget or None, default=None
         Fit under differential privacy, see :class:`sklearn_unsup.privacy.Budget`: the
         model learns from rows that are drawn from noised counts. Needs the extra
-        `privacy`. Neither `partial_fit` nor `warm_start` go on under a budget. The seed
-        `random_state` must then stay secret: who knows it can undo the noise.
+        `privacy`. Neither `partial_fit` nor `warm_start` go on under a budget. Its
+        noise does not come from `random_state`.
     **net_params : dict
         Arguments of own networks: the name of the parameter that takes the network,
         two underscores, and the name of the argument.
@@ -347,16 +347,16 @@ class VAETransformer(DecoderInspection, BaseTableModel):
 
     # ------------------------------------------------------------------ privacy
 
-    def _replace_table(self, X, rng):
+    def _replace_table(self, X, process_group):
         """Rows drawn from noised counts of the table, if there is a budget.
 
-        Noise has a generator of its own: who knows samples, and with them perhaps the
-        state of the generator that they came from, does not know the noise.
+        The generators of the model know the seed that they came from, and a saved model
+        has them: that of the noise is none of them.
         """
         self.epsilon_ = self.delta_ = None
         if self.privacy is None:
             return X
-        [noise] = rng.spawn(1)
+        noise = noise_generator(self.privacy, process_group)
         X, self.epsilon_, self.delta_ = private_table(
             X, self.privacy, noise, self.constraints
         )

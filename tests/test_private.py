@@ -272,6 +272,22 @@ def test_nothing_of_the_table_reaches_the_model_but_what_was_drawn(
     assert states[0] == states[1]
 
 
+def test_noise_cannot_be_repeated_from_what_a_model_holds(monkeypatch):
+    drawn = pd.DataFrame({"x": np.arange(60.0)})
+    seen = []
+
+    def spied(X, budget, rng, constraints):
+        seen.append(rng.random())
+        return drawn, 1.0, 1e-6
+
+    monkeypatch.setattr(_vae, "private_table", spied)
+    model = VAETransformer(**QUICK, random_state=0)
+    for budget in (Budget(), Budget(), Budget(noise_seed=3), Budget(noise_seed=3)):
+        model.set_params(privacy=budget).fit(drawn)
+    assert seen[0] != seen[1]
+    assert seen[2] == seen[3] not in seen[:2]
+
+
 @pytest.mark.usefixtures("accountant")
 def test_noise_at_two_epsilons_does_not_cancel(table, monkeypatch):
     """Of one seed, too: else two fits would tell every count exactly."""
@@ -390,7 +406,9 @@ def test_without_noise_pairs_are_those_of_the_table():
 
 @pytest.mark.usefixtures("accountant")
 def test_a_fit_with_a_budget(table):
-    model = VAETransformer(**QUICK, privacy=Budget(epsilon=5.0), random_state=0)
+    model = VAETransformer(
+        **QUICK, privacy=Budget(epsilon=5.0, noise_seed=0), random_state=0
+    )
     drawn = model.fit(table).sample(2_000, random_state=0)
     assert 4.9 < model.epsilon_ <= 5.0
     assert model.delta_ == 1e-6
@@ -405,7 +423,10 @@ def test_a_fit_with_a_budget(table):
 @pytest.mark.usefixtures("accountant")
 def test_missing_cells_are_filled_in_with_a_budget(table):
     model = VAETransformer(
-        **QUICK, sampling="any_order", privacy=Budget(epsilon=5.0), random_state=0
+        **QUICK,
+        sampling="any_order",
+        privacy=Budget(epsilon=5.0, noise_seed=0),
+        random_state=0,
     ).fit(table)
     rows = table[:50].copy()
     rows.loc[::2, "x"] = np.nan
@@ -423,7 +444,7 @@ def test_constraints_hold_with_a_budget(table):
     model = VAETransformer(
         **QUICK,
         constraints=[Inequality("x", "above")],
-        privacy=Budget(epsilon=5.0),
+        privacy=Budget(epsilon=5.0, noise_seed=0),
         random_state=0,
     ).fit(pair)
     drawn = model.sample(200, random_state=0)
@@ -448,7 +469,9 @@ def test_the_private_table_keeps_a_dependence(table):
 @pytest.mark.usefixtures("accountant")
 def test_arrays_stay_arrays():
     X = np.random.default_rng(0).normal(size=(3_000, 2))
-    model = VAETransformer(**QUICK, privacy=Budget(epsilon=5.0), random_state=0)
+    model = VAETransformer(
+        **QUICK, privacy=Budget(epsilon=5.0, noise_seed=0), random_state=0
+    )
     assert isinstance(model.fit(X).sample(3), np.ndarray)
     model.set_params(privacy=None).fit(X[:100])
     assert model.epsilon_ is None
@@ -475,6 +498,7 @@ def test_a_budget_is_for_one_fit(table):
     ("budget", "message"),
     [
         (Budget(epsilon=0), "epsilon must be a number above 0"),
+        (Budget(noise_seed=-1), "noise_seed must be None or an int"),
         (Budget(delta=0.5), "delta must lie between 0 and 0.1"),
         (Budget(bounds={"z": (0, 1)}), "bounds must name columns"),
         (Budget(categories={"z": ["a"]}), "categories must name columns"),

@@ -1,6 +1,7 @@
 """What a fit may give away, and how it is spent."""
 
 import numbers
+import secrets
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -46,7 +47,8 @@ class Budget:
 
     Two tables are neighbours if one has a row that the other lacks. Names and dtypes of
     columns are taken as public, but not the categories of a dtype, nor whatever else
-    you have decided after looking at the rows.
+    you have decided after looking at the rows. A column of dtype object is one of
+    categories whatever its cells are: convert numbers and dates before.
 
     Parameters
     ----------
@@ -55,7 +57,9 @@ class Budget:
         up to `delta`.
     delta : float, default=1e-6
         Probability with which this may fail. It should be much below one over the
-        number of rows.
+        number of rows: choose it by what you know of that number without counting,
+        since a delta that was computed from the rows would tell of them. The default
+        suits up to some hundred thousand rows.
     bounds : dict or None, default=None
         By column of numbers, what values may lie between, as a pair: declared by you
         and not read from the rows. They cost nothing, and others are clipped to them.
@@ -63,6 +67,11 @@ class Budget:
     categories : dict or None, default=None
         By column of categories, all levels that may occur, declared in the same way.
         What is not declared is learnt; rare levels are then lost.
+    noise_seed : int or None, default=None
+        Seed of the noise, for experiments alone: who knows it, or tries all numbers
+        that you may have taken, can take the noise away. With None it comes from the
+        operating system and is kept nowhere, so that no fit can be repeated, not even
+        with the same `random_state` of the model.
 
     See Also
     --------
@@ -70,22 +79,27 @@ class Budget:
 
     Notes
     -----
-    Noise comes from numpy's generator, seeded by `random_state`, and is rounded as
-    floating-point numbers are: who knows the seed can take it away, so keep the seed
-    secret. A cryptographic source of random numbers and discrete noise would also
-    withstand one who guesses the generator's state from its low bits.
+    Noise comes from numpy's generator, with a seed of 128 bits from the operating
+    system, and is rounded as floating-point numbers are. A cryptographic generator and
+    discrete noise would also withstand one who reconstructs the generator's state, or
+    reads counts off low bits, which this does not claim to.
+
+    Each fit spends its budget, a refused one as well: their epsilons and deltas add
+    up. So do those of a search over parameters.
 
     Examples
     --------
     >>> from sklearn_unsup.privacy import Budget
-    >>> Budget(epsilon=2.0, bounds={"age": (0, 120)})
-    Budget(epsilon=2.0, delta=1e-06, bounds={'age': (0, 120)}, categories=None)
+    >>> Budget(epsilon=2.0, bounds={"age": (0, 120)})  # doctest: +NORMALIZE_WHITESPACE
+    Budget(epsilon=2.0, delta=1e-06, bounds={'age': (0, 120)}, categories=None,
+           noise_seed=None)
     """
 
     epsilon: float = 1.0
     delta: float = 1e-6
     bounds: dict | None = None
     categories: dict | None = None
+    noise_seed: int | None = None
 
 
 def check_budget(budget, names):
@@ -300,6 +314,21 @@ def without_broken(table, constraints):
     return kept.reset_index(drop=True) if isinstance(kept, pd.DataFrame) else kept
 
 
+def noise_generator(budget, process_group=None):
+    """Generator of the noise of a fit, the same one in all processes that share it."""
+    seed = budget.noise_seed
+    if seed is not None:
+        if not isinstance(seed, numbers.Integral) or seed < 0:
+            raise ValueError(
+                f"noise_seed must be None or an int from 0 on, got {seed!r}"
+            )
+        return np.random.default_rng(seed)
+    words = [secrets.randbits(63) for _ in range(3)]
+    if process_group is not None:
+        words = [process_group.broadcast(word) for word in words]
+    return np.random.default_rng(words)
+
+
 def noise_of(plan, rng):
     """A generator whose noise is another one for each division of a budget.
 
@@ -307,4 +336,5 @@ def noise_of(plan, rng):
     and whoever has both could take it away.
     """
     scales = np.array([plan.rho, plan.n_single, plan.n_rounds], dtype=np.float64)
-    return np.random.default_rng([int(rng.integers(2**63)), *scales.view(np.uint64)])
+    words = rng.integers(2**63, size=3)
+    return np.random.default_rng([*words, *scales.view(np.uint64)])
