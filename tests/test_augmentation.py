@@ -1,5 +1,7 @@
 """GenerativeAugmenter: the sampler's contract, the labels, and the decision."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,11 +10,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_diabetes, load_wine, make_classification
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import KFold, RepeatedKFold
+from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup.augmentation import GenerativeAugmenter
+from sklearn_unsup.augmentation._augmenter import FrameNumbers
 from sklearn_unsup.augmentation._candidates import mix_neighbors, redraw_cells
 from sklearn_unsup.augmentation._teacher import AutoTeacher, draw_labels
 
@@ -157,6 +161,45 @@ def test_contract_of_scikit_learn(estimator, check):
     check(estimator)
 
 
+def imbalanced_checks():
+    """(augmenter, check) of imbalanced-learn, where it is installed."""
+    if find_spec("imblearn") is None:
+        return []
+    from imblearn.utils.estimator_checks import estimator_checks_generator
+
+    teacher = make_pipeline(FrameNumbers(), DecisionTreeClassifier(random_state=0))
+    augmenter = make_augmenter(amount=10, teacher=teacher)
+    return [
+        pytest.param(*case, id=getattr(case[1], "func", case[1]).__name__)
+        for case in estimator_checks_generator(augmenter)
+    ]
+
+
+@pytest.mark.parametrize(("estimator", "check"), imbalanced_checks())
+def test_contract_of_imbalanced_learn(estimator, check):
+    check(estimator)
+
+
+def test_new_rows_are_counted_by_class(classes):
+    X, y = classes
+    augmenter = make_augmenter(teacher=Unsure(), amount=50)
+    _, y_more = augmenter.fit_resample(X, np.array(["no", "yes"])[y])
+    assert augmenter.sampling_strategy_ == {"no": 20, "yes": 30}
+    regressor = make_augmenter(estimator=DecisionTreeRegressor())
+    regressor.fit_resample(X, y)
+    assert regressor.sampling_strategy_ is None
+
+
+@pytest.mark.parametrize("make", [np.asarray, pd.DataFrame, np.ndarray.tolist])
+def test_indicators_of_classes(classes, make):
+    X, y = classes
+    _, expected = make_augmenter().fit_resample(X, y)
+    given = make(np.eye(2, dtype="int8")[y])
+    _, y_more = make_augmenter().fit_resample(X, given)
+    assert type(y_more) is type(given)
+    assert_array_equal(y_more, np.eye(2)[expected])
+
+
 @pytest.mark.parametrize(
     ("params", "y", "message"),
     [
@@ -165,7 +208,10 @@ def test_contract_of_scikit_learn(estimator, check):
         ({"amount": True}, None, "amount must be .* got True"),
         ({"teacher": "best"}, None, "teacher must be .* got 'best'"),
         ({}, [np.nan] * 80, "missing values, 80 of 80"),
-        ({}, np.zeros((80, 2)), r"one column .* shape \(80, 2\)"),
+        ({}, np.zeros((80, 2)), r"Multilabel .* one column .* shape \(80, 2\)"),
+        ({}, np.ones((80, 2)), "Multilabel"),
+        ({}, np.ones((80, 1, 1)), r"one column .* shape \(80, 1, 1\)"),
+        ({}, ["a"] * 80, "a single class, 'a'"),
         ({}, np.linspace(0, 1, 80), "continuous numbers"),
         ({"amount": "auto"}, [0] * 79 + [1], "a single row of class"),
     ],

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, clone, is_regressor
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, check_cv
@@ -16,8 +16,10 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
 from .._table.frames import as_container, as_frame
-from .._table.polars import from_polars, is_polars_series, schema_of, to_polars
+from .._table.polars import schema_of, to_polars
 from ._candidates import mix_neighbors, redraw_cells
+from ._containers import append, read_target, take
+from ._tags import as_sampler_tags
 from ._teacher import AutoTeacher, TableNumbers, draw_labels
 
 MULTIPLES = (0.0, 2.0, 5.0, 10.0)  # of the given rows, that amount="auto" tries
@@ -28,7 +30,7 @@ N_PREDICTIONS = 300
 MAX_REPEATS = 4
 
 
-class GenerativeAugmenter(BaseEstimator):
+class GenerativeAugmenter(OneToOneFeatureMixin, BaseEstimator):
     """Add new rows that a teacher labels, if they help a given estimator.
 
     New rows lie between near neighbours of the table or, with a `generator`, are rows
@@ -81,6 +83,9 @@ class GenerativeAugmenter(BaseEstimator):
         amounts, n splits), are what they are made of. None where `amount` is given.
     decision_ : str
         What was decided and why, in one line.
+    sampling_strategy_ : dict or None
+        Number of new rows of each class; None of a regression. Of classes that came as
+        indicators the keys are the places of the columns.
     teacher_ : estimator
         Fitted on all rows, if any row was added; None otherwise.
     generator_ : estimator
@@ -159,8 +164,9 @@ class GenerativeAugmenter(BaseEstimator):
         X : DataFrame or array-like of shape (n_samples, n_features)
             Rows; a DataFrame, of pandas or polars, may mix dtypes and have missing
             values.
-        y : array-like of shape (n_samples,)
-            Classes or numbers: which they are is told by `estimator`, a classifier or a
+        y : array-like of shape (n_samples,), or (n_samples, n_classes)
+            Classes, which may come as one indicator column each, or numbers: which they
+            are is told by `estimator`, a classifier or a
             regressor; by None of it, floats are numbers and all else classes.
 
         Returns
@@ -174,31 +180,29 @@ class GenerativeAugmenter(BaseEstimator):
         Raises
         ------
         ValueError
-            If `amount` is none of what is allowed, or `y` has missing values or is
-            more than one column.
+            If `amount` is none of what is allowed, or `y` has missing values, holds a
+            single class, or is several targets.
         """
         self._check_parameters()
-        schema, y_schema = schema_of(X), None
-        if is_polars_series(y):
-            y = y.to_frame()
-            y_schema, y = schema_of(y), from_polars(y).iloc[:, 0]
+        schema, is_list = schema_of(X), isinstance(X, list)
         X = self._check_rows(as_container(X), y)
-        target, is_class = self._read(y)
+        target, append_labels = read_target(y)
+        is_class = self._has_classes(target)
         table = self._as_frame(X)
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(2**31 - 1))
         self.cv_results_ = self.teacher_ = self.generator_ = None
         self.amount_ = self._choose_amount(X, table, target, is_class, seed)
-        X_new, y_new = X, y
+        rows, labels = table[:0], target[:0]
         if self.amount_ > 0:
             maker = RowMaker(self.generator, self.teacher, is_class, seed)
             maker.fit(X, table, target)
             self.teacher_, self.generator_ = maker.teacher_, maker.generator_
             rows, labels = maker.draw(self.amount_)
-            X_new, y_new = append(X, rows), append_labels(y, labels)
-        if y_schema is not None:
-            y_new = to_polars(pd.DataFrame(y_new), y_schema).to_series()
-        return to_polars(X_new, schema), y_new
+        self.sampling_strategy_ = count_classes(target, labels) if is_class else None
+        X_new = append(X, rows)
+        X_new = X_new.tolist() if is_list else to_polars(X_new, schema)
+        return X_new, append_labels(labels)
 
     def _check_parameters(self):
         amount = self.amount
@@ -237,37 +241,22 @@ class GenerativeAugmenter(BaseEstimator):
             )
         return X
 
-    def _read(self, y):
-        """The labels as an array, and whether they are classes."""
-        target = np.asarray(y)
-        if target.ndim == 2 and target.shape[1] == 1:
-            target = target[:, 0]
-        if target.ndim != 1:
-            raise ValueError(
-                "y must be one column of classes or numbers, got an array of shape "
-                f"{target.shape}; augment for each of several targets on its own"
-            )
-        missing = pd.isna(target)
-        if missing.any():
-            raise ValueError(
-                f"y has missing values, {missing.sum()} of {len(target)}: leave these "
-                "rows out"
-            )
-        if target.dtype == object and isinstance(target[0], Real):
-            target = target.astype(type(target[0]))
-        return target, self._has_classes(target)
-
     def _has_classes(self, target):
         """Whether the labels are classes: the estimator tells, or else their dtype."""
         kind = type_of_target(target, input_name="y")
-        if self.estimator is None:
-            return target.dtype.kind != "f"
-        if kind.startswith("continuous") and is_classifier(self.estimator):
+        is_class = target.dtype.kind != "f"
+        if self.estimator is not None:
+            is_class = not is_regressor(self.estimator)
+        if kind.startswith("continuous") and is_class:
             raise ValueError(
                 "Unknown label type: y holds continuous numbers, but the estimator is "
-                "a classifier; make classes of them, for example by pandas.cut"
+                "no regressor; make classes of them, for example by pandas.cut"
             )
-        return not is_regressor(self.estimator)
+        if is_class and len(np.unique(target)) == 1:
+            raise ValueError(
+                f"y holds a single class, {target.tolist()[0]!r}: a learner needs two"
+            )
+        return is_class
 
     def _as_frame(self, X):
         """X as a DataFrame whose columns have different names, all strings."""
@@ -279,6 +268,9 @@ class GenerativeAugmenter(BaseEstimator):
             )
         if not isinstance(X, pd.DataFrame):
             table = table.infer_objects()
+        for name, dtype in table.dtypes.items():
+            if isinstance(dtype, pd.SparseDtype):
+                table[name] = table[name].sparse.to_dense()
         if not all(isinstance(name, str) for name in table.columns):
             table.columns = [f"x{i}" for i in range(table.shape[1])]
         return table
@@ -355,7 +347,7 @@ class GenerativeAugmenter(BaseEstimator):
         tags.target_tags.required = True
         tags.input_tags.allow_nan = True
         tags.input_tags.string = True
-        return tags
+        return as_sampler_tags(tags)
 
 
 class RowMaker:
@@ -453,35 +445,11 @@ def default_scoring(estimator, y, is_class):
     return "roc_auc" if has_scores else "accuracy"
 
 
+def count_classes(y, labels):
+    """How many of the labels are of each class of y."""
+    return {label: int(np.sum(labels == label)) for label in np.unique(y).tolist()}
+
+
 def rarest_class(y):
     labels, counts = np.unique(y, return_counts=True)
     return labels[counts.argmin()], int(counts.min())
-
-
-def take(X, places):
-    if isinstance(X, pd.DataFrame):
-        return X.iloc[places].reset_index(drop=True)
-    return X[places]
-
-
-def append(X, rows):
-    """X, then `rows`, a DataFrame, in the container and with the dtypes of X."""
-    if isinstance(X, pd.DataFrame):
-        rows = rows.set_axis(X.columns, axis=1).astype(dict(X.dtypes))
-        return pd.concat([X, rows], ignore_index=True)
-    return np.concatenate([X, rows.to_numpy(dtype=X.dtype)])
-
-
-def append_labels(y, labels):
-    """The labels `y`, then new ones, in the container and dtype of `y`."""
-    if isinstance(y, pd.DataFrame):
-        column = append_labels(y.iloc[:, 0], labels)
-        return column.to_frame(y.columns[0])
-    if isinstance(y, pd.Series):
-        new = pd.Series(labels).astype(y.dtype)
-        return pd.concat([y, new], ignore_index=True).rename(y.name)
-    if isinstance(y, list):
-        return [*y, *np.asarray(labels).tolist()]
-    y = np.asarray(y)
-    labels = np.asarray(labels).astype(y.dtype)
-    return np.concatenate([y, labels.reshape(-1, *y.shape[1:])])

@@ -24,6 +24,8 @@ from .._table.kinds import CATEGORIES, DATES, DURATIONS, EMPTY, NUMBERS, column_
 MISSING = "(missing)"  # the level that stands for a missing category
 N_FOLDS = 3  # of the choice among teachers
 N_TREES = 50
+# Enough to compare teachers by; most of a fit's time goes into trees.
+N_TREES_HELD_OUT = 20
 MIN_ROWS_BOOSTING = 300  # on fewer it is slow for what it adds
 MAX_LEVELS = 50  # of one category, to the teacher; the others are one level
 
@@ -72,18 +74,18 @@ def read_column(column, kind) -> pd.Series:
     raise ValueError(f"unknown kind of column {kind!r}")
 
 
-def make_members(n_rows, is_class, seed):
+def make_members(n_rows, is_class, seed, *, n_trees=N_TREES):
     """The learners of which the teacher "auto" is made, on numbers."""
     if is_class:
         members = [
             LogisticRegression(max_iter=1000),
-            ExtraTreesClassifier(N_TREES, random_state=seed),
+            ExtraTreesClassifier(n_trees, random_state=seed),
             HistGradientBoostingClassifier(max_iter=60, random_state=seed),
         ]
     else:
         members = [
             RidgeCV(np.logspace(-2, 3, 11)),
-            ExtraTreesRegressor(N_TREES, random_state=seed),
+            ExtraTreesRegressor(n_trees, random_state=seed),
             HistGradientBoostingRegressor(max_iter=60, random_state=seed),
         ]
     return members if n_rows >= MIN_ROWS_BOOSTING else members[:2]
@@ -105,16 +107,18 @@ class AutoTeacher(BaseEstimator):
     def fit(self, X, y):
         self.numbers_ = TableNumbers().fit(X)
         Z, y = self.numbers_.transform(X), np.asarray(y)
-        members = make_members(len(y), self.is_class, self.seed)
         if self.is_class:
             self.classes_ = np.unique(y)
-        guesses = self._hold_out(members, Z, y)
-        self.chosen_ = self._choose(guesses, y)
+        self.chosen_ = self._choose(self._hold_out(Z, y), y)
+        members = make_members(len(y), self.is_class, self.seed)
         self.members_ = [clone(members[i]).fit(Z, y) for i in self.chosen_]
         return self
 
-    def _hold_out(self, members, Z, y):
+    def _hold_out(self, Z, y):
         """Predictions of held-out rows by each member, or None: too few rows."""
+        members = make_members(
+            len(y), self.is_class, self.seed, n_trees=N_TREES_HELD_OUT
+        )
         rarest = np.unique(y, return_counts=True)[1].min() if self.is_class else len(y)
         n_folds = min(N_FOLDS, rarest)
         if n_folds < 2:
