@@ -108,6 +108,12 @@ def test_the_plan_spends_what_it_says(n_single, n_rounds):
         assert rho == pytest.approx(0.02)
     else:
         assert rho == pytest.approx(0.02 * budgets.SINGLE_SHARE)
+    # All of that is what the accountant is told.
+    rho_of = {"GaussianDpEvent": lambda sigma: 1 / (2 * sigma**2), "ZCDpEvent": float}
+    events = plan.events()
+    assert sum(n * rho_of[kind](value) for kind, value, n in events) == pytest.approx(
+        rho
+    )
 
 
 @pytest.mark.usefixtures("accountant")
