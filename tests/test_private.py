@@ -594,6 +594,30 @@ def test_evidence_of_a_canary_is_what_the_accountant_was_told(told):
 
 
 @pytest.mark.usefixtures("accountant")
+def test_noise_in_use_is_the_noise_that_was_charged(told, table, monkeypatch):
+    charged, choices, spent = [], [], budgets.spent_epsilon
+    choose = NoisyPairs.choose
+    monkeypatch.setattr(
+        budgets, "spent_epsilon", lambda *a: charged.append(a[0]) or spent(*a)
+    )
+    monkeypatch.setattr(
+        NoisyPairs,
+        "choose",
+        lambda self, expected: choices.append(self.epsilon) or choose(self, expected),
+    )
+    budgets.private_table(table, Budget(5.0), np.random.default_rng(0))
+    (_, sigma, n_single), (_, sigma_pair, n_rounds), (_, rho, n_choices) = charged[-1]
+    noise = [noisy - exact for exact, noisy in told]
+    assert len(choices) == n_rounds == n_choices
+    np.testing.assert_allclose(np.square(choices) / 8, rho)
+    # Histograms of numbers that may repeat are not among those that are seen here.
+    assert len(noise) == n_single - table.shape[1] + n_rounds
+    for errors, scale in ((noise[:-n_rounds], sigma), (noise[-n_rounds:], sigma_pair)):
+        standard = np.concatenate(errors) / scale
+        assert standard.std() == pytest.approx(1, abs=4 / np.sqrt(2 * len(standard)))
+
+
+@pytest.mark.usefixtures("accountant")
 def test_a_canary_is_found_where_noise_is_too_small(told, monkeypatch):
     monkeypatch.setattr(
         budgets, "NoisyCounts", lambda sigma, *rest: NoisyCounts(sigma / 32, *rest)
