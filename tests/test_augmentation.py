@@ -323,6 +323,9 @@ def test_rows_are_added_where_they_help():
     assert results["gains"].shape == (4, 12)
     assert_allclose(results["gains"].mean(axis=1), results["mean_gain"])
     assert_allclose(results["gains"][0], 0)
+    # 12 splits, of which each holds out half as many rows as it trains on
+    expected = results["gains"].std(axis=1, ddof=1) * np.sqrt(1 / 12 + 1 / 2)
+    assert_allclose(results["se_gain"], expected)
     assert f"{augmenter.amount_} rows are added to 60" in augmenter.decision_
 
 
@@ -344,13 +347,16 @@ def test_no_row_is_added_where_they_harm(classes):
 @pytest.mark.parametrize(
     ("gains", "errors", "chosen"),
     [
-        ([0, 0.10, 0.11, 0.12], [0, 0.01, 0.02, 0.03], 2.0),
-        ([0, 0.10, 0.20, 0.21], [0, 0.01, 0.02, 0.03], 5.0),
-        ([0, 0.01, 0.02, 0.03], [0, 0.01, 0.02, 0.04], 0.0),
+        ([0, 0.10, 0.11, 0.12], [0, 0.01, 0.02, 0.03], 10.0),
+        ([0, 0.10, 0.20, 0.19], [0, 0.01, 0.02, 0.03], 5.0),
+        ([0, 0.10, 0.10, 0.10], [0, 0.01, 0.02, 0.03], 2.0),
+        ([0, 0.01, 0.02, 0.03], [0, 0.01, 0.02, 0.05], 10.0),
+        ([0, 0.01, 0.02, 0.03], [0, 0.01, 0.02, 0.07], 0.0),
+        ([0, 0.10, 0.10, 0.10], [0, np.inf, np.inf, np.inf], 0.0),
         ([0, -0.1, -0.2, -0.3], [0, 0.01, 0.01, 0.01], 0.0),
     ],
 )
-def test_the_rule_of_one_standard_error(gains, errors, chosen):
+def test_the_rule_of_half_a_standard_error(gains, errors, chosen):
     augmenter = make_augmenter()
     augmenter.cv_results_ = {
         "amount": np.array([0.0, 2.0, 5.0, 10.0]),

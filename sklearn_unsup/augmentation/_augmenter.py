@@ -23,6 +23,9 @@ from ._tags import as_sampler_tags
 from ._teacher import AutoTeacher, TableNumbers, draw_labels
 
 MULTIPLES = (0.0, 2.0, 5.0, 10.0)  # of the given rows, that amount="auto" tries
+# Standard errors that the largest gain must exceed: at one, most gains that trees have
+# would be refused.
+N_ERRORS = 0.5
 N_COPIES = 5  # of a new row, which share the classes as the teacher's doubt does
 # An integer `cv` is repeated until about so many rows were predicted: on few rows a
 # single round says too little.
@@ -37,7 +40,7 @@ class GenerativeAugmenter(OneToOneFeatureMixin, BaseEstimator):
     of which it redraws some cells given the others. A teacher, stronger than the
     estimator is meant to be, labels them: what the estimator gains is what the teacher
     knows. How many rows to add is decided by cross-validation, in which none is the
-    answer unless the gain exceeds its standard error.
+    answer unless the gain exceeds half of its standard error.
 
     It has the methods of a sampler of imbalanced-learn, and goes into a Pipeline of
     that library; y may be numbers, too.
@@ -59,8 +62,8 @@ class GenerativeAugmenter(OneToOneFeatureMixin, BaseEstimator):
         whose mean predicts best what was held out.
     amount : "auto", int or float, default="auto"
         An int is the number of new rows, a float a multiple of the rows given. "auto"
-        chooses among 0, 2, 5 and 10 times as many by cross-validation: the smallest
-        whose mean gain is within a standard error of the largest.
+        chooses among 0, 2, 5 and 10 times as many by cross-validation: the one that
+        gains most on average, or 0 if this is not more than half of its standard error.
     cv : int or cross-validation splitter, default=5
         Folds of "auto". Those of an int are shuffled, and stratified for classes; on
         fewer than 300 rows they are repeated, up to four times.
@@ -286,12 +289,13 @@ class GenerativeAugmenter(OneToOneFeatureMixin, BaseEstimator):
         scorer = check_scoring(
             estimator, self.scoring or default_scoring(estimator, y, is_class)
         )
-        scores = []
+        scores, ratios = [], []
         for train, test in self._folds(y, is_class, seed).split(X, y):
             maker = RowMaker(self.generator, self.teacher, is_class, seed + len(scores))
             X_train, y_train = take(X, train), y[train]
             maker.fit(X_train, table.iloc[train].reset_index(drop=True), y_train)
             rows, labels = maker.draw(int(max(MULTIPLES) * len(train)))
+            ratios.append(len(test) / len(train))
             scores.append([])
             for multiple in MULTIPLES:
                 n_new = int(multiple * len(train))
@@ -300,7 +304,7 @@ class GenerativeAugmenter(OneToOneFeatureMixin, BaseEstimator):
                     np.concatenate([y_train, labels[:n_new]]),
                 )
                 scores[-1].append(scorer(fitted, take(X, test), y[test]))
-        self.cv_results_ = summarise(np.array(scores).T)
+        self.cv_results_ = summarise(np.array(scores).T, np.mean(ratios))
         return self._decide(n)
 
     def _make_estimator(self, is_class, seed):
@@ -327,11 +331,11 @@ class GenerativeAugmenter(OneToOneFeatureMixin, BaseEstimator):
         return folds(n_splits=n_splits, n_repeats=n_repeats, random_state=seed)
 
     def _decide(self, n):
-        """The one-standard-error rule, towards no rows."""
+        """As many rows as gain most; none, if chance could easily give that gain."""
         results = self.cv_results_
         gain, error = results["mean_gain"], results["se_gain"]
         best = int(np.argmax(gain))
-        chosen = int(np.flatnonzero(gain >= gain[best] - error[best])[0])
+        chosen = best if gain[best] > N_ERRORS * error[best] else 0
         amount = round(results["amount"][chosen] * n)
         most = best or int(np.argmax(gain[1:])) + 1
         self.decision_ = (
@@ -412,18 +416,19 @@ class FrameNumbers(TableNumbers):
         return super().transform(as_frame(X).infer_objects())
 
 
-def summarise(scores):
+def summarise(scores, ratio):
     """Results of the scores, of shape (n_amounts, n_splits).
 
-    The standard errors take the splits for independent. As these share rows, they are
-    rather too small; an estimator that is harmed is still refused, as most of its
-    gains are below zero.
+    Splits whose training rows overlap err together, so that repeating them does not
+    bring the error of the mean to zero. Its variance is that of a gain times (1 /
+    n_splits + ratio), as Nadeau and Bengio (2003) have it, where `ratio` is that of
+    held-out rows to training rows.
     """
     gains = scores - scores[:1]
     n_splits = scores.shape[1]
     error = np.full(len(gains), np.inf)
     if n_splits > 1:
-        error = gains.std(axis=1, ddof=1) / np.sqrt(n_splits)
+        error = gains.std(axis=1, ddof=1) * np.sqrt(1 / n_splits + ratio)
     error[0] = 0.0
     return {
         "amount": np.array(MULTIPLES),
