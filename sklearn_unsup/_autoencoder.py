@@ -23,6 +23,7 @@ from ._table.scaling import looks_like_pixels
 from ._training.data import DatasetChunks
 from ._training.net import TableNet
 from ._training.trial import Trial, run_trial
+from ._transfer import start_module
 
 # Maximum number of rows on which explained variances are measured.
 VARIANCE_ROWS = 2_000
@@ -414,6 +415,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         ).initialize()
         if not self._has_own_nets:
             start_at_pca(net.module_, dataset, bernoulli)
+        start_module(net.module_, self.codec_, self._source)
         self.n_components_ = net.module_.n_components
         return net
 
@@ -430,6 +432,8 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
     def _resolved_layer_sizes(self, dataset):
         """Widths of the hidden layers, for a number of rows if they are "auto"."""
         default = (64, 32) if self._trial is not None else (512, 256)
+        if self._source is not None and self._source.image_shape is None:
+            default = self._source.net_.module__hidden_layer_sizes
         sizes = self.hidden_layer_sizes
         return resolved_layer_sizes(sizes, default, self.codec_.layout_)
 
@@ -442,6 +446,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
             and is_small
             and not self._has_pictures
             and not self._has_own_nets
+            and self._source is None
         )
 
     def _run_trial(self, dataset, rng):

@@ -1,5 +1,6 @@
 """The base class of the three estimators."""
 
+import copy
 import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager, suppress
@@ -38,6 +39,7 @@ from ._training.data import DatasetChunks, DenseDataset
 from ._training.distributed import join_process_group
 from ._training.schedule import default_batch_size
 from ._training.trial import Trial
+from ._transfer import check_columns, check_source
 from ._validation import (
     check_codes,
     check_n_samples,
@@ -77,6 +79,9 @@ class BaseTableModel(
     _averages_streams = True
     # Whether the weights of a fit are, which then has a constant step size.
     _averages_fit = False
+    # Whether a fit may start from a model of another table, and in such a fit that
+    # model. No fitted estimator keeps it.
+    _takes_start, _source = True, None
     # Meaning of numeric_scaling="auto" for a table that does not look like pixels.
     _default_scaling = "quantile"
     # Minimum number of columns of a table that looks like pixels.
@@ -141,7 +146,7 @@ class BaseTableModel(
     # ------------------------------------------------------------------ fitting
 
     @fit_context
-    def fit(self, X, y=None) -> Self:
+    def fit(self, X, y=None, *, start_from=None) -> Self:
         """Learn the table.
 
         Parameters
@@ -151,6 +156,11 @@ class BaseTableModel(
             Autoencoder and VAE take sparse matrices as well, here and elsewhere.
         y : None
             Ignored: present for API consistency.
+        start_from : estimator or None, default=None
+            A fitted estimator of the same class, of a related table: the networks
+            start from its own. Columns are found by name and kind, levels by value;
+            see :doc:`/guide/transfer`. It stays as it is, and in a pipeline it is
+            passed as ``fit(X, vae__start_from=fitted)``.
 
         Returns
         -------
@@ -158,12 +168,21 @@ class BaseTableModel(
             The fitted estimator.
         """
         check_parameters(self, "fit")
-        with freed_memory():
-            self._fit(X)
+        if start_from is not None:
+            check_source(self, start_from)
+            # A copy, which keeps its net even where a model starts from itself.
+            self._source = copy.copy(start_from)
+        try:
+            with freed_memory():
+                self._fit(X)
+        finally:
+            vars(self).pop("_source", None)
         return self
 
     def _fit(self, X):
-        is_warm_start = self.warm_start and hasattr(self, "net_")
+        is_warm_start = (
+            self.warm_start and hasattr(self, "net_") and self._source is None
+        )
         with explained_warm_start(is_warm_start):
             X = self._check_table(X, reset=not is_warm_start)
         process_group = join_process_group(self.data_parallel, self.device, X.shape[0])
@@ -298,6 +317,9 @@ class BaseTableModel(
         options = {name: getattr(self, name) for name in CODEC_PARAMETERS}
         auto = self._default_scaling, self._min_pixel_columns
         self.codec_ = fit_codec(X, *auto, is_stream, **options)
+        if self._source is not None:
+            check_columns(self, self._source)
+            self.codec_.arrange_like(self._source.codec_)
 
     def _encode_for_training(self, X, rng):
         if issparse(X):

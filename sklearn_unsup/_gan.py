@@ -257,6 +257,7 @@ class GANSampler(BaseTableModel):
     _net_parameters = ("generator", "critic")
     _default_scaling = "quantile"
     _min_pixel_columns = 32
+    _takes_start = False
     _averages_streams = False  # The generator has an average of its own.
 
     def __init__(

@@ -27,6 +27,8 @@ from ._sklearn import Interval, StrOptions
 from ._table.polars import narrowed_schema, schema_of, to_polars
 from ._table.sparse import SparseCodec
 from ._training.vae_net import VAENet
+from ._transfer import start_module, width_of_rows
+from ._validation import check_n_draws
 from ._warnings import warn_user
 
 # Minimum variance over rows of a component's posterior mean for the component to count
@@ -566,6 +568,7 @@ class VAETransformer(DecoderInspection, BaseTableModel):
                 net.module_.autoregressive.start_at_gaussian(
                     *(array.to(self.device_) for array in arrays)
                 )
+        start_module(net.module_, self.codec_, self._source)
         return net
 
     @property
@@ -587,7 +590,9 @@ class VAETransformer(DecoderInspection, BaseTableModel):
 
     @property
     def _autoregressive_width(self):
-        return 0 if self._samples_from_latent else affordable_width(self.codec_.layout_)
+        if self._samples_from_latent:
+            return 0
+        return width_of_rows(self._source, self.codec_.layout_)
 
     def _bin_edges(self, n_rows):
         """Edges of the histograms of numbers; None where they are not normal ones."""
@@ -735,8 +740,3 @@ class VAETransformer(DecoderInspection, BaseTableModel):
                 "or expect no dependence between the columns.",
                 ConvergenceWarning,
             )
-
-
-def check_n_draws(n_draws):
-    if not isinstance(n_draws, numbers.Integral) or n_draws < 1:
-        raise ValueError(f"n_draws must be an int of at least 1, got {n_draws!r}.")

@@ -134,3 +134,9 @@ def explained_warm_start(is_warm_start):
             f"{error}\nWith warm_start=True `fit` goes on with the columns and levels "
             "of the first fit; pass warm_start=False to start anew on this table."
         ) from error
+
+
+def check_n_draws(n_draws) -> None:
+    """Raise ValueError unless a number of draws is one."""
+    if not isinstance(n_draws, numbers.Integral) or n_draws < 1:
+        raise ValueError(f"n_draws must be an int of at least 1, got {n_draws!r}.")

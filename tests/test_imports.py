@@ -71,13 +71,14 @@ FLOORS = {
                 "_imputation",
                 "_interpretation",
                 "_own_nets",
+                "_transfer",
             ),
         },
         {*TABLE_LIBRARIES, "skorch", "torch"},
         {
             *("_sklearn", "_parameters", "_validation", "_encoding", "_base"),
             *("_scoring", "_drawing", "_fitting", "_imputation"),
-            *("_interpretation", "_own_nets"),
+            *("_interpretation", "_own_nets", "_transfer"),
             *("_table", "_nn", "_training", "_sampling", "_warnings", "_version"),
         },
     ),
@@ -85,7 +86,7 @@ FLOORS = {
         {"_autoencoder", "_vae", "_gan"},
         {*TABLE_LIBRARIES, "skorch", "torch"},
         {"_base", "_encoding", "_imputation", "_interpretation", "_parameters"}
-        | {"_scoring", "_sklearn", "_private"}
+        | {"_scoring", "_sklearn", "_private", "_transfer", "_validation"}
         | {"_table", "_nn", "_training", "_sampling", "_warnings"},
     ),
     "side rooms": Floor(

@@ -372,9 +372,14 @@ def piecewise_linear_features(x: Tensor) -> Tensor:
 
 def affordable_width(layout: TableLayout) -> int:
     """Number of hidden units per column of the autoregressive model; 0 for no model."""
-    n_columns = layout.n_numeric + layout.n_categorical
-    n_features = 18 * layout.n_numeric + sum(min(c, 32) for c in layout.cardinalities)
     for width in AUTOREGRESSIVE_WIDTHS:
-        if n_features * n_columns * width <= MAX_AUTOREGRESSIVE_WEIGHTS:
+        if n_first_weights(layout, width) <= MAX_AUTOREGRESSIVE_WEIGHTS:
             return width
     return 0
+
+
+def n_first_weights(layout: TableLayout, width: int) -> int:
+    """Number of weights of the autoregressive model's largest layer, roughly."""
+    n_columns = layout.n_numeric + layout.n_categorical
+    n_features = 18 * layout.n_numeric + sum(min(c, 32) for c in layout.cardinalities)
+    return n_features * n_columns * width

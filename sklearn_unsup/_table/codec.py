@@ -1,6 +1,7 @@
 """TableCodec: a DataFrame or array to numbers and codes, and back."""
 
 import copy
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -97,6 +98,9 @@ class TableCodec(BaseEstimator):
         self.keep_infrequent = keep_infrequent
         self.image_shape = image_shape
 
+    # Positions of the columns in the order of the encoded table; None for that of X.
+    order_ = None
+
     # ------------------------------------------------------------------ learning
 
     def fit(self, X, y=None) -> "TableCodec":
@@ -144,6 +148,28 @@ class TableCodec(BaseEstimator):
             wider.columns_codec_.append(codec)
         wider._lay_out()
         return wider
+
+    def keys(self) -> list:
+        """Of each column what it is found by in another table: kind and name."""
+        seen, keys = Counter(), []
+        for column in self.columns_codec_:
+            kind = "category" if isinstance(column, CategoricalColumn) else "number"
+            keys.append((kind, column.name, seen[column.name]))
+            seen[column.name] += 1
+        return keys
+
+    def arrange_like(self, other: "TableCodec") -> None:
+        """Encode the columns of another table in its order, and new ones after them.
+
+        Images keep their order, which says where pixels are.
+        """
+        if self.image_shape is not None:
+            return
+        order = range(len(other.keys())) if other.order_ is None else other.order_
+        rank = {key: place for place, key in enumerate(other.keys()[i] for i in order)}
+        ranks = [rank.get(key, len(rank)) for key in self.keys()]
+        self.order_ = sorted(range(len(ranks)), key=ranks.__getitem__)
+        self._lay_out()
 
     def _columns_to_fit(self, frame, chosen):
         """Columns to encode and which of them are categories."""
@@ -194,6 +220,8 @@ class TableCodec(BaseEstimator):
     def _lay_out(self):
         """Place columns in the encoded table: numbers; categories; masks of numbers."""
         codecs = self.columns_codec_
+        if self.order_ is not None:
+            codecs = [codecs[position] for position in self.order_]
         numeric = [c for c in codecs if isinstance(c, NumericColumn)]
         self.numbers_ = [c for c in numeric if c.encoded_]
         # A constant with gaps is all mask: a category of two levels.

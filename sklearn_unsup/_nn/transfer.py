@@ -1,0 +1,307 @@
+"""Networks that start from those of another table, column by column."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .autoregressive import N_PIECES, AutoregressiveModel, piecewise_linear_features
+from .heads import N_NORMALS, NumberHeads
+from .layers import ResidualMLP
+
+# Number of quantiles over which the features of a number are averaged.
+N_QUANTILES = 512
+
+
+@dataclass(frozen=True)
+class ColumnKeys:
+    """What the columns and levels of an encoded table are called.
+
+    Columns of two tables are the same if their keys are equal, and so are levels.
+
+    Parameters
+    ----------
+    numbers : list of hashable
+        Of the columns of `x_num`.
+    categories : list of hashable
+        Of the columns of `x_cat`.
+    levels : list of list of hashable
+        Of each column of `x_cat`: what its codes stand for.
+    shares : list of Tensor
+        Of each column of `x_cat`: the share of the rows that each code has.
+    """
+
+    numbers: list
+    categories: list
+    levels: list
+    shares: list
+
+    @property
+    def outputs(self) -> list:
+        """Keys of a decoder's outputs: numbers, then one for each level."""
+        pairs = zip(self.categories, self.levels, strict=True)
+        return [*self.numbers, *((key, level) for key, own in pairs for level in own)]
+
+
+@dataclass(frozen=True)
+class InputBlock:
+    """Neighbouring inputs of a network that say the value of one column.
+
+    Parameters
+    ----------
+    place : slice
+    mean : Tensor
+        Their expected values.
+    levels : list of hashable or None, default=None
+        Of a category: what its codes stand for.
+    shares : Tensor or None, default=None
+        Of a category: how frequent they are.
+    embedding : Embedding or None, default=None
+        Of a category that is not one-hot encoded.
+    """
+
+    place: slice
+    mean: Tensor
+    levels: list[Hashable] | None = None
+    shares: Tensor | None = None
+    embedding: nn.Embedding | None = None
+
+
+def matching(target: list, source: list) -> tuple[Tensor, Tensor]:
+    """Places of the keys that two lists share, in each of them."""
+    places = {key: place for place, key in enumerate(source)}
+    pairs = [(place, places[key]) for place, key in enumerate(target) if key in places]
+    both = torch.tensor(pairs, dtype=torch.int64).view(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+# ---------------------------------------------------------------------- inputs
+
+
+def plain_blocks(keys: list) -> dict:
+    """One input for each key, of mean 0."""
+    return {
+        key: InputBlock(slice(place, place + 1), torch.zeros(1))
+        for place, key in enumerate(keys)
+    }
+
+
+def table_blocks(columns: ColumnKeys) -> dict:
+    """Inputs of an encoder: numbers, and one-hot blocks."""
+    blocks, start = plain_blocks(columns.numbers), len(columns.numbers)
+    for key, levels, shares in zip(
+        columns.categories, columns.levels, columns.shares, strict=True
+    ):
+        place = slice(start, start + len(levels))
+        blocks[key] = InputBlock(place, shares, levels, shares)
+        start = place.stop
+    return blocks
+
+
+def feature_blocks(model: AutoregressiveModel, columns: ColumnKeys) -> dict:
+    """Inputs of an autoregressive model: the features of its columns."""
+    blocks = {}
+    n_categorical = len(columns.categories)
+    for column, (key, levels, shares) in enumerate(
+        zip(columns.categories, columns.levels, columns.shares, strict=True)
+    ):
+        embedding, mean = None, shares
+        if str(column) in model.embeddings:
+            embedding = model.embeddings[str(column)]
+            mean = shares @ embedding.weight.detach().cpu()
+        place = model.feature_slices[column]
+        blocks[key] = InputBlock(place, mean, levels, shares, embedding)
+    u = (torch.arange(N_QUANTILES, dtype=torch.float64) + 0.5) / N_QUANTILES
+    z = torch.special.ndtri(u).float()
+    mean = piecewise_linear_features(z[:, None])[:, 0].mean(0)
+    for key, place in zip(
+        columns.numbers, model.feature_slices[n_categorical:], strict=True
+    ):
+        blocks[key] = InputBlock(place, mean)
+    n_shared = model.n_shared_features // max(1, len(columns.numbers))
+    start = n_categorical and model.feature_slices[n_categorical - 1].stop
+    start += (N_PIECES + 2) * len(columns.numbers)
+    for key in columns.numbers if n_shared else ():
+        place = slice(start, start + n_shared)
+        blocks["moments", key] = InputBlock(place, torch.zeros(n_shared))
+        start = place.stop
+    return blocks
+
+
+def carried_weights(weight: Tensor, target: dict, source: dict) -> tuple:
+    """Weights of a layer for the inputs of another table, and what its bias gains.
+
+    A column that is gone counts as if it had its mean, and a level that is new as the
+    mean of those that are known. Columns that are new have weights of zero, so that
+    the layer's outputs are at first what they were.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (n_units, n_source_inputs)
+    target, source : dict of {hashable: InputBlock}
+
+    Returns
+    -------
+    weight : Tensor of shape (n_units, n_target_inputs)
+    bias : Tensor of shape (n_units,)
+    """
+    n_inputs = max(block.place.stop for block in target.values())
+    new = weight.new_zeros(len(weight), n_inputs)
+    bias = weight.new_zeros(len(weight))
+    for key, old in source.items():
+        own, known = weight[:, old.place], target.get(key)
+        is_lost = known is not None and known.embedding is not None
+        if known is None or (is_lost and old.embedding is None):
+            bias += own @ old.mean.to(own)
+            continue
+        if known.embedding is None and known.levels is not None:
+            if old.embedding is not None:
+                own = own @ old.embedding.weight.t()
+            own = by_level(own.t(), known.levels, old).t()
+        new[:, known.place] = own
+    return new, bias
+
+
+def by_level(rows: Tensor, levels: list, old: InputBlock) -> Tensor:
+    """Rows of known levels for a list of levels; new ones have their mean."""
+    mean = old.shares.to(rows) @ rows
+    own, known = matching(levels, old.levels)
+    new = mean.repeat(len(levels), 1)
+    new[own] = rows[known.to(rows.device)]
+    return new
+
+
+# ---------------------------------------------------------------------- networks
+
+
+@torch.no_grad()
+def start_perceptron(
+    target: nn.Module, source: nn.Module, inputs: tuple, outputs: tuple
+) -> bool:
+    """Start a multilayer perceptron from another one; return whether that is possible.
+
+    Parameters
+    ----------
+    target, source : Module
+        Only two :class:`ResidualMLP` of the same hidden layers fit together.
+    inputs : tuple of dict of {hashable: InputBlock}
+        Those of target and source.
+    outputs : tuple of list of hashable
+        Keys of the outputs of target and source. New outputs stay as they are.
+    """
+    if not isinstance(target, ResidualMLP) or not isinstance(source, ResidualMLP):
+        return False
+    sizes = [hidden_sizes(net) for net in (target, source)]
+    if sizes[0] != sizes[1] or bool(target.n_path) != bool(source.n_path):
+        return False
+    rows = matching(*outputs)
+    layers, old_layers = ([*net.hidden, net.output] for net in (target, source))
+    for depth, (layer, old) in enumerate(zip(layers, old_layers, strict=True)):
+        own, known = torch.arange(len(layer.weight)), torch.arange(len(old.weight))
+        if layer is target.output:
+            own, known = rows
+        elif depth == 0 and target.n_path:
+            units = torch.arange(sizes[0][0])
+            own, known = (torch.cat([units, len(units) + part]) for part in rows)
+        weight = old.weight[known.to(old.weight.device)].to(layer.weight)
+        bias = 0.0
+        if depth == 0:
+            weight, bias = carried_weights(weight, *inputs)
+        own = own.to(layer.weight.device)
+        if depth == 0 and target.n_path:
+            # What is new among the outputs of a linear path starts at its bias.
+            layer.weight[len(units) :] = 0.0
+        layer.weight[own] = weight
+        if layer.bias is not None:
+            old_bias = old.bias[known.to(old.bias.device)].to(layer.bias)
+            layer.bias[own] = old_bias + bias
+    return True
+
+
+def hidden_sizes(net: ResidualMLP) -> list[int]:
+    """Widths of the hidden layers, without the linear path beside the first one."""
+    widths = [layer.out_features for layer in net.hidden]
+    if widths:
+        widths[0] -= net.n_path
+    return widths
+
+
+@torch.no_grad()
+def start_rows(
+    target: AutoregressiveModel,
+    source: AutoregressiveModel,
+    columns: tuple[ColumnKeys, ColumnKeys],
+) -> bool:
+    """Start an autoregressive model from another one; return whether that is possible.
+
+    The networks of columns that both have are copied. Those of others stay as they are.
+    """
+    if type(target) is not type(source) or target.width != source.width:
+        return False
+    blocks = [
+        feature_blocks(model, keys)
+        for model, keys in zip((target, source), columns, strict=True)
+    ]
+    for key, block in blocks[0].items():
+        old = blocks[1].get(key)
+        if old and block.embedding is not None and old.embedding is not None:
+            rows = old.embedding.weight.to(block.embedding.weight)
+            block.embedding.weight.copy_(by_level(rows, block.levels, old))
+    keys = [[*part.categories, *part.numbers] for part in columns]
+    layer, device = target.input_layer, target.input_layer.weight.device
+    width, n_categorical = target.width, [len(part.categories) for part in columns]
+    for own, known in zip(*(part.tolist() for part in matching(*keys)), strict=True):
+        units, old_units = (slice(p * width, (p + 1) * width) for p in (own, known))
+        old_weight = source.input_layer.weight[old_units].to(device)
+        weight, bias = carried_weights(old_weight, *blocks)
+        layer.weight[units] = weight * target.mask[units]
+        layer.bias[units] = source.input_layer.bias[old_units].to(device) + bias
+        target.hidden_layer[own] = source.hidden_layer[known].to(device)
+        target.hidden_bias[own] = source.hidden_bias[known].to(device)
+        if own < n_categorical[0]:
+            heads = target.category_heads, source.category_heads
+            levels = columns[0].levels[own], columns[1].levels[known]
+            start_category(*heads, (own, known), levels)
+        else:
+            heads = target.number_heads, source.number_heads
+            places = own - n_categorical[0], known - n_categorical[1]
+            start_number(*heads, *places)
+    return True
+
+
+def start_category(target, source, places, levels) -> None:
+    """Copy the logits of the levels that a column of both tables shares."""
+    own, known = matching(*levels)
+    pairs = zip(target.of_column(places[0]), source.of_column(places[1]), strict=True)
+    for tensor, old in pairs:
+        tensor[own.to(tensor.device)] = old[known.to(old.device)].to(tensor)
+
+
+def start_number(
+    target: NumberHeads, source: NumberHeads, own: int, known: int
+) -> None:
+    """Copy the conditional of a number, its bins by how much of them they share."""
+    n, device = 3 * N_NORMALS + 1, target.weight.device
+    weight, bias = source.weight[known].to(device), source.bias[known].to(device)
+    target.weight[own][:, :n], target.bias[own][:, :n] = weight[:, :n], bias[:, :n]
+    (lower, upper), (old_lower, old_upper) = (
+        bin_ends(target, own),
+        bin_ends(source, known),
+    )
+    is_bin = upper > lower
+    lower, upper = lower[:, None], upper[:, None]
+    shares = (upper.minimum(old_upper) - lower.maximum(old_lower)).clamp_min(0.0)
+    # A bin of several takes the mean of their log-densities, not of their logits.
+    shares = (shares / shares.sum(1, keepdim=True).clamp_min(1e-12)).to(bias)
+    density = bias[:, n:] - source.log_widths[known].to(device)
+    log_widths = target.log_widths[own][is_bin]
+    target.weight[own][:, n:][:, is_bin] = weight[:, n:] @ shares[is_bin].t()
+    target.bias[own][:, n:][:, is_bin] = density @ shares[is_bin].t() + log_widths
+
+
+def bin_ends(heads: NumberHeads, column: int) -> tuple[Tensor, Tensor]:
+    """Quantiles at which the bins of a column begin and end; equal for padded ones."""
+    widths = heads.widths[column].cpu().double()
+    upper = widths.cumsum(0)
+    return upper - widths, upper

@@ -1,0 +1,167 @@
+"""Networks that start from those of another table."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_unsup._nn.any_order import AnyOrderModel
+from sklearn_unsup._nn.autoregressive import AutoregressiveModel
+from sklearn_unsup._nn.heads import NumberHeads
+from sklearn_unsup._nn.layers import ResidualMLP
+from sklearn_unsup._nn.transfer import (
+    ColumnKeys,
+    carried_weights,
+    plain_blocks,
+    start_number,
+    start_perceptron,
+    start_rows,
+    table_blocks,
+)
+from sklearn_unsup._table.layout import TableLayout
+
+N = 50
+
+
+def keys(numbers, **levels):
+    """Keys of columns whose levels are single letters, all equally frequent."""
+    shares = [torch.full((len(own),), 1 / len(own)) for own in levels.values()]
+    return ColumnKeys(
+        list(numbers), list(levels), list(map(list, levels.values())), shares
+    )
+
+
+def model_of(columns, seed, bin_edges=None, model=AutoregressiveModel):
+    """A model with random weights, heads among them, for columns."""
+    torch.manual_seed(seed)
+    sizes = tuple(map(len, columns.levels))
+    rows = model(TableLayout(len(columns.numbers), sizes), 8, bin_edges).eval()
+    for parameter in rows.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    rows.input_layer.weight.data *= rows.mask
+    return rows
+
+
+def hidden(model, x_num, x_cat):
+    """Hidden units of each column's network, shape (n_columns, n, width)."""
+    with torch.no_grad():
+        return model._hidden(model.features(x_num, x_cat), None)
+
+
+@pytest.mark.parametrize("model", [AutoregressiveModel, AnyOrderModel])
+def test_rows_with_other_levels_keep_their_likelihood(model):
+    source_keys = keys("uv", a="xyz", b="pq")
+    target_keys = keys("uv", a="zxy", b="qp")
+    source = model_of(source_keys, 0, model=model)
+    target = model_of(target_keys, 1, model=model)
+    x_num, a = torch.randn(N, 2), torch.randint(3, (N,))
+    b = torch.randint(2, (N,))
+    x_cat, recoded = torch.stack([a, b], 1), torch.stack([(a + 1) % 3, 1 - b], 1)
+    expected = source.log_prob(x_num, x_cat)
+    assert not torch.allclose(target.log_prob(x_num, recoded), expected)
+    assert start_rows(target, source, (target_keys, source_keys))
+    torch.testing.assert_close(target.log_prob(x_num, recoded), expected)
+
+
+def test_new_columns_change_nothing_at_first():
+    source_keys = keys("uv", a="xyz")
+    target_keys = keys("uvw", a="xyz", b="pq")
+    source, target = model_of(source_keys, 0), model_of(target_keys, 1)
+    fresh = target.hidden_layer.detach().clone()
+    assert start_rows(target, source, (target_keys, source_keys))
+    x_num, x_cat = torch.randn(N, 3), torch.randint(2, (N, 2))
+    expected = hidden(source, x_num[:, :2], x_cat[:, :1])
+    # Positions in the target: a, b, u, v, w.
+    torch.testing.assert_close(hidden(target, x_num, x_cat)[[0, 2, 3]], expected)
+    assert torch.equal(target.hidden_layer[[1, 4]], fresh[[1, 4]])
+    # What is new starts with visible weights of its own, which it learns from.
+    assert target.input_layer.weight[8:16].abs().max() > 0
+
+
+def test_a_new_level_is_seen_as_the_mean_of_the_known_ones():
+    source_keys, target_keys = keys("u", a="xy"), keys("u", a="ynx")
+    source, target = model_of(source_keys, 0), model_of(target_keys, 1)
+    assert start_rows(target, source, (target_keys, source_keys))
+    x_num = torch.zeros(3, 1)
+    places = target.feature_slices[0]
+    weight = target.input_layer.weight[8:, places]
+    torch.testing.assert_close(weight[:, 1], (weight[:, 0] + weight[:, 2]) / 2)
+    known = hidden(target, x_num, torch.tensor([[2], [0], [2]]))[1]
+    expected = hidden(source, x_num, torch.tensor([[0], [1], [0]]))[1]
+    torch.testing.assert_close(known, expected)
+
+
+@pytest.mark.parametrize("n_levels", [3, 40])
+def test_levels_of_an_embedding_are_carried_over(n_levels):
+    """From an embedding to another one, and to a one-hot block of few levels."""
+    own = list(range(n_levels, 0, -1))
+    source_keys, target_keys = keys("u", a=range(45)), keys("u", a=own)
+    source, target = model_of(source_keys, 0), model_of(target_keys, 1)
+    assert bool(target.embeddings) == (n_levels == 40)
+    assert start_rows(target, source, (target_keys, source_keys))
+    codes = torch.arange(3)[:, None]
+    x_num, levels = torch.zeros(3, 1), torch.tensor(own)[codes]
+    expected = hidden(source, x_num, levels)[1]
+    torch.testing.assert_close(hidden(target, x_num, codes)[1], expected)
+
+
+def test_a_column_that_is_gone_counts_as_its_mean():
+    source, target = keys("u", a="xyz"), keys("u")
+    source.shares[0][:] = torch.tensor([0.5, 0.3, 0.2])
+    weight = torch.randn(4, 4)
+    new, bias = carried_weights(weight, table_blocks(target), table_blocks(source))
+    torch.testing.assert_close(new, weight[:, :1])
+    torch.testing.assert_close(bias, weight[:, 1:] @ source.shares[0])
+
+
+def test_a_model_of_another_width_is_not_started_from():
+    columns = keys("u", a="xy")
+    source, target = model_of(columns, 0), AutoregressiveModel(TableLayout(1, (2,)), 4)
+    before = [parameter.clone() for parameter in target.parameters()]
+    assert not start_rows(target, source, (columns, columns))
+    for parameter, old in zip(target.parameters(), before, strict=True):
+        assert torch.equal(parameter, old)
+
+
+def test_finer_bins_have_the_same_density():
+    torch.manual_seed(0)
+    source = NumberHeads(4, [[0.1, 0.5]])
+    target = NumberHeads(4, [[0.1, 0.3, 0.5, 0.7]])
+    source.weight.data.normal_(), source.bias.data.normal_()
+    with torch.no_grad():
+        start_number(target, source, 0, 0)
+        units, x = torch.randn(1, N, 4), torch.randn(N, 1)
+        expected = source.log_prob(units, x, None)
+        torch.testing.assert_close(target.log_prob(units, x, None), expected)
+
+
+def test_coarser_bins_take_the_mean_of_log_densities():
+    source, target = NumberHeads(1, [[0.25, 0.5]]), NumberHeads(1, [[0.5]])
+    densities = torch.tensor([2.0, -1.0, 0.5])
+    source.bias.data[0, 0, -3:] = densities + torch.tensor([0.25, 0.25, 0.5]).log()
+    with torch.no_grad():
+        start_number(target, source, 0, 0)
+    expected = torch.tensor([0.5, 0.5]) + np.log(0.5)
+    torch.testing.assert_close(target.bias[0, 0, -2:], expected)
+
+
+@pytest.mark.parametrize("linear_path", [False, True])
+@pytest.mark.parametrize("sizes", [(), (6,), (6, 6)])
+def test_perceptrons_keep_their_outputs(sizes, linear_path):
+    torch.manual_seed(0)
+    source = ResidualMLP(3, sizes, 2, "silu", linear_path)
+    target = ResidualMLP(4, sizes, 3, "silu", linear_path)
+    for parameter in source.parameters():
+        parameter.data.normal_()
+    inputs = plain_blocks(["c", "new", "b", "a"]), plain_blocks(["a", "b", "c"])
+    outputs = ["q", "new", "p"], ["p", "q"]
+    assert start_perceptron(target, source, inputs, outputs)
+    x = torch.randn(N, 4)
+    expected = source(x[:, [3, 2, 0]])
+    torch.testing.assert_close(target(x)[:, [2, 0]], expected)
+
+
+def test_perceptrons_of_other_layers_do_not_fit():
+    one, other = (ResidualMLP(1, (n,), 1, "silu", False) for n in (3, 4))
+    blocks = plain_blocks(["a"])
+    assert not start_perceptron(one, other, (blocks, blocks), (["a"], ["a"]))
+    assert not start_perceptron(one, torch.nn.Linear(1, 1), (blocks,) * 2, ([], []))

@@ -1,0 +1,185 @@
+"""Fits that start from a model of another table."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_array
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
+
+N_ROWS = 240
+CLASSES = AutoencoderTransformer, VAETransformer
+each_class = pytest.mark.parametrize("cls", CLASSES)
+
+
+def make_table(seed=0, n=N_ROWS):
+    """Two numbers, one of them with gaps, and a category that goes with them."""
+    rng = np.random.default_rng(seed)
+    city = rng.choice(["Oslo", "Rome", "Bonn"], n, p=[0.5, 0.3, 0.2])
+    rent = rng.normal(size=n) + 2.0 * (city == "Rome")
+    size = rent + 0.3 * rng.normal(size=n)
+    size[::10] = np.nan
+    return pd.DataFrame({"rent": rent, "size": size, "city": city})
+
+
+def make(cls, **parameters):
+    settings = {"hidden_layer_sizes": 16, "max_iter": 2, "random_state": 0}
+    return cls(2, **{**settings, **parameters})
+
+
+def started(cls, X, source, **parameters):
+    """A fit that learns nothing beyond what it starts from."""
+    settings = {"max_iter": 1, "learning_rate_init": 1e-12, **parameters}
+    return make(cls, **settings).fit(X, start_from=source)
+
+
+@pytest.fixture(scope="module")
+def sources():
+    """Models that have learnt; ten times the usual step makes up for few of them."""
+    return {
+        cls: make(cls, max_iter=20, learning_rate_init=1e-2).fit(make_table())
+        for cls in CLASSES
+    }
+
+
+@each_class
+def test_without_learning_the_same_table_is_scored_as_by_the_source(cls, sources):
+    X, source = make_table(), sources[cls]
+    model = started(cls, X, pickle.loads(pickle.dumps(source)))
+    np.testing.assert_allclose(model.transform(X), source.transform(X), atol=1e-5)
+    if cls is VAETransformer:
+        expected = source.score_samples(X)
+        np.testing.assert_allclose(model.score_samples(X), expected, atol=1e-4)
+        before = make(cls, max_iter=1, learning_rate_init=1e-12).fit(X)
+        assert before.score(X) < source.score(X) - 0.1
+
+
+@each_class
+def test_columns_are_found_by_name(cls, sources):
+    X, source = make_table(), sources[cls]
+    turned = X[["city", "size", "rent"]]
+    model = started(cls, turned, source)
+    np.testing.assert_allclose(model.transform(turned), source.transform(X), atol=1e-5)
+    assert list(model.sample(3, random_state=0)) == list(turned)
+    if cls is VAETransformer:
+        expected = source.score_samples(X)
+        np.testing.assert_allclose(model.score_samples(turned), expected, atol=1e-4)
+
+
+@each_class
+def test_codes_do_not_know_new_columns_yet(cls, sources):
+    X, source = make_table(), sources[cls]
+    wider = X.assign(age=np.arange(N_ROWS), kind=list("pq") * (N_ROWS // 2))
+    wider = wider[["kind", "age", *X]]
+    codes = started(cls, wider, source).transform(wider)
+    np.testing.assert_allclose(codes, source.transform(X), atol=1e-5)
+
+
+def test_levels_come_and_go(sources):
+    X, source = make_table(), sources[VAETransformer]
+    Y = X.assign(city=X["city"].replace({"Rome": "Wien"}))
+    model = started(VAETransformer, Y, source)
+    kept = (X["city"] != "Rome").to_numpy()
+    codes, expected = model.transform(Y), source.transform(X)
+    np.testing.assert_allclose(codes[kept], expected[kept], atol=1e-5)
+    assert not np.allclose(codes[~kept], expected[~kept], atol=1e-3)
+    assert np.isfinite(model.score_samples(Y)).all()
+
+
+def test_a_column_that_is_gone_leaves_the_others_dependent(sources):
+    X, source = make_table(), sources[VAETransformer]
+    model = started(VAETransformer, X[["size", "rent"]], source)
+    fresh = make(VAETransformer, max_iter=1, learning_rate_init=1e-12).fit(
+        X[["rent", "size"]]
+    )
+    assert model.score(X[["size", "rent"]]) > fresh.score(X[["rent", "size"]]) + 0.1
+
+
+def test_arrays_are_matched_by_position(sources):
+    X = make_table()[["rent", "size"]].to_numpy()
+    source = make(VAETransformer, max_iter=3).fit(X)
+    wider = np.column_stack([X, X[:, 0] ** 2])
+    codes = started(VAETransformer, wider, source).transform(wider)
+    np.testing.assert_allclose(codes, source.transform(X), atol=1e-5)
+
+
+def test_a_model_starts_from_itself_and_keeps_no_source(sources):
+    X = make_table()
+    model = pickle.loads(pickle.dumps(sources[VAETransformer]))
+    expected = model.score_samples(X)
+    model.set_params(max_iter=1, learning_rate_init=1e-12)
+    model.fit(X, start_from=model)
+    np.testing.assert_allclose(model.score_samples(X), expected, atol=1e-4)
+    assert "_source" not in vars(model)
+    with pytest.raises(TypeError, match="start_from"):
+        model.fit(X, start_from=3)
+    assert "_source" not in vars(model)
+
+
+def test_the_source_stays_as_it_is(sources):
+    X, source = make_table(), sources[VAETransformer]
+    expected = source.score_samples(X)
+    make(VAETransformer, learning_rate_init=0.1).fit(make_table(1), start_from=source)
+    np.testing.assert_array_equal(source.score_samples(X), expected)
+
+
+def test_a_start_comes_before_a_warm_start(sources):
+    X, source = make_table(), sources[VAETransformer]
+    model = make(VAETransformer, warm_start=True).fit(X[["rent"]])
+    model.set_params(max_iter=1, learning_rate_init=1e-12).fit(X, start_from=source)
+    np.testing.assert_allclose(model.transform(X), source.transform(X), atol=1e-5)
+
+
+def test_in_a_pipeline(sources):
+    X, source = make_table(), sources[VAETransformer]
+    last = make(VAETransformer, max_iter=1, learning_rate_init=1e-12)
+    pipeline = make_pipeline(FunctionTransformer(), last)
+    clone(pipeline).fit(X, vaetransformer__start_from=source)
+    codes = pipeline.fit_transform(X, vaetransformer__start_from=source)
+    np.testing.assert_allclose(codes, source.transform(X), atol=1e-5)
+
+
+def test_parts_of_other_sizes_start_afresh(sources):
+    model = make(VAETransformer, hidden_layer_sizes=8)
+    with pytest.warns(UserWarning, match="the encoder and the decoder cannot"):
+        model.fit(make_table(), start_from=sources[VAETransformer])
+
+
+@pytest.mark.parametrize(
+    ("model", "X", "source", "message"),
+    [
+        (make(GANSampler), make_table(), make(GANSampler), "not for GANSampler"),
+        (make(VAETransformer), make_table(), make(VAETransformer), "not fitted"),
+        (
+            make(VAETransformer),
+            pd.DataFrame({"city": np.arange(9.0), "area": np.arange(9.0)}),
+            VAETransformer,
+            "shares no column",
+        ),
+        (
+            make(VAETransformer, numeric_scaling="standard"),
+            make_table(),
+            VAETransformer,
+            "numeric_scaling='quantile'",
+        ),
+        (make(VAETransformer), csr_array(np.eye(9)), VAETransformer, "X is sparse"),
+        (
+            make(VAETransformer),
+            make_table(),
+            lambda: make(VAETransformer, max_iter=1).fit(csr_array(np.eye(9))),
+            "was fitted to a sparse matrix",
+        ),
+    ],
+)
+def test_what_cannot_be_started_from_is_refused(model, X, source, message, sources):
+    if source is VAETransformer:
+        source = sources[VAETransformer]
+    elif not hasattr(source, "fit"):
+        source = source()
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, start_from=source)
