@@ -590,9 +590,8 @@ class VAETransformer(DecoderInspection, BaseTableModel):
 
     @property
     def _autoregressive_width(self):
-        if self._samples_from_latent:
-            return 0
-        return width_of_rows(self._source, self.codec_.layout_)
+        layout = self.codec_.layout_
+        return 0 if self._samples_from_latent else width_of_rows(self._source, layout)
 
     def _bin_edges(self, n_rows):
         """Edges of the histograms of numbers; None where they are not normal ones."""
@@ -705,13 +704,12 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         return self._latent_source()
 
     def _sampling_options(self):
-        density_ratio = self.density_ratio
-        if self._is_autoregressive:
-            ratio = None if isinstance(density_ratio, str) else density_ratio
-            return {"latent_density": None, "density_ratio": ratio}
-        if density_ratio == "auto" and self.image_shape is not None:
-            density_ratio = None  # Trees do not see what makes an image look real.
-        return {"latent_density": self.latent_density, "density_ratio": density_ratio}
+        has_rows, ratio = self._is_autoregressive, self.density_ratio
+        # Trees do not see what makes an image look real.
+        if ratio == "auto" and (has_rows or self.image_shape is not None):
+            ratio = None
+        density = None if has_rows else self.latent_density
+        return {"latent_density": density, "density_ratio": ratio}
 
     @torch.no_grad()
     def _latent_for_density(self, dataset, index, rng):
