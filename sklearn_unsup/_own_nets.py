@@ -17,6 +17,20 @@ class OwnNets:
     # Parameters that take a network.
     _net_parameters: tuple = ()
 
+    def __init_subclass__(cls, **kwargs):
+        """Show only parameters that have a name in the signature of the class.
+
+        There is no parameter of the name that the others are collected under.
+        """
+        super().__init_subclass__(**kwargs)
+        signature = inspect.signature(cls.__init__)
+        named = [
+            parameter
+            for name, parameter in signature.parameters.items()
+            if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        cls.__signature__ = signature.replace(parameters=named)
+
     def get_params(self, deep=True) -> dict:
         """Get the parameters, with those of own networks.
 
@@ -54,7 +68,7 @@ class OwnNets:
         """Store what `__init__` got by names that it does not know."""
         for name in arguments:
             if not self._is_net_argument(name):
-                known = list(inspect.signature(type(self)).parameters)[:-1]
+                known = list(inspect.signature(type(self)).parameters)
                 raise TypeError(
                     f"{type(self).__name__} has no parameter {name!r}"
                     f"{did_you_mean(name, known)} Its parameters are "

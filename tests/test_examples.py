@@ -204,7 +204,7 @@ def test_guide_names_real_parameters():
     """Words in backticks that assign a value are parameters of something public."""
     # of the environment; of scikit-learn, of matplotlib, of skorch
     known = {"OMP_NUM_THREADS", "SKLEARN_UNSUP_CUDA_GRAPHS"}
-    known |= {"n_jobs", "layout", "monitor"}
+    known |= {"class_weight", "n_jobs", "layout", "monitor"}
     for item in map(resolve, documented_in_api()):
         methods = inspect.getmembers(item, inspect.isroutine)
         own = [method for name, method in methods if not name.startswith("_")]

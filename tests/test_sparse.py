@@ -563,7 +563,7 @@ def test_one_row(model):
 
 def test_saved_models_hold_no_rows(model, tmp_path):
     sizes = []
-    for n in (60, 3_000):
+    for n in (300, 3_000):
         fitted = quick(model, latent_density="normal", max_iter=1).fit(make_matrix(n))
         data = pickle.dumps(fitted)
         assert b"scipy" not in data

@@ -96,7 +96,7 @@ class LossCurveDisplay:
         Raises
         ------
         ValueError
-            If the estimator has no loss curve, or was trained for no epoch.
+            If the estimator has no loss curve.
         """
         check_matplotlib(cls, "from_estimator")
         check_is_fitted(estimator)
@@ -105,12 +105,6 @@ class LossCurveDisplay:
                 f"{type(estimator).__name__} has no loss_curve_. Pass a fitted "
                 "AutoencoderTransformer, VAETransformer or GANSampler, or another "
                 "estimator that keeps one; of a pipeline pass its step, pipeline[-1]."
-            )
-        if len(estimator.loss_curve_) == 0:
-            raise ValueError(
-                f"{type(estimator).__name__} was trained for no epoch and has no loss "
-                "to draw, because PCA, where it starts, was as good on held-out rows. "
-                "Pass early_stopping=False to train all the same."
             )
         critic = getattr(estimator, "critic_loss_curve_", None)
         display = cls(
