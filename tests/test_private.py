@@ -251,6 +251,13 @@ def test_categories_of_a_dtype_are_not_told():
     assert as_dtype(["z", "a"], dtype).categories.tolist() == ["a", "z"]
 
 
+@pytest.mark.usefixtures("accountant")
+def test_the_longest_string_of_an_array_is_not_told():
+    X = np.array([["common", "row"]] * 3_000 + [["an exceptional one", "row"]])
+    drawn, *_ = budgets.private_table(X, Budget(5.0), np.random.default_rng(0))
+    assert drawn.dtype == "U6"
+
+
 def as_polars(table):
     polars = pytest.importorskip("polars")
     levels = polars.Enum([*sorted(set(table["c"])), "declared"])

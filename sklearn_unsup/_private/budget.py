@@ -291,7 +291,8 @@ def private_table(X, budget, rng, constraints=()):
     }
     table = pd.DataFrame(values)
     if not isinstance(X, pd.DataFrame):
-        table = table.to_numpy(X.dtype)
+        # How long strings of an array may be is how long one of its rows is.
+        table = table.to_numpy(str if X.dtype.kind == "U" else X.dtype)
     table = without_broken(table, constraints)
     spent = spent_epsilon(plan.events(), delta)
     return table, spent, budget.delta
