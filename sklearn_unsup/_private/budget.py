@@ -275,16 +275,18 @@ def private_table(X, budget, rng, constraints=()):
         else number_column(frame[name], bounds.get(name), counter)
         for name, kind in kinds.items()
     ]
-    if counter.n_told != n_single:
-        raise RuntimeError(
-            f"{counter.n_told} histograms were counted and {n_single} are paid for: "
-            "this is a mistake of the package, please report it."
-        )
     check_useful(plan, n_rows, delta, columns)
     codes = np.stack([c.encode(frame[c.name]) for c in columns], axis=1)
     sizes = [len(column.counts) for column in columns]
     pairs = NoisyPairs(codes, sizes, plan.sigma_pair, plan.choice_epsilon, rng)
     drawn = draw_codes(pairs, columns, n_rounds, n_rows, rng)
+    told = counter.n_told, pairs.n_chosen, pairs.n_measured
+    if told != (n_single, n_rounds, n_rounds):
+        raise RuntimeError(
+            f"histograms, choices and pairs that were told are {told}, and "
+            f"{n_single, n_rounds, n_rounds} are paid for: this is a mistake of the "
+            "package, please report it."
+        )
     values = {
         c.name: as_dtype(c.draw(drawn[:, i], rng), frame[c.name].dtype)
         for i, c in enumerate(columns)
