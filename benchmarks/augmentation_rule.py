@@ -35,12 +35,30 @@ from sklearn_unsup.augmentation._augmenter import MULTIPLES, RowMaker, default_s
 DEFAULT_LEARNERS = ("tree", "neighbors", "linear", "forest")
 N_TREES = 20  # of the forest, which takes most of the time
 MIN_ROWS_OTHERS = 100
-INDEPENDENT = "independent splits"
+
+
+def independent(n_splits, ratio):
+    return np.sqrt(1 / n_splits)
+
+
+def shared(n_splits, ratio):
+    """For splits whose training rows overlap: of Nadeau and Bengio (2003)."""
+    return np.sqrt(1 / n_splits + ratio)
+
+
+# How many standard errors the largest gain must exceed, of which kind, and how many of
+# them below it an amount may lie that is smaller.
 RULES = {
-    INDEPENDENT: lambda n_splits, ratio: np.sqrt(1 / n_splits),
-    "1.5 times": lambda n_splits, ratio: 1.5 * np.sqrt(1 / n_splits),
-    "2 times": lambda n_splits, ratio: 2 * np.sqrt(1 / n_splits),
-    "shared rows": lambda n_splits, ratio: np.sqrt(1 / n_splits + ratio),
+    "independent": (1, independent, 1),
+    "independent, best": (1, independent, 0),
+    "1.5 independent": (1.5, independent, 1),
+    "1.5 independent, best": (1.5, independent, 0),
+    "2 independent": (2, independent, 1),
+    "2 independent, best": (2, independent, 0),
+    "half shared": (0.5, shared, 1),
+    "half shared, best": (0.5, shared, 0),
+    "shared": (1, shared, 1),
+    "shared, best": (1, shared, 0),
 }
 
 
@@ -74,7 +92,7 @@ def scores_of_amounts(learner, scorer, X, y, drawn, X_test, y_test):
     ]
 
 
-def measure(X, y, n, seed, names, with_others):
+def measure(X, y, n, seed, names, with_others, *, with_inner=True):
     """Inner and held-out scores of one split, one line for each learner."""
     is_class = y.dtype.kind != "f"
     X, X_test, y, y_test = split_rows(X, y, n, seed)
@@ -91,8 +109,9 @@ def measure(X, y, n, seed, names, with_others):
         name: {"learner": name, "n": n, "seed": seed, "inner": []} for name in names
     }
     folds = GenerativeAugmenter()._folds(y.to_numpy(), is_class, seed)
+    folds = list(folds.split(X, y))
     start = time.perf_counter()
-    for i, (train, test) in enumerate(folds.split(X, y)):
+    for i, (train, test) in enumerate(folds if with_inner else []):
         X_in = X.iloc[train].reset_index(drop=True)
         y_in = y.iloc[train].reset_index(drop=True)
         drawn = draw(None, X_in, y_in, seed + i)
@@ -103,7 +122,7 @@ def measure(X, y, n, seed, names, with_others):
                     learner, scorer, X_in, y_in, drawn, X.to_numpy()[test], y.iloc[test]
                 )
             )
-    ratio = len(test) / len(train)
+    ratio = len(folds[0][1]) / len(folds[0][0])
     seconds = time.perf_counter() - start
     X_test, drawn = X_test.to_numpy(), draw(None, X, y, seed)
     plain = plain_sample(X, y, seed) if with_others else None
@@ -127,9 +146,12 @@ def decide(line, rule):
     gains = inner - inner[:, :1]
     mean = gains.mean(axis=0)
     best = mean.argmax()
-    factor = RULES[rule](len(gains), line["test_over_train"])
-    error = factor * gains[:, best].std(ddof=1)
-    return int(np.flatnonzero(mean >= mean[best] - error)[0])
+    n_errors, kind, n_below = RULES[rule]
+    error = kind(len(gains), line["test_over_train"]) * n_errors
+    error *= gains[:, best].std(ddof=1)
+    if mean[best] <= error:
+        return 0
+    return int(np.flatnonzero(mean[1:] >= mean[best] - n_below * error)[0]) + 1
 
 
 def gain_of(line, place, key="true"):
@@ -143,24 +165,24 @@ def mean_and_error(values):
 
 
 def report_rules(lines):
-    print("\nrule                 added  harm  mean gain            of the added")
+    print("\nrule                   added  harm  mean gain            of the added")
     for rule in RULES:
         places = [decide(line, rule) for line in lines]
         gains = np.array([gain_of(*pair) for pair in zip(lines, places, strict=True)])
         added = np.array(places) > 0
         print(
-            f"{rule:20}{added.sum():6}{(gains[added] < 0).sum():6}  "
+            f"{rule:22}{added.sum():6}{(gains[added] < 0).sum():6}  "
             f"{mean_and_error(gains)}  "
             + (mean_and_error(gains[added]) if added.any() else "")
         )
     for place in range(1, len(MULTIPLES)):
         gains = np.array([gain_of(line, place) for line in lines])
         print(
-            f"always {MULTIPLES[place]:<13g}{len(gains):6}{(gains < 0).sum():6}  "
+            f"always {MULTIPLES[place]:<15g}{len(gains):6}{(gains < 0).sum():6}  "
             f"{mean_and_error(gains)}"
         )
     best = [max(gain_of(line, i) for i in range(len(MULTIPLES))) for line in lines]
-    print(f"{'in hindsight':32}  {mean_and_error(best)}")
+    print(f"{'in hindsight':34}  {mean_and_error(best)}")
 
 
 def report_cells(lines, rule):
@@ -215,6 +237,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs=2, default=[0, 10], help="from, to")
     parser.add_argument("--learners", nargs="+", default=list(DEFAULT_LEARNERS))
     parser.add_argument("--others", action="store_true")
+    parser.add_argument("--no-inner", action="store_true", help="no rules, --others")
     parser.add_argument("--out", type=Path, help="append one JSON line a measurement")
     parser.add_argument("--read", type=Path, nargs="+", help="measure nothing")
     parser.add_argument("--quick", action="store_true", help="three splits of 50 rows")
@@ -231,9 +254,11 @@ def main():
             if args.out is not None:
                 with args.out.open("a", encoding="utf-8") as file:
                     file.writelines(json.dumps(line) + "\n" for line in part)
-    report_rules(lines)
-    for rule in RULES:
-        report_cells(lines, rule)
+    judged = [line for line in lines if line["inner"]]
+    if judged:
+        report_rules(judged)
+        for rule in RULES:
+            report_cells(judged, rule)
     report_others(lines)
 
 
@@ -244,7 +269,14 @@ def measure_all(args):
         for n in args.sizes:
             for table in args.data:
                 with_others = args.others and n >= MIN_ROWS_OTHERS
-                found = measure(*load(table), n, seed, args.learners, with_others)
+                found = measure(
+                    *load(table),
+                    n,
+                    seed,
+                    args.learners,
+                    with_others,
+                    with_inner=not args.no_inner,
+                )
                 yield [{"table": table, **line} for line in found]
 
 
