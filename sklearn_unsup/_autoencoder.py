@@ -406,7 +406,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
             module__bernoulli=bernoulli,
             module__noise=float(self.noise),
             module__ordered=bool(self.ordered),
-            module__linear_decoder=self._trial is not None,
+            module__linear_decoder=self._trial is not None and self._source is None,
             criterion__layout=layout,
             criterion__bernoulli=bernoulli,
             criterion__linear_weight=LINEAR_WEIGHT,
@@ -446,7 +446,6 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
             and is_small
             and not self._has_pictures
             and not self._has_own_nets
-            and self._source is None
         )
 
     def _run_trial(self, dataset, rng):
@@ -464,7 +463,10 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         return trial
 
     def _param_groups(self, n_rows):
-        """The encoder, and for numbers the decoder, stay at PCA if it was the best."""
+        """The encoder, and for numbers the decoder, stay as they began if it was best.
+
+        They begin at PCA, or at the networks of `start_from`.
+        """
         if self._trial is None or self._trial.has_gained:
             return []
         return [("*" if self._is_linear else "encoder.*", {"lr_scale": 0.0})]

@@ -183,3 +183,24 @@ def test_what_cannot_be_started_from_is_refused(model, X, source, message, sourc
         source = source()
     with pytest.raises(ValueError, match=message):
         model.fit(X, start_from=source)
+
+
+def test_few_rows_do_not_spoil_an_autoencoder_that_knows_more():
+    """The trial of few rows finds out whether to train what it starts from."""
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, size=(2_000, 1))
+    X = np.hstack([f(k * angle) for k in (1, 2) for f in (np.cos, np.sin)])
+    X = pd.DataFrame(X).add_prefix("x")
+    learnt = {"max_iter": 60, "learning_rate_init": 1e-2}
+    source = make(AutoencoderTransformer, **learnt).fit(X[:900])
+    few, others = X[900:930], X[1_000:]
+    make_auto = {"max_iter": "auto", "hidden_layer_sizes": "auto"}
+    alone = make(AutoencoderTransformer, **make_auto).fit(few)
+    model = make(AutoencoderTransformer, **make_auto).fit(few, start_from=source)
+
+    def error(estimator):
+        rebuilt = estimator.inverse_transform(estimator.transform(others))
+        return float(np.square(rebuilt.to_numpy() - others.to_numpy()).mean())
+
+    assert model.net_.module__hidden_layer_sizes == (16,)
+    assert error(model) < error(alone) / 5

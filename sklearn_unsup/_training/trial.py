@@ -29,7 +29,8 @@ class Trial:
         Minus the loss of the held-out rows after each of these epochs; None if there
         were too few rows to hold some out.
     has_gained : bool
-        Whether the held-out rows are then reconstructed better than by PCA.
+        Whether the held-out rows are then reconstructed better than at the start: by
+        PCA, or by the networks of another table.
     """
 
     n_epochs: int = 0
@@ -56,15 +57,17 @@ def run_trial(net, train, valid, max_epochs, patience) -> Trial:
     Parameters
     ----------
     net : TableNet
-        Its module is an :class:`~sklearn_unsup._nn.autoencoders.Autoencoder` with a
-        linear decoder, and starts at PCA.
+        Its module is an :class:`~sklearn_unsup._nn.autoencoders.Autoencoder` that
+        starts at PCA, with a linear decoder, or from a net of another table.
     train, valid : EncodedDataset
         Rows to train on and rows to judge by.
     max_epochs, patience : int
         Maximum number of epochs, and of epochs in a row without a lower loss.
     """
     held_out, _ = valid[:]
-    pca_errors = squared_errors(net.module_, held_out, linear=True)
+    # A net that starts from another table has no linear decoder, and no PCA to beat.
+    starts_at_pca = net.module_.linear_decoder is not None
+    first_errors = squared_errors(net.module_, held_out, linear=starts_at_pca)
     use_full_batches(net, max_epochs)
     # The user's callbacks are for the fit that follows, and so is bfloat16, which a
     # device may lack: what is held out must be judged exactly.
@@ -84,7 +87,7 @@ def run_trial(net, train, valid, max_epochs, patience) -> Trial:
         if not math.isfinite(scores[-1]):
             break
         if scores[-1] == max(scores):
-            gains = pca_errors - squared_errors(net.module_, held_out)
+            gains = first_errors - squared_errors(net.module_, held_out)
             best = Trial(len(scores), list(scores), exceeds_chance(gains))
         net.average_.use_latest()
     return best
