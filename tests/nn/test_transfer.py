@@ -165,3 +165,14 @@ def test_perceptrons_of_other_layers_do_not_fit():
     blocks = plain_blocks(["a"])
     assert not start_perceptron(one, other, (blocks, blocks), (["a"], ["a"]))
     assert not start_perceptron(one, torch.nn.Linear(1, 1), (blocks,) * 2, ([], []))
+
+
+def test_columns_stay_blind_to_those_after_them():
+    source_keys, target_keys = keys("uv"), keys("vu")
+    source, target = model_of(source_keys, 0), model_of(target_keys, 1)
+    assert start_rows(target, source, (target_keys, source_keys))
+    weight = target.input_layer.weight
+    assert torch.equal(weight, weight * target.mask)
+    # v comes first here, and no longer knows u.
+    assert not weight[:8].any()
+    assert torch.equal(target.hidden_layer[0], source.hidden_layer[1])
