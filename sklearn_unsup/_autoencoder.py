@@ -77,7 +77,8 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
     encoder, decoder : type, callable, Module or None, default=None
         Own networks in the place of the multilayer perceptrons: a subclass of
         :class:`torch.nn.Module`, a function that returns a module, or a module, of
-        which a copy is trained. See :doc:`/guide/own_nets`.
+        which a copy is trained. Their arguments are parameters too, such as
+        ``encoder__width=64``, see :doc:`/guide/own_nets`.
     loss : {"auto", "squared_error", "binary_crossentropy"}, default="auto"
         How numbers are compared; categories always by cross-entropy.
         "binary_crossentropy" needs encoded numbers in [0, 1]. "auto" is
@@ -169,9 +170,6 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         Show a progress bar over the epochs.
     random_state : int, RandomState instance or None, default=None
         The only source of randomness; global generators are neither used nor moved.
-    **net_params : dict
-        Arguments of own networks: the name of the parameter that takes the network,
-        two underscores, and the name of the argument.
 
     Attributes
     ----------

@@ -85,7 +85,8 @@ class GANSampler(BaseTableModel):
         Own networks in the place of the multilayer perceptrons: a subclass of
         :class:`torch.nn.Module`, a function that returns a module, or a module, of
         which a copy is trained. That of the generator maps noise to a state of the last
-        width of `hidden_layer_sizes`. See :doc:`/guide/own_nets`.
+        width of `hidden_layer_sizes`. Their arguments are parameters too, such as
+        ``critic__width=64``, see :doc:`/guide/own_nets`.
     loss : {"relativistic", "minimax", "wasserstein"}, default="relativistic"
         Objective of the game. "relativistic" compares pairs of a real and a generated
         row [1]_, "minimax" is the first one, non-saturating [3]_, "wasserstein" needs
@@ -166,9 +167,6 @@ class GANSampler(BaseTableModel):
         Show a progress bar over the epochs.
     random_state : int, RandomState instance or None, default=None
         The only source of randomness; global generators are neither used nor moved.
-    **net_params : dict
-        Arguments of own networks: the name of the parameter that takes the network,
-        two underscores, and the name of the argument.
 
     Attributes
     ----------

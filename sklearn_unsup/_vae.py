@@ -88,7 +88,8 @@ class VAETransformer(DecoderInspection, BaseTableModel):
     encoder, decoder : type, callable, Module or None, default=None
         Own networks in the place of the multilayer perceptrons: a subclass of
         :class:`torch.nn.Module`, a function that returns a module, or a module, of
-        which a copy is trained. See :doc:`/guide/own_nets`.
+        which a copy is trained. Their arguments are parameters too, such as
+        ``encoder__width=64``, see :doc:`/guide/own_nets`.
     loss : {"auto", "gaussian", "binary_crossentropy"}, default="auto"
         Likelihood of numbers given the code. "binary_crossentropy" needs encoded
         numbers in [0, 1]; "auto" takes it for tables that look like pixels, see
@@ -191,9 +192,6 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         model learns from rows that are drawn from noised counts. Needs the extra
         `privacy`. Neither `partial_fit` nor `warm_start` go on under a budget. Its
         noise does not come from `random_state`.
-    **net_params : dict
-        Arguments of own networks: the name of the parameter that takes the network,
-        two underscores, and the name of the argument.
 
     Attributes
     ----------

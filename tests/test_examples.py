@@ -194,8 +194,8 @@ def test_pages_use_what_there_is(page, code):
             n_calls += 1
             parameters = inspect.signature(function).parameters
             named = {keyword.arg for keyword in node.keywords} - {None}
-            if "net_params" in parameters:  # arguments of networks of the page's own
-                named = {name for name in named if "__" not in name}
+            # Arguments of the page's own networks.
+            named = {name.partition("__")[0] for name in named}
             assert named <= set(parameters), f"{page}, line {node.lineno}"
     assert n_calls > 0
 
