@@ -715,6 +715,7 @@ class Steps(Callback):
         self.average = self.average + weight * (self.latest - self.average)
 
 
+@pytest.mark.slow
 def test_a_fit_for_samples_averages_its_weights(monkeypatch):
     """At a constant step size. With epochs of one's own choice the step size decays."""
     monkeypatch.setattr("sklearn_unsup._vae.MIN_STEPS", 150)
@@ -731,6 +732,7 @@ def test_a_fit_for_samples_averages_its_weights(monkeypatch):
     torch.testing.assert_close(weight.detach(), steps.latest)
 
 
+@pytest.mark.slow
 def test_a_fit_after_a_long_stream_learns_by_its_own_steps(monkeypatch):
     monkeypatch.setattr("sklearn_unsup._vae.MIN_STEPS", 400)
     """The steps of the stream do not count for its average."""
@@ -782,7 +784,7 @@ def test_a_histogram_only_for_numbers_of_normal_quantiles():
 def test_plain_numbers_are_drawn_from_codes():
     """The autoregressive model is one of standard numbers."""
     X = load_iris().data + 20
-    model = VAETransformer(2, numeric_scaling=None, max_iter=90, random_state=0).fit(X)
+    model = VAETransformer(2, numeric_scaling=None, max_iter=40, random_state=0).fit(X)
     rows = model.sample(2_000, random_state=0)
     spread = X.std(0)
     assert (np.abs(rows.mean(0) - X.mean(0)) < 0.5 * spread).all()

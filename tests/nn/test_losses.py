@@ -262,6 +262,7 @@ def log_likelihood(module, x_num, x_cat):
     return logsumexp(joint, axis=1) + math.log(16 / 2_000)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_bound_approaches_the_integral(curved):
     rows = rows_of(MIXED, 40)

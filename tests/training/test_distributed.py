@@ -246,6 +246,7 @@ def test_in_a_single_process_nothing_changes(launched_alone):
     assert pickle.loads((folder / "curve").read_bytes()) == alone.loss_curve_
 
 
+@pytest.mark.slow
 def test_processes_that_accelerate_does_not_know_of_are_refused(launched_alone):
     """They would each train by themselves, and nobody would notice.
 

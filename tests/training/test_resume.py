@@ -138,6 +138,7 @@ def test_a_warm_fit_is_not_cut_short(tmp_path):
     assert model.n_iter_ == 2 * N_EPOCHS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("monitor", [None, "valid_loss_best"])
 def test_patience_goes_on_too(monitor, tmp_path):
     """Early stopping counts the epochs before the kill, and keeps the best weights."""
