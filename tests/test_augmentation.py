@@ -72,14 +72,11 @@ class Minus(BaseEstimator):
 
     def impute(self, X, *, sample_posterior, random_state):
         assert sample_posterior
-        return pd.DataFrame(
-            {
-                name: X[name].fillna(
-                    -1.0 if X[name].dtype.kind == "f" else X[name].dropna().iloc[0]
-                )
-                for name in X
-            }
-        )
+        filled = X.copy()
+        for name, column in X.items():
+            value = -1.0 if column.dtype.kind == "f" else column.dropna().iloc[0]
+            filled.loc[column.isna(), name] = value
+        return filled
 
 
 @pytest.fixture
