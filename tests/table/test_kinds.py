@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from pandas.testing import assert_frame_equal
@@ -22,7 +22,6 @@ from sklearn_unsup._table.kinds import column_kind
 from sklearn_unsup._table.numeric import NumericColumn
 from sklearn_unsup._table.plain import to_floats
 
-examples = settings(max_examples=15, deadline=None, derandomize=True)
 needs_pyarrow = pytest.mark.skipif(
     importlib.util.find_spec("pyarrow") is None, reason="needs the extra test"
 )
@@ -88,9 +87,10 @@ COLUMNS = {name: (cell, objects) for name, cell in CELLS.items()} | {
 }
 
 
-@pytest.mark.parametrize("scaling", ["quantile", None])
+@pytest.mark.parametrize(
+    "scaling", ["quantile", pytest.param(None, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", COLUMNS)
-@examples
 @given(data=st.data())
 def test_round_trip_is_exact(name, scaling, data):
     cell, make = COLUMNS[name]
