@@ -1,11 +1,14 @@
 """Fixtures that every test file may use."""
 
+import gc
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from hypothesis import settings
 
+from sklearn_unsup._fitting import NetFitting
 from sklearn_unsup._sampling import sampler
 
 # Asked once, here: a machine with a broken driver warns, and inside a test a warning
@@ -30,6 +33,42 @@ def pytest_configure(config):
     )
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Tests and what they import stay: no search for garbage looks through them again.
+
+    Each search would take half a second, and there are many in a run.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+# Examples in docstrings that fit networks or boosting as users do, for seconds.
+SLOW_EXAMPLES = {
+    "GANSampler",
+    "GenerativeImputer",
+    "GenerativeOutlierDetector",
+    "GenerativeOverSampler",
+    "SynthesisReport",
+    "TableComparisonDisplay",
+    "c2st_score",
+    "synthesis_report",
+    "utility_scores",
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that `-m` leaves out are left out
+def pytest_collection_modifyitems(items):
+    for item in items:
+        is_example = isinstance(item, pytest.DoctestItem)
+        if is_example and item.name.rpartition(".")[2] in SLOW_EXAMPLES:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _seed_global_generators():
     """A test that leans on a global generator by mistake at least repeats itself."""
@@ -46,6 +85,32 @@ def few_calibration_rows():
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sampler, "CALIBRATION_ROWS", 1_000)
+        yield
+
+
+# Fits of at most so many epochs are there for what holds without learning.
+MAX_SHORT_FIT, SHORT_FIT_BATCH = 5, 64
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_steps_per_epoch():
+    """Short fits in a fraction of the time.
+
+    By default a few hundred rows are cut into batches of 16, so that three epochs of
+    them take 60 steps. Batches that a test gives itself, and fits of more epochs, are
+    left alone.
+    """
+    batch_size = NetFitting._batch_size
+
+    def larger(self, n_rows):
+        size = batch_size(self, n_rows)
+        if self.batch_size != "auto" or self.max_iter == "auto":
+            return size
+        is_short = self.max_iter <= MAX_SHORT_FIT
+        return min(n_rows, max(size, SHORT_FIT_BATCH)) if is_short else size
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NetFitting, "_batch_size", larger)
         yield
 
 
