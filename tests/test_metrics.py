@@ -1,5 +1,6 @@
 """The measures against scipy, brute force and tables made by hand."""
 
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from itertools import combinations
 from typing import ClassVar
@@ -20,6 +21,7 @@ from sklearn_unsup import VAETransformer
 from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.metrics import (
     SynthesisReport,
+    _c2st,
     c2st_score,
     closest_record_scores,
     shape_score,
@@ -35,6 +37,20 @@ from sklearn_unsup.metrics._signs import chance_of_none, find_signs, near_copies
 
 ALPHA = 1e-6  # chance that a correct measure would fail one comparison
 Z = stats.norm.isf(ALPHA / 2)
+
+
+@contextmanager
+def fewer_trees():
+    """Boosting in a fifth of the time, for what holds of any number of trees."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_c2st, "N_TREES", 20)
+        yield
+
+
+@pytest.fixture
+def few_trees():
+    with fewer_trees():
+        yield
 
 
 def independent_columns(table, seed):
@@ -198,6 +214,7 @@ def test_two_samples_of_one_distribution():
     assert abs(score - 0.5) < 2 * Z * np.sqrt((n + m + 1) / (12 * n * m))
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_two_samples_that_differ():
     real, _ = make_mixed_table(300, random_state=0)
     apart = real.assign(visits=real["visits"] + 1_000)
@@ -214,11 +231,13 @@ def test_two_samples_that_differ():
     assert c2st_score(real, loose, random_state=0) > 0.85
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_two_samples_that_are_copies():
     real, _ = make_mixed_table(300, random_state=0)
     assert c2st_score(real, bootstrap(real, 0), random_state=0) < 0.35
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_c2st_score_repeats_itself():
     real, synthetic = np.random.default_rng(0).normal(size=(2, 100, 2))
     scores = [c2st_score(real, synthetic, random_state=s) for s in (0, 0, 1)]
@@ -376,7 +395,7 @@ def test_standard_deviation_of_the_excess():
     rng = np.random.default_rng(0)
     records, fresh = rng.normal(size=(100, 3)), rng.normal(size=(150, 3))
     scores = []
-    for _ in range(400):
+    for _ in range(200):
         rows = rng.permutation(100)
         scores.append(
             closest_record_scores(records[rows[:70]], records[rows[70:]], fresh)
@@ -494,6 +513,7 @@ def test_columns_without_values():
     )
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_inputs_and_global_generator_stay_as_they_were(mixed_table):
     synthetic = independent_columns(mixed_table, 0)[mixed_table.columns[::-1]]
     copies = mixed_table.copy(), synthetic.copy()
@@ -624,9 +644,13 @@ def tables():
 @pytest.fixture(scope="module")
 def full_report(tables):
     real, fresh, holdout = tables
-    return synthesis_report(real, fresh, holdout=holdout, target="plan", random_state=0)
+    with fewer_trees():
+        return synthesis_report(
+            real, fresh, holdout=holdout, target="plan", random_state=0
+        )
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_report_has_every_measure(tables, full_report):
     real, fresh, holdout = tables
     scores = full_report.scores
@@ -661,6 +685,7 @@ def test_report_of_the_baselines(full_report):
     assert min(independent["shape"], copies["shape"]) > 1 - 2 * bound
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_report_repeats_itself(tables):
     small = [table[["visits"]][:80] for table in tables[:2]]
     first, again, other = (synthesis_report(*small, random_state=s) for s in (0, 0, 1))
@@ -668,6 +693,7 @@ def test_report_repeats_itself(tables):
     assert not first.scores.equals(other.scores)
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_report_warns(tables):
     real, _, holdout = (table[["height", "weight", "plan"]] for table in tables)
     copies = bootstrap(real, 0)
@@ -677,6 +703,7 @@ def test_report_warns(tables):
     assert kinds(report.warnings) == {"Copies", "Near copies"}
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_report_leaves_out_what_cannot_be_computed():
     rng = np.random.default_rng(0)
     report = synthesis_report(rng.normal(size=(3, 1)), rng.normal(size=(9, 1)))
@@ -771,6 +798,7 @@ def test_report_as_a_page(tables, full_report, tmp_path):
     assert full_report._repr_html_() in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_page_shows_odd_columns_and_escapes_names():
     days = pd.Series(pd.date_range("2024-01-01", periods=40))
     real = pd.DataFrame(
@@ -798,11 +826,12 @@ def narrow_tables(tables):
 
 def predictions(real, fresh, holdout):
     """What boosting makes of real rows, others and held out ones."""
-    utilities = [
-        utility_scores(real, holdout, fresh, target, random_state=0)
-        for target in ("plan", "weight")
-    ]
-    return c2st_score(real, fresh, random_state=0), *utilities
+    with fewer_trees():
+        utilities = [
+            utility_scores(real, holdout, fresh, target, random_state=0)
+            for target in ("plan", "weight")
+        ]
+        return c2st_score(real, fresh, random_state=0), *utilities
 
 
 @pytest.fixture(scope="module")
@@ -825,6 +854,7 @@ def test_a_column_without_values_changes_no_prediction(
     assert predictions(*with_column(narrow_tables, n_values)) == expected_predictions
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_report_of_a_column_without_values(narrow_tables):
     real, fresh, holdout = with_column(narrow_tables, 1)
     report = synthesis_report(
