@@ -171,7 +171,15 @@ def test_digits_at_the_defaults(digits):
 # ------------------------------------------------------------------- parameters
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    "activation",
+    [
+        name
+        if name in ("identity", "relu", "silu", "tanh")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in ACTIVATIONS
+    ],
+)
 def test_activations(activation):
     model = quick(activation=activation, hidden_layer_sizes=(8, 8), max_iter=15)
     model.set_params(learning_rate_init=1e-2).fit(IRIS)
@@ -317,6 +325,7 @@ def test_explained_variance_is_that_of_the_first_codes(ordered, correlated):
     )
 
 
+@pytest.mark.slow
 def test_each_first_part_is_a_code_of_its_own():
     """What training without order does not give: there a part of the code is none."""
     rng = np.random.default_rng(0)
@@ -334,7 +343,15 @@ def test_each_first_part_is_a_code_of_its_own():
     assert parts[0] < model.explained_variance_ratio_[0]
 
 
-@pytest.mark.parametrize("fraction", [0.4, 0.7, 0.9, 0.97])
+@pytest.mark.parametrize(
+    "fraction",
+    [
+        pytest.param(0.4, marks=pytest.mark.slow),
+        0.7,
+        pytest.param(0.9, marks=pytest.mark.slow),
+        0.97,
+    ],
+)
 def test_a_fraction_of_the_variance_as_in_pca(correlated, fraction):
     X, standard = correlated
     model = quick(
@@ -678,6 +695,7 @@ def test_where_data_are_bent_few_rows_leave_pca(bow):
     assert left[0] < 0.6 * left[1]
 
 
+@pytest.mark.slow
 def test_codes_stay_linearly_readable(monkeypatch):
     """A linear model reads more of the columns than without the linear decoder."""
     X = make_s_curve(300, noise=0.05, random_state=0)[0]

@@ -62,7 +62,11 @@ def estimator_checks(make):
             yield pytest.param(estimator, check, id=name)
 
 
-@pytest.mark.parametrize(("estimator", "check"), estimator_checks(quick))
+def quickest(model):
+    return quick(model, max_iter=1, density_ratio=None)
+
+
+@pytest.mark.parametrize(("estimator", "check"), estimator_checks(quickest))
 def test_estimator_checks(estimator, check):
     """scikit-learn's own."""
     with warnings.catch_warnings():
@@ -399,6 +403,7 @@ def test_a_saved_model_goes_on_alike(model, table, tmp_path):
         np.testing.assert_array_equal(fitted.transform(table), other.transform(table))
 
 
+@pytest.mark.slow
 def test_saved_models_open_in_a_new_process(table, tmp_path):
     """All three in one process, as its start takes longer than the rest of the test."""
     code = (

@@ -113,8 +113,15 @@ def known_table(n, seed=0):
 
 @pytest.fixture(scope="module")
 def good(all_calibration_rows):
-    """Enough steps for the table above to be learnt roughly, in few seconds."""
+    """Enough steps for the table above to be learnt roughly."""
     return small(max_iter=75, random_state=1).fit(known_table(1_024))
+
+
+@pytest.fixture(scope="module")
+def fair(all_calibration_rows):
+    """Two thirds of those steps, for what holds of worse generators, too."""
+    model = small(max_iter=50, random_state=1)
+    return ignored(model.fit, known_table(1_024))
 
 
 class Collapse(Callback):
@@ -168,7 +175,9 @@ def test_ring_of_8_modes(seed):
     assert model.score(ring(5_000, seed=1)[0]) > -0.01
 
 
+@pytest.mark.slow
 def test_dependence_of_columns(good):
+    assert good.coverage_ > 0.8
     rows = good.sample(6_000, random_state=1)
     n = 1 / (1 / 1_024 + 1 / 6_000)
     level = rows["level"].map(LEVELS.index).to_numpy()
@@ -186,15 +195,15 @@ def test_dependence_of_columns(good):
     assert abs(np.corrcoef(both.T)[0, 1] - expected) < 0.1
 
 
-def test_conditions_give_the_conditional_law(good):
+def test_conditions_give_the_conditional_law(fair):
     """The same generator's rows, filtered, are the law of those asked for."""
-    rows = good.sample(30_000, random_state=2)
+    rows = fair.sample(30_000, random_state=2)
     # calibration by ranks moves numbers a little otherwise than the map for conditions
     for conditions in ({"flag": True}, {"level": "c"}, {"level": "a", "flag": True}):
         met = np.all(
             [rows[name] == value for name, value in conditions.items()], axis=0
         )
-        asked = good.sample(3_000, conditions=conditions, random_state=3)
+        asked = fair.sample(3_000, conditions=conditions, random_state=3)
         filtered = rows[met]
         n = 1 / (1 / 3_000 + 1 / len(filtered))
         for name, value in conditions.items():
@@ -221,6 +230,7 @@ def test_every_loss_learns(loss, n_critic_steps):
     assert len(model.critic_loss_curve_) == 150
 
 
+@pytest.mark.slow
 def test_transform_inverts_the_generator():
     """Two columns from two components: the noise can be found again."""
     rng = np.random.default_rng(0)
@@ -257,16 +267,15 @@ def test_collapsed_modes_are_told():
     assert [str(w.filename) for w in told] == [__file__]
 
 
-def test_coverage_is_that_of_generated_rows(good):
-    """About 0.97 if they are perfect; no warning came with the fit."""
-    assert 0.8 < good.coverage_ <= 1.0
-    # by hand, with generated rows of another seed
-    codec = good.codec_
+def test_coverage_is_that_of_generated_rows(fair):
+    """By hand, with generated rows of another seed."""
+    assert 0.3 < fair.coverage_ < 1.0
+    codec = fair.codec_
     real = encoded(codec, known_table(1_024))
-    rows = encoded(codec, good.sample(1_024, random_state=5))
+    rows = encoded(codec, fair.sample(1_024, random_state=5))
     apart = np.sort(cdist(real, real), axis=1)[:, 5]  # the first is the row itself
     by_hand = (cdist(real, rows).min(1) <= apart).mean()
-    assert good.coverage_ == pytest.approx(by_hand, abs=0.1)
+    assert fair.coverage_ == pytest.approx(by_hand, abs=0.1)
 
 
 def test_coverage_needs_rows():
@@ -302,40 +311,40 @@ def energy_by_hand(x, y):
     return 2 * cdist(x, y).mean() - within
 
 
-def test_score_is_minus_the_energy_distance(good):
+def test_score_is_minus_the_energy_distance(fair):
     X = known_table(800, seed=1)
-    real = encoded(good.codec_, X)
+    real = encoded(fair.codec_, X)
     by_hand = [
-        energy_by_hand(real, encoded(good.codec_, good.sample(800, random_state=s)))
+        energy_by_hand(real, encoded(fair.codec_, fair.sample(800, random_state=s)))
         for s in range(12)
     ]
     error = np.std(by_hand, ddof=1)
-    assert -good.score(X) == pytest.approx(np.mean(by_hand), abs=6 * error)
-    assert good.score(X) == good.score(X)
+    assert -fair.score(X) == pytest.approx(np.mean(by_hand), abs=6 * error)
+    assert fair.score(X) == fair.score(X)
     # 5,000 rows are scored of more
     many = known_table(6_000, seed=2)
-    assert -good.score(many) == pytest.approx(np.mean(by_hand), abs=10 * error)
+    assert -fair.score(many) == pytest.approx(np.mean(by_hand), abs=10 * error)
 
 
-def test_score_ranks_generators(good):
+def test_score_ranks_generators(fair):
     """Held-out rows: a trained one before one that was hardly trained and one that
     makes a single row."""
     X, held_out = known_table(1_024), known_table(1_000, seed=1)
     poor = ignored(untrained().fit, X).score(held_out)
     collapsed = untrained(callbacks=[Collapse()])
     collapsed = ignored(collapsed.fit, X).score(held_out)
-    fine = good.score(held_out)
+    fine = fair.score(held_out)
     assert fine > -0.03
     assert poor < fine - 0.1
     assert collapsed < fine - 0.1
 
 
-def test_score_of_one_row(good):
-    assert np.isfinite(good.score(known_table(1)))
+def test_score_of_one_row(fair):
+    assert np.isfinite(fair.score(known_table(1)))
 
 
-def test_there_is_no_density_to_score_rows_by(good):
-    assert not hasattr(good, "score_samples")
+def test_there_is_no_density_to_score_rows_by(fair):
+    assert not hasattr(fair, "score_samples")
     with pytest.raises(AttributeError, match="GANSampler has no .*VAETransformer"):
         GANSampler().score_samples(np.zeros((2, 2)))
     with pytest.raises(AttributeError, match="'GANSampler' object has no .* 'net_'"):
@@ -352,12 +361,12 @@ def test_there_is_no_density_to_score_rows_by(good):
 def test_loss_of_a_critic_that_knows_nothing(loss, generator, critic):
     """A penalty that allows no slope makes all scores equal."""
     X, _ = corners(256)
-    model = small(loss=loss, gradient_penalty=1e6, max_iter=40)
+    model = small(loss=loss, gradient_penalty=1e6, max_iter=25)
     model = ignored(model.fit, X)
     assert model.loss_curve_[-1] == pytest.approx(generator, abs=0.03)
     assert model.critic_loss_curve_[-1] == pytest.approx(critic, abs=0.03)
     assert (
-        len(model.loss_curve_) == len(model.critic_loss_curve_) == model.n_iter_ == 40
+        len(model.loss_curve_) == len(model.critic_loss_curve_) == model.n_iter_ == 25
     )
 
 

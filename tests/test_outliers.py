@@ -28,10 +28,21 @@ def quick(**options):
     return GenerativeOutlierDetector(QUICK, random_state=0, **options)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_steps():
+    """Of the default autoencoder, which finds what is asked for here as soon."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sklearn_unsup.outliers.N_STEPS", 200)
+        yield
+
+
 def contract():
-    detector = GenerativeOutlierDetector(random_state=0)
-    for _, check in estimator_checks_generator(detector):
-        yield pytest.param(detector, check, id=check.func.__name__)
+    """The fast checks are those of a quick estimator, the slow ones of the default."""
+    for estimator, marks in ((QUICK, []), (None, [pytest.mark.slow])):
+        detector = GenerativeOutlierDetector(estimator, random_state=0)
+        for _, check in estimator_checks_generator(detector):
+            name = f"{check.func.__name__}-{type(estimator).__name__}"
+            yield pytest.param(detector, check, id=name, marks=marks)
 
 
 @pytest.mark.parametrize(("detector", "check"), contract())
@@ -41,7 +52,7 @@ def test_contract_of_scikit_learn(detector, check, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def numbers():
+def numbers(few_steps):
     """A noisy line, and rows off it, whose numbers are no rarer on their own."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 1))
@@ -109,7 +120,7 @@ def test_shares_add_up_to_the_score(numbers):
 
 
 @pytest.fixture(scope="module")
-def mixed():
+def mixed(few_steps):
     table, _ = make_mixed_table(400, random_state=0)
     model = VAETransformer(2, max_iter=8, handle_unknown="ignore")
     patch = pytest.MonkeyPatch()

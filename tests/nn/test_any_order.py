@@ -143,7 +143,7 @@ def test_conditionals_are_wider_where_rows_are_few():
     assert (narrow < wide).all()  # training learns from rows that the fit has seen
 
 
-def trained(layout, x_num, x_cat, n_steps=400, **options):
+def trained(layout, x_num, x_cat, n_steps=250, **options):
     torch.manual_seed(0)
     rows, noise = AnyOrderModel(layout, 16, **options), generator()
     rows.start_at_frequencies(x_cat)

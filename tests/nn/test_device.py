@@ -96,7 +96,14 @@ def test_a_product_of_another_type_is_a_fault(monkeypatch):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("error", [RuntimeError, TypeError, NotImplementedError])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError,
+        pytest.param(TypeError, marks=pytest.mark.slow),
+        pytest.param(NotImplementedError, marks=pytest.mark.slow),
+    ],
+)
 def test_without_bfloat16_a_fit_is_one_in_float32(name, error, monkeypatch):
     """To the last bit, and said once, however often the model is trained further."""
     exact = clone(MODELS[name]).fit(X)

@@ -96,6 +96,7 @@ with open(file, "wb") as saved:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_PYARROW, reason="compares with and without pyarrow")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_model_moves_to_an_environment_without_pyarrow_and_back(tmp_path):
