@@ -135,6 +135,10 @@ def test_a_fork_has_a_token_of_its_own():
     tokens = [in_fork(process_token) for _ in range(2)]
     assert len({*tokens, process_token()}) == 3
     assert in_fork(is_worker)
+
+
+@pytest.mark.slow
+def test_a_spawned_process_is_a_worker():
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         assert pool.apply(is_worker)

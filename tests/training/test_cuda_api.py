@@ -7,6 +7,7 @@ as strict as torch about types.
 """
 
 import ast
+import functools
 import inspect
 import warnings
 from contextlib import contextmanager
@@ -93,19 +94,20 @@ def uses_in(source):
             yield name, calls.get(id(node))
 
 
-def uses(paths):
-    return [use for path in paths for use in uses_in(path.read_text("utf-8"))]
+@functools.cache
+def uses_in_package():
+    return [use for path in SOURCES for use in uses_in(path.read_text("utf-8"))]
 
 
 # ---------------------------------------------------------------------- the table
 
 
 def test_every_call_is_in_the_table():
-    assert {name for name, _ in uses(SOURCES)} == set(CALLS)
+    assert {name for name, _ in uses_in_package()} == set(CALLS)
 
 
 def test_the_source_calls_as_the_table_says():
-    for name, call in uses(SOURCES):
+    for name, call in uses_in_package():
         if call is not None:
             found = len(call.args), tuple(word.arg for word in call.keywords)
             assert found == CALLS[name], name

@@ -6,6 +6,7 @@ device, find rows at another address.
 
 import warnings
 from contextlib import contextmanager, nullcontext
+from itertools import product
 
 import numpy as np
 import pytest
@@ -162,14 +163,21 @@ def fitted(name, X=X, **parameters):
     return model.fit(X), heard
 
 
+QUICK_CASES = {
+    ("VAE", True),
+    ("autoencoder", False),
+    ("alternating", False),
+    ("Wasserstein", False),
+}
+
+
 @pytest.mark.parametrize(
     ("name", "early_stopping"),
-    [(name, False) for name in MODELS]
-    + [("VAE", True)]
-    + [
-        pytest.param(name, True, marks=pytest.mark.slow)
-        for name in MODELS
-        if name != "VAE"
+    [
+        pytest.param(
+            *case, marks=[] if case in QUICK_CASES else [pytest.mark.slow], id=str(case)
+        )
+        for case in product(MODELS, [False, True])
     ],
 )
 def test_replayed_steps_learn_what_others_do(name, early_stopping, on_tape):
@@ -207,7 +215,7 @@ def test_replayed_steps_learn_what_others_do(name, early_stopping, on_tape):
 @pytest.mark.parametrize("mixed_precision", [False, True])
 def test_a_step_never_reads_the_device(name, mixed_precision):
     """Nor copies to it: a GPU would stand still, and a graph could not be recorded."""
-    model, _ = fitted(name, max_iter=1, mixed_precision=mixed_precision)
+    model, _ = fitted(name, X[:64], max_iter=1, mixed_precision=mixed_precision)
     net = model.net_
     rows = upload(model.codec_, X[:32], model.device_, np.random.default_rng(0))
     variant, numbers = net.step_variant()
@@ -315,10 +323,36 @@ def assert_same_fit(model, eager):
         assert torch.equal(model.net_.weights()[key], tensor), key
 
 
-@pytest.mark.parametrize("way", WAYS)
+FAILURES = [
+    (way, name, fault)
+    for way in WAYS
+    for name, fault in [
+        *(("autoencoder", fault) for fault in FAULTS),
+        ("VAE", "type"),
+        ("GAN", "type"),
+    ]
+]
+# Each way, each model and the faults that differ in their words at least once.
+QUICK_FAILURES = {
+    ("at once", "autoencoder", "type"),
+    ("at once", "VAE", "type"),
+    ("amid a step", "autoencoder", "value"),
+    ("amid a step", "GAN", "type"),
+    ("at the replay", "autoencoder", "memory"),
+    ("at the replay", "VAE", "type"),
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "fault"),
-    [*[("autoencoder", fault) for fault in FAULTS], ("VAE", "type"), ("GAN", "type")],
+    ("way", "name", "fault"),
+    [
+        pytest.param(
+            *case,
+            marks=[] if case in QUICK_FAILURES else [pytest.mark.slow],
+            id="-".join(case),
+        )
+        for case in FAILURES
+    ],
 )
 def test_a_failure_falls_back_to_the_same_steps(way, name, fault, on_tape, eager_fits):
     on_tape(WAYS[way](FAULTS[fault]))
@@ -331,7 +365,13 @@ def test_a_failure_falls_back_to_the_same_steps(way, name, fault, on_tape, eager
     assert_same_fit(model, eager_fits[name])
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        fault if fault == "runtime" else pytest.param(fault, marks=pytest.mark.slow)
+        for fault in FAULTS
+    ],
+)
 def test_a_stream_that_cannot_be_had_falls_back(
     fault, on_tape, eager_fits, monkeypatch
 ):
@@ -485,7 +525,8 @@ class Listener(Heard):
 def test_listeners_per_batch_keep_steps_eager(on_tape):
     on_tape()
     heard = Listener()
-    clone(MODELS["autoencoder"]).set_params(callbacks=[heard], max_iter=30).fit(X)
+    options = {"max_iter": N_EPOCHS, "batch_size": 32}
+    clone(MODELS["autoencoder"]).set_params(callbacks=[heard], **options).fit(X)
     assert heard.captured is None
 
 

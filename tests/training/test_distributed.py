@@ -38,6 +38,7 @@ MODELS = {
     "GAN": GANSampler(4, n_critic_steps=2, **SMALL),
     "Wasserstein": GANSampler(4, loss="wasserstein", **SMALL),
 }
+FAST = ["VAE"]  # the others take a launch of their own, in slow tests
 
 
 def launch(code, n_processes=N_PROCESSES):
@@ -71,10 +72,11 @@ def launch(code, n_processes=N_PROCESSES):
     return [process.returncode for process in running], errors
 
 
-def save_fits(folder):
-    """Fit every model and keep it."""
+def save_fits(folder, names):
+    """Fit some models and keep them."""
     rank = os.environ["RANK"]
-    for name, model in MODELS.items():
+    for name in names:
+        model = MODELS[name]
         model.set_params(data_parallel=True, batch_size=32).fit(X)
         Path(folder, f"{name}_{rank}.pickle").write_bytes(pickle.dumps(model))
 
@@ -129,8 +131,13 @@ def fit_all(folder):
     """
     sampler.CALIBRATION_ROWS = 1_000
     save_errors(folder)
-    save_fits(folder)
+    save_fits(folder, FAST)
     fit_and_die(Path(folder, "checkpoint"))
+
+
+def fit_others(folder):
+    sampler.CALIBRATION_ROWS = 1_000
+    save_fits(folder, set(MODELS) - set(FAST))
 
 
 @pytest.fixture(scope="module")
@@ -144,19 +151,31 @@ def launched(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def shared_fits(launched):
-    folder, _, errors = launched
-    assert len(list(folder.glob("*.pickle"))) == N_PROCESSES * len(MODELS), errors
-    return {
-        name: [
-            pickle.loads(Path(folder, f"{name}_{rank}.pickle").read_bytes())
-            for rank in range(N_PROCESSES)
-        ]
+def launched_others(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("launched")
+    return folder, *launch(f"t.fit_others({str(folder)!r})")
+
+
+@pytest.fixture(
+    params=[
+        name if name in FAST else pytest.param(name, marks=pytest.mark.slow)
         for name in MODELS
-    }
+    ]
+)
+def name(request):
+    return request.param
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.fixture
+def shared_fits(name, request):
+    """What each process made of a model."""
+    of_name = "launched" if name in FAST else "launched_others"
+    folder, _, errors = request.getfixturevalue(of_name)
+    files = [folder / f"{name}_{rank}.pickle" for rank in range(N_PROCESSES)]
+    assert all(file.exists() for file in files), errors
+    return [pickle.loads(file.read_bytes()) for file in files]
+
+
 def test_two_processes_learn_what_one_does_with_twice_the_batch(name, shared_fits):
     """Noise, shuffled rows and uneven last batches included.
 
@@ -164,7 +183,7 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(name, shared_fit
     weights are changed by rounding: a draw of a category falls on another level.
     """
     alone = MODELS[name].set_params(data_parallel=False, batch_size=64).fit(X)
-    for shared in shared_fits[name]:
+    for shared in shared_fits:
         assert shared.n_iter_ == alone.n_iter_
         losses, expected = np.array(shared.loss_curve_), np.array(alone.loss_curve_)
         np.testing.assert_allclose(losses[:2], expected[:2], rtol=1e-4)
@@ -178,9 +197,8 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(name, shared_fit
             assert close.float().mean() > 0.99, key
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_process_ends_with_the_same_model(name, shared_fits):
-    first, second = shared_fits[name]
+def test_every_process_ends_with_the_same_model(shared_fits):
+    first, second = shared_fits
     assert first.loss_curve_ == second.loss_curve_
     for key, tensor in first.net_.weights().items():
         assert torch.equal(tensor, second.net_.weights()[key]), key
@@ -188,9 +206,8 @@ def test_every_process_ends_with_the_same_model(name, shared_fits):
     assert rows[0].equals(rows[1])
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_nothing_of_the_processes_is_kept(name, shared_fits):
-    [model, _] = shared_fits[name]
+def test_nothing_of_the_processes_is_kept(shared_fits):
+    [model, _] = shared_fits
     assert model.net_.process_group_ is None
     assert model.net_.generator_.local_rows is None
     model.set_params(data_parallel=False, warm_start=True).fit(X)

@@ -43,6 +43,7 @@ def quick(**parameters):
         "n_components": 2,
         "hidden_layer_sizes": (8,),
         "max_iter": N_EPOCHS,
+        "batch_size": 16,
         "random_state": 0,
     }
     return AutoencoderTransformer(**{**defaults, **parameters})

@@ -26,8 +26,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Generated rows cover only"),
 ]
 
-X, _ = make_mixed_table(200, random_state=0)
-N_EPOCHS, KILLED_IN = 8, 5
+X, _ = make_mixed_table(120, random_state=0)
+N_EPOCHS, KILLED_IN = 5, 3  # of four batches
 NAMES = ["autoencoder", "VAE", "GAN"]
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 SMALL = {
@@ -338,7 +338,7 @@ def test_kills_at_random_instants_leave_one_epoch(saver):
     begin = time.perf_counter()
     save_epoch(saver, 1)
     duration, epoch = time.perf_counter() - begin, 1
-    for _ in range(15):
+    for _ in range(10):
         reader, writer = os.pipe()
 
         def go_on():

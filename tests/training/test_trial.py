@@ -1,5 +1,7 @@
 """Trial fits: what they hold out, when they end and what they conclude."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -22,8 +24,8 @@ CURVES = [
 ]
 
 
-@pytest.fixture
-def fitted():
+@pytest.fixture(scope="module")
+def fitted_once():
     """An autoencoder after a trial, and its training rows."""
     x = np.random.default_rng(0).normal(size=(60, 1))
     X = np.hstack([x, x**2, np.ones((60, 1))]) + [0, 0, 1]
@@ -34,6 +36,12 @@ def fitted():
     model.fit(X)
     monkeypatched.undo()
     return model, upload(model.codec_, X, "cpu")
+
+
+@pytest.fixture
+def fitted(fitted_once):
+    """A copy for each test, as training goes on in it."""
+    return copy.deepcopy(fitted_once)
 
 
 @pytest.mark.parametrize(("losses", "max_epochs", "patience", "n_epochs"), CURVES)
