@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from sklearn_unsup._fitting import NetFitting
 from sklearn_unsup._sampling import sampler
+from sklearn_unsup.metrics import _c2st
 
 # Asked once, here: a machine with a broken driver warns, and inside a test a warning
 # is an error.
@@ -120,6 +121,12 @@ def all_calibration_rows():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sampler, "CALIBRATION_ROWS", 20_000)
         yield
+
+
+@pytest.fixture
+def few_trees(monkeypatch):
+    """Reports in a fifth of the time, for what holds of any number of trees."""
+    monkeypatch.setattr(_c2st, "N_TREES", 20)
 
 
 @pytest.fixture(

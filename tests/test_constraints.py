@@ -379,6 +379,7 @@ def test_unique_gives_up_where_there_are_too_few_values():
 # ------------------------------------------------------------------ reports
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_a_report_names_broken_ones():
     constraints = [*CONSTRAINTS, Where(lambda X: (X["low"] >= 0).to_numpy())]
     broken = make_table(random_state=1)[X.columns[::-1]].reset_index(drop=True)
@@ -422,6 +423,11 @@ def test_what_is_no_constraint():
         VAETransformer(constraints=["low<=high"]).fit(X)
 
 
+@pytest.fixture(scope="module")
+def constrained():
+    return VAETransformer(2, max_iter=1, constraints=CONSTRAINTS).fit(X)
+
+
 @pytest.mark.parametrize(
     ("conditions", "message"),
     [
@@ -439,7 +445,6 @@ def test_what_is_no_constraint():
         ),
     ],
 )
-def test_impossible_conditions(conditions, message):
-    model = VAETransformer(2, max_iter=1, constraints=CONSTRAINTS).fit(X)
+def test_impossible_conditions(constrained, conditions, message):
     with pytest.raises(ValueError, match=message):
-        model.sample(10, conditions=conditions)
+        constrained.sample(10, conditions=conditions)

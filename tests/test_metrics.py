@@ -41,15 +41,9 @@ Z = stats.norm.isf(ALPHA / 2)
 
 @contextmanager
 def fewer_trees():
-    """Boosting in a fifth of the time, for what holds of any number of trees."""
+    """The fixture `few_trees`, for other fixtures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_c2st, "N_TREES", 20)
-        yield
-
-
-@pytest.fixture
-def few_trees():
-    with fewer_trees():
         yield
 
 
