@@ -39,7 +39,13 @@ MODELS = {
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(
+    params=[
+        # What it has of its own, the autoencoder and the VAE have between them.
+        pytest.param(name, marks=pytest.mark.slow) if name == "vae-latent" else name
+        for name in MODELS
+    ]
+)
 def make(request):
     """Makes one of the models, of few steps and narrow layers."""
     model, own = MODELS[request.param]
@@ -581,9 +587,12 @@ def test_metadata_routing_does_not_get_in_the_way(make):
 
 @pytest.mark.slow
 def test_what_an_import_does_not_do():
-    """Neither it nor a fit needs polars; scikit-learn finds what it found before."""
+    """Neither it nor a fit needs polars, or torch's compiler, which takes seconds.
+
+    scikit-learn finds what it found before.
+    """
     code = (
-        "import sys, numpy as np;"
+        "import pickle, sys, numpy as np;"
         "from sklearn.utils.discovery import all_estimators;"
         "before = all_estimators();"
         "import sklearn_unsup, sklearn_unsup.pipeline, sklearn_unsup.metrics;"
@@ -591,7 +600,10 @@ def test_what_an_import_does_not_do():
         "X = np.random.default_rng(0).normal(size=(20, 2));"
         "model = sklearn_unsup.AutoencoderTransformer(1, max_iter=1).fit(X);"
         "model.sample(2);"
-        "assert 'polars' not in sys.modules"
+        "pickle.loads(pickle.dumps(model)).partial_fit(X);"
+        "sklearn_unsup.VAETransformer(1, max_iter=1).fit(X).score_samples(X);"
+        "sklearn_unsup.GANSampler(1, max_iter=1, device='cpu').fit(X).sample(2);"
+        "assert not {'polars', 'torch._dynamo'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
@@ -792,8 +804,8 @@ class FailInStream(Callback):
 
 def test_a_chunk_whose_training_fails_leaves_codec_and_samples_as_they_were():
     X = make_mixed_table(300, random_state=0)[0].drop(columns="plan")
-    model = VAETransformer(2, hidden_layer_sizes=(8,), max_iter=20, random_state=0)
-    model.fit(X[:200])
+    options = {"hidden_layer_sizes": (8,), "batch_size": 64, "random_state": 0}
+    model = VAETransformer(2, max_iter=20, **options).fit(X[:200])
     rows = model.sample(20, random_state=0)
     codes = model.transform(X)
     net = model.net_
@@ -950,7 +962,9 @@ def test_what_is_taken_for_an_identifier(column, warns):
         assert any("identifier" in str(w.message) for w in caught) == warns
 
 
-@pytest.mark.parametrize("dtype", [object, "category", "string"])
+@pytest.mark.parametrize(
+    "dtype", [object, "category", pytest.param("string", marks=pytest.mark.slow)]
+)
 def test_max_categories_forgets_the_rest(quick_model, dtype):
     """No byte of a pooled level is kept; drawn rows have the frequent ones."""
     cities = ["Bonn"] * 60 + ["Ulm"] * 30 + [None] * 5 + identifiers(205)

@@ -89,6 +89,15 @@ def fused_adamw_(parameters, gradients, averages, squares, step, *, lr, group) -
     )
 
 
+def without_compiler(method):
+    """A method of torch's optimizers as it is below the wrapper for the compiler.
+
+    The wrapper, which keeps the compiler out of the method, imports all of it for that:
+    some 65 MB and as much time as hundreds of steps, in every process that fits.
+    """
+    return getattr(method, "__wrapped__", method)
+
+
 def release_graph_pool(device_index: int, pool) -> None:
     """End the allocations of a CUDA graph whose recording was interrupted."""
     end = getattr(torch._C, "_cuda_endAllocateToPool", None) or getattr(

@@ -2,7 +2,7 @@
 
 import torch
 
-from .._nn.torch_private import add_to_each, fused_adamw_
+from .._nn.torch_private import add_to_each, fused_adamw_, without_compiler
 
 
 class LeanAdamW(torch.optim.AdamW):
@@ -38,6 +38,10 @@ class LeanAdamW(torch.optim.AdamW):
 
     def __init__(self, params, lr: float = 1e-3, **kwargs):
         super().__init__(params, lr, fused=True, **kwargs)
+
+    add_param_group = without_compiler(torch.optim.AdamW.add_param_group)
+    state_dict = without_compiler(torch.optim.AdamW.state_dict)
+    load_state_dict = without_compiler(torch.optim.AdamW.load_state_dict)
 
     def update_lr_tensors(self):
         """Copy the learning rates to tensors, from which replayed steps read them.

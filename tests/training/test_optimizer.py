@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import sys
 
 import pytest
 import torch
@@ -52,6 +53,20 @@ def test_steps_are_those_of_adamw(device):
     take_steps(theirs, full, 25, rate=0.9)
     assert_same(ours, theirs)
     assert (ours[0].weight - make_net()[0].weight.to(device)).abs().max() > 0.1
+
+
+def test_the_compiler_of_torch_is_not_imported(monkeypatch):
+    """It would take longer than a small fit, and there is nothing to compile."""
+    for method in ("add_param_group", "state_dict", "load_state_dict", "zero_grad"):
+        wrapped = getattr(torch.optim.Optimizer, method).__wrapped__
+        monkeypatch.delattr(wrapped, "__dynamo_disable", raising=False)
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)
+    net = make_net()
+    with pytest.raises(ImportError):
+        torch.optim.AdamW(net.parameters())
+    optimizer = LeanAdamW(net.parameters())
+    take_steps(net, optimizer, 2)
+    optimizer.load_state_dict(optimizer.state_dict())
 
 
 def test_pieces_change_nothing(monkeypatch, device):

@@ -78,10 +78,7 @@ def fit_and_die(folder):
     """Fit each model in a process of its own; prints how each of them ended.
 
     Torch lets no process train that was forked after training, so this one does not.
-    What an optimizer would import in each of them is imported once.
     """
-    import torch._dynamo  # noqa: F401
-
     for name in NAMES:
         child = in_child(
             lambda: make(name, Path(folder, name), [KillInMidEpoch()]).fit(X)  # noqa: B023
