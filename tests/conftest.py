@@ -56,6 +56,7 @@ SLOW_EXAMPLES = {
     "GenerativeOverSampler",
     "SynthesisReport",
     "TableComparisonDisplay",
+    "TraversalDisplay",
     "c2st_score",
     "synthesis_report",
     "utility_scores",

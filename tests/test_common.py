@@ -225,7 +225,7 @@ def is_met(rows, conditions):
     ],
     ids=lambda asked: "-".join(asked),
 )
-@pytest.mark.parametrize("latent", [False, True])
+@pytest.mark.parametrize("latent", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_conditions_of_every_form(model, table, asked, latent):
     options = {"sampling": "latent"} if latent and model is VAETransformer else {}
     if latent and not options:
@@ -424,6 +424,15 @@ def test_saved_models_open_in_a_new_process(table, tmp_path):
         )
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        VAETransformer,
+        pytest.param(AutoencoderTransformer, marks=pytest.mark.slow),
+        pytest.param(GANSampler, marks=pytest.mark.slow),
+    ],
+    ids=lambda model: model.__name__,
+)
 @pytest.mark.parametrize(
     ("n", "parameters"),
     [

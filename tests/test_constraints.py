@@ -91,7 +91,13 @@ def assert_meets_constraints(drawn):
     assert as_tuples(drawn, belong) <= as_tuples(X, belong)
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(
+    params=[
+        # What it has of its own, the autoencoder and the VAE have between them.
+        pytest.param(name, marks=pytest.mark.slow) if name == "vae-latent" else name
+        for name in MODELS
+    ]
+)
 def make(request):
     """Makes one of the models, of few steps and narrow layers."""
     model, own = MODELS[request.param]

@@ -95,7 +95,11 @@ def client():
 
 
 @pytest.fixture(
-    params=["synchronous", "threads", pytest.param("cluster", marks=pytest.mark.slow)]
+    params=[
+        pytest.param("synchronous", marks=pytest.mark.slow),
+        "threads",
+        pytest.param("cluster", marks=pytest.mark.slow),
+    ]
 )
 def scheduler(request):
     """Where partitions are computed: threads are what Dask takes without a client."""

@@ -150,6 +150,7 @@ def test_loadings_in_own_units(scaling):
 DAY = pd.Timedelta(days=1)
 
 
+@pytest.mark.slow
 def test_columns_that_share_a_factor_load_on_one_component():
     """All columns of this table depend on one hidden segment."""
     table, _ = make_mixed_table(1_000, random_state=0)

@@ -252,7 +252,7 @@ def relation(n, seed, levels=2):
     return table.astype({"label": "category"})
 
 
-@pytest.mark.parametrize("levels", [2, 4])
+@pytest.mark.parametrize("levels", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_utility_for_a_class(levels):
     train, test = (relation(300, seed, levels) for seed in (0, 1))
     scores = utility_scores(train, test, train, "label", random_state=0)
@@ -300,6 +300,7 @@ def test_utility_leaves_out_rows_without_the_number():
     assert with_holes.trtr == pytest.approx(without.trtr)
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_utility_where_levels_are_rare_or_lacking():
     train, test = (relation(400, seed, 3) for seed in (0, 1))
     # one level only: nothing to learn
@@ -309,7 +310,8 @@ def test_utility_where_levels_are_rare_or_lacking():
     two = train[train["label"] != 2]
     proba_of_two = utility_scores(train, test, two, "label", random_state=0).tstr
     X, X_test = (t[["a", "b", "size"]].to_numpy() for t in (two, test))
-    model = HistGradientBoostingClassifier().fit(X, two["label"].astype(int))
+    model = HistGradientBoostingClassifier(max_iter=20)
+    model.fit(X, two["label"].astype(int))
     proba = model.predict_proba(X_test)
     areas = [roc_auc_score(test["label"] == k, proba[:, k]) for k in (0, 1)]
     assert proba_of_two == pytest.approx(np.mean([*areas, 0.5]), abs=1e-6)

@@ -97,7 +97,7 @@ def assert_goes_on_alike(first, second, table):
 # ------------------------------------------------------------------- pickle, joblib
 
 
-@pytest.mark.parametrize("compress", [0, 3])
+@pytest.mark.parametrize("compress", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_joblib(model, table, compress, tmp_path):
     fitted = quick(model).fit(table)
     joblib.dump(fitted, tmp_path / "model.joblib", compress=compress)
@@ -197,7 +197,14 @@ def test_a_table_codec_comes_back(mixed_table):
 # ------------------------------------------------------------------- skops
 
 
-@pytest.mark.parametrize("columns", ["mixed", "numbers", "holes"])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "mixed",
+        pytest.param("numbers", marks=pytest.mark.slow),
+        pytest.param("holes", marks=pytest.mark.slow),
+    ],
+)
 def test_skops(model, table, mixed_table, columns, tmp_path):
     """With the types that the guide lists, and no bytes that only pickle can read."""
     io = pytest.importorskip("skops.io", reason="needs the extra test")

@@ -75,7 +75,9 @@ def make_texts(n=90, seed=0):
 
 
 @pytest.mark.parametrize("scaling", [None, "standard", "minmax"])
-@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize(
+    "early_stopping", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_a_sparse_fit_is_the_dense_one(model, scaling, early_stopping):
     """Under the same scaling and seed: codes, scores and losses."""
     X = 7 * make_matrix()
@@ -102,7 +104,15 @@ def test_a_sparse_fit_is_the_dense_one(model, scaling, early_stopping):
     np.testing.assert_allclose(rebuilt[seen], expected[seen], rtol=1e-2, atol=1e-3)
 
 
-@pytest.mark.parametrize("scaling", ["auto", None, "standard", "minmax"])
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        "auto",
+        "standard",
+        pytest.param(None, marks=pytest.mark.slow),
+        pytest.param("minmax", marks=pytest.mark.slow),
+    ],
+)
 def test_one_kind_after_the_other(model, scaling):
     """A model of sparse rows takes dense ones, and the other way round."""
     X = 7 * make_matrix()
@@ -162,12 +172,16 @@ def test_atoms_of_sparse_rows_are_redrawn():
     assert torch.equal(*same)
 
 
+@pytest.fixture(scope="module")
+def fitted_to_csr():
+    return quick(AutoencoderTransformer).fit(make_matrix())
+
+
 @pytest.mark.parametrize("kind", ["array", "matrix"])
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.filterwarnings("ignore:Constructing a DIA matrix")
-def test_every_format(kind, name):
-    X = make_matrix()
-    fitted = quick(AutoencoderTransformer).fit(X)
+def test_every_format(fitted_to_csr, kind, name):
+    X, fitted = make_matrix(), fitted_to_csr
     other = getattr(sparse, f"{name}_{kind}")(X)
     again = quick(AutoencoderTransformer).fit(other)
     np.testing.assert_array_equal(again.transform(other), fitted.transform(X))
@@ -284,9 +298,9 @@ def forbid_dense(monkeypatch):
         {},
         {"early_stopping": True},
         {"ordered": True},
-        {"loss": "binary_crossentropy"},
         {"numeric_scaling": "standard"},
-        {"latent_density": "normal"},
+        pytest.param({"loss": "binary_crossentropy"}, marks=pytest.mark.slow),
+        pytest.param({"latent_density": "normal"}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -506,6 +520,14 @@ def test_text_in_a_pipeline():
     assert list(names) == ["autoencodertransformer0", "autoencodertransformer1"]
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        AutoencoderTransformer,
+        pytest.param(VAETransformer, marks=pytest.mark.slow),
+    ],
+    ids=lambda model: model.__name__,
+)
 def test_rebuilt_texts_can_be_read(model):
     """A row has words again, most entries are zero, and words of its own kind."""
     texts, kinds = make_texts(200)

@@ -632,7 +632,8 @@ def test_samples_repeat_by_seed_alone(known):
 @pytest.fixture(scope="module")
 def digits():
     X = load_digits().data / 16
-    return X, VAETransformer(8, max_iter=15, random_state=0).fit(X[:1_000])
+    model = VAETransformer(8, max_iter=15, batch_size=64, random_state=0)
+    return X, model.fit(X[:1_000])
 
 
 def test_pixels_are_read_as_probabilities(digits):
@@ -802,7 +803,8 @@ def test_a_histogram_only_for_numbers_of_normal_quantiles():
 def test_plain_numbers_are_drawn_from_codes():
     """The autoregressive model is one of standard numbers."""
     X = load_iris().data + 20
-    model = VAETransformer(2, numeric_scaling=None, max_iter=40, random_state=0).fit(X)
+    options = {"max_iter": 40, "batch_size": 64, "random_state": 0}
+    model = VAETransformer(2, numeric_scaling=None, **options).fit(X)
     rows = model.sample(2_000, random_state=0)
     spread = X.std(0)
     assert (np.abs(rows.mean(0) - X.mean(0)) < 0.5 * spread).all()
@@ -894,7 +896,7 @@ def dependent():
             "other": 5.0 - level + 0.1 * rng.normal(size=600),
         }
     )
-    model = VAETransformer(2, max_iter=40, batch_size=64, random_state=0)
+    model = VAETransformer(2, max_iter=25, batch_size=64, random_state=0)
     return model.fit(table.iloc[:500]), table.iloc[500:]
 
 

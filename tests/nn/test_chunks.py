@@ -69,7 +69,9 @@ def assert_same(one, other):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    "size", ["default", "small", pytest.param("single", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     "kind",
     [
