@@ -36,8 +36,13 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def quick(model, **parameters):
-    """An estimator of few steps and narrow layers."""
-    defaults = {"n_components": 4, "max_iter": 3, "random_state": 0}
+    """An estimator of few steps and narrow layers, and without a density ratio."""
+    defaults = {
+        "n_components": 4,
+        "max_iter": 3,
+        "density_ratio": None,
+        "random_state": 0,
+    }
     return model(**{**defaults, **SMALL[model], **parameters})
 
 
@@ -63,7 +68,7 @@ def estimator_checks(make):
 
 
 def quickest(model):
-    return quick(model, max_iter=1, density_ratio=None)
+    return quick(model, max_iter=1)
 
 
 @pytest.mark.parametrize(("estimator", "check"), estimator_checks(quickest))
@@ -124,7 +129,7 @@ def test_not_fitted(model):
 def test_latent_size_can_be_searched(model):
     """In a Pipeline in a GridSearchCV, as the package is meant to be used."""
     X, y = load_diabetes(return_X_y=True)
-    estimator = quick(model, density_ratio=None)  # nothing is drawn here
+    X, y, estimator = X[:200], y[:200], quick(model)
     search = GridSearchCV(
         make_pipeline(estimator, Ridge()),
         {f"{model.__name__.lower()}__n_components": [1, 4]},
@@ -312,7 +317,8 @@ def weights(fitted):
 
 
 def test_seed_decides_everything(model, table):
-    first, second = (quick(model).fit(table) for _ in range(2))
+    options = {"density_ratio": "auto"}
+    first, second = (quick(model, **options).fit(table) for _ in range(2))
     other = quick(model, random_state=1).fit(table)
     for name, tensor in weights(first).items():
         torch.testing.assert_close(tensor, weights(second)[name], rtol=0, atol=0)
@@ -386,7 +392,7 @@ def test_fit_starts_anew_unless_warm(model, table):
 
 
 def test_a_saved_model_goes_on_alike(model, table, tmp_path):
-    fitted = quick(model).fit(table)
+    fitted = quick(model, density_ratio="auto").fit(table)
     joblib.dump(fitted, tmp_path / "model.joblib")
     copies = [
         pickle.loads(pickle.dumps(fitted)),
@@ -436,8 +442,8 @@ def test_saved_models_open_in_a_new_process(table, tmp_path):
 @pytest.mark.parametrize(
     ("n", "parameters"),
     [
-        (12_000, {"density_ratio": None}),
-        pytest.param(30_000, {}, marks=pytest.mark.slow),
+        (12_000, {}),
+        pytest.param(30_000, {"density_ratio": "auto"}, marks=pytest.mark.slow),
     ],
 )
 def test_nothing_saved_grows_with_the_rows(model, n, parameters):

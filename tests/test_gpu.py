@@ -77,7 +77,14 @@ def on_the_cpu(model, monkeypatch):
 # ------------------------------------------------------------------------- training
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "VAE", "GAN"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "VAE",
+        pytest.param("autoencoder", marks=pytest.mark.slow),
+        pytest.param("GAN", marks=pytest.mark.slow),
+    ],
+)
 def test_mixed_precision_trains(name, device):
     """The networks learn what they learn in float32; weights and losses stay float32.
 

@@ -5,6 +5,7 @@ counts, and nothing has to be installed.
 """
 
 import ast
+import functools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +152,12 @@ class Import:
         return files
 
 
+@functools.cache
+def parse(source):
+    """Once for all tests of a file, as it takes most of their time."""
+    return ast.parse(source)
+
+
 def find_imports(tree, package):
     """Every import in a module that lies in `package`."""
     found = []
@@ -195,7 +202,7 @@ def is_private(name):
 
 def find_violations(file, source):
     """Sentences, one for each thing that the file's floor forbids."""
-    floor, tree = floor_of(file), ast.parse(source)
+    floor, tree = floor_of(file), parse(source)
     parts = [PACKAGE, *file.split(".")]
     package = ".".join(parts if file in FOLDERS else parts[:-1])
     for item in find_imports(tree, package):
@@ -254,7 +261,7 @@ def test_floors(file):
 @each_file
 def test_sizes(file):
     source = FILES[file].read_text(encoding="utf-8")
-    tree = ast.parse(source)
+    tree = parse(source)
     assert lines_of_code(tree, source) <= MAX_FILE
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -279,7 +286,7 @@ def arguments_of(function):
 
 @each_file
 def test_each_file_says_what_it_is(file):
-    documentation = ast.get_docstring(ast.parse(FILES[file].read_text()))
+    documentation = ast.get_docstring(parse(FILES[file].read_text()))
     assert documentation is not None or file == "_version"
 
 
@@ -356,4 +363,4 @@ def test_what_counts_as_code():
     source = (
         '"""Two\n\nlines."""\n\n# why\nx = 1\n\n\ndef f():\n    "Doc"\n    return x\n'
     )
-    assert lines_of_code(ast.parse(source), source) == 3
+    assert lines_of_code(parse(source), source) == 3

@@ -129,7 +129,7 @@ def test_conditionals_are_wider_where_rows_are_few():
     fresh = fresh.float()
     for n in (30, 60, 2_000):
         errors = []
-        for _ in range(20):
+        for _ in range(10):
             x = torch.from_numpy(rng.multivariate_normal(np.zeros(8), covariance, n))
             rows = AnyOrderModel(TableLayout(8), 8).eval()
             rows.start_at_gaussian(x.float(), none[:n])

@@ -1048,7 +1048,7 @@ def test_smoothed_codes_keep_mean_and_covariance():
     """Few codes are far apart: their noise is no small part of the variance."""
     rng = np.random.default_rng(0)
     codes = rng.normal(size=(40, 5)) @ rng.normal(size=(5, 5)) + 5
-    drawn = np.concatenate([smoothed_bootstrap(codes, None, rng) for _ in range(500)])
+    drawn = np.concatenate([smoothed_bootstrap(codes, None, rng) for _ in range(200)])
     assert np.allclose(drawn.mean(0), codes.mean(0), atol=0.1)
     assert np.allclose(np.cov(drawn.T), np.cov(codes.T), rtol=0.1, atol=0.1)
 

@@ -71,7 +71,7 @@ def test_densities_integrate_to_one(kind, law, scaling):
         np.concatenate(
             [
                 values.min() - beyond,
-                np.linspace(*knots[[0, -1]], 200_000),
+                np.linspace(*knots[[0, -1]], 40_000),
                 knots,
                 values.max() + beyond,
             ]
