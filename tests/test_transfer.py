@@ -130,7 +130,7 @@ def test_the_source_stays_as_it_is(sources):
 
 def test_a_start_comes_before_a_warm_start(sources):
     X, source = make_table(), sources[VAETransformer]
-    model = make(VAETransformer, warm_start=True).fit(X[["rent"]])
+    model = make(VAETransformer, warm_start=True, batch_size=16).fit(X[["rent"]])
     model.set_params(max_iter=1, learning_rate_init=1e-12).fit(X, start_from=source)
     np.testing.assert_allclose(model.transform(X), source.transform(X), atol=1e-5)
 

@@ -210,7 +210,8 @@ def reads(monkeypatch):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_device_is_read_once_per_epoch(model, held_out, reads):
     """Every further read would make it wait for the host; the last look has two."""
-    fitted = model(2, hidden_layer_sizes=(8,), max_iter=1, random_state=0).fit(X)
+    options = {"hidden_layer_sizes": (8,), "batch_size": 30, "random_state": 0}
+    fitted = model(2, max_iter=1, **options).fit(X)
     net, rows = fitted.net_, upload(fitted.codec_, X, fitted.device_)
     split = predefined_split(DenseDataset(*rows[:40][0])) if held_out else None
     net.set_params(max_epochs=3, train_split=split, n_iter_no_change=10)
