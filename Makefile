@@ -38,7 +38,11 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 FLOOR_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 
 # Tests share the cores, up to four: each process holds all of torch and pandas.
-PYTEST := -m pytest -q --numprocesses=logical --maxprocesses=4 --dist=worksteal
+PYTEST := -m pytest -q --numprocesses=logical --maxprocesses=4
+# A file of fast tests stays in one process: what its fixtures fit or launch is made
+# once. Slow tests would leave the other processes idle at the end of the longest file.
+FAST := $(PYTEST) --dist=loadfile -m "not slow"
+ALL := $(PYTEST) --dist=worksteal --hypothesis-profile=thorough
 INSTALL := -m pip install --quiet --disable-pip-version-check
 
 # What differs without pyarrow: columns of strings, and files that hold their dtypes.
@@ -60,26 +64,26 @@ demo test test-all test-processors test-floor test-no-pyarrow test-newest lint d
 	export OMP_NUM_THREADS = 1
 
 test: lint
-	$(BIN)/python $(PYTEST) -m "not slow"
+	$(BIN)/python $(FAST)
 
 test-all: lint
-	$(BIN)/python $(PYTEST) --hypothesis-profile=thorough
+	$(BIN)/python $(ALL)
 
 test-floor: $(FLOOR)/.installed
-	$(FLOOR)/bin/python $(PYTEST) -m "not slow"
+	$(FLOOR)/bin/python $(FAST)
 
 test-no-pyarrow: $(NO_PYARROW)/.installed
-	$(NO_PYARROW)/bin/python $(PYTEST) -m "not slow" $(TABLES)
+	$(NO_PYARROW)/bin/python $(FAST) $(TABLES)
 
 # Upgraded by each run. torch alone is as pinned: newer wheels bring CUDA's libraries.
 test-newest:
 	test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
 	$(NEWEST)/bin/python $(INSTALL) --upgrade --upgrade-strategy eager \
 		"$$(grep ^torch== constraints.txt)" -e ".[test,imbalanced,plot]"
-	$(NEWEST)/bin/python $(PYTEST) -m "not slow"
+	$(NEWEST)/bin/python $(FAST)
 
 # The same processor, with fewer of its instructions. `make test` uses all of them.
-SAME_ANSWERS := $(BIN)/python $(PYTEST) -m "not slow" tests/nn/test_chunks.py tests/test_common.py \
+SAME_ANSWERS := $(BIN)/python $(FAST) tests/nn/test_chunks.py tests/test_common.py \
 	-k "same_bits or same_path or invariance"
 
 test-processors: $(STAMP)

@@ -295,6 +295,7 @@ def test_polars_frames_keep_them():
     assert drawn.filter(polars.col("a") > polars.col("b")).is_empty()
 
 
+@pytest.mark.slow
 def test_skops():
     io = pytest.importorskip("skops.io", reason="needs the extra test")
     model = VAETransformer(2, max_iter=2, constraints=CONSTRAINTS).fit(X)

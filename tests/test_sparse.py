@@ -600,6 +600,7 @@ def test_saved_models_hold_no_rows(model, tmp_path):
         other.partial_fit(X)
 
 
+@pytest.mark.slow
 def test_skops(model):
     io = pytest.importorskip("skops.io", reason="needs the extra test")
     X = make_matrix()

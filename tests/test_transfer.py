@@ -42,7 +42,9 @@ def started(cls, X, source, **parameters):
 def sources():
     """Models that have learnt; ten times the usual step makes up for few of them."""
     return {
-        cls: make(cls, max_iter=20, learning_rate_init=1e-2).fit(make_table())
+        cls: make(cls, max_iter=20, batch_size=40, learning_rate_init=1e-2).fit(
+            make_table()
+        )
         for cls in CLASSES
     }
 

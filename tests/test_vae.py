@@ -386,7 +386,7 @@ class Known:
         options = {
             "autoregressive": {},
             # A tenth of the steps, for fast tests with wider bounds.
-            "short": {"max_iter": 10, "hidden_layer_sizes": (32,)},
+            "short": {"max_iter": 8, "hidden_layer_sizes": (32,)},
             "latent": {"max_iter": 30, "sampling": "latent"},
         }[sampling]
         self.model = VAETransformer(8, random_state=0, **options).fit(self.X)

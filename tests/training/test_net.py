@@ -516,7 +516,8 @@ def test_held_out_rows_are_not_kept():
     sizes = []
     for n in (200, 20_000):
         rows = np.random.default_rng(0).normal(size=(n, 4))
-        model = quick(early_stopping=True, max_iter=1, numeric_scaling=None)
+        options = {"early_stopping": True, "max_iter": 1, "batch_size": 500}
+        model = quick(numeric_scaling=None, **options)
         sizes.append(len(pickle.dumps(model.fit(rows).net_)))
     assert sizes[1] < 1.5 * sizes[0]
 

@@ -310,6 +310,7 @@ def test_a_death_at_any_step_leaves_one_epoch(saver, tmp_path):
     assert seen == {1, 2}
 
 
+@pytest.mark.slow
 @needs_fork
 def test_saving_goes_on_after_a_death_without_loading(saver, tmp_path):
     """Parts of a state that counts already are not overwritten by the next one."""
@@ -329,6 +330,7 @@ def test_saving_goes_on_after_a_death_without_loading(saver, tmp_path):
         assert loaded_epoch(saver) in (1, 2)
 
 
+@pytest.mark.slow
 @needs_fork
 def test_kills_at_random_instants_leave_one_epoch(saver):
     rng = np.random.default_rng(0)
