@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
+from sklearn_unsup._sampling import sampler
 from sklearn_unsup.datasets import make_mixed_table
 
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
@@ -50,6 +51,7 @@ def quick(model, **parameters):
         "n_components": 3,
         "hidden_layer_sizes": (16,),
         "max_iter": 2,
+        "batch_size": 64,  # also in workers, to which no fixture reaches
         "handle_unknown": "ignore",  # a fold may lack the rare plan
         "device": "cpu",
         "random_state": 0,
@@ -167,8 +169,10 @@ def codes_of(search, X):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_a_fit_in_a_worker_comes_back(model, client, table):
+def test_a_fit_in_a_worker_comes_back(model, client, table, monkeypatch):
     """As if it had been fitted here: its codes, its next rows, the way on."""
+    # As many as in the workers, to which no fixture reaches.
+    monkeypatch.setattr(sampler, "CALIBRATION_ROWS", 20_000)
     there = client.submit(quick(model, device="auto").fit, table).result()
     assert there.device_ == "cpu"  # the worker's choice: it sees no GPU
     here = quick(model).fit(table)

@@ -256,8 +256,8 @@ def test_likelihood_of_a_discrete_table_sums_to_one(scaling):
     )
     table["holes"] = (table["whole"] % 2).where(rng.random(400) < 0.8)
     # Else a share is kept for levels and holes that nobody has seen.
-    options = {"handle_unknown": "error", "max_iter": 3, "random_state": 0}
-    model = VAETransformer(2, numeric_scaling=scaling, **options).fit(table)
+    options = {"handle_unknown": "error", "batch_size": 16, "random_state": 0}
+    model = VAETransformer(2, numeric_scaling=scaling, max_iter=3, **options).fit(table)
     cells = range(-25, 40), ["a", "b", None], np.arange(-8, 12) / 2, [False, True]
     holes = [*map(float, range(-25, 30)), None]
     rows = pd.DataFrame(itertools.product(*cells, holes), columns=table.columns)
