@@ -211,6 +211,7 @@ def test_a_search_in_two_processes():
         encoder__output_units=2,
         encoder__output_nonlin=nn.Identity(),
         max_iter=1,
+        batch_size=16,  # also in the other processes, to which no fixture reaches
         random_state=0,
     )
     grid = {"encoder__hidden_units": [2, 5], "encoder__dropout": [0.0, 0.5]}
