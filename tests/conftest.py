@@ -100,7 +100,8 @@ def few_steps_per_epoch():
 
     By default a few hundred rows are cut into batches of 16, so that three epochs of
     them take 60 steps. Batches that a test gives itself, and fits of more epochs, are
-    left alone.
+    left alone. So are fits in processes that a test starts: who compares with those
+    gives `batch_size`.
     """
     batch_size = NetFitting._batch_size
 
