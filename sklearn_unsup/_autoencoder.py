@@ -131,6 +131,10 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about a 32nd of the rows, from 16 to 512, of images to
         128, or all rows after a trial, in ten steps per epoch.
+    optimizer : type, callable or None, default=None
+        Optimizer of torch in the place of AdamW, such as :class:`torch.optim.SGD`. Its
+        arguments are parameters too, such as ``optimizer__momentum=0.9``, see
+        :doc:`/guide/own_nets`.
     learning_rate_init : float, default=1e-3
         Step size of AdamW; in `fit` it decays to zero along half a cosine. Steps of all
         rows are ten times as large, and end with averaged weights instead. Those of
@@ -144,7 +148,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         If the held-out rows were not reconstructed better than by PCA, and with fewer
         than 40 rows, the codes are those of PCA, and for numbers alone the only epoch
         changes nothing. For other tables, and with a `max_iter` or `batch_size` that is
-        not "auto" or an own network, it is False.
+        not "auto" or an own network or optimizer, it is False.
     validation_fraction : float, default=0.1
         Fraction of the rows that early stopping holds out.
     n_iter_no_change : int, default=10
@@ -273,6 +277,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         density_ratio=None,
         max_iter="auto",
         batch_size="auto",
+        optimizer=None,
         learning_rate_init=1e-3,
         weight_decay=0.0,
         early_stopping="auto",
@@ -306,6 +311,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         self.density_ratio = density_ratio
         self.max_iter = max_iter
         self.batch_size = batch_size
+        self.optimizer = optimizer
         self.learning_rate_init = learning_rate_init
         self.weight_decay = weight_decay
         self.early_stopping = early_stopping
@@ -444,6 +450,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
             and is_small
             and not self._has_pictures
             and not self._has_own_nets
+            and self.optimizer is None
         )
 
     def _run_trial(self, dataset, rng):

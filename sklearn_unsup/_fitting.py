@@ -2,6 +2,7 @@
 
 from skorch.helper import predefined_split
 
+from ._training.optimizer import check_optimizer
 from ._training.schedule import steps_per_epoch
 from ._training.trial import use_full_batches
 
@@ -32,13 +33,23 @@ class NetFitting:
             **self._changeable_net_options(n_rows),
             "device": self.device_,
             "max_epochs": self._n_epochs(n_rows),
-            "optimizer__weight_decay": self.weight_decay,
+            **self._optimizer_options(),
             "progress_name": type(self).__name__,
             "seed": int(rng.integers(2**31)),
             # Nobody knows whether a network of a user can be recorded.
             "use_cuda_graphs": not self._has_own_nets,
             "seed_torch": self._has_own_nets,
         }
+
+    def _optimizer_options(self):
+        """Class and arguments of the optimizer, by the names that skorch gives them."""
+        if self.optimizer is None:
+            self._refuse_ownerless("optimizer", "an optimizer", "torch.optim.AdamW")
+            return {"optimizer__weight_decay": self.weight_decay}
+        options = self._arguments_of("optimizer")
+        check_optimizer(self.optimizer, options)
+        named = {f"optimizer__{name}": value for name, value in options.items()}
+        return {"optimizer": self.optimizer, **named}
 
     def _changeable_net_options(self, n_rows):
         """Options of the net that may change between fits with `warm_start`."""
@@ -54,11 +65,10 @@ class NetFitting:
 
     def _update_net(self, n_rows):
         net = self.net_
-        weight_decays = [f"{name}__weight_decay" for name in net.optimizer_names]
         options = {
             **self._changeable_net_options(n_rows),
             "optimizer__param_groups": self._param_groups(n_rows),
-            **dict.fromkeys(weight_decays, self.weight_decay),
+            **self._optimizer_options(),
         }
         for name, value in options.items():
             # `set_params` would initialize the net again, or set the weight decay of

@@ -134,6 +134,10 @@ class GANSampler(BaseTableModel):
         Epochs. "auto" sets gradient steps, from 1,500 for a small table to 5,000.
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about an eighth of the rows, from 32 to 256.
+    optimizer : type, callable or None, default=None
+        Optimizer of torch in the place of AdamW, such as :class:`torch.optim.SGD`. Its
+        arguments are parameters too, such as ``optimizer__momentum=0.9``, see
+        :doc:`/guide/own_nets`.
     learning_rate_init : float or "auto", default="auto"
         Step size of AdamW for both nets after warm-up; it decays to zero along half
         a cosine. "auto" is 2e-3, for "wasserstein" 5e-4.
@@ -279,6 +283,7 @@ class GANSampler(BaseTableModel):
         density_ratio="auto",
         max_iter="auto",
         batch_size="auto",
+        optimizer=None,
         learning_rate_init="auto",
         weight_decay=0.0,
         early_stopping=False,
@@ -312,6 +317,7 @@ class GANSampler(BaseTableModel):
         self.density_ratio = density_ratio
         self.max_iter = max_iter
         self.batch_size = batch_size
+        self.optimizer = optimizer
         self.learning_rate_init = learning_rate_init
         self.weight_decay = weight_decay
         self.early_stopping = early_stopping
@@ -388,13 +394,6 @@ class GANSampler(BaseTableModel):
                 "hidden_layer_sizes=() leaves the generator without a state: pass at "
                 "least one width, such as (128,)."
             )
-        options = self._net_options(len(dataset), rng)
-        optimizer = {
-            "weight_decay": options.pop("optimizer__weight_decay"),
-            "betas": BETAS,
-        }
-        for name in ("optimizer", "critic_optimizer"):
-            options |= {f"{name}__{key}": value for key, value in optimizer.items()}
         return GANNet(
             AdversarialModel,
             LOSSES[self.loss],
@@ -415,8 +414,14 @@ class GANSampler(BaseTableModel):
             criterion__gradient_penalty=float(self._resolve_auto("gradient_penalty")),
             n_critic_steps=int(self._resolve_auto("n_critic_steps")),
             n_warmup_steps=N_WARMUP_STEPS,
-            **options,
+            **self._net_options(len(dataset), rng),
         ).initialize()
+
+    def _optimizer_options(self):
+        options = super()._optimizer_options()
+        if self.optimizer is None:
+            options["optimizer__betas"] = BETAS
+        return options | {f"critic_{name}": value for name, value in options.items()}
 
     def _resolve_auto(self, parameter):
         """Value of a parameter, with "auto" replaced by the default of the loss."""

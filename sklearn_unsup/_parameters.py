@@ -30,6 +30,7 @@ NET_PARAMETERS = {
         Interval(numbers.Integral, 1, None, closed="left"),
         StrOptions({"auto"}),
     ],
+    "optimizer": [callable, None],
     "learning_rate_init": [Interval(numbers.Real, 0, None, closed="neither")],
     "weight_decay": [Interval(numbers.Real, 0, None, closed="left")],
     "early_stopping": ["boolean"],
@@ -174,7 +175,7 @@ def shape_parameters(estimator) -> dict:
     values = {name: copy.deepcopy(getattr(estimator, name)) for name in names}
     values |= copy.deepcopy(estimator._net_arguments())
     # A copy of a network or a function would be another one.
-    values |= {name: getattr(estimator, name) for name in estimator._net_parameters}
+    values |= {name: getattr(estimator, name) for name in estimator._owners}
     for name in values:
         if name.endswith("layer_sizes"):
             values[name] = layer_sizes(values[name])

@@ -152,6 +152,10 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         Rows per step. "auto" is about a 32nd of the rows, from 16 to 512. Of images it
         is at most 128, and where rows are autoregressive, but then on a GPU 1,024 from
         12,000 rows on.
+    optimizer : type, callable or None, default=None
+        Optimizer of torch in the place of AdamW, such as :class:`torch.optim.SGD`. Its
+        arguments are parameters too, such as ``optimizer__momentum=0.9``, see
+        :doc:`/guide/own_nets`.
     learning_rate_init : float, default=2e-3
         Step size of AdamW after warm-up. It decays to zero along half a cosine, but
         where rows are autoregressive and `max_iter` is "auto" it stays, and the
@@ -295,6 +299,7 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         density_ratio="auto",
         max_iter="auto",
         batch_size="auto",
+        optimizer=None,
         learning_rate_init=2e-3,
         weight_decay=0.1,
         early_stopping=False,
@@ -329,6 +334,7 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         self.density_ratio = density_ratio
         self.max_iter = max_iter
         self.batch_size = batch_size
+        self.optimizer = optimizer
         self.learning_rate_init = learning_rate_init
         self.weight_decay = weight_decay
         self.early_stopping = early_stopping
@@ -670,6 +676,8 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         # to the rows is inversely proportional to their number.
         factor = np.clip(DECAY_ROWS / n_rows, 1.0, MAX_DECAY_FACTOR)
         decay = {"weight_decay": float(self.weight_decay * factor)}
+        if self.optimizer is not None:
+            no_decay, decay = {}, {}
         return [
             ("autoregressive.*bias*", {**no_decay, "lr_scale": lr_scale}),
             ("autoregressive.*", {**decay, "lr_scale": lr_scale}),

@@ -1,4 +1,4 @@
-"""Networks of users: made with sizes and arguments, seeded, saved, searched over."""
+"""Networks and optimizers of users: made with arguments, seeded, saved, searched."""
 
 import pickle
 
@@ -8,9 +8,10 @@ import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.toy import MLPModule
 from torch import nn
+from torch.optim import SGD
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._training.gradients import set_gradients
@@ -238,6 +239,194 @@ def test_a_search_over_callbacks():
     assert epochs == [3, 2]
 
 
+# ------------------------------------------------------------------------- optimizers
+
+
+@pytest.fixture(params=NAMES)
+def momentum_model(request):
+    return request.param(
+        2,
+        optimizer=SGD,
+        optimizer__momentum=0.5,
+        learning_rate_init=1e-3,
+        max_iter=2,
+        random_state=0,
+    )
+
+
+def test_a_step_of_another_optimizer():
+    """The first step of gradient descent is as long as its step size says."""
+    X = np.random.default_rng(0).normal(size=(60, 4))
+
+    def weights(**parameters):
+        model = AutoencoderTransformer(
+            2, encoder=linear, max_iter=1, batch_size=60, random_state=0, **parameters
+        )
+        encoder = model.fit(X).net_.module_.encoder
+        return encoder.weight.detach().numpy()
+
+    start = weights(optimizer=SGD, learning_rate_init=1e-30)
+    short = weights(optimizer=SGD, learning_rate_init=1e-2) - start
+    long = weights(optimizer=SGD, learning_rate_init=2e-2) - start
+    np.testing.assert_allclose(long, 2.0 * short, atol=1e-6)
+    assert np.abs(short).max() > 1e-4
+    # Nesterov's first step adds what the momentum says of the second one.
+    longer = weights(
+        optimizer=SGD,
+        optimizer__momentum=0.5,
+        optimizer__nesterov=True,
+        learning_rate_init=1e-2,
+    )
+    np.testing.assert_allclose(longer - start, 1.5 * short, atol=1e-6)
+
+
+def test_an_optimizer_is_cloned_saved_and_goes_on(momentum_model, table):
+    model = clone(momentum_model).set_params(warm_start=True).fit(table)
+    optimizers = model.net_.built_optimizers
+    assert len(optimizers) == 1 + isinstance(model, GANSampler)
+    for optimizer in optimizers:
+        assert type(optimizer) is SGD
+        # Ours decays weights apart from their gradients, for which defaults are made.
+        options = {(g["momentum"], g["weight_decay"]) for g in optimizer.param_groups}
+        assert options == {(0.5, 0)}
+        assert all("momentum_buffer" in state for state in optimizer.state.values())
+    other = pickle.loads(pickle.dumps(model))
+    for estimator in (model, other):
+        estimator.fit(table)
+    np.testing.assert_array_equal(other.transform(table), model.transform(table))
+    with pytest.raises(ValueError, match=r"optimizer__momentum=0.9 \(it was 0.5\)"):
+        model.set_params(optimizer__momentum=0.9).fit(table)
+
+
+def test_an_optimizer_starts_anew_after_steps_that_were_too_long(table):
+    """Also one that sets up its state when it is made."""
+    model = AutoencoderTransformer(
+        2, optimizer=torch.optim.Adagrad, max_iter=2, warm_start=True, random_state=0
+    )
+    model.fit(table).set_params(learning_rate_init=1e30)
+    with pytest.raises(FloatingPointError, match="learning_rate_init"):
+        model.fit(table)
+    states = model.net_.optimizer_.state.values()
+    assert sum(state["sum"].sum().item() for state in states) == 0.0
+    model.set_params(learning_rate_init=1e-2).fit(table)
+    assert np.isfinite(model.loss_curve_[-2:]).all()
+
+
+def test_few_rows_make_no_trial_with_another_optimizer(monkeypatch):
+    """The steps of a trial are ten times as long, which suits AdamW alone."""
+    monkeypatch.setattr(AutoencoderTransformer, "_default_steps", lambda *_: 20)
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    for optimizer in (None, SGD):
+        model = AutoencoderTransformer(2, optimizer=optimizer, random_state=0).fit(X)
+        assert (model.validation_scores_ is None) == (optimizer is SGD)
+
+
+def test_a_search_over_optimizers():
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    model = AutoencoderTransformer(2, encoder=Net, max_iter=2, random_state=0)
+    grid = [
+        {"optimizer": [None]},
+        {"optimizer": [SGD], "optimizer__momentum": [0.0, 0.9]},
+        {"optimizer": [torch.optim.Adam], "optimizer__betas": [(0.5, 0.9)]},
+    ]
+    search = GridSearchCV(model, grid, cv=2).fit(X)
+    assert len(set(search.cv_results_["mean_test_score"])) == 4
+    for params in search.cv_results_["params"]:
+        made = clone(model).set_params(**params).fit(X).net_.optimizer_
+        expected = {
+            name.removeprefix("optimizer__"): value
+            for name, value in params.items()
+            if name != "optimizer"
+        }
+        assert expected.items() <= made.param_groups[0].items()
+
+
+def test_a_search_over_schedules():
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    model = AutoencoderTransformer(
+        2, encoder=Net, max_iter=3, learning_rate_init=1e-2, random_state=0
+    )
+    halving = LRScheduler(policy="StepLR", step_size=1, gamma=0.5)
+    search = GridSearchCV(model, {"callbacks": [None, [halving]]}, cv=2).fit(X)
+    assert len(set(search.cv_results_["mean_test_score"])) == 2
+    rates = [
+        clone(model).set_params(**params).fit(X).net_.optimizer_.param_groups[0]["lr"]
+        for params in search.cv_results_["params"]
+    ]
+    assert rates[1] == pytest.approx(1e-2 / 8)
+    assert rates[0] < rates[1]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        (
+            {"optimizer": torch.optim.LBFGS},
+            ValueError,
+            "optimizer=LBFGS evaluates the loss of one batch several times",
+        ),
+        (
+            {"optimizer": nn.Linear},
+            TypeError,
+            "optimizer=Linear was called with .* unexpected keyword argument 'lr'",
+        ),
+        (
+            {"optimizer": lambda groups, lr: groups},
+            TypeError,
+            "must be or return a torch.optim.Optimizer, .* got list",
+        ),
+        (
+            {"optimizer": SGD, "optimizer__momentun": 0.9},
+            TypeError,
+            "lr, optimizer__momentun, and raised: .*argument 'momentun'",
+        ),
+        (
+            {"optimizer": SGD, "optimizer__momentum": -1.0},
+            ValueError,
+            "raised: Invalid momentum value: -1",
+        ),
+        (
+            {"optimizer": SGD, "optimizer__lr": 0.1},
+            ValueError,
+            "optimizer__lr cannot be set: the step size is learning_rate_init",
+        ),
+        (
+            {"optimizer__momentum": 0.9},
+            ValueError,
+            "optimizer__momentum needs an optimizer to belong to: pass optimizer, such",
+        ),
+        ({"optimizer": "sgd"}, ValueError, "'optimizer' parameter .* must be a call"),
+    ],
+)
+@pytest.mark.parametrize("cls", NAMES)
+def test_mistakes_in_an_optimizer(cls, table, parameters, error, message):
+    model = cls(2, max_iter=1, **parameters)
+    with pytest.raises(error, match=message):
+        model.fit(table)
+    assert not hasattr(model, "net_")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("iterator_train__shuffle", "'iterator_train__shuffle', .* a slice of them"),
+        ("iterator_valid", "rows is batch_size"),
+        ("callbacks__stop__patience", r"search over lists, such as {'callbacks': \[\["),
+        ("train_split", "early_stopping and validation_fraction"),
+        ("module__width", "arguments of an own network .* begin with encoder__, dec"),
+        ("lr", "learning_rate_init"),
+        ("max_epochs", "max_iter"),
+        ("criterion__beta", "such as loss"),
+    ],
+)
+def test_parameters_of_skorch_that_are_others_here(name, message):
+    with pytest.raises(TypeError, match=message):
+        VAETransformer(**{name: 3})
+    search = GridSearchCV(VAETransformer(max_iter=1), {name: [3]}, cv=2)
+    with pytest.raises(TypeError, match=message):
+        search.fit(np.zeros((4, 2)))
+
+
 # --------------------------------------------------------------------------- mistakes
 
 
@@ -296,7 +485,7 @@ def test_mistakes_are_found_before_training(table, parameters, error, message):
 def test_parameters_that_do_not_exist():
     with pytest.raises(TypeError, match="no parameter 'n_component'.*did you mean"):
         AutoencoderTransformer(n_component=3)
-    with pytest.raises(TypeError, match="begin with generator__ or critic__"):
+    with pytest.raises(TypeError, match="begin with generator__, critic__ or opt"):
         GANSampler(encoder__width=3)
     with pytest.raises(ValueError, match="Invalid parameter 'widths'"):
         VAETransformer().set_params(widths=3)

@@ -282,8 +282,7 @@ class TableNet(SkorchNet):
 
     def reset_optimizer_state(self):
         """Reset the moments and step counts of the optimizers, but not the weights."""
-        for optimizer in self.built_optimizers:
-            optimizer.state.clear()
+        self.initialize_optimizer()
 
     def renew_optimizers(self):
         """Create the optimizers again with the net's current options.

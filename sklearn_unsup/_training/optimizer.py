@@ -1,4 +1,6 @@
-"""AdamW without the overhead that dominates the steps of small networks."""
+"""AdamW without the overhead that dominates the steps of small networks, and others."""
+
+import inspect
 
 import torch
 
@@ -104,3 +106,61 @@ class LeanAdamW(torch.optim.AdamW):
         state["exp_avg"] = torch.zeros_like(parameter)
         state["exp_avg_sq"] = torch.zeros_like(parameter)
         return state
+
+
+# Arguments of an own optimizer that an estimator sets, and what decides about them.
+SET_BY_FIT = {
+    "lr": "the step size is learning_rate_init",
+    "params": "they are the parameters of the networks",
+    "param_groups": "the groups come from the networks",
+}
+
+
+def check_optimizer(optimizer, options: dict) -> None:
+    """Raise an error unless a net can be trained by an optimizer of a user.
+
+    It is tried on one parameter, so that mistakes are found before training.
+
+    Parameters
+    ----------
+    optimizer : callable
+        A subclass of :class:`torch.optim.Optimizer`, or a function that returns one,
+        which gets the parameter groups and `lr`.
+    options : dict
+        Its other arguments, by name.
+
+    Raises
+    ------
+    TypeError
+        If it is no optimizer, or cannot be made with these arguments.
+    ValueError
+        If an argument is not the user's to set, has a value that it refuses, or if a
+        step needs a closure, which computes the loss anew.
+    """
+    name = getattr(optimizer, "__name__", repr(optimizer))
+    for option in options:
+        if option in SET_BY_FIT:
+            raise ValueError(
+                f"optimizer__{option} cannot be set: {SET_BY_FIT[option]}."
+            )
+    try:
+        parameter = torch.nn.Parameter(torch.zeros(1))
+        made = optimizer([{"params": [parameter]}], lr=1e-3, **options)
+    except (TypeError, ValueError) as error:
+        shown = ", ".join(["lr", *(f"optimizer__{option}" for option in options)])
+        raise type(error)(
+            f"optimizer={name} was called with parameter groups and {shown}, and "
+            f"raised: {error}"
+        ) from error
+    if not isinstance(made, torch.optim.Optimizer):
+        raise TypeError(
+            f"optimizer={name} must be or return a torch.optim.Optimizer, such as "
+            f"torch.optim.SGD, got {type(made).__name__}."
+        )
+    closure = inspect.signature(made.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise ValueError(
+            f"optimizer={name} evaluates the loss of one batch several times in a "
+            "step, which the training of these networks does not: pass one that takes "
+            "a gradient, such as torch.optim.AdamW."
+        )
