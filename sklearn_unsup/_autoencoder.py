@@ -414,7 +414,6 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
             criterion__layout=layout,
             criterion__bernoulli=bernoulli,
             criterion__linear_weight=LINEAR_WEIGHT,
-            optimizer__param_groups=self._param_groups(len(dataset)),
             **self._net_options(len(dataset), rng),
         ).initialize()
         if not self._has_own_nets:

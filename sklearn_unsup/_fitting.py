@@ -33,7 +33,6 @@ class NetFitting:
             **self._changeable_net_options(n_rows),
             "device": self.device_,
             "max_epochs": self._n_epochs(n_rows),
-            **self._optimizer_options(),
             "progress_name": type(self).__name__,
             "seed": int(rng.integers(2**31)),
             # Nobody knows whether a network of a user can be recorded.
@@ -51,10 +50,22 @@ class NetFitting:
         named = {f"optimizer__{name}": value for name, value in options.items()}
         return {"optimizer": self.optimizer, **named}
 
+    def _optimizer_groups(self, n_rows):
+        """Groups of parameters, whose weight decay is that of AdamW alone."""
+        groups = self._param_groups(n_rows)
+        if self.optimizer is None:
+            return groups
+        return [
+            (pattern, {n: v for n, v in options.items() if n != "weight_decay"})
+            for pattern, options in groups
+        ]
+
     def _changeable_net_options(self, n_rows):
         """Options of the net that may change between fits with `warm_start`."""
         return {
             "lr": self._step_size(),
+            "optimizer__param_groups": self._optimizer_groups(n_rows),
+            **self._optimizer_options(),
             "batch_size": self._batch_size(n_rows),
             "callbacks": self.callbacks,
             "n_iter_no_change": self.n_iter_no_change,
@@ -65,12 +76,7 @@ class NetFitting:
 
     def _update_net(self, n_rows):
         net = self.net_
-        options = {
-            **self._changeable_net_options(n_rows),
-            "optimizer__param_groups": self._param_groups(n_rows),
-            **self._optimizer_options(),
-        }
-        for name, value in options.items():
+        for name, value in self._changeable_net_options(n_rows).items():
             # `set_params` would initialize the net again, or set the weight decay of
             # all parameter groups.
             setattr(net, name, value)
@@ -119,5 +125,5 @@ class NetFitting:
         net.lr, net.mixed_precision = self._step_size(), bool(self.mixed_precision)
         # Batch size and weight decay depend on the number of rows so far.
         net.batch_size = self._batch_size(n_rows)
-        net.optimizer__param_groups = self._param_groups(n_rows)
+        net.optimizer__param_groups = self._optimizer_groups(n_rows)
         net.renew_optimizers()

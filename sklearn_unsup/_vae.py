@@ -562,7 +562,6 @@ class VAETransformer(DecoderInspection, BaseTableModel):
             n_warmup_steps=N_WARMUP_STEPS,
             max_grad_norm=MAX_GRAD_NORM,
             code_interval=self._code_interval(len(dataset)),
-            optimizer__param_groups=self._param_groups(len(dataset)),
             **self._net_options(len(dataset), rng),
         ).initialize()
         if net.module_.autoregressive is not None:
@@ -676,8 +675,6 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         # to the rows is inversely proportional to their number.
         factor = np.clip(DECAY_ROWS / n_rows, 1.0, MAX_DECAY_FACTOR)
         decay = {"weight_decay": float(self.weight_decay * factor)}
-        if self.optimizer is not None:
-            no_decay, decay = {}, {}
         return [
             ("autoregressive.*bias*", {**no_decay, "lr_scale": lr_scale}),
             ("autoregressive.*", {**decay, "lr_scale": lr_scale}),
