@@ -13,8 +13,6 @@ from sklearn_unsup._private import marginals
 from sklearn_unsup._private.columns import (
     NoisyCounts,
     category_column,
-    find_bounds,
-    number_column,
     public_kind,
 )
 from sklearn_unsup._private.dtypes import as_dtype
@@ -25,6 +23,15 @@ from sklearn_unsup._private.marginals import (
     draw_codes,
     pair_counts,
     project_simplex,
+)
+from sklearn_unsup._private.numeric import (
+    clear_range,
+    cut_evenly,
+    find_bounds,
+    n_clear,
+    number_column,
+    parts_of,
+    with_cells,
 )
 from sklearn_unsup._table.plain import to_floats
 from sklearn_unsup.constraints import Inequality, Linear
@@ -190,7 +197,7 @@ def test_one_row_changes_one_count_of_each_histogram(monkeypatch):
     first, seen = seen, []
     number_column(pd.concat([series, pd.Series([1e6])], ignore_index=True), None,
                   counter())  # fmt: skip
-    assert len(first) == len(seen) == 2  # with the one of frequent values three
+    assert len(first) == len(seen) == 3  # with the one of frequent values four
     for a, b in zip(first, seen, strict=True):
         assert np.abs(a - b).sum() == 1
 
@@ -202,6 +209,85 @@ def test_bounds_are_powers_of_two_around_the_values():
     values = np.concatenate([values, np.full(10, 1e9)])
     assert find_bounds(values, counter(sigma=5.0)) == (2.0, 1024.0)
     assert find_bounds(-values[:10_000], counter()) == (-1024.0, -2.0)
+
+
+def test_noise_of_a_weighted_histogram_is_what_its_weight_costs():
+    source = counter(sigma=3.0)
+    noisy = source.histogram(np.zeros(0, dtype=np.int64), 4_000, weight=4.0)
+    assert noisy.std() == pytest.approx(1.5, rel=0.05)
+    assert source.n_told == 4.0
+
+
+def test_cells_are_cut_off_where_there_is_noise_alone():
+    rng = np.random.default_rng(0)
+    cells = rng.normal(0, 5.0, 200)
+    cells[60:100] += 50
+    start, stop = clear_range(cells, 5.0)
+    assert 56 <= start <= 66
+    assert 94 <= stop <= 104
+    assert clear_range(np.full(9, -1.0), 5.0) == (0, 9)  # Never is a column emptied.
+
+
+@pytest.mark.parametrize(
+    ("in_noise", "expected"),
+    [([], 0), ([1.0, 3.0], 0), ([2.0, 3.0, 1.0], 2), ([0.0, 5.0, 1.0], 2), ([2.0], 1)],
+)
+def test_a_column_goes_on_while_rows_are_likely(in_noise, expected):
+    assert n_clear(np.array(in_noise)) == expected
+
+
+def test_averaged_counts_have_the_noise_that_is_said():
+    rng = np.random.default_rng(0)
+    edges, ends = np.arange(9.0), np.array([0.0, 1.0, 4.0, 8.0])
+    bins, cells = (
+        rng.normal(0, 3.0, (4_000, 3)),
+        rng.normal(0, 3.0 / np.sqrt(2), (4_000, 8)),
+    )
+    both = [
+        with_cells(b, ends, c, edges, 2.0, 3.0)
+        for b, c in zip(bins, cells, strict=True)
+    ]
+    noise = np.std([counts for counts, _ in both], axis=0)
+    np.testing.assert_allclose(noise, both[0][1], rtol=0.05)
+    # Bins that cut a cell share its noise with others: nothing is averaged in.
+    _, sigmas = with_cells(
+        bins[0, :2], ends[:3] + [0, 0.5, 0], cells[0], edges, 2.0, 3.0
+    )
+    np.testing.assert_array_equal(sigmas, 3.0)
+
+
+def test_shares_in_a_bin_are_even_unless_noise_does_not_explain_them():
+    edges = np.arange(6.0)
+    cells = np.array([100.0, 103.0, 97.0, 101.0, 99.0])
+    noisy = parts_of(0.0, 5.0, cells, edges, 20.0, True)
+    np.testing.assert_allclose([share for _, share in noisy], 0.2)
+    clear = parts_of(0.0, 5.0, np.array([400.0, 0, 0, 0, 100]), edges, 1.0, True)
+    np.testing.assert_allclose(
+        [share for _, share in clear], [0.8, 0, 0, 0, 0.2], atol=0.01
+    )
+    assert parts_of(0.0, 5.0, cells, edges, 1.0, False) == [((0.0, 5.0), 1.0)]
+
+
+def test_a_frequent_count_is_a_run_of_its_own():
+    assert cut_evenly([1, 1, 9, 1, 1, 1, 1], 4) == [(0, 2), (2, 3), (3, 7)]
+    assert cut_evenly([4, 4, 1], 4) == [(0, 1), (1, 3)]
+
+
+def test_whole_numbers_end_where_they_end():
+    """Ranges are no powers of two where the noised counts tell of it."""
+    rng = np.random.default_rng(0)
+    hours = pd.Series(
+        np.where(rng.random(20_000) < 0.4, 40, rng.integers(1, 100, 20_000))
+    )
+    column = number_column(hours, None, counter(sigma=30.0))
+    drawn = column.draw(rng.permutation(column.encode(hours)), rng)
+    drawn = np.round(drawn.astype(float))
+    assert 1 <= drawn.min() <= 3
+    assert 96 <= drawn.max() <= 102
+    assert (drawn == 40).mean() == pytest.approx((hours == 40).mean(), abs=0.01)
+    real = np.bincount(hours, minlength=110).cumsum() / len(hours)
+    made = np.bincount(drawn.astype(int), minlength=110).cumsum() / len(drawn)
+    assert np.abs(real - made[: len(real)]).max() < 0.02
 
 
 def test_declared_levels_and_bounds_are_kept():
@@ -307,9 +393,10 @@ def test_noise_at_two_epsilons_does_not_cancel(table, monkeypatch):
     noise = []
     original = NoisyCounts.histogram
 
-    def histogram(self, codes, size):
-        noisy = original(self, codes, size)
-        noise.append((noisy - np.bincount(codes, minlength=size)) / self.sigma)
+    def histogram(self, codes, size, weight=1.0):
+        noisy = original(self, codes, size, weight)
+        errors = noisy - np.bincount(codes, minlength=size)
+        noise.append(errors * np.sqrt(weight) / self.sigma)
         return noisy
 
     monkeypatch.setattr(NoisyCounts, "histogram", histogram)
@@ -340,12 +427,12 @@ def test_all_histograms_are_paid_for(monkeypatch):
         budgets, "spent_epsilon", lambda events, delta: charged.append(events) or 1.0
     )
     budgets.private_table(table, budget, np.random.default_rng(0))
-    # Of the rows 1; of numbers 3, of bounded ones 2; of levels 1 each.
+    # Of the rows 1; of numbers 4, of bounded ones 3; of levels 1 each.
     [(kind, _, times), *_] = charged[-1]
-    assert (kind, times) == ("GaussianDpEvent", 1 + 3 + 2 + 1 + 1)
+    assert (kind, times) == ("GaussianDpEvent", 1 + 4 + 3 + 1 + 1)
     monkeypatch.setattr(budgets, "n_histograms", lambda *a: 1)
     with pytest.raises(
-        RuntimeError, match=r"told are \(8, 6, 6\), and \(5, 6, 6\) are paid"
+        RuntimeError, match=r"told are \(10.0, 6, 6\), and \(5, 6, 6\) are paid"
     ):
         budgets.private_table(table, budget, np.random.default_rng(0))
 
@@ -539,9 +626,11 @@ def told(monkeypatch):
     seen = []
     histogram, measure = NoisyCounts.histogram, NoisyPairs.measure
 
-    def spied_histogram(self, codes, size):
-        noisy = histogram(self, codes, size)
-        seen.append((np.bincount(codes, minlength=size), noisy))
+    def spied_histogram(self, codes, size, weight=1.0):
+        noisy = histogram(self, codes, size, weight)
+        exact = np.bincount(codes, minlength=size)
+        # In units of noise of weight one.
+        seen.append((exact, exact + (noisy - exact) * np.sqrt(weight)))
         return noisy
 
     def spied_measure(self, pair):
@@ -645,9 +734,11 @@ def test_a_canary_is_found_where_noise_is_too_small(told, monkeypatch):
 def test_rows_are_seen_through_noised_counts_alone(told, monkeypatch):
     """Once what is counted is the same, two tables that share no row give one."""
     monkeypatch.setattr(
-        NoisyCounts, "histogram", lambda self, codes, size: np.full(size, 40.0)
+        NoisyCounts,
+        "histogram",
+        lambda self, codes, size, weight=1.0: np.full(size, 40.0),
     )
-    monkeypatch.setattr(NoisyCounts, "n_told", property(lambda self: 5, lambda *a: 0))
+    monkeypatch.setattr(NoisyCounts, "n_told", property(lambda self: 6, lambda *a: 0))
     monkeypatch.setattr(
         NoisyCounts,
         "frequent",

@@ -17,14 +17,14 @@ from .columns import (
     NoisyCounts,
     category_column,
     n_histograms,
-    number_column,
     public_kind,
 )
 from .dtypes import as_dtype
 from .marginals import NoisyPairs, draw_codes
+from .numeric import number_column
 
 # Parts of the budget: single columns, and of each pair the choice.
-SINGLE_SHARE, CHOICE_SHARE = 0.3, 0.1
+SINGLE_SHARE, CHOICE_SHARE = 0.6, 0.1
 # Part of delta for levels and values that are not known beforehand.
 LEVEL_SHARE = 0.5
 PAIRS_PER_COLUMN = 2.0
