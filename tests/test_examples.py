@@ -55,13 +55,14 @@ def run(script, folder):
 
 def python_blocks(text):
     """Code of a page's blocks, each after as many blank lines as it has above, and
-    what is said to be printed.
+    what is said to be printed: the comments that end the block.
 
     An error then names the line of the page.
     """
-    pattern = r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?"
-    for match in re.finditer(pattern, text, re.DOTALL):
-        yield "\n" * text.count("\n", 0, match.start(1)) + match[1], match[2]
+    pattern = r"```python\n(.*?)((?:^#[^\n]*\n)*)```"
+    for match in re.finditer(pattern, text, re.DOTALL | re.MULTILINE):
+        printed = re.sub(r"^# ?", "", match[2], flags=re.MULTILINE)
+        yield "\n" * text.count("\n", 0, match.start(1)) + match[1], printed
 
 
 def differences(printed, expected):
@@ -69,7 +70,7 @@ def differences(printed, expected):
 
     What a fit learns differs in its last bits between processors.
     """
-    words = zip_longest(printed.split(), (expected or "").split(), fillvalue="")
+    words = zip_longest(printed.split(), expected.split(), fillvalue="")
     return [pair for pair in words if not agree(*pair)]
 
 
@@ -84,7 +85,7 @@ def test_differences_are_found():
     assert differences("a  1.0\nb", "a 1.05 b") == []
     assert differences("a 1.0", "a 1.2") == [("1.0", "1.2")]
     assert differences("a", "a b") == [("", "b")]
-    assert differences("a", None) == [("a", "")]
+    assert differences("a", "") == [("a", "")]
 
 
 @pytest.mark.slow
