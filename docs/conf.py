@@ -5,8 +5,12 @@ pages, which fetches one index of each.
 """
 
 import os
+import sys
 
 import sklearn_unsup
+
+sys.path.insert(0, os.path.dirname(__file__))
+from parameter_groups import group_parameters
 
 project = "sklearn_unsup"
 author = "The sklearn_unsup developers"
@@ -75,3 +79,8 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+
+
+def setup(app):
+    """Group parameters after numpydoc, whose priority is 500, has listed them."""
+    app.connect("autodoc-process-docstring", group_parameters, priority=600)

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -253,3 +254,76 @@ def test_what_models_share_is_described_alike():
     differing = {name for name, texts in shared.items() if len(set(texts)) > 1}
     assert differing <= OF_EACH_MODEL
     assert {"max_categories", "device", "random_state"} <= set(shared) - differing
+
+
+# ---------------------------------------------------------------- groups on the pages
+
+
+@pytest.fixture(scope="module")
+def parameter_groups():
+    path = Path(__file__).parents[1] / "docs" / "parameter_groups.py"
+    spec = importlib.util.spec_from_file_location("parameter_groups", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_each_parameter_is_in_one_group(parameter_groups):
+    grouped = [name for names in parameter_groups.GROUPS.values() for name in names]
+    assert len(grouped) == len(set(grouped))
+    known = {
+        name
+        for cls in ESTIMATORS.values()
+        for name in inspect.signature(cls).parameters
+    }
+    assert set(grouped) == known
+    paths = [f"sklearn_unsup.{name}" for name in ESTIMATORS]
+    assert sorted(parameter_groups.GROUPED) == sorted(paths)
+
+
+LISTED = """\
+Summary.
+
+:Parameters:
+
+    **tol** : float, default=1e-4
+        Gain.
+
+    **encoder, decoder** : type or None, default=None
+        Networks.
+
+        A second paragraph.
+
+    **device** : str
+        Where.
+
+    **n_components** : int, default=16
+        Size.
+
+:Attributes:
+
+    **loss_** : float
+        Loss."""
+
+
+def test_groups_of_a_page(parameter_groups):
+    grouped = parameter_groups.group(LISTED.splitlines())
+    heads = [line.strip() for line in grouped if line.startswith("    ")]
+    heads = [line for line in heads if line.startswith((".. rubric", "**"))]
+    assert heads == [
+        ".. rubric:: Often set",
+        "**n_components** : int, default=16",
+        ".. rubric:: Networks and loss",
+        "**encoder, decoder** : type or None, default=None",
+        ".. rubric:: Training",
+        "**tol** : float, default=1e-4",
+        ".. rubric:: Device and scale",
+        "**device** : str",
+        "**loss_** : float",
+    ]
+    written = [line for line in grouped if line and ".. rubric" not in line]
+    assert sorted(written) == sorted(line for line in LISTED.splitlines() if line)
+    networks = "\n".join(grouped).partition("**encoder")[2].partition(".. rubric")[0]
+    assert "A second paragraph." in networks
+    with pytest.raises(ValueError, match=r"no group for \['new'\]"):
+        parameter_groups.group(LISTED.replace("tol", "new").splitlines())
