@@ -13,7 +13,7 @@ from .autoregressive import (
 from .conditions import draw_codes
 from .distributions import indices, presence, softcap
 from .gaussian import conditional_moments, fit_gaussian, precision
-from .random import gumbel, uniform
+from .random import draw_index, uniform
 
 # Maximum number of numeric columns whose joint normal distribution is fitted: each row
 # of a batch solves a system of this size.
@@ -221,7 +221,8 @@ class AnyOrderModel(AutoregressiveModel):
         layer = self.input_layer
         weight = layer.weight[units] * self.mask[units]
         hidden = F.silu(F.linear(features, weight, layer.bias[units]))
-        after = hidden @ self.hidden_layer[position] + self.hidden_bias[position]
+        bias = self.hidden_bias[position]
+        after = torch.addmm(bias, hidden, self.hidden_layer[position])
         return hidden + F.silu(after)
 
     # ------------------------------------------------------------------ missing cells
@@ -371,7 +372,7 @@ class AnyOrderModel(AutoregressiveModel):
             logits = softcap(F.linear(hidden, *self.category_heads.of_column(position)))
             codes = conditions.codes.get(position)
             if codes is None:
-                drawn = (logits + gumbel(logits, generator)).argmax(1)
+                drawn = draw_index(logits, generator)
             else:
                 codes = codes[index]
                 sets = conditions.sets.get(position)

@@ -11,7 +11,7 @@ from .conditions import draw_codes
 from .distributions import indices, one_hot_block, presence, softcap
 from .fused import column_networks, hat_functions
 from .heads import CategoryHeads, NumberHeads
-from .random import gumbel, random_bytes, uniform
+from .random import draw_index, random_bytes, uniform
 
 N_PIECES = 16  # intervals of the piecewise linear features of a number
 MAX_ONE_HOT = 32  # levels; a column with more is seen through an embedding
@@ -255,7 +255,7 @@ class AutoregressiveModel(nn.Module):
         logits = softcap(F.linear(hidden, *self.category_heads.of_column(column)))
         wanted = conditions.codes.get(column)
         if wanted is None:
-            codes = (logits + gumbel(logits, generator)).argmax(1)
+            codes = draw_index(logits, generator)
         else:
             codes, log_mass = draw_codes(
                 logits, wanted, conditions.sets.get(column), generator
@@ -310,7 +310,8 @@ class AutoregressiveModel(nn.Module):
             self.input_layer.bias[units],
         )
         hidden = F.silu(F.linear(features[:, :stop], weight, bias))
-        after = hidden @ self.hidden_layer[position] + self.hidden_bias[position]
+        bias = self.hidden_bias[position]
+        after = torch.addmm(bias, hidden, self.hidden_layer[position])
         return hidden + F.silu(after)
 
 

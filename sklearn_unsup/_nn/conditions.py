@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .._table.layout import EncodedConditions
 from .likelihoods import LOG_TWO_PI
-from .random import gumbel, uniform
+from .random import draw_index, uniform
 
 # Width of a range of encoded numbers below which it stands for its middle, whose
 # density then takes the place of the probability of the range.
@@ -73,7 +73,7 @@ def draw_codes(
     allowed = allowed_codes(codes, sets, logits.shape[1])
     log_probs = logits.log_softmax(1).masked_fill(~allowed, -math.inf)
     log_mass = torch.where(codes == -1, 0.0, log_probs.logsumexp(1))
-    return (log_probs + gumbel(logits, generator)).argmax(1), log_mass
+    return draw_index(log_probs, generator), log_mass
 
 
 def category_log_mass(log_probs: Tensor, codes: Tensor, sets: Tensor | None) -> Tensor:

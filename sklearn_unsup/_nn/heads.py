@@ -16,7 +16,7 @@ from .conditions import (
 )
 from .fused import batched_linear
 from .likelihoods import number_log_prob, padded_log_prob
-from .random import gumbel, normal, uniform
+from .random import draw_index, normal, uniform
 
 N_NORMALS = 8  # components of the mixture of a number
 LOG_SCALE_BOUNDS = -6.0, 2.0  # of the components
@@ -161,16 +161,16 @@ class NumberHeads(nn.Module):
         return self._sample(column, self._raw(column, hidden, moments), generator)
 
     def _raw(self, column, hidden, moments):
-        raw = hidden @ self.weight[column] + self.bias[column]
+        raw = torch.addmm(self.bias[column], hidden, self.weight[column])
         return self._moved(raw.float(), moments)
 
     def _sample(self, column, raw, generator):
         weights, means, log_scales, gate, bins = self._split(raw)
-        place = (weights + gumbel(weights, generator)).argmax(1, keepdim=True)
+        place = draw_index(weights, generator)[:, None]
         scales = log_scales.gather(1, place).clamp(*LOG_SCALE_BOUNDS).exp()
         shape, device = (len(raw), 1), raw.device
         smooth = means.gather(1, place) + normal(shape, generator, device) * scales
-        place = (bins + gumbel(bins, generator)).argmax(1, keepdim=True)
+        place = draw_index(bins, generator)[:, None]
         start, width, sign = (
             part[column][place] for part in (self.start, self.widths, self.sign)
         )
@@ -245,36 +245,47 @@ class NumberHeads(nn.Module):
         low, high = low[:, None], high[:, None]
         start, stop = (low - means) / scales, (high - means) / scales
         normals = weights.log_softmax(1) + normal_log_mass(start, stop)
-        begin, overlap = self._overlap(column, low, high)
-        pieces = bins.log_softmax(1) + (overlap / self.widths[column]).log()
+        begin, overlap, touched = self._overlap(column, low, high)
+        part = (overlap / self.widths[column][touched]).log()
+        pieces = bins.log_softmax(1)[:, touched] + part
         pieces = pieces.nan_to_num(LOG_IMPOSSIBLE, LOG_IMPOSSIBLE, LOG_IMPOSSIBLE)
         smooth = F.logsigmoid(-gate) + normals.logsumexp(1, keepdim=True)
         sharp = F.logsigmoid(gate) + pieces.logsumexp(1, keepdim=True)
         log_mass = torch.logaddexp(smooth, sharp)
 
-        place = (normals + gumbel(normals, generator)).argmax(1, keepdim=True)
+        place = draw_index(normals, generator)[:, None]
         start, stop = start.gather(1, place), stop.gather(1, place)
         drawn = truncated_normal(start, stop, generator)
         x = means.gather(1, place) + scales.gather(1, place) * drawn
-        place = (pieces + gumbel(pieces, generator)).argmax(1, keepdim=True)
+        place = draw_index(pieces, generator)[:, None]
         part = uniform(place.shape, generator, raw.device)
+        begin, overlap = (a.expand(pieces.shape) for a in (begin, overlap))
         u = begin.gather(1, place) + overlap.gather(1, place) * part
         is_sharp = uniform(place.shape, generator, raw.device).log() < sharp - log_mass
-        x = torch.where(is_sharp, self.sign[column][place] * torch.special.ndtri(u), x)
+        sign = self.sign[column][touched][place]
+        x = torch.where(is_sharp, sign * torch.special.ndtri(u), x)
         x = x.clamp(-MAX_Z, MAX_Z).maximum(low).minimum(high)
         return x[:, 0], log_mass[:, 0]
 
     def _overlap(self, column: int, low: Tensor, high: Tensor):
         """Where the common parts of bins and ranges begin, and how much they cover.
 
-        Both are quantiles (n, n_bins), which in the upper half count from above.
+        Both are quantiles, which in the upper half count from above, of shape
+        (n, n_touched), or (1, n_touched) where all rows have the same range. The third
+        result says which bins are touched: those that any range has a part of.
         """
+        if bool(((low == low[0]) & (high == high[0])).all()):
+            low, high = low[:1], high[:1]
         start, width = self.start[column], self.widths[column]
         from_below = self.sign[column] > 0
         ndtr = torch.special.ndtr
         begin = torch.where(from_below, ndtr(low), ndtr(-high)).maximum(start)
         end = torch.where(from_below, ndtr(high), ndtr(-low)).minimum(start + width)
-        return begin, (end - begin).clamp_min(0.0)
+        overlap = (end - begin).clamp_min(0.0)
+        is_touched = (overlap > 0).any(0)
+        is_touched[0] = True  # there is one even far outside of all bins
+        touched = is_touched.nonzero()[:, 0]
+        return begin[:, touched], overlap[:, touched], touched
 
     def _log_density(self, column: int, x: Tensor, raw: Tensor) -> Tensor:
         """Log-densities of numbers (n,), of a column's outputs (n, n_outputs)."""

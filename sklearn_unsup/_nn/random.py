@@ -72,6 +72,18 @@ def gumbel(like: Tensor, generator) -> Tensor:
     return draw_for_batch(draw, like.shape, generator).clamp_min_(1e-30).log_().neg_()
 
 
+def draw_index(logits: Tensor, generator) -> Tensor:
+    """Positions that are drawn from the softmax of each row, (n, k) to (n,).
+
+    One uniform number is looked up in the distribution function. Noise for each of the
+    logits would cost several times as much.
+    """
+    edges = logits.softmax(1).cumsum_(1)
+    # In (0, 1]: where it begins, positions without probability have an edge of 0.
+    u = 1.0 - uniform((len(logits), 1), generator, logits.device)
+    return torch.searchsorted(edges, u * edges[:, -1:])[:, 0]
+
+
 def random_bytes(shape, generator, device, dim: int = 0) -> Tensor:
     """Uniform bytes; rows lie along `dim`.
 

@@ -16,6 +16,8 @@ PARTICLE_BLOCK, PARTICLES_PER_ROW, MIN_SEQUENTIAL = 4_000, 8, 20_000
 # Number of particles of all rows that have conditions of their own, and the minimum and
 # maximum number for one row.
 N_PARTICLES, MIN_PARTICLES, MAX_PARTICLES = 50_000, 32, 1_000
+# Number of rows in a pass on a CPU: what a network makes of more is not in its cache.
+CPU_ROWS = 4_096
 
 
 def effective_sample_size(weights):
@@ -28,9 +30,10 @@ def distinct_sample_size(weights):
     return weights.sum() / weights.max()
 
 
-def rows_per_pass(layout):
+def rows_per_pass(layout, device):
     """Number of rows in a pass through a network, which bounds its memory."""
-    return bounded_rows(CHUNK_ROWS, 4 * layout.working_width)
+    most = CPU_ROWS if torch.device(device).type == "cpu" else CHUNK_ROWS
+    return bounded_rows(most, 4 * layout.working_width)
 
 
 class LatentSource:
@@ -124,7 +127,7 @@ class LatentProposals:
             self.log_weights = torch.cat(log_weights).cpu().numpy().astype(np.float64)
 
     def _parts(self, n):
-        step = rows_per_pass(self.layout)
+        step = rows_per_pass(self.layout, self.z.device)
         return [slice(start, start + step) for start in range(0, n, step)]
 
     @torch.no_grad()
@@ -162,7 +165,8 @@ class RowProposals:
 
     def __init__(self, network, conditions, rng, n_particles=1):
         self.network = network
-        self.conditions = to_tensors(conditions, next(network.parameters()).device)
+        self.device = next(network.parameters()).device
+        self.conditions = to_tensors(conditions, self.device)
         options, self.rest = {}, None
         is_autoregressive = hasattr(network, "parts")
         # A generator's numbers have none: their weights only tell near from far.
@@ -173,7 +177,7 @@ class RowProposals:
             options = {"columns": first, "n_particles": n_particles}
             n_conditioned = len(conditions.codes) + len(conditions.bounds)
             self.gains_by_resampling = n_conditioned > 1
-        step = max(1, rows_per_pass(network.layout) // n_particles) * n_particles
+        step = max(1, self._rows_per_pass() // n_particles) * n_particles
         self.x_num, self.x_cat, log_weights = self._batches(
             lambda part, generator: network.sample(
                 self.conditions.take(part), generator, **options
@@ -184,9 +188,11 @@ class RowProposals:
         )
         self.log_weights = log_weights.cpu().numpy().astype(np.float64)
 
+    def _rows_per_pass(self):
+        return rows_per_pass(self.network.layout, self.device)
+
     def _batches(self, function, n, step, rng):
-        device = next(self.network.parameters()).device
-        generator = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
+        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
         parts = [slice(start, start + step) for start in range(0, n, step)]
         batches = [function(part, generator) for part in parts]
         return tuple(torch.cat(tensors) for tensors in zip(*batches, strict=True))
@@ -205,7 +211,7 @@ class RowProposals:
                     columns=self.rest,
                 ),
                 len(index),
-                rows_per_pass(self.network.layout),
+                self._rows_per_pass(),
                 rng,
             )
         x_num = x_num.clone()

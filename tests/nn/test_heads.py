@@ -126,6 +126,22 @@ def test_a_range_may_be_a_number_or_all_numbers(gate):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("gate", [-30.0, 0.0, 30.0])
+def test_rows_may_have_ranges_of_their_own(gate):
+    """Each is as likely, and met as well, as if all rows had it."""
+    heads, ranges = make_heads(gate), [(-0.5, 0.3), (1.2, np.inf), (0.9, 1.3)]
+    n = len(ranges) * 200
+    low, high = (torch.tensor(ends).repeat(200) for ends in zip(*ranges, strict=True))
+    noise = torch.Generator().manual_seed(1)
+    draws, log_mass = heads.sample_within(0, hidden_units(n), low, high, noise)
+    assert ((draws >= low) & (draws <= high)).all()
+    for place, ends in enumerate(ranges):
+        same = (torch.full((200,), end) for end in ends)
+        _, alone = heads.sample_within(0, hidden_units(200), *same, noise)
+        torch.testing.assert_close(log_mass[place::3], alone)
+
+
+@torch.no_grad()
 def test_ranges_far_out_are_met():
     heads, n = make_heads(), 100
     for low, high in [(7.0, 8.0), (-9.0, -8.5), (20.0, np.inf)]:

@@ -7,6 +7,7 @@ from scipy import stats
 from sklearn_unsup._nn.random import (
     BatchGenerator,
     coarse_uniform,
+    draw_index,
     gumbel,
     normal,
     random_bytes,
@@ -19,6 +20,7 @@ DRAWS = {
     "uniform": lambda n, g: uniform((n, 3), g, "cpu"),
     "coarse_uniform": lambda n, g: coarse_uniform((n, 3), g, "cpu"),
     "gumbel": lambda n, g: gumbel(torch.empty(n, 3), g),
+    "draw_index": lambda n, g: draw_index(torch.zeros(n, 5), g),
     "random_bytes": lambda n, g: random_bytes((n, 3), g, "cpu"),
     "bytes of rows in the middle": lambda n, g: random_bytes(
         (5, n, 3), g, "cpu", dim=1
@@ -48,6 +50,34 @@ def test_bytes_are_uniform():
     assert drawn.dtype == torch.uint8
     counts = torch.bincount(drawn.flatten().long(), minlength=256)
     assert stats.chisquare(counts.numpy()).pvalue > ALPHA
+
+
+def test_positions_follow_the_softmax():
+    """Those that are impossible are never drawn, at either end and in the middle."""
+    shares = torch.tensor([0.0, 0.3, 0.0, 0.05, 0.65, 0.0])
+    n = 20_000
+    drawn = draw_index(shares.log().expand(n, -1) + 7.0, generator())
+    counts = torch.bincount(drawn, minlength=6)
+    possible = shares > 0
+    assert not counts[~possible].any()
+    expected = n * shares[possible].double().numpy()
+    assert stats.chisquare(counts[possible].numpy(), expected).pvalue > ALPHA
+
+
+def test_each_row_has_positions_of_its_own():
+    logits = torch.full((4, 4), -torch.inf)
+    logits.fill_diagonal_(0.0)
+    assert draw_index(logits, generator()).tolist() == [0, 1, 2, 3]
+
+
+def test_the_ends_of_uniform_numbers_are_positions(monkeypatch):
+    """The least and the greatest number that can be drawn find one that is possible."""
+    logits = torch.tensor([0.0, 0.7, 0.2, 0.0]).log()[None]
+    for u, expected in ((0.0, 2), (1 - 2**-24, 1)):
+        monkeypatch.setattr(
+            "sklearn_unsup._nn.random.uniform", lambda *_, u=u: torch.tensor([[u]])
+        )
+        assert draw_index(logits, generator()).tolist() == [expected]
 
 
 def test_coarse_numbers_have_mean_zero_and_variance_one():
