@@ -1,23 +1,25 @@
 """What rows of `GenerativeAugmenter` bring a learner, beside none and plain samples.
 
     python benchmarks/augmentation.py [--quick] [--data NAME ... | FILE.parquet ...]
+    python benchmarks/augmentation.py --read LINES ...
 
 Of each table n rows are fitted on, and at most 2,000 others are predicted: AUC (one
 class against the others) or R2; of a file the last column is the target. Prints, for
 each size and learner, the mean paired difference to no new rows, its standard error
 over splits and tables, and how many cells (table x learner x size) gain or lose more
-than two standard errors over their splits.
+than two standard errors over their splits; then what other rules of decision would
+have brought. --out keeps one JSON line for each score, which --read prints again.
 """
 
 import argparse
 import json
 import time
 import warnings
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.ensemble import (
@@ -37,7 +39,9 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup.augmentation import GenerativeAugmenter
+from sklearn_unsup.augmentation._choice import multiples_to_try
 
+N_FOLDS = 5  # of the inner cross-validation
 BUNDLED = {
     "breast_cancer": load_breast_cancer,
     "diabetes": load_diabetes,
@@ -110,7 +114,7 @@ def smote(X, y, seed):
 
 
 def run_split(X, y, n, seed, learners, with_plain):
-    """A dict of scores, by learner and method, and of seconds of the augmenter."""
+    """One line of scores for each learner, with what it saw in its inner splits."""
     is_class = y.dtype.kind != "f"
     X, X_test, y, y_test = train_test_split(
         X,
@@ -121,51 +125,99 @@ def run_split(X, y, n, seed, learners, with_plain):
         stratify=y if is_class else None,
     )
     X, y = X.reset_index(drop=True), y.reset_index(drop=True)
-    tables = {"none": (X, y), "smote": smote(X, y, seed)}
+    tables = {"smote": smote(X, y, seed)}
     if with_plain:
         tables["plain"] = plain_sample(X, y, seed)
-    found = []
+    amounts = [round(multiple * n) for multiple in multiples_to_try(n)]
+    for amount in amounts:
+        # The rows of an amount do not depend on the learner, so that all share them.
+        augmenter = GenerativeAugmenter(
+            with_encoder(LEARNERS["linear"][0 if is_class else 1]),
+            amount=amount,
+            random_state=seed,
+        )
+        tables[amount] = augmenter.fit_resample(X, y)
+    lines = []
     for name in learners:
         learner = with_encoder(LEARNERS[name][0 if is_class else 1])
         augmenter = GenerativeAugmenter(learner, random_state=seed)
-        start = time.perf_counter()
-        tables["ours"] = augmenter.fit_resample(X, y)
+        start = time.process_time()
+        augmenter.fit_resample(X, y)
         line = {"learner": name, "n": n, "seed": seed, "rows": augmenter.amount_}
-        line["seconds"] = time.perf_counter() - start
-        for method, rows in tables.items():
-            if rows is not None:
-                fitted = learner.fit(*rows)
-                line[method] = score(fitted, X_test, y_test, is_class)
-        found.append(line)
-    return found
+        line["seconds"] = time.process_time() - start
+        scores = {
+            key: score(clone(learner).fit(*rows), X_test, y_test, is_class)
+            for key, rows in tables.items()
+            if rows is not None
+        }
+        line["inner"] = augmenter.cv_results_["gains"].T.tolist()
+        line["none"], line["ours"] = scores[0], scores[augmenter.amount_]
+        line["true"] = [scores.pop(amount) for amount in amounts]
+        lines.append(line | scores)
+    return lines
+
+
+def mean_and_error(values):
+    values = np.asarray(values, dtype=float)
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return f"{values.mean():+.4f} +- {error:.4f}"
+
+
+def report_method(frame, method):
+    """Mean gains by learner and size, and how many cells gain or lose for certain."""
+    frame = frame.assign(gain=frame[method] - frame["none"]).dropna(subset="gain")
+    print(f"\n{method}: mean gain {mean_and_error(frame['gain'])}")
+    for (n, learner), part in frame.groupby(["n", "learner"]):
+        added = f"  rows added in {(part['rows'] > 0).mean():.0%}"
+        print(
+            f"  n={n:<5}{learner:10}{mean_and_error(part['gain'])}"
+            + (added if method == "ours" else "")
+        )
+    cells = frame.groupby(["table", "n", "learner"])["gain"].agg(["mean", "sem"])
+    better = cells[cells["mean"] > 2 * cells["sem"]]
+    worse = cells[cells["mean"] < -2 * cells["sem"]]
+    print(f"  cells: {len(better)} better, {len(worse)} worse of {len(cells)}")
+    weak = cells.index.get_level_values("learner").isin(["tree", "neighbors"])
+    n_better = better.index.isin(cells.index[weak]).sum()
+    print(f"  of trees and neighbours: {n_better} better of {weak.sum()}")
+    for cell in worse.itertuples():
+        print(f"  worse: {cell.Index} {cell.mean:+.4f} +- {cell.sem:.4f}")
+
+
+def report_rules(lines):
+    """What the decision would bring, if the gain had to exceed more or fewer errors."""
+    print("\nrows if the gain exceeds   added  harm  mean gain")
+    for n_errors in (-np.inf, 0, 0.25, 0.5, 0.75, 1, 1.5):
+        gains = np.array([gain_of_rule(line, n_errors) for line in lines])
+        name = "nothing: always" if n_errors < 0 else f"{n_errors:g} of its errors"
+        print(
+            f"  {name:25}{np.isfinite(gains).sum():5}{(gains < 0).sum():6}  "
+            + mean_and_error(np.nan_to_num(gains))
+        )
+    best = [max(line["true"]) - line["none"] for line in lines]
+    print(f"  {'in hindsight':25}{'':13}{mean_and_error(best)}")
+
+
+def gain_of_rule(line, n_errors):
+    """The gain over no new rows on held-out rows, nan if the rule adds none."""
+    inner = np.array(line["inner"])
+    mean = inner.mean(axis=0)
+    best = mean[1:].argmax() + 1
+    ratio = 1 / (N_FOLDS - 1)
+    error = inner[:, best].std(ddof=1) * np.sqrt(1 / len(inner) + ratio)
+    is_added = mean[best] > (n_errors * error if n_errors > 0 else n_errors)
+    return line["true"][best] - line["none"] if is_added else np.nan
 
 
 def report(lines):
     frame = pd.DataFrame(lines)
     for method in ("smote", "plain", "ours"):
-        if method not in frame:
-            continue
-        frame["gain"] = frame[method] - frame["none"]
-        known = frame.dropna(subset="gain")
-        print(f"\n{method}: mean gain {known['gain'].mean():+.4f}")
-        for (n, learner), part in known.groupby(["n", "learner"]):
-            error = part["gain"].std() / np.sqrt(len(part))
-            added = (part["rows"] > 0).mean()
-            print(
-                f"  n={n:<5}{learner:10}{part['gain'].mean():+.4f} +- {error:.4f}"
-                + (f"  rows added in {added:.0%}" if method == "ours" else "")
-            )
-        cells = defaultdict(int)
-        for _, part in known.groupby(["table", "n", "learner"]):
-            mean, error = part["gain"].mean(), part["gain"].sem()
-            cells["better"] += mean > 2 * error
-            cells["worse"] += mean < -2 * error
-            cells["all"] += 1
-        print("  cells: {better} better, {worse} worse of {all}".format(**cells))
-    seconds = frame.groupby("n")["seconds"].median()
-    print(
-        "\nseconds, median: " + ", ".join(f"n={n} {s:.1f}" for n, s in seconds.items())
-    )
+        if method in frame:
+            report_method(frame, method)
+    report_rules(lines)
+    seconds = frame.groupby("n")["seconds"].agg(["median", "max"])
+    for n, median, most in seconds.itertuples():
+        print(f"n={n}: {median:.1f} seconds of CPU, median; {most:.1f} at most")
     print(f"splits: {frame['seed'].nunique()}")
 
 
@@ -175,18 +227,23 @@ def main():
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[20, 50, 100, 300, 1000]
     )
-    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--seeds", type=int, nargs=2, default=[0, 10], help="from, to")
     parser.add_argument("--learners", nargs="+", default=list(LEARNERS))
     parser.add_argument("--no-plain", action="store_true", help="no plain samples")
     parser.add_argument("--out", type=Path, help="append one JSON line a score")
     parser.add_argument("--quick", action="store_true", help="three splits of 50 rows")
+    parser.add_argument("--read", type=Path, nargs="+", help="measure nothing")
     args = parser.parse_args()
+    if args.read:
+        text = "".join(path.read_text("utf-8") for path in args.read)
+        report([json.loads(line) for line in text.splitlines()])
+        return
     if args.quick:
-        args.sizes, args.splits = [50], 3
+        args.sizes, args.seeds = [50], [0, 3]
         args.learners, args.no_plain = ["linear", "tree", "forest"], True
     warnings.simplefilter("ignore")
     lines = []
-    for seed in range(args.splits):
+    for seed in range(*args.seeds):
         for n in args.sizes:
             for name in args.data:
                 X, y = load(name)

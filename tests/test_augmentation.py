@@ -17,7 +17,12 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn_unsup import VAETransformer
 from sklearn_unsup.augmentation import GenerativeAugmenter
 from sklearn_unsup.augmentation._augmenter import FrameNumbers
-from sklearn_unsup.augmentation._candidates import mix_neighbors, redraw_cells
+from sklearn_unsup.augmentation._candidates import (
+    N_NEIGHBORS,
+    mix_neighbors,
+    redraw_cells,
+)
+from sklearn_unsup.augmentation._choice import choose, is_clear, multiples_to_try
 from sklearn_unsup.augmentation._teacher import AutoTeacher, draw_labels
 
 
@@ -65,6 +70,14 @@ class Fixed(BaseEstimator):
 
     def sample(self, n_samples=1, *, random_state=None):
         return pd.DataFrame(0.0, index=range(n_samples), columns=self.columns_)
+
+
+class Counts(Unsure):
+    """Knows how many rows it was fitted on."""
+
+    def fit(self, X, y):
+        self.n_rows_ = len(y)
+        return super().fit(X, y)
 
 
 class Minus(BaseEstimator):
@@ -261,12 +274,15 @@ def test_the_team_is_the_best_on_held_out_rows():
 
 
 def test_mixed_rows_lie_between_neighbours():
-    line = np.arange(50.0)
-    X = pd.DataFrame({"a": line, "b": -line, "c": ["x"] * 25 + ["y"] * 25})
-    rows = mix_neighbors(X, 200, np.random.default_rng(0))
-    assert_allclose(rows["a"], -rows["b"])
-    assert rows["a"].between(0, 49).all()
-    assert not rows["a"].isin(line).all()
+    line = np.arange(200.0)
+    X = pd.DataFrame({"a": line, "b": -line, "c": ["x"] * 100 + ["y"] * 100})
+    rows = mix_neighbors(X, 600, np.random.default_rng(0))
+    assert rows["a"].between(0, 199).all()
+    assert rows["a"].isin(line).mean() < 0.3
+    # Each cell has a neighbour of its own: they differ, but not by much.
+    difference = (rows["a"] + rows["b"]).abs()
+    assert difference.median() > 0.5
+    assert difference.max() <= 2 * N_NEIGHBORS
     assert set(rows["c"]) == {"x", "y"}
 
 
@@ -312,16 +328,16 @@ def test_rows_are_added_where_they_help():
         estimator=DecisionTreeRegressor(random_state=0),
         teacher=LinearRegression(),
         amount="auto",
-        cv=RepeatedKFold(n_splits=3, n_repeats=4, random_state=0),
+        cv=RepeatedKFold(n_splits=3, n_repeats=2, random_state=0),
     )
     augmenter.fit_resample(X[:60], y[:60])
     results = augmenter.cv_results_
     assert augmenter.amount_ > 0
-    assert results["gains"].shape == (4, 12)
+    assert results["gains"].shape == (4, 6)
     assert_allclose(results["gains"].mean(axis=1), results["mean_gain"])
     assert_allclose(results["gains"][0], 0)
-    # 12 splits, of which each holds out half as many rows as it trains on
-    expected = results["gains"].std(axis=1, ddof=1) * np.sqrt(1 / 12 + 1 / 2)
+    # 6 splits, of which each holds out half as many rows as it trains on
+    expected = results["gains"].std(axis=1, ddof=1) * np.sqrt(1 / 6 + 1 / 2)
     assert_allclose(results["se_gain"], expected)
     assert f"{augmenter.amount_} rows are added to 60" in augmenter.decision_
 
@@ -342,26 +358,59 @@ def test_no_row_is_added_where_they_harm(classes):
 
 
 @pytest.mark.parametrize(
-    ("gains", "errors", "chosen"),
+    ("gains", "errors", "chosen", "clear"),
     [
-        ([0, 0.10, 0.11, 0.12], [0, 0.01, 0.02, 0.03], 10.0),
-        ([0, 0.10, 0.20, 0.19], [0, 0.01, 0.02, 0.03], 5.0),
-        ([0, 0.10, 0.10, 0.10], [0, 0.01, 0.02, 0.03], 2.0),
-        ([0, 0.01, 0.02, 0.03], [0, 0.01, 0.02, 0.05], 10.0),
-        ([0, 0.01, 0.02, 0.03], [0, 0.01, 0.02, 0.07], 0.0),
-        ([0, 0.10, 0.10, 0.10], [0, np.inf, np.inf, np.inf], 0.0),
-        ([0, -0.1, -0.2, -0.3], [0, 0.01, 0.01, 0.01], 0.0),
+        ([0, 0.10, 0.11, 0.12], [0, 0.01, 0.02, 0.03], 3, True),
+        ([0, 0.10, 0.20, 0.19], [0, 0.01, 0.02, 0.03], 2, True),
+        ([0, 0.10, 0.10, 0.10], [0, 0.01, 0.02, 0.03], 1, True),
+        ([0, 0.01, 0.02, 0.03], [0, 0.01, 0.02, 0.05], 3, False),
+        ([0, 0.01, 0.02, 0.03], [0, 0.01, 0.02, 0.07], 0, False),
+        ([0, 0.10, 0.10, 0.10], [0, np.inf, np.inf, np.inf], 0, False),
+        ([0, -0.1, -0.2, -0.3], [0, 0.01, 0.01, 0.01], 0, True),
+        ([0, 0.0, 0.0, 0.0], [0, 0.0, 0.0, 0.0], 0, True),
     ],
 )
-def test_the_rule_of_half_a_standard_error(gains, errors, chosen):
-    augmenter = make_augmenter()
-    augmenter.cv_results_ = {
-        "amount": np.array([0.0, 2.0, 5.0, 10.0]),
-        "mean_gain": np.array(gains),
-        "se_gain": np.array(errors),
-        "gains": np.zeros((4, 5)),
-    }
-    assert augmenter._decide(100) == 100 * chosen
+def test_the_rule_of_half_a_standard_error(gains, errors, chosen, clear):
+    results = {"mean_gain": np.array(gains), "se_gain": np.array(errors)}
+    assert choose(results)[0] == chosen
+    assert is_clear(results) is clear
+
+
+@pytest.mark.parametrize(
+    ("n", "multiples"),
+    [
+        (20, [0, 2, 10, 50]),
+        (100, [0, 2, 10, 30]),
+        (300, [0, 2, 10]),
+        (1_000, [0, 2, 3]),
+        (5_000, [0, 2]),
+    ],
+)
+def test_amounts_are_bounded(n, multiples):
+    assert_allclose(multiples_to_try(n), multiples)
+
+
+@pytest.mark.parametrize(
+    ("gain", "spread", "n_splits"),
+    [(-1, 0, 5), (1, 0, 5), (1, 2, 20)],
+    ids=["no gain", "a clear gain", "a doubtful gain"],
+)
+def test_splits_go_on_while_there_is_doubt(classes, gain, spread, n_splits):
+    X, y = classes
+    rng = np.random.default_rng(0)
+
+    def score(learner, X, y):
+        added = learner.n_rows_ > 70
+        return added * (gain + spread * rng.normal())
+
+    augmenter = make_augmenter(
+        estimator=Counts(),
+        teacher=LogisticRegression(),
+        amount="auto",
+        scoring=score,
+    )
+    augmenter.fit_resample(X[:70], y[:70])
+    assert augmenter.cv_results_["gains"].shape == (4, n_splits)
 
 
 def test_integers_are_numbers_to_a_regressor():

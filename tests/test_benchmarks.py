@@ -14,8 +14,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = {
     "anomalies": "--seeds 1 --tables 'wine 3' --models GenerativeOutlierDetector"
     " IsolationForest",
-    "augmentation": "--data wine --sizes 20 --splits 1 --learners tree --no-plain",
-    "augmentation_rule": "--data wine --sizes 20 --seeds 0 1 --learners tree",
+    "augmentation": "--data wine --sizes 20 --seeds 0 1 --learners tree --no-plain",
     "codec": "--rows 500 --repeats 1",
     "components": "--rows 200 --epochs 1 --tables iris",
     "engine": "--rounds 1 --epochs 1",

@@ -9,7 +9,6 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, clone, is_regressor
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, check_cv
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.multiclass import type_of_target
@@ -17,20 +16,18 @@ from sklearn.utils.validation import validate_data
 
 from .._table.frames import as_container, as_frame
 from .._table.polars import schema_of, to_polars
-from ._candidates import mix_neighbors, redraw_cells
+from ._candidates import RowMaker
+from ._choice import (
+    choose,
+    default_scoring,
+    is_clear,
+    multiples_to_try,
+    rounds_of_folds,
+    summarise,
+)
 from ._containers import append, read_target, take
 from ._tags import as_sampler_tags
-from ._teacher import AutoTeacher, TableNumbers, draw_labels
-
-MULTIPLES = (0.0, 2.0, 5.0, 10.0)  # of the given rows, that amount="auto" tries
-# Standard errors that the largest gain must exceed: at one, most gains that trees have
-# would be refused.
-N_ERRORS = 0.5
-N_COPIES = 5  # of a new row, which share the classes as the teacher's doubt does
-# An integer `cv` is repeated until about so many rows were predicted: on few rows a
-# single round says too little.
-N_PREDICTIONS = 300
-MAX_REPEATS = 4
+from ._teacher import TableNumbers
 
 
 class GenerativeAugmenter(OneToOneFeatureMixin, BaseEstimator):
@@ -62,11 +59,13 @@ class GenerativeAugmenter(OneToOneFeatureMixin, BaseEstimator):
         whose mean predicts best what was held out.
     amount : "auto", int or float, default="auto"
         An int is the number of new rows, a float a multiple of the rows given. "auto"
-        chooses among 0, 2, 5 and 10 times as many by cross-validation: the one that
-        gains most on average, or 0 if this is not more than half of its standard error.
+        chooses by cross-validation among 0, 2, 10 and 50 times as many, the last two
+        of them up to 3,000 rows: the one that gains most on average, or 0 if this is
+        not more than half of its standard error.
     cv : int or cross-validation splitter, default=5
         Folds of "auto". Those of an int are shuffled, and stratified for classes; on
-        fewer than 300 rows they are repeated, up to four times.
+        fewer than 300 rows they are repeated, up to four times, as long as some amount
+        gains, but by less than two standard errors.
     scoring : str or callable, default=None
         What is to gain, in the words of scikit-learn. None is the area under the ROC
         curve (of one class against all others) where the estimator gives probabilities
@@ -289,22 +288,28 @@ class GenerativeAugmenter(OneToOneFeatureMixin, BaseEstimator):
         scorer = check_scoring(
             estimator, self.scoring or default_scoring(estimator, y, is_class)
         )
+        multiples = multiples_to_try(n)
         scores, ratios = [], []
-        for train, test in self._folds(y, is_class, seed).split(X, y):
-            maker = RowMaker(self.generator, self.teacher, is_class, seed + len(scores))
-            X_train, y_train = take(X, train), y[train]
-            maker.fit(X_train, table.iloc[train].reset_index(drop=True), y_train)
-            rows, labels = maker.draw(int(max(MULTIPLES) * len(train)))
-            ratios.append(len(test) / len(train))
-            scores.append([])
-            for multiple in MULTIPLES:
-                n_new = int(multiple * len(train))
-                fitted = clone(estimator).fit(
-                    append(X_train, rows.iloc[:n_new]),
-                    np.concatenate([y_train, labels[:n_new]]),
+        for folds in rounds_of_folds(self.cv, X, y, is_class, seed):
+            for train, test in folds:
+                X_train, y_train = take(X, train), y[train]
+                maker = RowMaker(
+                    self.generator, self.teacher, is_class, seed + len(scores)
                 )
-                scores[-1].append(scorer(fitted, take(X, test), y[test]))
-        self.cv_results_ = summarise(np.array(scores).T, np.mean(ratios))
+                maker.fit(X_train, table.iloc[train].reset_index(drop=True), y_train)
+                rows, labels = maker.draw(int(max(multiples) * len(train)))
+                ratios.append(len(test) / len(train))
+                scores.append([])
+                for multiple in multiples:
+                    n_new = int(multiple * len(train))
+                    fitted = clone(estimator).fit(
+                        append(X_train, rows.iloc[:n_new]),
+                        np.concatenate([y_train, labels[:n_new]]),
+                    )
+                    scores[-1].append(scorer(fitted, take(X, test), y[test]))
+            self.cv_results_ = summarise(multiples, np.array(scores).T, np.mean(ratios))
+            if is_clear(self.cv_results_):
+                break
         return self._decide(n)
 
     def _make_estimator(self, is_class, seed):
@@ -313,35 +318,15 @@ class GenerativeAugmenter(OneToOneFeatureMixin, BaseEstimator):
         forest = RandomForestClassifier if is_class else RandomForestRegressor
         return make_pipeline(FrameNumbers(), forest(100, random_state=seed % 2**31))
 
-    def _folds(self, y, is_class, seed):
-        if not isinstance(self.cv, Integral):
-            return check_cv(self.cv, y, classifier=is_class)
-        n_splits = int(self.cv)
-        if is_class:
-            label, n_rarest = rarest_class(y)
-            if n_rarest < 2:
-                raise ValueError(
-                    f"y has a single row of class {label!r}, too few for "
-                    "amount='auto', which holds rows out: leave the class out, or set "
-                    "amount to a number"
-                )
-            n_splits = min(n_splits, n_rarest)
-        n_repeats = int(np.clip(np.ceil(N_PREDICTIONS / len(y)), 1, MAX_REPEATS))
-        folds = RepeatedStratifiedKFold if is_class else RepeatedKFold
-        return folds(n_splits=n_splits, n_repeats=n_repeats, random_state=seed)
-
     def _decide(self, n):
         """As many rows as gain most; none, if chance could easily give that gain."""
         results = self.cv_results_
-        gain, error = results["mean_gain"], results["se_gain"]
-        best = int(np.argmax(gain))
-        chosen = best if gain[best] > N_ERRORS * error[best] else 0
+        chosen, best = choose(results)
         amount = round(results["amount"][chosen] * n)
-        most = best or int(np.argmax(gain[1:])) + 1
         self.decision_ = (
             f"{amount or 'no'} rows are added to {n}: "
-            f"{results['amount'][chosen or most]:g} times as many gain "
-            f"{gain[chosen or most]:.3g} +- {error[chosen or most]:.2g} in "
+            f"{results['amount'][best]:.3g} times as many gain "
+            f"{results['mean_gain'][best]:.3g} +- {results['se_gain'][best]:.2g} in "
             f"{results['gains'].shape[1]} splits"
         )
         return amount
@@ -354,58 +339,6 @@ class GenerativeAugmenter(OneToOneFeatureMixin, BaseEstimator):
         return as_sampler_tags(tags)
 
 
-class RowMaker:
-    """Fitted on some rows, draws new ones with labels."""
-
-    def __init__(self, generator, teacher, is_class, seed):
-        self.generator = generator
-        self.teacher = teacher
-        self.is_class = is_class
-        self.rng = np.random.default_rng(seed)
-
-    def fit(self, X, table, y):
-        """X as the teacher takes it, and the same rows as a DataFrame."""
-        self.X, self.table = X, table
-        seed = int(self.rng.integers(2**31))
-        if isinstance(self.teacher, str):
-            self.teacher_ = AutoTeacher(self.is_class, seed).fit(table, y)
-        else:
-            self.teacher_ = clone(self.teacher).fit(X, y)
-        self.generator_ = None
-        if self.generator is not None:
-            self.generator_ = clone(self.generator)
-            if "random_state" in self.generator_.get_params(deep=False):
-                self.generator_.set_params(random_state=seed)
-            self.generator_.fit(table)
-        return self
-
-    def draw(self, n_rows):
-        """A DataFrame of `n_rows` rows and their labels, in random order."""
-        n_copies = N_COPIES if self.is_class else 1
-        n_different = -(-n_rows // n_copies)
-        if self.generator_ is None:
-            rows = mix_neighbors(self.table, n_different, self.rng)
-        else:
-            n_mixed = n_different // 2
-            rows = pd.concat(
-                [
-                    mix_neighbors(self.table, n_mixed, self.rng),
-                    redraw_cells(
-                        self.generator_, self.table, n_different - n_mixed, self.rng
-                    ),
-                ],
-                ignore_index=True,
-            )
-            rows = rows.iloc[self.rng.permutation(len(rows))]
-        asked = rows
-        if not isinstance(self.teacher, str):
-            asked = append(self.X, rows)[len(self.X) :]
-        places, labels = draw_labels(
-            self.teacher_, asked, self.rng, is_class=self.is_class, n_copies=n_copies
-        )
-        return rows.iloc[places[:n_rows]], labels[:n_rows]
-
-
 class FrameNumbers(TableNumbers):
     """`TableNumbers` of anything that is a table."""
 
@@ -416,45 +349,6 @@ class FrameNumbers(TableNumbers):
         return super().transform(as_frame(X).infer_objects())
 
 
-def summarise(scores, ratio):
-    """Results of the scores, of shape (n_amounts, n_splits).
-
-    Splits whose training rows overlap err together, so that repeating them does not
-    bring the error of the mean to zero. Its variance is that of a gain times (1 /
-    n_splits + ratio), as Nadeau and Bengio (2003) have it, where `ratio` is that of
-    held-out rows to training rows.
-    """
-    gains = scores - scores[:1]
-    n_splits = scores.shape[1]
-    error = np.full(len(gains), np.inf)
-    if n_splits > 1:
-        error = gains.std(axis=1, ddof=1) * np.sqrt(1 / n_splits + ratio)
-    error[0] = 0.0
-    return {
-        "amount": np.array(MULTIPLES),
-        "mean_test_score": scores.mean(axis=1),
-        "mean_gain": gains.mean(axis=1),
-        "se_gain": error,
-        "gains": gains,
-    }
-
-
-def default_scoring(estimator, y, is_class):
-    if not is_class:
-        return "neg_root_mean_squared_error"
-    if len(np.unique(y)) > 2:
-        return "roc_auc_ovr" if hasattr(estimator, "predict_proba") else "accuracy"
-    has_scores = any(
-        hasattr(estimator, name) for name in ("predict_proba", "decision_function")
-    )
-    return "roc_auc" if has_scores else "accuracy"
-
-
 def count_classes(y, labels):
     """How many of the labels are of each class of y."""
     return {label: int(np.sum(labels == label)) for label in np.unique(y).tolist()}
-
-
-def rarest_class(y):
-    labels, counts = np.unique(y, return_counts=True)
-    return labels[counts.argmin()], int(counts.min())

@@ -1,39 +1,92 @@
-"""New rows near the given ones, without labels."""
+"""New rows near the given ones, and their labels."""
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 
-from ._teacher import TableNumbers
+from ._containers import append
+from ._teacher import AutoTeacher, TableNumbers, draw_labels
 
+N_COPIES = 5  # of a new row, which share the classes as the teacher's doubt does
 N_NEIGHBORS = 5
 SHARE_REDRAWN = 0.4  # of the cells of a row
 SHARE_SWAPPED = 0.5  # of the cells that cannot be interpolated
 
 
-def mix_neighbors(X, n_rows, rng) -> pd.DataFrame:
-    """Rows between a row of X and one of its five nearest neighbours.
+class RowMaker:
+    """Fitted on some rows, draws new ones with labels."""
 
-    Floats are interpolated; of all other cells, and where one of both is missing,
-    half come from the neighbour.
+    def __init__(self, generator, teacher, is_class, seed):
+        self.generator = generator
+        self.teacher = teacher
+        self.is_class = is_class
+        self.rng = np.random.default_rng(seed)
+
+    def fit(self, X, table, y):
+        """X as the teacher takes it, and the same rows as a DataFrame."""
+        self.X, self.table = X, table
+        seed = int(self.rng.integers(2**31))
+        if isinstance(self.teacher, str):
+            self.teacher_ = AutoTeacher(self.is_class, seed).fit(table, y)
+        else:
+            self.teacher_ = clone(self.teacher).fit(X, y)
+        self.generator_ = None
+        if self.generator is not None:
+            self.generator_ = clone(self.generator)
+            if "random_state" in self.generator_.get_params(deep=False):
+                self.generator_.set_params(random_state=seed)
+            self.generator_.fit(table)
+        return self
+
+    def draw(self, n_rows):
+        """A DataFrame of `n_rows` rows and their labels, in random order."""
+        n_copies = N_COPIES if self.is_class else 1
+        n_different = -(-n_rows // n_copies)
+        if self.generator_ is None:
+            rows = mix_neighbors(self.table, n_different, self.rng)
+        else:
+            n_mixed = n_different // 2
+            rows = pd.concat(
+                [
+                    mix_neighbors(self.table, n_mixed, self.rng),
+                    redraw_cells(
+                        self.generator_, self.table, n_different - n_mixed, self.rng
+                    ),
+                ],
+                ignore_index=True,
+            )
+            rows = rows.iloc[self.rng.permutation(len(rows))]
+        asked = rows
+        if not isinstance(self.teacher, str):
+            asked = append(self.X, rows)[len(self.X) :]
+        places, labels = draw_labels(
+            self.teacher_, asked, self.rng, is_class=self.is_class, n_copies=n_copies
+        )
+        return rows.iloc[places[:n_rows]], labels[:n_rows]
+
+
+def mix_neighbors(X, n_rows, rng) -> pd.DataFrame:
+    """Rows whose cells lie between a row of X and its nearest neighbours.
+
+    Each cell has a neighbour of its own, so that the new rows fill the space around a
+    row, not only lines to others. Floats are interpolated; of all other cells, and
+    where one of both is missing, half come from the neighbour.
     """
     numbers = TableNumbers().fit_transform(X)
     n_neighbors = min(N_NEIGHBORS + 1, len(X))
     nearest = NearestNeighbors(n_neighbors=n_neighbors).fit(numbers)
     nearest = nearest.kneighbors(numbers, return_distance=False)
     first = spread(len(X), n_rows, rng)
-    second = nearest[first, rng.integers(n_neighbors, size=n_rows)]
-    weight = rng.random(n_rows)
     columns = []
     for position in range(X.shape[1]):
         column = X.iloc[:, position]
-        a, b = column.iloc[first], column.iloc[second]
+        second = nearest[first, rng.integers(n_neighbors, size=n_rows)]
         swapped = rng.random(n_rows) < SHARE_SWAPPED
-        mixed = column.iloc[np.where(swapped, second, first)]
-        mixed = mixed.reset_index(drop=True)
+        mixed = column.iloc[np.where(swapped, second, first)].reset_index(drop=True)
         if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
-            a, b = a.to_numpy(), b.to_numpy()
-            between = (a + weight * (b - a)).astype(column.dtype)
+            a, b = column.iloc[first].to_numpy(), column.iloc[second].to_numpy()
+            between = (a + rng.random(n_rows) * (b - a)).astype(column.dtype)
             mixed = mixed.where(np.isnan(between), between)
         columns.append(mixed)
     return pd.concat(columns, axis=1)
