@@ -9,7 +9,7 @@ from ._containers import append
 from ._teacher import AutoTeacher, TableNumbers, draw_labels
 
 N_COPIES = 5  # of a new row, which share the classes as the teacher's doubt does
-N_NEIGHBORS = 5
+N_NEIGHBORS = 20
 SHARE_REDRAWN = 0.4  # of the cells of a row
 SHARE_SWAPPED = 0.5  # of the cells that cannot be interpolated
 
