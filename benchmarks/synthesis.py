@@ -4,9 +4,13 @@
 
 Each model is fitted with its defaults on 80 % of a table's rows and draws as many. The
 scores of sklearn_unsup.metrics compare these with the rows fitted on (shape, trend,
-c2st) or use the other 20 % (tstr, trtr, dcr_excess). Rows of the output are means over
-the seeds, which choose the split too; c2st is best at .5, dcr_excess at 0, the others
-at 1.
+c2st) or use the other 20 % (tstr, trtr, dcr_excess, copies, nats). Rows of the output
+are means over the seeds, which choose the split too; c2st is best at .5, dcr_excess and
+copies at 0, shape, trend and tstr at 1.
+
+`copies` is the share of drawn rows that equal a row fitted on, minus the same share of
+the other 20 %. `nats` is the mean log-likelihood of the other 20 % in the units of the
+table, higher is better, of models that have one.
 """
 
 import argparse
@@ -29,7 +33,10 @@ from sklearn_unsup.metrics import (
 )
 
 OURS = [n for n in ("VAETransformer", "GANSampler") if hasattr(sklearn_unsup, n)]
-MEASURES = "shape", "trend", "c2st", "tstr", "trtr", "dcr_excess", "fit_s", "sample_s"
+MEASURES = (
+    *("shape", "trend", "c2st", "tstr", "trtr", "dcr_excess", "copies", "nats"),
+    *("fit_s", "sample_s"),
+)
 
 
 # ------------------------------------------------------------------------- the tables
@@ -75,7 +82,12 @@ def tables(path, target, n_rows):
 # ------------------------------------------------------------------------- the models
 
 
-class Independent:
+class Baseline:
+    def nats(self, rows):
+        return np.nan
+
+
+class Independent(Baseline):
     """Every column a bootstrap of its own: perfect marginals, no dependence."""
 
     def fit(self, train, target, seed):
@@ -87,7 +99,7 @@ class Independent:
         return pd.DataFrame({k: self.train[k].iloc[row].array for k, row in columns})
 
 
-class Bootstrap:
+class Bootstrap(Baseline):
     """Training rows again: perfect but for being copies."""
 
     def fit(self, train, target, seed):
@@ -98,7 +110,7 @@ class Bootstrap:
         return rows.reset_index(drop=True)
 
 
-class Smote:
+class Smote(Baseline):
     """Rows between neighbours of a class (Chawla et al. 2002) of imbalanced-learn.
 
     Classes are the levels of the target, or the two sides of a number's median.
@@ -155,6 +167,10 @@ class Ours:
     def sample(self, n):
         return self.model.sample(n)
 
+    def nats(self, rows):
+        """Mean log-likelihood of rows; nan for a model without likelihoods."""
+        return self.model.score(rows) if self.name == "VAETransformer" else np.nan
+
 
 BASELINES = {"independent": Independent, "bootstrap": Bootstrap, "SMOTE": Smote}
 
@@ -181,13 +197,16 @@ def measure(model, table, target, seed):
     rows = model.sample(len(train))
     sampled = time.perf_counter()
     utility = utility_scores(train, test, rows, target, random_state=seed)
+    closest = closest_record_scores(train, test, rows, random_state=seed)
     return (
         shape_score(train, rows),
         trend_score(train, rows),
         c2st_score(train, rows, random_state=seed),
         utility.tstr,
         utility.trtr,
-        closest_record_scores(train, test, rows, random_state=seed).dcr_excess,
+        closest.dcr_excess,
+        closest.copies - closest.holdout_copies,
+        model.nats(test),
         fitted - start,
         sampled - fitted,
     )
@@ -212,7 +231,8 @@ def main():
             seeds = range(args.seeds)
             scores = [measure(make_model(label), table, target, s) for s in seeds]
             means = np.mean(scores, axis=0)
-            print(f"{label:16}" + "".join(f"{m:11.3f}" for m in means), flush=True)
+            cells = ("-" if np.isnan(m) else f"{m:.3f}" for m in means)
+            print(f"{label:16}" + "".join(f"{c:>11}" for c in cells), flush=True)
 
 
 if __name__ == "__main__":
