@@ -147,7 +147,7 @@ class VAETransformer(DecoderInspection, BaseTableModel):
     max_iter : int or "auto", default="auto"
         Epochs. "auto" sets gradient steps: where rows are autoregressive 5 to 26 times
         the root of the number of rows (5 for small and 26 for large tables; fewer of
-        more than 128 rows), but at least 1,000, else 3,000.
+        more than 128 rows), but at least 300, else 3,000.
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about a 32nd of the rows, from 16 to 512. Of images it
         is at most 128, and where rows are autoregressive, but then on a GPU 1,024 from

@@ -26,6 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:.*looks like an identifier"),
     pytest.mark.filterwarnings("ignore:A fit to"),
+    pytest.mark.filterwarnings("ignore:.*is fitted to (one row|two rows)"),
 ]
 
 
