@@ -51,6 +51,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "filename_pattern": "/plot_",
     "ignore_pattern": "quickstart",
+    "parallel": 2,
     "abort_on_example_error": True,
     "show_signature": False,
     # the builder's seconds say nothing of the reader's

@@ -36,6 +36,7 @@ GROUPS = {
     "New rows": ("latent_density", "density_ratio", "privacy"),
     "Training": (
         "batch_size",
+        "optimizer",
         "learning_rate_init",
         "weight_decay",
         "early_stopping",
