@@ -57,16 +57,28 @@ LEARNERS = {
     ),
     "neighbors": (KNeighborsClassifier(), KNeighborsRegressor()),
     "forest": (
-        RandomForestClassifier(random_state=0),
-        RandomForestRegressor(random_state=0),
+        RandomForestClassifier(50, random_state=0),
+        RandomForestRegressor(50, random_state=0),
     ),
     "boosting": (
-        HistGradientBoostingClassifier(random_state=0),
-        HistGradientBoostingRegressor(random_state=0),
+        HistGradientBoostingClassifier(max_iter=50, random_state=0),
+        HistGradientBoostingRegressor(max_iter=50, random_state=0),
     ),
     "mlp": (
-        MLPClassifier((32,), max_iter=200, solver="lbfgs", alpha=1.0, random_state=0),
-        MLPRegressor((32,), max_iter=200, solver="lbfgs", alpha=1.0, random_state=0),
+        MLPClassifier(
+            hidden_layer_sizes=(16,),
+            max_iter=100,
+            solver="lbfgs",
+            alpha=1.0,
+            random_state=0,
+        ),
+        MLPRegressor(
+            hidden_layer_sizes=(16,),
+            max_iter=100,
+            solver="lbfgs",
+            alpha=1.0,
+            random_state=0,
+        ),
     ),
 }
 
@@ -139,7 +151,7 @@ def smote(X, y, seed):
 
 
 def run_split(X, y, n, seed, learners, with_plain):
-    """One line of scores for each learner, with what it saw in its inner splits."""
+    """Yield a line of scores for each learner, with what its inner splits said."""
     is_class = y.dtype.kind != "f"
     X, X_test, y, y_test = train_test_split(
         X,
@@ -162,7 +174,6 @@ def run_split(X, y, n, seed, learners, with_plain):
             random_state=seed,
         )
         tables[amount] = augmenter.fit_resample(X, y)
-    lines = []
     for name in learners:
         learner = with_encoder(LEARNERS[name][0 if is_class else 1])
         augmenter = GenerativeAugmenter(learner, random_state=seed)
@@ -178,8 +189,7 @@ def run_split(X, y, n, seed, learners, with_plain):
         line["inner"] = augmenter.cv_results_["gains"].T.tolist()
         line["none"], line["ours"] = scores[0], scores[augmenter.amount_]
         line["true"] = [scores.pop(amount) for amount in amounts]
-        lines.append(line | scores)
-    return lines
+        yield line | scores
 
 
 def mean_and_error(values):
