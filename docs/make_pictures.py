@@ -90,8 +90,13 @@ def displays():
     display = ReconstructionDisplay.from_estimator(vae, fresh)
     save(display.figure_, "reconstruction_table")
 
-    rows = vae.sample(1000, random_state=0)
-    display = TableComparisonDisplay.from_tables(table, rows)
+
+def comparison():
+    """The picture of README and of the front page: defaults, held-out rows."""
+    table, _ = make_mixed_table(10_000, random_state=0)
+    fresh, _ = make_mixed_table(10_000, random_state=1)
+    rows = VAETransformer(random_state=0).fit(table).sample(10_000, random_state=0)
+    display = TableComparisonDisplay.from_tables(fresh, rows)
     save(display.figure_, "table_comparison")
 
 
@@ -261,7 +266,10 @@ def codes():
 
 PICTURES = {
     function.__name__: function
-    for function in (displays, start, noise, components, beta, sampling, games, codes)
+    for function in (
+        *(displays, comparison, start, noise),
+        *(components, beta, sampling, games, codes),
+    )
 }
 
 
