@@ -49,8 +49,8 @@ BUNDLED = {
     "diabetes": load_diabetes,
     "wine": load_wine,
 }
-# Forest, boosting and perceptron are smaller than scikit-learn's, to save time: they are
-# weaker so, which can make gains look larger. Say so beside figures of theirs.
+# Forest, boosting and perceptron are smaller than the defaults, to save time.
+# Weaker learners can make gains look larger: say so beside their figures.
 LEARNERS = {
     "linear": (LogisticRegression(max_iter=1000), Ridge()),
     "tree": (

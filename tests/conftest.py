@@ -114,6 +114,14 @@ def few_steps_per_epoch():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(NetFitting, "_batch_size", larger)
+        yield batch_size
+
+
+@pytest.fixture(scope="module")
+def default_batches(few_steps_per_epoch):
+    """Fits as users get them, for pages that say what is printed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NetFitting, "_batch_size", few_steps_per_epoch)
         yield
 
 

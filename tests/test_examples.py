@@ -172,6 +172,7 @@ def test_nearly_equal(got, same):
     assert NearlyEqual().check_output("a 12 1.0\n", got, 0) == same
 
 
+@pytest.mark.usefixtures("default_batches")
 @pytest.mark.parametrize("page", page_parameters())
 def test_guide_examples(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # for pages that save something
@@ -257,9 +258,10 @@ def test_pages_use_what_there_is(page, code):
 
 def test_guide_names_real_parameters():
     """Words in backticks that assign a value are parameters of something public."""
-    # of the environment; of scikit-learn, of matplotlib, of skorch
+    # of the environment; of scikit-learn, numpy, matplotlib, skorch, torch
     known = {"OMP_NUM_THREADS", "SKLEARN_UNSUP_CUDA_GRAPHS"}
-    known |= {"class_weight", "n_jobs", "layout", "monitor"}
+    known |= {"class_weight", "n_jobs", "method", "layout", "monitor"}
+    known |= {"optimizer__weight_decay"}
     for item in map(resolve, documented_in_api()):
         methods = inspect.getmembers(item, inspect.isroutine)
         own = [method for name, method in methods if not name.startswith("_")]

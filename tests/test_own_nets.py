@@ -357,7 +357,12 @@ def test_a_search_over_optimizers():
 def test_a_search_over_schedules():
     X = np.random.default_rng(0).normal(size=(60, 4))
     model = AutoencoderTransformer(
-        2, encoder=Net, max_iter=3, learning_rate_init=1e-2, random_state=0
+        2,
+        encoder=Net,
+        max_iter=3,
+        batch_size=16,
+        learning_rate_init=1e-2,
+        random_state=0,
     )
     halving = LRScheduler(policy="StepLR", step_size=1, gamma=0.5)
     search = GridSearchCV(model, {"callbacks": [None, [halving]]}, cv=2).fit(X)
