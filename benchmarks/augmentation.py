@@ -49,6 +49,13 @@ BUNDLED = {
     "diabetes": load_diabetes,
     "wine": load_wine,
 }
+PERCEPTRON = {
+    "hidden_layer_sizes": (16,),
+    "max_iter": 100,
+    "solver": "lbfgs",
+    "alpha": 1.0,
+    "random_state": 0,
+}
 # Forest, boosting and perceptron are smaller than the defaults, to save time.
 # Weaker learners can make gains look larger: say so beside their figures.
 LEARNERS = {
@@ -67,20 +74,8 @@ LEARNERS = {
         HistGradientBoostingRegressor(max_iter=50, random_state=0),
     ),
     "mlp": (
-        MLPClassifier(
-            hidden_layer_sizes=(16,),
-            max_iter=100,
-            solver="lbfgs",
-            alpha=1.0,
-            random_state=0,
-        ),
-        MLPRegressor(
-            hidden_layer_sizes=(16,),
-            max_iter=100,
-            solver="lbfgs",
-            alpha=1.0,
-            random_state=0,
-        ),
+        MLPClassifier(**PERCEPTRON),
+        MLPRegressor(**PERCEPTRON),
     ),
 }
 

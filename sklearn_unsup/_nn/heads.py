@@ -274,7 +274,7 @@ class NumberHeads(nn.Module):
         (n, n_touched), or (1, n_touched) where all rows have the same range. The third
         result says which bins are touched: those that any range has a part of.
         """
-        if bool(((low == low[0]) & (high == high[0])).all()):
+        if bool(((low == low[:1]) & (high == high[:1])).all()):
             low, high = low[:1], high[:1]
         start, width = self.start[column], self.widths[column]
         from_below = self.sign[column] > 0
