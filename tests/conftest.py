@@ -32,6 +32,11 @@ def pytest_configure(config):
     config.addinivalue_line(
         "filterwarnings", "ignore:Specified kernel cache directory could not"
     )
+    # Hypothesis looks for what holds its generator, and does not find what
+    # `pytest_collection` below has frozen.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:It looks like `register_random` was passed"
+    )
 
 
 @pytest.hookimpl(wrapper=True)
