@@ -11,7 +11,8 @@ MAX_POOL = 200_000
 # Minimum number of proposals that are drawn at a time.
 MIN_POOL = 2_000
 # Number of particles that are resampled among themselves where all have one condition,
-# number of such particles for each row that is drawn from them, and their minimum.
+# number of such particles for each row that is drawn from them, and their minimum. A
+# pool of independent proposals that would have to be larger than that is not filled.
 PARTICLE_BLOCK, PARTICLES_PER_ROW, MIN_SEQUENTIAL = 4_000, 8, 20_000
 # Number of particles of all rows that have conditions of their own, and the minimum and
 # maximum number for one row.
@@ -225,8 +226,9 @@ def draw_conditional(propose, conditions, rng):
     """Draw rows that have the same conditions, by weighting and resampling proposals.
 
     The number of proposals grows until their effective sample size is at least the
-    number of rows. Where that would take more than MAX_POOL of them, as many are drawn
-    by sequential Monte Carlo. What is rare therefore takes longer, but never fails.
+    number of rows. Where that would take more of them than sequential Monte Carlo needs
+    particles, and several columns have conditions, the latter draws the rows. What is
+    rare therefore takes longer, but never fails.
 
     Parameters
     ----------
@@ -252,6 +254,8 @@ def draw_conditional(propose, conditions, rng):
         repeated = conditions.take(np.zeros(size, np.int64))
         return propose(repeated, rng, **options)
 
+    n_sequential = min(MAX_POOL, max(PARTICLES_PER_ROW * n, MIN_SEQUENTIAL))
+    n_sequential = max(1, n_sequential // PARTICLE_BLOCK) * PARTICLE_BLOCK
     pools, size = [], max(MIN_POOL, n)
     while True:
         pools.append(pool_of(size))
@@ -262,10 +266,8 @@ def draw_conditional(propose, conditions, rng):
         if effective >= n or room <= 0:
             break
         size = len(weights) * (n / effective - 1.0)
-        if size > room and pools[0].gains_by_resampling:
-            size = min(MAX_POOL, max(PARTICLES_PER_ROW * n, MIN_SEQUENTIAL))
-            size = max(1, size // PARTICLE_BLOCK) * PARTICLE_BLOCK
-            pools = [pool_of(size, n_particles=PARTICLE_BLOCK)]
+        if size > n_sequential and pools[0].gains_by_resampling:
+            pools = [pool_of(n_sequential, n_particles=PARTICLE_BLOCK)]
             log_weights = pools[0].log_weights
             weights = np.exp(log_weights - log_weights.max())
             break

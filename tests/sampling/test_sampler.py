@@ -356,7 +356,7 @@ def autoregressive_source(n_columns, seed=0):
 
 
 def test_what_is_rare_is_drawn_by_sequential_monte_carlo(monkeypatch):
-    """A pool that may not grow enough is replaced; the law stays the model's."""
+    """It takes over once a pool would need more rows; the law stays the model's."""
     source = autoregressive_source(3)
     codes = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), -1).reshape(-1, 3)
     with torch.no_grad():
@@ -365,16 +365,17 @@ def test_what_is_rare_is_drawn_by_sequential_monte_carlo(monkeypatch):
     wanted = (codes[:, 1] == codes[law.argmin(), 1]) & (codes[:, 2] == 0)
     mass = law[wanted].sum()
     law = law[wanted] / mass
-    monkeypatch.setattr(proposals, "MAX_POOL", 12_000)
+    monkeypatch.setattr(proposals, "PARTICLES_PER_ROW", 2)
+    monkeypatch.setattr(proposals, "MIN_SEQUENTIAL", 0)
     n, used = 8_000, []
 
     def propose(conditions, rng, n_particles=1):
-        used.append(n_particles)
+        used.append((len(conditions), n_particles))
         return source.propose(conditions, rng, n_particles=n_particles)
 
     given = given_codes(n, {1: codes[wanted][0, 1], 2: 0})
     _, x_cat, log_mass = draw_conditional(propose, given, rng_of())
-    assert used[-1] == proposals.PARTICLE_BLOCK
+    assert used == [(n, 1), (2 * n, proposals.PARTICLE_BLOCK)]
     assert np.exp(log_mass) == pytest.approx(mass, rel=0.1)
     assert (x_cat[:, 1:] == codes[wanted][0, 1:]).all()
     shares = np.bincount(x_cat[:, 0], minlength=4) / n
