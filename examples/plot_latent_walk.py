@@ -33,10 +33,11 @@ plt.show()
 
 # %%
 # The plane of codes, decoded. The steps are even in probability: as many rows of the
-# prior lie between one column and the next.
+# prior lie between one column and the next. Each line is a traversal of component 0
+# that passes a code with another component 1.
 steps = norm.ppf(np.linspace(0.03, 0.97, 15))
-plane = np.array([(across, up) for up in steps[::-1] for across in steps])
-pictures = vae.inverse_transform(plane).reshape(15, 15, 8, 8)
+lines = [vae.traverse(0, values=steps, at=(0, up)) for up in steps[::-1]]
+pictures = np.reshape(lines, (15, 15, 8, 8))
 pictures = np.pad(pictures, [(0, 0), (0, 0), (1, 1), (1, 1)])
 figure, ax = plt.subplots(figsize=(6, 6), layout="constrained")
 ax.imshow(pictures.swapaxes(1, 2).reshape(150, 150), cmap="gray_r", vmin=0, vmax=1)
