@@ -77,6 +77,8 @@ html_theme_options = {
     "logo": {"text": project},
     "navbar_center": [],  # the side bar has all pages
     "navigation_with_keys": False,
+    # what the benchmarks print is wide, and their contents stand at the top
+    "secondary_sidebar_items": {"**": ["page-toc"], "benchmarks": []},
     "footer_start": ["copyright"],
     "footer_end": [],
 }
