@@ -241,6 +241,7 @@ class BaseTableModel(
         first = not hasattr(self, "net_")
         X = self._check_table(X, reset=first)
         process_group = join_process_group(self.data_parallel, self.device, X.shape[0])
+        X = self._replace_table(X, process_group)
         self._trial = None
         if first:
             self._init_randomness(False, process_group)

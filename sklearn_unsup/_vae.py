@@ -360,13 +360,13 @@ class VAETransformer(DecoderInspection, BaseTableModel):
         has them: that of the noise is none of them.
         """
         self.epsilon_ = self.delta_ = None
-        if self.privacy is None:
+        budget, schema = self.privacy, self._polars_schema
+        if budget is None:
             return X
-        noise = noise_generator(self.privacy, process_group)
-        X, self.epsilon_, self.delta_ = private_table(
-            X, self.privacy, noise, self.constraints
-        )
-        self._polars_schema = narrowed_schema(self._polars_schema, X)
+        noise = noise_generator(budget, process_group)
+        private = private_table(X, budget, noise, self.constraints)
+        X, self.epsilon_, self.delta_ = private
+        self._polars_schema = narrowed_schema(schema, X, budget.categories)
         return X
 
     # ------------------------------------------------------------------ scoring

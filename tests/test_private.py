@@ -1,6 +1,9 @@
 """A fit with a budget: noise as it should be, and nothing spent beyond the budget."""
 
+import datetime
 import pickle
+from decimal import Decimal
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -15,6 +18,7 @@ from sklearn_unsup._private.columns import (
     category_column,
     public_kind,
 )
+from sklearn_unsup._private.declared import declared_bounds, declared_levels
 from sklearn_unsup._private.dtypes import as_dtype
 from sklearn_unsup._private.marginals import (
     NoisyPairs,
@@ -34,6 +38,7 @@ from sklearn_unsup._private.numeric import (
     with_cells,
 )
 from sklearn_unsup._table.plain import to_floats
+from sklearn_unsup._table.polars import narrowed_schema, schema_of, to_polars
 from sklearn_unsup.constraints import Inequality, Linear
 from sklearn_unsup.privacy import Budget, epsilon_lower_bound
 
@@ -302,6 +307,38 @@ def test_declared_levels_and_bounds_are_kept():
     assert max(drawn) <= 10
 
 
+FIRST, LAST = pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-11")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "pair"),
+    [
+        ("datetime64[s]", (FIRST, LAST)),
+        ("datetime64[s]", ("2020-01-01", "2020-01-11")),
+        ("datetime64[us]", (FIRST.date(), LAST.to_datetime64())),
+        ("datetime64[us, UTC]", (FIRST, LAST)),
+        ("datetime64[us, Europe/Paris]", (FIRST.tz_localize("UTC"), "2020-01-11T01")),
+        ("period[h]", (pd.Period("2020-01-01", "D"), LAST)),
+        ("timedelta64[s]", (datetime.timedelta(18_262), pd.Timedelta(18_272, "D"))),
+        ("float32", (18_262, Decimal(18_272))),
+    ],
+)
+def test_bounds_are_declared_in_the_words_of_a_column(dtype, pair):
+    frame = pd.DataFrame({"x": pd.Series([], dtype=dtype)})
+    kinds = {"x": public_kind(frame["x"])}
+    # Days since 1970, as `to_floats` has dates.
+    assert declared_bounds({"x": pair}, frame, kinds) == {"x": (18_262.0, 18_272.0)}
+
+
+def test_levels_are_declared_without_missing_values():
+    frame = pd.DataFrame({"c": ["a"], "flag": [True]})
+    kinds = {name: public_kind(frame[name]) for name in frame}
+    levels = {"c": np.array(["a", None, np.nan, "b"], dtype=object)}
+    assert declared_levels(levels, frame, kinds) == {"c": ["a", "b"]}
+    with pytest.raises(ValueError, match="must be True and False"):
+        declared_levels({"flag": ["no", "yes"]}, frame, kinds)
+
+
 def test_rare_levels_are_not_told():
     series = pd.Series(["common"] * 500 + ["rare"] * 3, name="c")
     column = category_column(series, None, counter(sigma=10.0))
@@ -338,16 +375,85 @@ def test_categories_of_a_dtype_are_not_told():
 
 
 @pytest.mark.usefixtures("accountant")
-def test_the_longest_string_of_an_array_is_not_told():
+@pytest.mark.parametrize("kind", ["U", "S"])
+def test_the_longest_string_of_an_array_is_not_told(kind):
     X = np.array([["common", "row"]] * 3_000 + [["an exceptional one", "row"]])
+    X = X.astype(kind)
     drawn, *_ = budgets.private_table(X, Budget(5.0), np.random.default_rng(0))
-    assert drawn.dtype == "U6"
+    assert drawn.dtype == f"{kind}6"
+
+
+def test_a_declared_level_is_drawn_whether_or_not_a_row_has_it():
+    """Else the gaps that stand for it would tell that no row does."""
+    values = ["high", "secret", "low", None]
+    ordered = pd.CategoricalDtype(["low", "high"], ordered=True)
+    for dtype in (pd.CategoricalDtype(["low", "high"]), ordered):
+        column = as_dtype(values, dtype, ["low", "secret", "high", "other"])
+        assert column.tolist()[:3] == values[:3]
+        assert column.isna().sum() == 1
+    # Nor does the order tell of it.
+    assert column.categories.tolist() == ["low", "secret", "high"]
+
+
+def test_a_declared_level_is_one_of_an_enum_whether_or_not_a_row_has_it():
+    table = pd.DataFrame({"c": ["a", "b", "secret"]})
+    declared = {"c": ["secret", "b", "a", "other"]}
+    without, with_it = (
+        narrowed_schema(schema_of(as_polars(rows)), table, declared)
+        for rows in (table[:2], table)
+    )
+    assert without == with_it
+    drawn = to_polars(table, without)["c"]
+    assert drawn.to_list() == ["a", "b", "secret"]
+    assert drawn.dtype.categories.to_list() == ["secret", "b", "a"]
 
 
 def as_polars(table):
     polars = pytest.importorskip("polars")
     levels = polars.Enum([*sorted(set(table["c"])), "declared"])
     return polars.from_pandas(table).with_columns(polars.col("c").cast(levels))
+
+
+QUERIES = {
+    "transform": lambda model, rows: model.transform(rows),
+    "score": lambda model, rows: model.score(rows),
+    "explain": lambda model, rows: model.explain_samples(rows),
+    "bound": lambda model, rows: model.evidence_lower_bound(rows),
+    "impute": lambda model, rows: model.impute(rows, random_state=0),
+    "sample": lambda model, rows: model.sample(3, random_state=0),
+}
+
+
+def test_a_model_keeps_nothing_of_earlier_fits_and_of_rows_that_it_is_asked_about(
+    monkeypatch,
+):
+    rng = np.random.default_rng(0)
+    drawn = pd.DataFrame({"x": rng.normal(size=60), "c": ["a", "b", "a"] * 20})
+    rows = pd.DataFrame({"x": [1.0, 7.0] * 40, "c": ["secret", "b"] * 40})
+    monkeypatch.setattr(_vae, "private_table", lambda *a: (drawn.copy(), 1.0, 1e-6))
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    options = {**QUICK, "handle_unknown": "ignore", "random_state": 0}
+    model = VAETransformer(**options, privacy=Budget()).fit(rows)
+    used = VAETransformer(**options).fit(rows).partial_fit(rows)
+    used.set_params(privacy=Budget()).fit(rows)
+    for state in (model, used):
+        for query in QUERIES.values():
+            query(state, rows)
+    assert vars(used).keys() == vars(model).keys()
+    for name, value in vars(model).items():
+        assert pickle.dumps(vars(used)[name]) == pickle.dumps(value), name
+    assert b"secret" not in pickle.dumps(used)
+
+
+def test_rows_learnt_without_a_budget_end_what_it_promised(monkeypatch):
+    drawn = pd.DataFrame({"x": np.arange(60.0)})
+    monkeypatch.setattr(_vae, "private_table", lambda *a: (drawn.copy(), 1.0, 1e-6))
+    model = VAETransformer(**QUICK, random_state=0)
+    assert model.partial_fit(drawn).epsilon_ is model.delta_ is None
+    model = VAETransformer(**QUICK, random_state=0, privacy=Budget()).fit(drawn)
+    assert (model.epsilon_, model.delta_) == (1.0, 1e-6)
+    model.set_params(privacy=None).partial_fit(drawn)
+    assert model.epsilon_ is model.delta_ is None
 
 
 @pytest.mark.parametrize("container", [pd.DataFrame, as_polars])
@@ -421,7 +527,9 @@ def test_all_histograms_are_paid_for(monkeypatch):
             "declared": rng.choice(["a", "b"], 3_000),
         }
     )
-    budget = Budget(5.0, bounds={"bounded": (-4, 4)}, categories={"declared": "ab"})
+    budget = Budget(
+        5.0, bounds={"bounded": (-4, 4)}, categories={"declared": ["a", "b"]}
+    )
     charged = []
     monkeypatch.setattr(
         budgets, "spent_epsilon", lambda events, delta: charged.append(events) or 1.0
@@ -435,6 +543,25 @@ def test_all_histograms_are_paid_for(monkeypatch):
         RuntimeError, match=r"told are \(10.0, 6, 6\), and \(5, 6, 6\) are paid"
     ):
         budgets.private_table(table, budget, np.random.default_rng(0))
+
+
+def arrow_columns():
+    if find_spec("pyarrow") is None:
+        return []
+    import pyarrow as pa
+
+    days = [datetime.date(2020, 1, 2), None]
+    cells = {
+        pa.time64("us"): [datetime.time(1, 2, 3), None],
+        pa.time32("s"): [datetime.time(23), None],
+        pa.date32(): days,
+        pa.timestamp("us", "Europe/Paris"): [pd.Timestamp("2020-01-01T12Z"), None],
+        pa.decimal128(8, 2): [Decimal("1.25"), None],
+        pa.null(): [None, None],
+    }
+    return [
+        pd.Series(values, dtype=pd.ArrowDtype(kind)) for kind, values in cells.items()
+    ]
 
 
 TIMES = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(0, 9, 0.5), unit="D")
@@ -451,6 +578,7 @@ TIMES = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(0, 9, 0.5), unit=
         pd.Series([-128, 127], dtype="int8"),
         pd.Series([0.5, 2.0], dtype="float32"),
         pd.Series([True, False]),
+        *arrow_columns(),
     ],
     ids=lambda column: str(column.dtype),
 )
@@ -607,7 +735,17 @@ def test_a_budget_is_for_one_fit(table):
         (Budget(bounds={"x": (1, 0)}), "a lower and a higher number"),
         (Budget(bounds={"high": (0, 1)}), "bounds are for columns of numbers"),
         (Budget(categories={"x": [1]}), "categories are for columns of categories"),
+        (Budget(bounds=[("x", 0, 1)]), "bounds must be a dict by column or None"),
+        (Budget(bounds={"x": 1}), "a lower and a higher number, got 1"),
+        (Budget(bounds={"x": (0, np.inf)}), "a lower and a higher number"),
+        (Budget(bounds={"x": ("1", "2")}), "a lower and a higher number"),
+        (Budget(bounds={"day": (0, 1)}), "a lower and a higher date"),
+        (Budget(bounds={"paid": (0.2, 0.8)}), "must have one between them"),
         (Budget(categories={"high": ["no", "no"]}), "one or more different levels"),
+        (Budget(categories={"high": [None]}), "one or more different levels"),
+        (Budget(categories={"high": "no"}), "one or more different levels"),
+        (Budget(categories={"high": [["no"]]}), "one or more different levels"),
+        (Budget(categories={"high": 2}), "one or more different levels"),
     ],
 )
 def test_budgets_that_are_refused(budget, message, table):
@@ -649,7 +787,7 @@ def canary_evidence(told, n_fits, epsilon=1.0):
     Whoever makes it has all noised counts, and knows all rows but the canary, and
     where it is counted.
     """
-    declared = Budget(epsilon, categories={"a": "xyz", "b": "uv"})
+    declared = Budget(epsilon, categories={"a": list("xyz"), "b": list("uv")})
     rows = pd.DataFrame({"a": list("xxxxyy") * 200, "b": list("uuuvuv") * 200})
     canary = pd.DataFrame({"a": ["z"], "b": ["v"]})
     d = rows.shape[1]
@@ -744,7 +882,7 @@ def test_rows_are_seen_through_noised_counts_alone(told, monkeypatch):
         "frequent",
         lambda self, values: (
             (np.array(["", "'u'"]), np.array([40.0, 90.0]))
-            if values.dtype.kind == "U"
+            if values.dtype == object
             else (np.array([1.5]), np.array([30.0]))
         ),
     )

@@ -19,6 +19,7 @@ from .columns import (
     n_histograms,
     public_kind,
 )
+from .declared import check_names, declared_bounds, declared_levels
 from .dtypes import as_dtype
 from .marginals import NoisyPairs, draw_codes
 from .numeric import number_column
@@ -61,9 +62,9 @@ class Budget:
         since a delta that was computed from the rows would tell of them. The default
         suits up to some hundred thousand rows.
     bounds : dict or None, default=None
-        By column of numbers, what values may lie between, as a pair: declared by you
-        and not read from the rows. They cost nothing, and others are clipped to them.
-        What is not declared is learnt, within powers of two.
+        By column of numbers, dates or durations, what values may lie between, as a
+        pair of such: declared by you and not read from the rows. They cost nothing, and
+        others are clipped to them. What is not declared is learnt.
     categories : dict or None, default=None
         By column of categories, all levels that may occur, declared in the same way.
         What is not declared is learnt; rare levels are then lost.
@@ -109,40 +110,7 @@ def check_budget(budget, names):
         raise ValueError(
             f"delta must lie between 0 and 0.1, such as 1e-6, got {budget.delta!r}"
         )
-    for key in ("bounds", "categories"):
-        unknown = [name for name in getattr(budget, key) or () if name not in names]
-        if unknown:
-            raise ValueError(f"{key} must name columns of {names}, got {unknown}")
-    for name, pair in (budget.bounds or {}).items():
-        if len(pair) != 2 or not pair[0] < pair[1]:
-            raise ValueError(
-                f"bounds of column {name!r} must be a lower and a higher number, got "
-                f"{pair!r}"
-            )
-    for name, levels in (budget.categories or {}).items():
-        if len(levels) == 0 or len(set(levels)) < len(levels):
-            raise ValueError(
-                f"categories of column {name!r} must be one or more different levels, "
-                f"got {levels!r}"
-            )
-
-
-def check_declared(budget, kinds):
-    """Refuse what is declared of a column of another kind: nothing would heed it."""
-    for name in budget.bounds or {}:
-        if kinds[name] == CATEGORIES:
-            raise ValueError(
-                f"bounds are for columns of numbers, and {name!r} is one of "
-                "categories by its dtype: declare its categories, or convert it, for "
-                "example by pandas.to_numeric."
-            )
-    for name in budget.categories or {}:
-        if kinds[name] != CATEGORIES:
-            raise ValueError(
-                f"categories are for columns of categories, and {name!r} is one of "
-                "numbers by its dtype: declare its bounds, or convert it, for example "
-                "by astype('category')."
-            )
+    check_names(budget, names)
 
 
 def import_accounting():
@@ -234,10 +202,12 @@ def check_useful(plan, n_rows, delta, columns):
         )
     for column in columns:
         if column.counts.sum() <= 0:
+            is_object = pd.api.types.is_object_dtype(column.dtype)
+            convert = "convert it if it holds numbers or dates, " if is_object else ""
             raise ValueError(
                 f"no value of column {column.name!r} is so frequent that the budget "
-                "lets it be told: declare its categories in the Budget, raise epsilon, "
-                "or leave the column out."
+                f"lets it be told: {convert}declare its categories in the Budget, "
+                "raise epsilon, or leave the column out."
             )
 
 
@@ -254,8 +224,8 @@ def private_table(X, budget, rng, constraints=()):
     frame = as_frame(X)
     check_budget(budget, list(frame.columns))
     kinds = {name: public_kind(frame[name]) for name in frame}
-    check_declared(budget, kinds)
-    bounds, categories = budget.bounds or {}, budget.categories or {}
+    bounds = declared_bounds(budget.bounds, frame, kinds)
+    categories = declared_levels(budget.categories, frame, kinds)
     declared = {**bounds, **categories}
     n_single = 1 + sum(
         n_histograms(kind, declared.get(name)) for name, kind in kinds.items()
@@ -288,13 +258,15 @@ def private_table(X, budget, rng, constraints=()):
             "package, please report it."
         )
     values = {
-        c.name: as_dtype(c.draw(drawn[:, i], rng), frame[c.name].dtype)
+        c.name: as_dtype(
+            c.draw(drawn[:, i], rng), frame[c.name].dtype, categories.get(c.name)
+        )
         for i, c in enumerate(columns)
     }
     table = pd.DataFrame(values)
     if not isinstance(X, pd.DataFrame):
         # How long strings of an array may be is how long one of its rows is.
-        table = table.to_numpy(str if X.dtype.kind == "U" else X.dtype)
+        table = table.to_numpy(X.dtype.kind if X.dtype.kind in "SU" else X.dtype)
     table = without_broken(table, constraints)
     spent = spent_epsilon(plan.events(), delta)
     return table, spent, budget.delta

@@ -136,7 +136,7 @@ def category_column(series, declared, counter):
         # row would otherwise choose how all are told.
         text = ["" if gap else repr(v) for v, gap in zip(values, missing, strict=True)]
         inverse = dict(zip(text, values, strict=True))
-        names, counts = counter.frequent(np.array(text, dtype=str))
+        names, counts = counter.frequent(np.array(text, dtype=object))
         hole = sum(counts[names == ""])
         levels = [inverse[name] for name in names if name]
         counts = counts[names != ""]

@@ -39,8 +39,11 @@ def schema_of(X) -> bytes | None:
     return file.getvalue()
 
 
-def narrowed_schema(schema: bytes | None, table) -> bytes | None:
-    """A schema whose enums have only the levels that a table of pandas has."""
+def narrowed_schema(schema: bytes | None, table, declared) -> bytes | None:
+    """A schema whose enums have only the levels that a table of pandas has.
+
+    Where levels of a column are declared, their order is that of its enum.
+    """
     if schema is None:
         return None
     import polars
@@ -49,7 +52,8 @@ def narrowed_schema(schema: bytes | None, table) -> bytes | None:
     for position, (name, dtype) in enumerate(empty.schema.items()):
         if dtype.base_type().__name__ == "Enum":
             known = set(table.iloc[:, position].dropna())
-            levels = [level for level in dtype.categories if level in known]
+            order = (declared or {}).get(name, dtype.categories)
+            levels = [level for level in order if level in known]
             column = polars.Series(name, [], polars.Enum(levels))
             empty = empty.with_columns(column)
     return schema_of(empty)
