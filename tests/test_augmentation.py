@@ -304,6 +304,11 @@ def test_a_generator_redraws_cells_and_leaves_missing_ones(mixed_table):
         assert rows[name].isna().any() == numbers[name].isna().any()
 
 
+def test_a_generator_draws_a_single_row(classes):
+    X_more, _ = make_augmenter(generator=Fixed(), amount=1).fit_resample(*classes)
+    assert_array_equal(X_more[80:], np.zeros((1, 6)))
+
+
 @pytest.mark.slow
 def test_a_network_redraws_cells(mixed_table):
     generator = VAETransformer(

@@ -77,19 +77,24 @@ def mix_neighbors(X, n_rows, rng) -> pd.DataFrame:
     n_neighbors = min(N_NEIGHBORS + 1, len(X))
     nearest = NearestNeighbors(n_neighbors=n_neighbors).fit(numbers)
     nearest = nearest.kneighbors(numbers, return_distance=False)
-    first = spread(len(X), n_rows, rng)
-    columns = []
-    for position in range(X.shape[1]):
-        column = X.iloc[:, position]
-        second = nearest[first, rng.integers(n_neighbors, size=n_rows)]
-        swapped = rng.random(n_rows) < SHARE_SWAPPED
-        mixed = column.iloc[np.where(swapped, second, first)].reset_index(drop=True)
-        if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
-            a, b = column.iloc[first].to_numpy(), column.iloc[second].to_numpy()
-            between = (a + rng.random(n_rows) * (b - a)).astype(column.dtype)
-            mixed = mixed.where(np.isnan(between), between)
-        columns.append(mixed)
-    return pd.concat(columns, axis=1)
+    first = spread(len(X), n_rows, rng)[:, np.newaxis]
+    second = nearest[first, rng.integers(n_neighbors, size=(n_rows, X.shape[1]))]
+    swapped = rng.random(second.shape) < SHARE_SWAPPED
+    either = np.where(swapped, second, first)
+    is_float = np.array(
+        [isinstance(dtype, np.dtype) and dtype.kind == "f" for dtype in X.dtypes]
+    )
+    # Floats are handled in one block: pandas takes its time for each column.
+    values, columns = X.loc[:, is_float].to_numpy(), np.arange(is_float.sum())
+    a, b = values[first, columns], values[second[:, is_float], columns]
+    between = a + rng.random(a.shape) * (b - a)
+    between = np.where(np.isnan(between), values[either[:, is_float], columns], between)
+    floats = pd.DataFrame(between, columns=X.columns[is_float])
+    others = [
+        X.iloc[either[:, place], place].reset_index(drop=True)
+        for place in np.flatnonzero(~is_float)
+    ]
+    return pd.concat([floats, *others], axis=1)[X.columns].astype(dict(X.dtypes))
 
 
 def redraw_cells(generator, X, n_rows, rng) -> pd.DataFrame:
@@ -114,5 +119,5 @@ def spread(n, n_rows, rng):
     The first n are a permutation, and so are the next, so that any first part of them
     covers the table evenly.
     """
-    rounds = -(-n_rows // n)
+    rounds = max(1, -(-n_rows // n))
     return np.concatenate([rng.permutation(n) for _ in range(rounds)])[:n_rows]
