@@ -99,7 +99,8 @@ class SharedRows(RowMaker):
         content = pd.util.hash_pandas_object(table.assign(target_=y)).sum()
         key = (self.seed, n_rows, len(y), int(content))
         if key not in self.drawn:
-            self.drawn[key] = super().fit(*self.given).draw(n_rows)
+            super().fit(*self.given)
+            self.drawn[key] = super().draw(n_rows)
         return self.drawn[key]
 
 
@@ -111,7 +112,9 @@ def load(name):
     return table.iloc[:, :-1], table.iloc[:, -1]
 
 
-def with_encoder(learner):
+def with_encoder(learner, X):
+    if len(X.select_dtypes("number").columns) == X.shape[1]:
+        return make_pipeline(StandardScaler(), learner)  # the same in less time
     levels = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     categories = make_column_selector(dtype_exclude="number")
     encoder = make_column_transformer((levels, categories), remainder=StandardScaler())
@@ -163,16 +166,18 @@ def run_split(X, y, n, seed, learners, with_plain):
     if with_plain:
         tables["plain"] = plain_sample(X, y, seed)
     amounts = [round(multiple * n) for multiple in multiples_to_try(n)]
+    # Rows do not depend on the learner, and fewer of them are the first of many, so
+    # that one draw serves all amounts of all learners.
+    augmenter = GenerativeAugmenter(
+        with_encoder(LEARNERS["linear"][0 if is_class else 1], X),
+        amount=max(amounts),
+        random_state=seed,
+    )
+    X_more, y_more = augmenter.fit_resample(X, y)
     for amount in amounts:
-        # The rows of an amount do not depend on the learner, so that all share them.
-        augmenter = GenerativeAugmenter(
-            with_encoder(LEARNERS["linear"][0 if is_class else 1]),
-            amount=amount,
-            random_state=seed,
-        )
-        tables[amount] = augmenter.fit_resample(X, y)
+        tables[amount] = X_more[: n + amount], y_more[: n + amount]
     for name in learners:
-        learner = with_encoder(LEARNERS[name][0 if is_class else 1])
+        learner = with_encoder(LEARNERS[name][0 if is_class else 1], X)
         augmenter = GenerativeAugmenter(learner, random_state=seed)
         start = time.process_time()
         augmenter.fit_resample(X, y)
