@@ -88,6 +88,13 @@ def test_a_value_of_one_row_is_told_with_probability_delta():
     assert 35 < told < 85
 
 
+def test_noise_of_frequent_values_is_normal():
+    source, values = counter(sigma=3.0), np.repeat([1.0, 2.0], [70, 90])
+    counts = np.array([source.frequent(values)[1] for _ in range(1_000)])
+    errors = (counts - [70, 90]).ravel()
+    assert stats.kstest(errors, "norm", args=(0.0, 3.0)).pvalue > 0.001
+
+
 @pytest.mark.parametrize("sigma", [0.7, 3.0])
 def test_noise_of_a_pair_is_normal(sigma):
     codes = np.array([[0, 1], [1, 1], [1, 1]])
@@ -191,20 +198,22 @@ def test_one_row_changes_every_score_by_one_at_most():
         assert abs(change) <= 1 + 1e-9
 
 
-def test_one_row_changes_one_count_of_each_histogram(monkeypatch):
+@pytest.mark.parametrize(("value", "changes"), [(1e6, 1), (1.5, 0), (np.nan, 1)])
+def test_one_row_changes_one_count_of_each_histogram(value, changes, monkeypatch):
+    """Of a value with a count of its own, that one alone but for the powers of two."""
     seen = []
     original = np.bincount
     series = pd.Series([1.5, 2.5, 700.0, np.nan] * 50, name="x")
+    more = pd.concat([series, pd.Series([value])], ignore_index=True)
     monkeypatch.setattr(
         np, "bincount", lambda *a, **k: seen.append(original(*a, **k)) or seen[-1]
     )
     number_column(series, None, counter())
     first, seen = seen, []
-    number_column(pd.concat([series, pd.Series([1e6])], ignore_index=True), None,
-                  counter())  # fmt: skip
+    number_column(more, None, counter())
     assert len(first) == len(seen) == 3  # with the one of frequent values four
-    for a, b in zip(first, seen, strict=True):
-        assert np.abs(a - b).sum() == 1
+    found = [np.abs(a - b).sum() for a, b in zip(first, seen, strict=True)]
+    assert found == [int(not np.isnan(value)), changes, changes]
 
 
 def test_bounds_are_powers_of_two_around_the_values():
@@ -343,6 +352,8 @@ def test_rare_levels_are_not_told():
     series = pd.Series(["common"] * 500 + ["rare"] * 3, name="c")
     column = category_column(series, None, counter(sigma=10.0))
     assert [v for part in column.parts for v, _ in part] == [None, "common"]
+    # Their rows are those of the most frequent level, and not missing ones.
+    assert column.encode(pd.Series(["rare", "common", None])).tolist() == [1, 1, 0]
 
 
 # ------------------------------------------------ what one row must not decide alone
@@ -609,6 +620,18 @@ def test_a_table_made_consistent_has_the_margins():
     table = consistent(rng.normal(50, 20, (3, 4)), first, second, 1_000)
     np.testing.assert_allclose(table.sum(1), first, atol=1e-4)
     np.testing.assert_allclose(table.sum(0), second, atol=1e-4)
+
+
+def test_noise_of_empty_cells_is_taken_away():
+    """Less is left than where counts below 0 are set to 0."""
+    rng = np.random.default_rng(0)
+    truth = np.diag(rng.dirichlet(np.ones(12)))
+    counts = 1_000 * truth + rng.normal(0, 15, truth.shape)
+    margins = truth.sum(1), truth.sum(0)
+    made = consistent(counts, *margins, 1_000)
+    cut = np.maximum(counts, 0) / np.maximum(counts, 0).sum()
+    assert np.abs(made - truth).sum() < 0.5 * np.abs(cut - truth).sum()
+    assert np.abs(made[~np.eye(12, dtype=bool)]).sum() < 0.12
 
 
 def test_without_noise_pairs_are_those_of_the_table():
