@@ -1,5 +1,6 @@
 """The measures against scipy, brute force and tables made by hand."""
 
+import re
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from itertools import combinations
@@ -32,6 +33,7 @@ from sklearn_unsup.metrics import (
 from sklearn_unsup.metrics._c2st import fill_sparse_columns
 from sklearn_unsup.metrics._closest import closeness
 from sklearn_unsup.metrics._frames import encode_tables
+from sklearn_unsup.metrics._membership import say_membership
 from sklearn_unsup.metrics._report import verdict_on
 from sklearn_unsup.metrics._signs import chance_of_none, find_signs, near_copies
 
@@ -745,6 +747,36 @@ def test_verdict_of_few_rows_allows_for_chance():
     scores = pd.Series({"c2st": 0.7})
     assert "hardly" in verdict_on(scores, [], 20)[0]
     assert "hardly" not in verdict_on(scores, [], 2_000)[0]
+
+
+def test_verdict_says_whether_rows_give_away_which_ones_were_fitted_on():
+    rng = np.random.default_rng(0)
+    real, fresh, holdout = rng.normal(size=(3, 400, 5))
+    copies = real + rng.normal(0, 0.01, real.shape)
+    said = {
+        name: synthesis_report(real, rows, holdout=holdout, random_state=0).verdict[1]
+        for name, rows in (("copies", copies), ("fresh", fresh))
+    }
+    assert said["copies"].startswith("They give away which rows")
+    assert "in 100 % of pairs" in said["copies"]
+    assert "does not tell which rows" in said["fresh"]
+    share = int(re.search(r"in (\d+) % of pairs", said["fresh"])[1])
+    assert 40 <= share <= 60
+    # With too few rows there is nothing to say.
+    report = synthesis_report(real, copies, holdout=holdout[:19], random_state=0)
+    assert not any("give away" in sentence for sentence in report.verdict)
+
+
+def test_an_attack_is_chance_where_rows_are_fresh():
+    """Its false alarms are those of its confidence: here none of thirty."""
+    rng = np.random.default_rng(0)
+    for seed in range(30):
+        tables = rng.normal(size=(3, 60, 2))
+        *encoded, columns = encode_tables(
+            **dict(zip(("real", "holdout", "synthetic"), tables, strict=True))
+        )
+        said = say_membership(*encoded, columns, np.random.RandomState(seed))
+        assert "does not tell" in said
 
 
 def test_verdict_comes_first_and_points_to_warnings(full_report):

@@ -7,13 +7,13 @@ from scipy import stats
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup.datasets import make_mixed_table
+from sklearn_unsup.metrics._membership import auc_interval
 from sklearn_unsup.privacy import (
     attribute_disclosure,
     epsilon_lower_bound,
     membership_audit,
 )
 from sklearn_unsup.privacy._evidence import (
-    auc_interval,
     proportion_interval,
     true_positives,
 )

@@ -12,6 +12,7 @@ from ._closest import closeness, share_of_copies
 from ._fidelity import column_shapes, mean_shape, mean_trend
 from ._frames import check_tables, encode_frames
 from ._html import page_of, report_to_html
+from ._membership import say_membership
 from ._shares import share_rows
 from ._signs import find_signs, percent
 from ._utility import find_target, score_learnt
@@ -43,11 +44,15 @@ class SynthesisReport:
         See below.
     n_rows : int
         Number of rows of the smaller table, by which `verdict` tells chance.
+    membership : str or None, default=None
+        What an attack on the rows has found, for `verdict`.
 
     Attributes
     ----------
     verdict : list of str
-        Whether to use the synthetic table, in a few sentences.
+        Whether to use the synthetic table, in a few sentences. With a `holdout` of at
+        least 20 rows, one of them is on whether an attack finds out which rows were
+        fitted on.
     scores : DataFrame of shape (3, n_measures)
         A row for the synthetic table and one for each baseline, a column for each
         measure.
@@ -75,11 +80,11 @@ class SynthesisReport:
     'Copies: 100 synthetic rows (100 %) repeat a row that is unique in ...'
     """
 
-    def __init__(self, scores, warnings, columns, n_rows) -> None:
+    def __init__(self, scores, warnings, columns, n_rows, membership=None) -> None:
         self.scores = scores
         self.warnings = warnings
         self.columns = columns
-        self.verdict = verdict_on(scores.loc["synthetic"], warnings, n_rows)
+        self.verdict = verdict_on(scores.loc["synthetic"], warnings, n_rows, membership)
 
     def __repr__(self):
         table = self.scores.to_string(float_format="{:.3f}".format)
@@ -128,8 +133,8 @@ def synthesis_report(
     synthetic : DataFrame or array-like of shape (n_synthetic_rows, n_columns)
         The rows to judge.
     holdout : DataFrame or array-like of shape (n_holdout_rows, n_columns), default=None
-        Real rows that the generator has not seen. Needed to recognise near copies, and
-        for `target`.
+        Real rows that the generator has not seen. Needed to recognise near copies, for
+        an attack that asks which rows were fitted on, and for `target`.
     target : str or other column name, default=None
         A column to predict from the others, see :func:`utility_scores`.
     constraints : list of constraints or None, default=None
@@ -169,6 +174,7 @@ def synthesis_report(
     See Also
     --------
     SynthesisReport : The result.
+    sklearn_unsup.privacy.membership_audit : More attacks, with intervals.
 
     Examples
     --------
@@ -216,10 +222,20 @@ def synthesis_report(
         broken + find_signs(real, synthetic, columns, closest["synthetic"]),
         compare_columns(frames, column_shapes(real, synthetic, columns)),
         min(len(real), len(synthetic)),
+        attack_rows(real, holdout, synthetic, columns, seed),
     )
 
 
-def verdict_on(scores, warnings, n_rows):
+def attack_rows(real, holdout, synthetic, columns, seed):
+    """What an attack finds, in a sentence; None without rows to compare with."""
+    if holdout is None:
+        return None
+    return say_membership(
+        real, holdout, synthetic, columns, np.random.RandomState(seed)
+    )
+
+
+def verdict_on(scores, warnings, n_rows, membership=None):
     """Sentences on how real the rows look, what they teach, and what to look at."""
     sentences = []
     if "c2st" in scores:
@@ -233,6 +249,8 @@ def verdict_on(scores, warnings, n_rows):
             f"A model trained on them scores {scores['tstr']:.3f} on real rows, one "
             f"trained on real rows {scores['trtr']:.3f}."
         )
+    if membership is not None:
+        sentences.append(membership)
     if warnings:
         n = len(warnings)
         sentences.append(f"Look at the warning{'s' if n > 1 else ''} first: {n} below.")

@@ -5,46 +5,8 @@ import warnings
 import numpy as np
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics.pairwise import euclidean_distances
 
 from ..metrics._c2st import boosting_params, fill_sparse_columns
-from ..metrics._closest import comparable
-
-CHUNK = 2**22  # distances held at a time
-SMALLEST = 1e-3  # distances below are as good as equal rows
-
-
-def nearest_records(queries, records, columns, base=None):
-    """Squared distance and position of the record that is nearest to each query.
-
-    Numbers are compared by their quantiles in `base`, which is `records` unless given,
-    categories by 0 or 1.
-    """
-    base = records if base is None else base
-    numbers, categories = comparable(records, base, columns)
-    query_numbers, query_categories = comparable(queries, base, columns)
-    best, place = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
-    step = max(1, CHUNK // len(records))
-    for start in range(0, len(queries), step):
-        rows = slice(start, start + step)
-        squares = euclidean_distances(query_numbers[rows], numbers, squared=True)
-        for q, r in zip(query_categories[rows].T, categories.T, strict=True):
-            squares += q[:, None] != r
-        place[rows] = squares.argmin(axis=1)
-        best[rows] = squares.min(axis=1)
-    return best, place
-
-
-def nearest_attack(targets, synthetic, reference, columns):
-    """How much nearer the nearest synthetic row is than the nearest reference row.
-
-    In a dense region everything is near: what counts is the ratio of the distances.
-    """
-    first, second = (
-        np.log(nearest_records(targets, table, columns, synthetic)[0] + SMALLEST**2)
-        for table in (synthetic, reference)
-    )
-    return second - first
 
 
 def classifier_attack(targets, synthetic, reference, columns, seed):

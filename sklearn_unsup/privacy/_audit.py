@@ -6,13 +6,13 @@ from sklearn.utils import check_random_state
 
 from .._table.frames import as_frame
 from ..metrics._frames import encode_tables
+from ..metrics._membership import auc_interval, nearest_attack
 from ._attacks import (
     classifier_attack,
     density_attack,
     likelihood_attack,
-    nearest_attack,
 )
-from ._evidence import auc_interval, epsilon_lower_bound, true_positives
+from ._evidence import epsilon_lower_bound, true_positives
 
 ATTACKS = ("nearest", "classifier", "density_ratio", "likelihood_ratio")
 CONFIDENCE = 0.95

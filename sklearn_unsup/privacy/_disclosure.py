@@ -6,7 +6,7 @@ from sklearn.utils import Bunch, check_random_state
 
 from .._table.frames import as_frame
 from ..metrics._frames import encode_tables
-from ._attacks import nearest_records
+from ..metrics._membership import nearest_records
 
 CONFIDENCE = 0.95
 N_TARGETS = 5_000

@@ -7,23 +7,6 @@ from sklearn.utils import check_random_state
 N_THRESHOLDS = 50  # that are compared on the first half of the rows
 
 
-def auc_interval(members, others, confidence):
-    """Area under the ROC curve, and its interval by DeLong's variance, in [0, 1].
-
-    The variance that the data show is 0 where they are told apart without fail. Then
-    that of the next worse result, one half of a pair, stands for it.
-    """
-    n, m = len(members), len(others)
-    joint = stats.rankdata(np.concatenate([members, others]))
-    above = (joint[:n] - stats.rankdata(members)) / m  # others below each member
-    below = 1 - (joint[n:] - stats.rankdata(others)) / n
-    auc = above.mean()
-    variance = above.var(ddof=1) / n + below.var(ddof=1) / m
-    variance = max(variance, 0.25 / (n * m))
-    margin = stats.norm.ppf((1 + confidence) / 2) * np.sqrt(variance)
-    return auc, max(0.0, auc - margin), min(1.0, auc + margin)
-
-
 def proportion_interval(count, n, confidence):
     """The interval of Clopper and Pearson for a probability, of two sides."""
     tail = (1 - confidence) / 2

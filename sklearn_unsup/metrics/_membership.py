@@ -1,0 +1,88 @@
+"""Whether synthetic rows tell which rows they were made from, by nearest rows."""
+
+import numpy as np
+from scipy import stats
+from sklearn.metrics.pairwise import euclidean_distances
+
+from ._closest import comparable
+
+CHUNK = 2**22  # distances held at a time
+SMALLEST = 1e-3  # distances below are as good as equal rows
+N_TARGETS = 2_000  # real and held-out rows that a report attacks, at most
+MIN_HOLDOUT = 20  # rows of which one half is attacked and one half known
+CONFIDENCE = 0.999  # of a report: by chance one of two thousand says that it finds rows
+
+
+def nearest_records(queries, records, columns, base=None):
+    """Squared distance and position of the record that is nearest to each query.
+
+    Numbers are compared by their quantiles in `base`, which is `records` unless given,
+    categories by 0 or 1.
+    """
+    base = records if base is None else base
+    numbers, categories = comparable(records, base, columns)
+    query_numbers, query_categories = comparable(queries, base, columns)
+    best, place = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
+    step = max(1, CHUNK // len(records))
+    for start in range(0, len(queries), step):
+        rows = slice(start, start + step)
+        squares = euclidean_distances(query_numbers[rows], numbers, squared=True)
+        for q, r in zip(query_categories[rows].T, categories.T, strict=True):
+            squares += q[:, None] != r
+        place[rows] = squares.argmin(axis=1)
+        best[rows] = squares.min(axis=1)
+    return best, place
+
+
+def nearest_attack(targets, synthetic, reference, columns):
+    """How much nearer the nearest synthetic row is than the nearest reference row.
+
+    In a dense region everything is near: what counts is the ratio of the distances.
+    """
+    first, second = (
+        np.log(nearest_records(targets, table, columns, synthetic)[0] + SMALLEST**2)
+        for table in (synthetic, reference)
+    )
+    return second - first
+
+
+def auc_interval(members, others, confidence):
+    """Area under the ROC curve, and its interval by DeLong's variance, in [0, 1].
+
+    The variance that the data show is 0 where they are told apart without fail. Then
+    that of the next worse result, one half of a pair, stands for it.
+    """
+    n, m = len(members), len(others)
+    joint = stats.rankdata(np.concatenate([members, others]))
+    above = (joint[:n] - stats.rankdata(members)) / m  # others below each member
+    below = 1 - (joint[n:] - stats.rankdata(others)) / n
+    auc = above.mean()
+    variance = above.var(ddof=1) / n + below.var(ddof=1) / m
+    variance = max(variance, 0.25 / (n * m))
+    margin = stats.norm.ppf((1 + confidence) / 2) * np.sqrt(variance)
+    return auc, max(0.0, auc - margin), min(1.0, auc + margin)
+
+
+def say_membership(real, holdout, synthetic, columns, rng):
+    """A sentence on an attack by nearest rows; None if there are too few rows.
+
+    One half of the holdout stands for what an attacker knows of the distribution.
+    """
+    if len(holdout) < MIN_HOLDOUT or len(real) < MIN_HOLDOUT:
+        return None
+    order, half = rng.permutation(len(holdout)), len(holdout) // 2
+    members = real[rng.permutation(len(real))[:N_TARGETS]]
+    others = holdout[order[half:][:N_TARGETS]]
+    targets, reference = np.concatenate([members, others]), holdout[order[:half]]
+    scores = nearest_attack(targets, synthetic, reference, columns)
+    auc, low, _ = auc_interval(*np.split(scores, [len(members)]), CONFIDENCE)
+    share = f"ranks a real row above a held-out one in {100 * auc:.0f} % of pairs"
+    if low > 0.5:
+        return (
+            "They give away which rows the generator was fitted on: an attack by "
+            f"nearest rows {share}, 50 % is chance."
+        )
+    return (
+        "An attack by nearest rows does not tell which rows the generator was fitted "
+        f"on (it {share}, 50 % is chance); a stronger one may."
+    )
