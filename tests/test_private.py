@@ -4,6 +4,7 @@ import datetime
 import pickle
 from decimal import Decimal
 from importlib.util import find_spec
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,7 @@ from sklearn_unsup._private.numeric import (
     n_clear,
     number_column,
     parts_of,
+    tail_of,
     with_cells,
 )
 from sklearn_unsup._table.plain import to_floats
@@ -268,6 +270,50 @@ def test_averaged_counts_have_the_noise_that_is_said():
         bins[0, :2], ends[:3] + [0, 0.5, 0], cells[0], edges, 2.0, 3.0
     )
     np.testing.assert_array_equal(sigmas, 3.0)
+
+
+def test_rows_that_noise_hides_go_on_as_the_last_bins_fall():
+    ends = np.arange(12.0)
+    counts = 1_000 * np.exp(-ends[:-1] / 2)  # falls by e in two bins
+    [*tail] = tail_of(counts, ends, np.inf, 9, 20.0)
+    (first, n), *_, (last, _) = tail
+    assert first[0] == 9.0
+    assert all(a[1] == b[0] for (a, _), (b, _) in pairwise(tail))
+    # As many as there are in all further bins of that kind, or as noise hides.
+    further = (1_000 * np.exp(-np.arange(9, 60) / 2)).sum()
+    assert n * len(tail) == pytest.approx(further, rel=0.1)
+    assert last[1] == pytest.approx(9 + 2 * np.log(4 * n * len(tail)), rel=0.05)
+    halves = sum(n for interval, n in tail if interval[1] <= 9 + 2 * np.log(2) + 0.1)
+    assert halves == pytest.approx(n * len(tail) / 2, rel=0.3)
+    assert sum(n for _, n in tail_of(counts, ends, np.inf, 3, 20.0)) == 1.5 * 20.0
+    assert tail_of(counts, ends, 9.5, 9, 20.0)[-1][0][1] == pytest.approx(9.5)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [900.0, 800, 700, 0, 0],  # a sharp end
+        [100.0, 100, 100, 0, 0],  # nothing falls
+        [100.0, 100, 0.001, 0, 0],  # no row is left
+        [900.0],
+    ],
+)
+def test_a_column_that_ends_has_no_tail(counts):
+    n_kept = min(3, len(counts))
+    ends = np.arange(len(counts) + 1.0)
+    assert tail_of(np.array(counts), ends, np.inf, n_kept, 20.0) == []
+
+
+def test_a_column_reaches_towards_its_declared_bounds():
+    rng = np.random.default_rng(0)
+    values = pd.Series(-rng.exponential(10, 20_000), name="x")  # the least is -93
+    column = number_column(values, (-200.0, 0.0), counter(sigma=40.0))
+    drawn = column.draw(column.encode(values), rng).astype(float)
+    assert -120 < drawn.min() < -85  # without a tail -70
+    assert drawn.max() <= 0
+    assert stats.kstest(drawn, values).statistic < 0.02
+    for part in column.parts:
+        assert sum(share for _, share in part) == pytest.approx(1)
 
 
 def test_shares_in_a_bin_are_even_unless_noise_does_not_explain_them():

@@ -10,6 +10,7 @@ from .columns import CLEAR, MAX_CODES, PrivateColumn
 MIN_EXPONENT, MAX_EXPONENT = -20, 50
 N_CELLS = 256  # of equal width, of the first look at a column
 N_FINE = 64  # bins of a column, at most, of the second look
+N_TAIL = 8  # intervals of a tail that noise hides
 # Standard deviations of noise above which a bin that continues a column is taken to
 # hold rows: the first empty one does so with a probability of .07.
 LIKELY = 1.5
@@ -51,11 +52,18 @@ def number_column(series, bounds, counter):
     in_noise = bins / sigmas
     first = n_low - n_clear(in_noise[:n_low][::-1])
     last = len(bins) - n_high + n_clear(in_noise[len(bins) - n_high :])
+    above, below = [], []
+    if bounds is not None:
+        args = last - first, counter.sigma
+        above = tail_of(bins[first:], ends[first:], high, *args)
+        below = tail_of(bins[:last][::-1], -ends[: last + 1][::-1], -low, *args)
     ends, bins = ends[first : last + 1], np.maximum(bins[first:last], 0.0)
     atoms = [
         (parts_of(a, b, cells, edges, counter.sigma / np.sqrt(weight), is_each), n, a)
         for a, b, n in zip(ends[:-1], ends[1:], bins, strict=True)
     ]
+    atoms[-1] = with_tail(*atoms[-1], above)
+    atoms[0] = with_tail(*atoms[0], [((-b, -a), n) for (a, b), n in below])
     atoms += [([(v, 1.0)], n, v) for v, n in zip(spikes, spike_counts, strict=True)]
     return coded(series, atoms, ends, spikes, missing)
 
@@ -154,6 +162,45 @@ def n_clear(in_noise):
     likely, clear = in_noise > LIKELY, in_noise > CLEAR
     n = len(likely) if likely.all() else int(likely.argmin())
     return max(n, int(np.flatnonzero(clear)[-1]) + 1 if clear.any() else 0)
+
+
+def tail_of(bins, ends, limit, n_kept, sigma):
+    """How rows that are fewer than noise may go on beyond the last bin that is kept.
+
+    They fall off exponentially, as the densities of the last bins do, unless the first
+    bin beyond has clearly fewer rows than that: then the column ends there. A list of
+    intervals, each with the number of its rows.
+    """
+    if n_kept < 3:
+        return []
+    counts, (start, *inner) = bins[n_kept - 3 : n_kept], ends[n_kept - 3 : n_kept + 1]
+    before, width = counts[:2].sum() / (inner[1] - start), inner[2] - inner[1]
+    density = counts[2] / width
+    if not 0 < density < before:
+        return []
+    scale = (inner[2] - start) / 2 / np.log(before / density)
+    beyond = density * scale * np.exp(-width / 2 / scale)
+    further = np.append(ends, np.inf)[n_kept + 1] - inner[2]
+    found = bins[n_kept] if n_kept < len(bins) else 0.0
+    n = min(beyond, LIKELY * sigma)
+    if beyond * (1 - np.exp(-further / scale)) - found > 2 * sigma:
+        return []
+    # The farthest of n rows is expected about so far away.
+    reach = min(scale * np.log(4 * n), limit - inner[2])
+    if reach <= 0:
+        return []
+    shares = np.linspace(0, 1, N_TAIL + 1)
+    steps = inner[2] - scale * np.log1p(-shares * -np.expm1(-reach / scale))
+    return [((a, b), n / N_TAIL) for a, b in zip(steps[:-1], steps[1:], strict=True)]
+
+
+def with_tail(parts, count, start, tail):
+    """An atom of a column that goes on beyond its bin."""
+    total = max(count, 0.0) + sum(n for _, n in tail)
+    if not tail or total <= 0:
+        return parts, count, start
+    parts = [(value, share * count / total) for value, share in parts]
+    return [*parts, *((interval, n / total) for interval, n in tail)], total, start
 
 
 def parts_of(low, high, cells, edges, sigma, is_each):
