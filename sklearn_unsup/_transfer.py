@@ -98,19 +98,21 @@ def level_keys(column: CategoricalColumn) -> list:
     return own + ["others"] * (column.cardinality_ - len(own))
 
 
-def width_of_rows(source, layout) -> int:
+def width_of_rows(source, layout, widest) -> int:
     """Hidden units per column of a model of rows: those of the source, if affordable.
 
     Parameters
     ----------
     source : estimator or None
     layout : TableLayout
+    widest : int
+        Maximum number without a source.
     """
     known = 0 if source is None else source.net_.module__autoregressive_width
     # A table may have a few columns more than its source.
     if known and n_first_weights(layout, known) <= 2 * MAX_AUTOREGRESSIVE_WEIGHTS:
         return known
-    return affordable_width(layout)
+    return affordable_width(layout, widest)
 
 
 def start_module(module, codec, source) -> None:

@@ -21,13 +21,14 @@ from ._nn.losses import NegativeELBO, check_unit_interval
 from ._nn.random import normal_points
 from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, resolved_layer_sizes
 from ._private.budget import Budget, noise_generator, private_table
+from ._row_fitting import RowFitting
 from ._sampling.proposals import RowSource
 from ._scoring import explained, likelihood_losses, likelihood_terms, rebuilt_losses
 from ._sklearn import Interval, StrOptions
 from ._table.polars import narrowed_schema, schema_of, to_polars
 from ._table.sparse import SparseCodec
 from ._training.vae_net import VAENet
-from ._transfer import start_module, width_of_rows
+from ._transfer import start_module
 from ._validation import check_n_draws
 from ._warnings import warn_user
 
@@ -63,7 +64,7 @@ MAX_BATCH, MAX_GPU_BATCH, MIN_LARGE_BATCH_ROWS = 128, 1_024, 12_000
 DECAY_ROWS, MAX_DECAY_FACTOR = 10_000, 30.0
 
 
-class VAETransformer(DecoderInspection, BaseTableModel):
+class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
     """Reduce, score and generate mixed tables with a variational autoencoder.
 
     An encoder gives every row a normal posterior over codes, a decoder gives every
@@ -147,7 +148,9 @@ class VAETransformer(DecoderInspection, BaseTableModel):
     max_iter : int or "auto", default="auto"
         Epochs. "auto" sets gradient steps: where rows are autoregressive 5 to 26 times
         the root of the number of rows (5 for small and 26 for large tables; fewer of
-        more than 128 rows), but at least 300, else 3,000.
+        more than 128 rows), but at least 300, else 3,000. From 10,000 rows on the model
+        of rows is a wide one and may stop before: a twentieth of the rows, at most
+        2,000, is held out to see when it begins to memorise the others.
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about a 32nd of the rows, from 16 to 512. Of images it
         is at most 128, and where rows are autoregressive, but then on a GPU 1,024 from
@@ -553,7 +556,7 @@ class VAETransformer(DecoderInspection, BaseTableModel):
             module__encoder=self._own_net("encoder"),
             module__decoder=self._own_net("decoder"),
             module__bernoulli=self._bernoulli,
-            module__autoregressive_width=self._autoregressive_width,
+            module__autoregressive_width=self._autoregressive_width(len(dataset)),
             module__bin_edges=self._bin_edges(len(dataset)),
             module__any_order=self.sampling == "any_order",
             module__missing_codes=self._missing_codes(),
@@ -590,11 +593,6 @@ class VAETransformer(DecoderInspection, BaseTableModel):
             is_table = self.image_shape is None
             return not (is_table and self._is_standardized and is_affordable)
         return self.sampling == "latent"
-
-    @property
-    def _autoregressive_width(self):
-        layout = self.codec_.layout_
-        return 0 if self._samples_from_latent else width_of_rows(self._source, layout)
 
     def _bin_edges(self, n_rows):
         """Edges of the histograms of numbers; None where they are not normal ones."""

@@ -72,6 +72,7 @@ FLOORS = {
                 "_imputation",
                 "_interpretation",
                 "_own_nets",
+                "_row_fitting",
                 "_transfer",
             ),
         },
@@ -79,7 +80,7 @@ FLOORS = {
         {
             *("_sklearn", "_parameters", "_validation", "_encoding", "_base"),
             *("_scoring", "_drawing", "_fitting", "_imputation"),
-            *("_interpretation", "_own_nets", "_transfer"),
+            *("_interpretation", "_own_nets", "_row_fitting", "_transfer"),
             *("_table", "_nn", "_training", "_sampling", "_warnings", "_version"),
         },
     ),
@@ -87,7 +88,8 @@ FLOORS = {
         {"_autoencoder", "_vae", "_gan"},
         {*TABLE_LIBRARIES, "skorch", "torch"},
         {"_base", "_encoding", "_imputation", "_interpretation", "_parameters"}
-        | {"_scoring", "_sklearn", "_private", "_transfer", "_validation"}
+        | {"_row_fitting", "_scoring", "_sklearn", "_private", "_transfer"}
+        | {"_validation"}
         | {"_table", "_nn", "_training", "_sampling", "_warnings"},
     ),
     "side rooms": Floor(

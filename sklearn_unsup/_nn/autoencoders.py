@@ -254,18 +254,18 @@ class VariationalAutoencoder(TableModule):
         )
 
     def forward(
-        self, x_num: Tensor, x_cat: Tensor, generator=None
+        self, x_num: Tensor, x_cat: Tensor, generator=None, with_rows: bool = True
     ) -> tuple[TableDistribution, Tensor, Tensor, Tensor | None]:
         """Distribution given one posterior draw, posterior mean and log-variance.
 
         The fourth element is log p(row) of the autoregressive model, shape (n,), or
-        None without that model.
+        None without that model or with `with_rows` False.
         """
         raw = self.encoder(self.table(x_num, x_cat)).float()
         noise = normal((len(raw), self.n_components), generator, raw.device)
         z, mean, log_var = gaussian_posterior(raw, noise, LOG_VAR_BOUNDS)
         autoregressive_log_prob = None
-        if self.autoregressive is not None:
+        if self.autoregressive is not None and with_rows:
             autoregressive_log_prob = self.autoregressive.log_prob(
                 x_num, x_cat, generator
             )

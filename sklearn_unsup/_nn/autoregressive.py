@@ -19,8 +19,10 @@ EMBEDDING_WIDTH = 16
 DROPPED_BYTES = 26  # of 256: a dropout rate of 0.1
 
 # Numbers of hidden units per column of the autoregressive model. The first one that is
-# affordable is used.
-AUTOREGRESSIVE_WIDTHS = 64, 48, 32, 24, 16
+# affordable is used, of those up to `WIDE_WIDTH` if held-out rows stop the training in
+# time, and up to `NARROW_WIDTH` without such.
+AUTOREGRESSIVE_WIDTHS = 128, 96, 64, 48, 32, 24, 16
+WIDE_WIDTH, NARROW_WIDTH = 128, 64
 # Maximum number of weights of the autoregressive model's largest layer. Tables that
 # would need more have no such model, and their samples come from latent vectors.
 MAX_AUTOREGRESSIVE_WEIGHTS = 2_000_000
@@ -371,10 +373,11 @@ def piecewise_linear_features(x: Tensor) -> Tensor:
     return torch.cat([x[..., None], hats], -1)
 
 
-def affordable_width(layout: TableLayout) -> int:
+def affordable_width(layout: TableLayout, widest: int = NARROW_WIDTH) -> int:
     """Number of hidden units per column of the autoregressive model; 0 for no model."""
     for width in AUTOREGRESSIVE_WIDTHS:
-        if n_first_weights(layout, width) <= MAX_AUTOREGRESSIVE_WEIGHTS:
+        is_affordable = n_first_weights(layout, width) <= MAX_AUTOREGRESSIVE_WEIGHTS
+        if width <= widest and is_affordable:
             return width
     return 0
 

@@ -8,9 +8,12 @@ from .._nn.random import BatchGenerator
 from .averaging import StreamAverage
 
 # Attributes that loading or the first step creates again.
-RECREATED = "virtual_params_", "last_loss_", "generator_"
+RECREATED = "virtual_params_", "last_loss_", "last_row_loss_", "generator_"
 # Attributes that exist only during a call of `fit`.
-DURING_FIT = "process_group_", "captured_steps_", "pending_"
+DURING_FIT = (
+    *("process_group_", "captured_steps_", "pending_"),
+    *("judged_rows_", "row_stop_"),
+)
 # Reasons why this machine lacks a feature, which another one may have.
 MACHINE_ERRORS = "capture_error_", "precision_error_"
 

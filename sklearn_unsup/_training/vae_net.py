@@ -4,15 +4,20 @@ import torch
 
 from .gradients import set_gradients
 from .net import TableNet
+from .row_stop import RowStop
+
+# Variants of a step: which parts learn from its batch.
+BOTH, ONLY_ROWS, ONLY_CODES = True, False, "codes"
 
 
 class VAENet(TableNet):
     """Training of a `VariationalAutoencoder`, whose two parts may take different steps.
 
     The autoregressive model learns from every batch. Encoder and decoder share no
-    weights with it, and need fewer steps where a table is large. In the history
-    "train_loss" is the sum of both losses; in a batch that encoder and decoder do not
-    learn from, the latest bound of theirs counts.
+    weights with it, and need fewer steps where a table is large. With `judged_rows_`
+    the autoregressive model stops when these say so, and encoder and decoder go on. In
+    the history "train_loss" is the sum of both losses; in a batch that a part does not
+    learn from, its latest loss counts.
 
     Parameters
     ----------
@@ -20,7 +25,15 @@ class VAENet(TableNet):
     code_interval : int
         Encoder and decoder learn from every so many batches of an epoch, beginning with
         the first one. In a stream, of which nobody knows how long it is, from all.
+
+    Attributes
+    ----------
+    judged_rows_ : tuple of EncodedDataset or None
+        Rows that decide during a run how long the autoregressive model learns: held-out
+        ones, and those that it learns from. The net must then average its weights.
     """
+
+    judged_rows_, row_stop_ = None, None
 
     def __init__(self, module, criterion, *, code_interval=1, **kwargs):
         super().__init__(module, criterion, **kwargs)
@@ -28,25 +41,87 @@ class VAENet(TableNet):
 
     def initialize(self):
         super().initialize()
-        self.last_loss_ = torch.zeros((), device=self.device)
+        self._forget_losses()
         return self
 
     def __setstate__(self, state):
         super().__setstate__(state)
+        self._forget_losses()
+
+    def _forget_losses(self):
+        """Begin without a latest loss of either part."""
         self.last_loss_ = torch.zeros((), device=self.device)
+        self.last_row_loss_ = torch.zeros((), device=self.device)
+
+    # ------------------------------------------------------------------ held-out rows
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        self.row_stop_ = None
+        return super().fit_loop(X, y, epochs, **fit_params)
+
+    def on_epoch_end(self, net, *args, **kwargs):
+        super().on_epoch_end(net, *args, **kwargs)
+        if self.judged_rows_ is None or self._rows_are_done:
+            return
+        if self.row_stop_ is None:
+            model = self.module_.autoregressive
+            self.row_stop_ = RowStop(model, self.average_, *self.judged_rows_)
+        n_steps = self.step_ - self.first_step_
+        if self.row_stop_.is_due(n_steps):
+            scores = self.row_stop_.look(n_steps, self._numbers_of_first_process)
+            self.history.record("held_out_row_loss", -scores[0])
+
+    def _numbers_of_first_process(self, numbers):
+        group = self.process_group_
+        if group is None:
+            return numbers
+        own = torch.tensor(numbers, device=self.device) * (group.rank == 0)
+        return group.all_reduce_sum(own).tolist()
+
+    # ------------------------------------------------------------------ steps
+
+    def train_step(self, batch, **fit_params):
+        if self._rows_are_done and not self._codes_are_due:
+            self.step_ += 1
+            return {"loss": self.last_loss_ + self.last_row_loss_, "y_pred": None}
+        return super().train_step(batch, **fit_params)
+
+    @property
+    def _rows_are_done(self):
+        return self.row_stop_ is not None and self.row_stop_.is_done
+
+    @property
+    def _codes_are_due(self):
+        number = self.step_ - self.epoch_start_
+        return self.is_stream or number % self.code_interval == 0
 
     def step_variant(self):
-        number = self.step_ - self.epoch_start_
-        return self.is_stream or number % self.code_interval == 0, {}
+        if self._rows_are_done:
+            return ONLY_CODES, {}
+        return BOTH if self._codes_are_due else ONLY_ROWS, {}
 
     def train_on_batch(self, batch, variant):
-        if not variant:
+        if variant == ONLY_CODES:
+            return self._train_codes(batch)
+        if variant == ONLY_ROWS:
             return self._train_autoregressive(batch)
         step = super().train_on_batch(batch, None)
-        if self.code_interval > 1:
-            row_log_prob = step["y_pred"][-1]
-            self.last_loss_.copy_(step["loss"].detach() + row_log_prob.detach().mean())
+        row_log_prob = step["y_pred"][-1]
+        if row_log_prob is not None:
+            self.last_row_loss_.copy_(-row_log_prob.detach().mean())
+            self.last_loss_.copy_(step["loss"].detach() - self.last_row_loss_)
         return step
+
+    def _train_codes(self, batch):
+        self.optimizer_.zero_grad()
+        inputs, target = batch
+        with self._autocast():
+            output = self.module_(*inputs, generator=self.generator_, with_rows=False)
+        loss = self.criterion_(output, target)
+        set_gradients(loss, self.module_)
+        self._step_optimizer(self.module_, self.optimizer_, batch)
+        self.last_loss_.copy_(loss.detach())
+        return {"loss": loss + self.last_row_loss_, "y_pred": output}
 
     def _train_autoregressive(self, batch):
         self.optimizer_.zero_grad()
@@ -55,4 +130,5 @@ class VAENet(TableNet):
             loss = -model.log_prob(*batch[0], self.generator_).mean()
         set_gradients(loss, model)
         self._step_optimizer(self.module_, self.optimizer_, batch)
+        self.last_row_loss_.copy_(loss.detach())
         return {"loss": self.last_loss_ + loss.detach(), "y_pred": None}

@@ -1,0 +1,236 @@
+"""When a model of rows stops, by what held-out and training rows say of it."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_unsup import VAETransformer
+from sklearn_unsup._encoding import upload
+from sklearn_unsup._training import vae_net
+from sklearn_unsup._training.averaging import StreamAverage
+from sklearn_unsup._training.row_stop import RowStop
+from sklearn_unsup.datasets import make_mixed_table
+
+X, _ = make_mixed_table(240, random_state=0)
+
+# Steps at which held-out rows and training rows are looked at, their scores, and the
+# number of looks until the model stops; None if it does not.
+CURVES = [
+    # A tenth of the gain is enough, less is not.
+    ([10, 20, 40, 80], [0, 1.1, 2.2, 3.3], [0, 10, 20, 30], None),
+    ([10, 20, 40, 80], [0, 0.9, 1.8, 2.7], [0, 10, 20, 30], 3),
+    # A single poor look is noise.
+    ([10, 20, 40, 80], [0, 0.9, 2, 2.5], [0, 10, 20, 30], None),
+    ([10, 20, 40, 80, 160], [0, 0.9, 2, 2.5, 3], [0, 10, 20, 30, 40], 5),
+    # Falls count, also where training rows lose as well.
+    ([10, 20, 40], [0, -1, -2], [0, 1, 2], 3),
+    ([10, 20, 40], [0, -2, -4], [0, -1, -2], 3),
+    # The span is at least a fifth of the steps: 95 is compared with 70.
+    ([70, 90, 95, 100], [0, 1, 1, 1], [0, 8, 8.1, 8.2], None),
+]
+
+
+def judged(model, scores, steps):
+    """A stop that is told scores; the looks that it has taken, and its average."""
+    average = StreamAverage(model.parameters())
+    stop = RowStop(model.autoregressive, average, [0], [0])
+    told = iter(scores)
+    stop._mean_log_prob = lambda _: next(told)
+    for n_looks, step in enumerate(steps, 1):
+        stop.look(step)
+        if stop.is_done:
+            return stop, average, n_looks
+    return stop, average, None
+
+
+@pytest.fixture
+def model():
+    options = {"hidden_layer_sizes": (8,), "max_iter": 1, "batch_size": 60}
+    return VAETransformer(2, random_state=0, **options).fit(X)
+
+
+@pytest.mark.parametrize(("steps", "held_out", "train", "n_looks"), CURVES)
+def test_when_it_stops(model, steps, held_out, train, n_looks):
+    scores = np.column_stack([held_out, train]).ravel()
+    *_, found = judged(model.net_.module_, scores, steps)
+    assert found == n_looks
+
+
+def test_looks_become_rarer(model):
+    stop, *_ = judged(model.net_.module_, [0.0] * 10, [])
+    due = []
+    for step in (10, 11, 100, 104, 105, 109, 110, 111):
+        if stop.is_due(step):
+            stop.look(step)
+            due.append(step)
+    assert due == [10, 11, 100, 105, 111]
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_its_weights_are_the_average_once_it_has_stopped(model, stops):
+    """And before, training goes on from the latest ones; so do the other parts."""
+    module = model.net_.module_
+    average = StreamAverage(module.parameters())
+    stop = RowStop(module.autoregressive, average, [0], [0])
+    latest = [parameter.clone() for parameter in module.parameters()]
+    seen = []
+    stop._mean_log_prob = lambda _: seen.append(stop.pairs[0][0].clone()) or 0.0
+    for mean in average.average:
+        mean += 1.0
+    stop.n_below, stop.looks = int(stops), [(1, [0.0, -1.0])]
+    stop.look(2)
+    assert stop.is_done == stops
+    # What is judged is the average in any case.
+    assert all(part.equal(stop.pairs[0][1]) for part in seen)
+    own = {id(parameter) for parameter in module.autoregressive.parameters()}
+    for parameter, before in zip(module.parameters(), latest, strict=True):
+        shift = float(stops and id(parameter) in own)
+        torch.testing.assert_close(parameter.detach(), before + shift)
+
+
+def test_the_scores_are_mean_log_likelihoods(model, monkeypatch):
+    monkeypatch.setattr("sklearn_unsup._training.row_stop.MAX_JUDGED_ROWS", 7)
+    module = model.net_.module_.eval()
+    rows = upload(model.codec_, X, "cpu")
+    held_out, train = rows.split(torch.arange(len(rows)), 200)[::-1]
+    stop = RowStop(
+        module.autoregressive, StreamAverage(module.parameters()), held_out, train
+    )
+    module.train()
+    scores = stop.look(1)
+    assert module.autoregressive.training
+    with torch.no_grad():
+        terms = module.eval().autoregressive.log_prob(*rows.take(slice(None)))
+    expected = terms[200:].mean().item(), terms[:40].mean().item()
+    assert scores == pytest.approx(expected, rel=1e-5)
+
+
+def weights_of(net):
+    return {name: tensor.clone() for name, tensor in net.weights().items()}
+
+
+def test_after_the_stop_encoder_and_decoder_go_on(model):
+    net = model.net_
+    net.code_interval, net.epoch_start_ = 2, net.step_
+    net.row_stop_, _, _ = judged(net.module_, [0, 0, 0, 1, 0, 2], [1, 2, 4])
+    assert net.row_stop_.is_done
+    rows = upload(model.codec_, X, model.device_, np.random.default_rng(0))
+    changes, losses = [], []
+    for _ in range(2):
+        before = weights_of(net)
+        losses.append(net.train_step(rows[:60])["loss"].item())
+        after = net.weights()
+        changes.append(
+            {k.split(".")[1] for k in before if not before[k].equal(after[k])}
+        )
+    assert changes[0] >= {"encoder", "decoder"}
+    assert "autoregressive" not in changes[0]
+    # The batch between is nobody's; the loss of a part that rests is its latest one.
+    assert not changes[1]
+    assert losses[1] == pytest.approx(losses[0])
+    assert net.last_row_loss_.item() != 0.0
+
+
+@pytest.fixture
+def stops_at(monkeypatch):
+    """Fits of few rows hold some out, and stop at the look of this number."""
+    taken = {"looks": 0, "sizes": []}
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ROWS", 200)
+    monkeypatch.setattr("sklearn_unsup._vae.MIN_STEPS", 40)
+    monkeypatch.setattr("sklearn_unsup._vae.MIN_ANY_ORDER_STEPS", 40)
+    monkeypatch.setattr("sklearn_unsup._vae.ANY_ORDER_FACTOR", 0.1)
+
+    class Told(RowStop):
+        def look(self, step, agree):
+            taken["looks"] += 1
+            taken["sizes"] = [len(rows) for rows in self.datasets]
+            self.n_below = 2 if taken["looks"] == taken["last"] else -10
+            return super().look(step, agree)
+
+        def _is_memorising(self, step, scores):
+            return True
+
+    monkeypatch.setattr(vae_net, "RowStop", Told)
+
+    def begin(last):
+        taken["last"] = last
+        return taken
+
+    return begin
+
+
+SMALL = {"hidden_layer_sizes": (8,), "random_state": 0}
+
+
+def test_a_fit_with_held_out_rows(stops_at):
+    """The model of rows is wide, stays as the stop left it, and holds no rows."""
+    taken = stops_at(2)
+    model = VAETransformer(2, **SMALL).fit(X)
+    assert taken["looks"] == 2
+    assert taken["sizes"] == [12, 228]  # 5 % of 240 rows
+    assert model.net_.module_.autoregressive.width == 128
+    history = model.net_.history
+    assert len(history) > 4  # encoder and decoder went on
+    assert ["held_out_row_loss" in epoch for epoch in history[:3]] == [
+        True,
+        True,
+        False,
+    ]
+    assert np.isfinite(history[1]["held_out_row_loss"])
+    assert model.net_.judged_rows_ is None
+    assert model.net_.row_stop_ is None
+    restored = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(restored.score_samples(X), model.score_samples(X))
+
+
+def test_the_stop_decides_what_is_drawn(stops_at):
+    """Rows of a model that stopped at the first look are not those of a later one."""
+    scores = []
+    for last in (1, 4):
+        taken = stops_at(last)
+        taken["looks"] = 0
+        scores.append(VAETransformer(2, **SMALL).fit(X).score(X))
+    assert scores[0] < scores[1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_iter": 2},
+        {"early_stopping": True, "max_iter": "auto", "n_iter_no_change": 1},
+        {"sampling": "any_order"},
+        {"sampling": "latent", "max_iter": 2},
+    ],
+    ids=str,
+)
+def test_fits_without_held_out_rows(stops_at, options):
+    taken = stops_at(1)
+    model = VAETransformer(2, **SMALL, **options).fit(X)
+    assert taken["looks"] == 0
+    rows = model.net_.module_.autoregressive
+    assert rows is None or rows.width == 64
+
+
+def test_a_stream_holds_nothing_out(stops_at):
+    taken = stops_at(1)
+    model = VAETransformer(2, **SMALL).partial_fit(X)
+    assert taken["looks"] == 0
+    assert model.net_.module_.autoregressive.width == 64
+
+
+@pytest.mark.slow
+def test_rows_of_noise_are_not_memorised(monkeypatch):
+    """Independent columns have nothing to learn after their marginals."""
+    rng = np.random.default_rng(0)
+    train, test = rng.normal(size=(2, 1_000, 4))
+    monkeypatch.setattr(VAETransformer, "_autoregressive_steps", lambda *_: 1_500)
+    scores = {}
+    for min_rows in (500, 10_000):
+        monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ROWS", min_rows)
+        model = VAETransformer(2, weight_decay=0.01, **SMALL).fit(train)
+        scores[min_rows] = model.score(test)
+    entropy = 2 * np.log(2 * np.pi * np.e)
+    assert scores[10_000] < scores[500] - 0.1
+    assert scores[500] > -entropy - 0.3
