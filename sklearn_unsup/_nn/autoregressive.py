@@ -28,6 +28,11 @@ WIDE_WIDTH, NARROW_WIDTH = 128, 64
 MAX_AUTOREGRESSIVE_WEIGHTS = 2_000_000
 
 
+# Number of products that the first layers of all columns are on a CPU.
+N_BLOCKS = 4
+EVERYTHING = slice(None), slice(None)
+
+
 class AutoregressiveModel(nn.Module):
     """log p(row) = sum over columns of log p(column | columns before it).
 
@@ -78,6 +83,7 @@ class AutoregressiveModel(nn.Module):
         mask = self._is_visible(
             torch.arange(self.n_columns)[:, None], torch.tensor(owners)
         )
+        self.blocks = visible_blocks(mask, width)
         mask = mask.repeat_interleave(width, 0).float()
         self.register_buffer("mask", mask, persistent=False)
         self.input_layer = nn.Linear(n_features, self.n_columns * width)
@@ -189,6 +195,7 @@ class AutoregressiveModel(nn.Module):
             self.hidden_bias,
             kept,
             [self.feature_slices[int(column)] for column in self.embeddings],
+            self.blocks if features.device.type == "cpu" else [EVERYTHING],
         )
 
     # ------------------------------------------------------------------ sampling
@@ -315,6 +322,35 @@ class AutoregressiveModel(nn.Module):
         bias = self.hidden_bias[position]
         after = torch.addmm(bias, hidden, self.hidden_layer[position])
         return hidden + F.silu(after)
+
+
+def visible_blocks(mask: Tensor, width: int) -> list[tuple[slice, slice]]:
+    """Cut the first layers where later columns see much more than earlier ones.
+
+    Parameters
+    ----------
+    mask : Tensor of shape (n_columns, n_features)
+        Whether each column sees each feature.
+    width : int
+        Units per column.
+
+    Returns
+    -------
+    blocks : list of tuple of slice
+        Units of neighbouring columns, and the first features, up to the last one that
+        any of these columns sees.
+    """
+    blocks, start = [], 0
+    for columns in mask.tensor_split(N_BLOCKS):
+        if not len(columns):
+            continue
+        n_seen = int(columns.any(0).nonzero().max()) + 1 if columns.any() else 0
+        stop = start + len(columns) * width
+        if blocks and blocks[-1][1].stop == n_seen:
+            start = blocks.pop()[0].start
+        blocks.append((slice(start, stop), slice(0, n_seen)))
+        start = stop
+    return blocks
 
 
 def resample_particles_(state, n_particles: int, generator) -> None:

@@ -19,6 +19,7 @@ from sklearn_unsup._nn.autoregressive import (
     AutoregressiveModel,
     dropout_masks,
     resample_particles_,
+    visible_blocks,
 )
 from sklearn_unsup._nn.distributions import softcap
 from sklearn_unsup._nn.heads import (
@@ -48,6 +49,23 @@ def make_rows(layout, width=8, seed=0, gain=2.0):
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("n_columns", [1, 2, 3, 7, 30])
+def test_blocks_of_the_first_layers_cover_what_is_seen_and_little_more(n_columns):
+    width = 2
+    owners = torch.arange(n_columns).repeat_interleave(3)
+    mask = torch.arange(n_columns)[:, None] > owners
+    covered = torch.zeros(n_columns * width, len(owners), dtype=torch.int64)
+    for units, seen in visible_blocks(mask, width):
+        covered[units, seen] += 1
+    assert covered.max() <= 1
+    assert (covered[mask.repeat_interleave(width, 0)] == 1).all()
+    if n_columns == 30:  # half is seen, and an eighth lies in blocks on the diagonal
+        assert 0.5 < covered.double().mean() < 0.63
+    # Where all columns see the last feature there is one product as before.
+    everything = visible_blocks(torch.ones(n_columns, 5, dtype=torch.bool), width)
+    assert everything == [(slice(0, n_columns * width), slice(0, 5))]
 
 
 def given_codes(n, given):

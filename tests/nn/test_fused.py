@@ -189,8 +189,14 @@ def test_column_heads():
     )
 
 
+WHOLE = [(slice(None), slice(None))]
+# Of three columns with four units each, that see 0, 2 and 4 of the features.
+CUT = [(slice(0, 4), slice(0, 0)), (slice(4, 12), slice(0, 4))]
+
+
+@pytest.mark.parametrize("blocks", [WHOLE, CUT])
 @pytest.mark.parametrize("dropout", [False, True])
-def test_column_networks(dropout):
+def test_column_networks(dropout, blocks):
     n_columns, width, n_features = 3, 4, 5
     owners = torch.tensor([0, 0, 1, 1, 2])
     mask = torch.arange(n_columns)[:, None] > owners
@@ -219,7 +225,7 @@ def test_column_networks(dropout):
     ]
     assert_same(
         lambda x, w, b, w2, b2: fused.column_networks(
-            x, w, mask, b, w2, b2, dropout, learnt
+            x, w, mask, b, w2, b2, dropout, learnt, blocks
         ),
         formula,
         inputs,
@@ -245,6 +251,7 @@ def test_column_networks_in_a_lower_precision_have_gradients():
                 leaves["bias2"],
                 dropout,
                 [],
+                WHOLE,
             )
         out.float().square().sum().backward()
         found[enabled] = {k: v.grad for k, v in leaves.items()}
