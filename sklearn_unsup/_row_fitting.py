@@ -1,5 +1,8 @@
 """Fits in which held-out rows decide how long the model of rows learns."""
 
+import math
+
+import numpy as np
 import torch
 
 from ._nn.autoregressive import NARROW_WIDTH, WIDE_WIDTH
@@ -10,6 +13,26 @@ from ._transfer import width_of_rows
 MIN_ROWS = 10_000
 # Fraction of the rows that is held out, and the maximum number of them.
 HELD_OUT_FRACTION, MAX_HELD_OUT = 0.05, 2_000
+# How many times the learning rate a wide model has, and the steps of a narrow one that
+# it takes at most. Steps of four times the length need two fifths of them to be as far.
+WIDE_LR_SCALE, WIDE_STEPS = 4.0, 0.5
+# Minimum number of gradient steps of a model of any order, which hides a part of each
+# row anew in each step, and how many times those of a fixed order it takes.
+MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR = 300, 1.5
+# Minimum number of gradient steps of encoder and decoder. Where they take fewer than
+# CODE_STEPS, their learning rate grows by as much.
+MIN_STEPS, CODE_STEPS = 300, 1_000
+# Number of steps of the autoregressive model from which on encoder and decoder learn
+# from every second batch only.
+MIN_ALTERNATING_STEPS = 2_500
+# Maximum batch size if the autoregressive model is trained. Its weights are averaged
+# over steps, for which many noisy steps are better than few precise ones. On a GPU a
+# step takes about as long for a larger batch, so that fewer and larger ones pay off: of
+# up to MAX_GPU_BATCH rows where there are that many.
+MAX_BATCH, MAX_GPU_BATCH, MIN_LARGE_BATCH_ROWS = 128, 1_024, 12_000
+# Number of rows below which the weight decay of the autoregressive model grows as rows
+# become fewer, and the maximum factor by which it grows.
+DECAY_ROWS, MAX_DECAY_FACTOR = 10_000, 30.0
 
 
 class RowFitting:
@@ -53,3 +76,67 @@ class RowFitting:
         finally:
             # A fitted model holds no rows.
             net.judged_rows_ = net.row_stop_ = None
+
+    # ------------------------------------------------------------------ steps
+
+    def _default_steps(self, n_rows):
+        if self._samples_from_latent:
+            return 3_000
+        if self.sampling == "any_order":
+            return self._autoregressive_steps(n_rows)
+        return max(MIN_STEPS, self._autoregressive_steps(n_rows))
+
+    def _autoregressive_steps(self, n_rows):
+        """Number of steps before the autoregressive model memorises training rows.
+
+        A step with a batch four times as large as `MAX_BATCH` counts as two steps.
+        """
+        steps = 10.5 * math.sqrt(n_rows) * np.clip(n_rows / 5_000, 0.5, 2.5)
+        if self._holds_out_rows(n_rows):
+            steps *= WIDE_STEPS
+        if self.sampling == "any_order":
+            steps = max(MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR * steps)
+        return round(steps * min(1.0, math.sqrt(MAX_BATCH / self._batch_size(n_rows))))
+
+    def _default_batch_size(self, n_rows):
+        most = super()._default_batch_size(n_rows)
+        if self.image_shape is not None:
+            return min(most, MAX_BATCH)
+        if self._samples_from_latent:
+            return most
+        if torch.device(self.device_).type != "cuda":
+            return min(most, MAX_BATCH)
+        return MAX_GPU_BATCH if n_rows >= MIN_LARGE_BATCH_ROWS else most
+
+    def _code_interval(self, n_rows):
+        """Encoder and decoder need fewer steps than the model of a large table."""
+        if self.max_iter != "auto" or self._samples_from_latent:
+            return 1
+        return 1 + (self._default_steps(n_rows) >= MIN_ALTERNATING_STEPS)
+
+    def _param_groups(self, n_rows):
+        """Parameter groups: biases without decay, and the autoregressive model's own.
+
+        On a small table encoder and decoder need more steps than the autoregressive
+        model can do without overfitting. Its learning rate is reduced so that the sum
+        of its steps stays the same, and that of encoder and decoder grows.
+        """
+        lr_scale, code_lr_scale = 1.0, 1.0
+        if self.max_iter == "auto" and not self._samples_from_latent:
+            steps = self._default_steps(n_rows)
+            lr_scale = self._autoregressive_steps(n_rows) / steps
+            if self._holds_out_rows(n_rows):
+                lr_scale *= WIDE_LR_SCALE
+            code_lr_scale = max(1.0, CODE_STEPS / max(steps, MIN_STEPS))
+        no_decay = {"weight_decay": 0.0}
+        # Weight decay acts like a normal prior on the weights, whose influence relative
+        # to the rows is inversely proportional to their number.
+        factor = np.clip(DECAY_ROWS / n_rows, 1.0, MAX_DECAY_FACTOR)
+        decay = {"weight_decay": float(self.weight_decay * factor)}
+        return [
+            ("autoregressive.*bias*", {**no_decay, "lr_scale": lr_scale}),
+            ("autoregressive.*", {**decay, "lr_scale": lr_scale}),
+            ("*bias", {**no_decay, "lr_scale": code_lr_scale}),
+            ("log_scale", {**no_decay, "lr_scale": code_lr_scale}),
+            ("*", {"lr_scale": code_lr_scale}),
+        ]

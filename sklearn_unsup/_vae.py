@@ -1,6 +1,5 @@
 """VAETransformer."""
 
-import math
 import numbers
 from typing import Any
 
@@ -44,24 +43,7 @@ MIN_ATOM_SHARE, MIN_ATOM_ROWS = 1 / 400, 15
 N_WARMUP_STEPS = 200
 # Meaning of hidden_layer_sizes="auto" for a table that is no image.
 LAYER_SIZES = 256, 256
-# Minimum number of gradient steps of a model of any order, which hides a part of each
-# row anew in each step, and how many times those of a fixed order it takes.
-MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR = 300, 1.5
-# Minimum number of gradient steps of encoder and decoder. Where they take fewer than
-# CODE_STEPS, their learning rate grows by as much.
-MIN_STEPS, CODE_STEPS = 300, 1_000
-# Number of steps of the autoregressive model from which on encoder and decoder learn
-# from every second batch only.
-MIN_ALTERNATING_STEPS = 2_500
 MAX_GRAD_NORM = 10.0
-# Maximum batch size if the autoregressive model is trained. Its weights are averaged
-# over steps, for which many noisy steps are better than few precise ones. On a GPU a
-# step takes about as long for a larger batch, so that fewer and larger ones pay off: of
-# up to MAX_GPU_BATCH rows where there are that many.
-MAX_BATCH, MAX_GPU_BATCH, MIN_LARGE_BATCH_ROWS = 128, 1_024, 12_000
-# Number of rows below which the weight decay of the autoregressive model grows as rows
-# become fewer, and the maximum factor by which it grows.
-DECAY_ROWS, MAX_DECAY_FACTOR = 10_000, 30.0
 
 
 class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
@@ -619,67 +601,9 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
         has_unit_scale = self.codec_.numeric_scaling in ("quantile", "standard")
         return has_unit_scale or self.codec_.layout_.n_numeric == 0
 
-    def _default_steps(self, n_rows):
-        if self._samples_from_latent:
-            return 3_000
-        if self.sampling == "any_order":
-            return self._autoregressive_steps(n_rows)
-        return max(MIN_STEPS, self._autoregressive_steps(n_rows))
-
-    def _autoregressive_steps(self, n_rows):
-        """Number of steps before the autoregressive model memorises training rows.
-
-        A step with a batch four times as large as `MAX_BATCH` counts as two steps.
-        """
-        steps = 10.5 * math.sqrt(n_rows) * np.clip(n_rows / 5_000, 0.5, 2.5)
-        if self.sampling == "any_order":
-            steps = max(MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR * steps)
-        return round(steps * min(1.0, math.sqrt(MAX_BATCH / self._batch_size(n_rows))))
-
-    def _default_batch_size(self, n_rows):
-        most = super()._default_batch_size(n_rows)
-        if self.image_shape is not None:
-            return min(most, MAX_BATCH)
-        if self._samples_from_latent:
-            return most
-        if torch.device(self.device_).type != "cuda":
-            return min(most, MAX_BATCH)
-        return MAX_GPU_BATCH if n_rows >= MIN_LARGE_BATCH_ROWS else most
-
-    def _code_interval(self, n_rows):
-        """Encoder and decoder need fewer steps than the model of a large table."""
-        if self.max_iter != "auto" or self._samples_from_latent:
-            return 1
-        return 1 + (self._default_steps(n_rows) >= MIN_ALTERNATING_STEPS)
-
     @property
     def _averages_fit(self):
         return self._is_autoregressive and self.max_iter == "auto"
-
-    def _param_groups(self, n_rows):
-        """Parameter groups: biases without decay, and the autoregressive model's own.
-
-        On a small table encoder and decoder need more steps than the autoregressive
-        model can do without overfitting. Its learning rate is reduced so that the sum
-        of its steps stays the same, and that of encoder and decoder grows.
-        """
-        lr_scale, code_lr_scale = 1.0, 1.0
-        if self.max_iter == "auto" and not self._samples_from_latent:
-            steps = self._default_steps(n_rows)
-            lr_scale = self._autoregressive_steps(n_rows) / steps
-            code_lr_scale = max(1.0, CODE_STEPS / max(steps, MIN_STEPS))
-        no_decay = {"weight_decay": 0.0}
-        # Weight decay acts like a normal prior on the weights, whose influence relative
-        # to the rows is inversely proportional to their number.
-        factor = np.clip(DECAY_ROWS / n_rows, 1.0, MAX_DECAY_FACTOR)
-        decay = {"weight_decay": float(self.weight_decay * factor)}
-        return [
-            ("autoregressive.*bias*", {**no_decay, "lr_scale": lr_scale}),
-            ("autoregressive.*", {**decay, "lr_scale": lr_scale}),
-            ("*bias", {**no_decay, "lr_scale": code_lr_scale}),
-            ("log_scale", {**no_decay, "lr_scale": code_lr_scale}),
-            ("*", {"lr_scale": code_lr_scale}),
-        ]
 
     # ------------------------------------------------------------------ sampling
 

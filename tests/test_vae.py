@@ -737,7 +737,7 @@ class Steps(Callback):
 @pytest.mark.slow
 def test_a_fit_for_samples_averages_its_weights(monkeypatch):
     """At a constant step size. With epochs of one's own choice the step size decays."""
-    monkeypatch.setattr("sklearn_unsup._vae.MIN_STEPS", 150)
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 150)
     X, steps = make_mixed_table(200, random_state=0)[0], Steps()
     options = {"callbacks": [steps], "random_state": 0}
     model = VAETransformer(2, hidden_layer_sizes=(4,), **options).fit(X)
@@ -753,7 +753,7 @@ def test_a_fit_for_samples_averages_its_weights(monkeypatch):
 
 @pytest.mark.slow
 def test_a_fit_after_a_long_stream_learns_by_its_own_steps(monkeypatch):
-    monkeypatch.setattr("sklearn_unsup._vae.MIN_STEPS", 400)
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 400)
     """The steps of the stream do not count for its average."""
     rng = np.random.default_rng(0)
     first = rng.normal(size=500)
@@ -781,7 +781,7 @@ def test_steps_and_batches_of_large_tables(device, size):
 def test_what_is_saved_at_the_end_of_a_fit_is_what_it_is_used_with(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("sklearn_unsup._vae.MIN_STEPS", 50)
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 50)
     X = np.random.default_rng(0).normal(size=(100, 2))
     saved = TrainEndCheckpoint(dirname=tmp_path)
     options = {"hidden_layer_sizes": (4,), "callbacks": [saved], "random_state": 0}

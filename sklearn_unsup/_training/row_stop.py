@@ -9,7 +9,7 @@ MIN_CARRIED, N_LOOKS = 0.1, 2
 # longer ones the model has changed too much.
 SPAN_START = 0.8
 # Factor by which steps have grown from one look to the next, at least.
-MIN_GROWTH = 1.05
+MIN_GROWTH = 1.1
 # Number of rows that are judged at a time.
 MAX_JUDGED_ROWS = 2_048
 

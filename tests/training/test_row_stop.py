@@ -138,9 +138,9 @@ def stops_at(monkeypatch):
     """Fits of few rows hold some out, and stop at the look of this number."""
     taken = {"looks": 0, "sizes": []}
     monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ROWS", 200)
-    monkeypatch.setattr("sklearn_unsup._vae.MIN_STEPS", 40)
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 40)
     monkeypatch.setattr("sklearn_unsup._vae.MIN_ANY_ORDER_STEPS", 40)
-    monkeypatch.setattr("sklearn_unsup._vae.ANY_ORDER_FACTOR", 0.1)
+    monkeypatch.setattr("sklearn_unsup._row_fitting.ANY_ORDER_FACTOR", 0.1)
 
     class Told(RowStop):
         def look(self, step, agree):

@@ -74,7 +74,7 @@ def test_on_large_tables_every_second_batch(model, n_rows, interval):
 
 @pytest.mark.slow
 def test_weights_are_finite_after_a_fit_that_alternates(monkeypatch):
-    monkeypatch.setattr("sklearn_unsup._vae.MIN_ALTERNATING_STEPS", 1)
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ALTERNATING_STEPS", 1)
     model = VAETransformer(2, hidden_layer_sizes=(8,), random_state=0).fit(X)
     assert model.net_.code_interval == 2
     every = VAETransformer(2, hidden_layer_sizes=(8,), random_state=0)
