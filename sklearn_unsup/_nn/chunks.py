@@ -68,7 +68,7 @@ def map_blocks(function: Callable, dataset, width: int, index=None):
     results : Tensor or tuple of Tensors
         On the device of the dataset.
     """
-    size, blocks = block_rows(width, dataset.device), []
+    size, joined = block_rows(width, dataset.device), None
     n = len(dataset) if index is None else len(index)
     with torch.no_grad(), AlignedProducts():
         for start in range(0, n, size):
@@ -78,9 +78,13 @@ def map_blocks(function: Callable, dataset, width: int, index=None):
             results = function(*(pad_rows(tensor, size) for tensor in batch))
             is_tuple = isinstance(results, tuple)
             results = results if is_tuple else (results,)
-            blocks.append([tensor[:n_rows] for tensor in results])
-    joined = tuple(torch.cat(tensors) for tensors in zip(*blocks, strict=True))
-    return joined if is_tuple else joined[0]
+            if joined is None:
+                # Small tensors that were kept from block to block would keep the heap
+                # from shrinking, by far more than their own size.
+                joined = [r.new_empty(n, *r.shape[1:]) for r in results]
+            for tensor, result in zip(joined, results, strict=True):
+                tensor[positions] = result[:n_rows]
+    return tuple(joined) if is_tuple else joined[0]
 
 
 def pad_rows(x: Tensor, n_rows: int) -> Tensor:
