@@ -15,7 +15,7 @@ MIN_ROWS = 10_000
 HELD_OUT_FRACTION, MAX_HELD_OUT = 0.05, 2_000
 # How many times the learning rate a wide model has, and the steps of a narrow one that
 # it takes at most. Steps of four times the length need two fifths of them to be as far.
-WIDE_LR_SCALE, WIDE_STEPS = 4.0, 0.5
+WIDE_LR_SCALE, WIDE_STEPS = 2.0, 0.5
 # Minimum number of gradient steps of a model of any order, which hides a part of each
 # row anew in each step, and how many times those of a fixed order it takes.
 MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR = 300, 1.5

@@ -62,7 +62,7 @@ def test_an_epoch_begins_with_all(model):
     assert net.step_variant()[0]
 
 
-@pytest.mark.parametrize(("n_rows", "interval"), [(5_000, 1), (13_000, 2), (40_000, 2)])
+@pytest.mark.parametrize(("n_rows", "interval"), [(5_000, 1), (30_000, 1), (60_000, 2)])
 def test_on_large_tables_every_second_batch(model, n_rows, interval):
     model.set_params(max_iter="auto", batch_size="auto")
     assert model._code_interval(n_rows) == interval
