@@ -138,7 +138,7 @@ def stops_at(monkeypatch):
     """Fits of few rows hold some out, and stop at the look of this number."""
     taken = {"looks": 0, "sizes": []}
     monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ROWS", 200)
-    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 40)
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 70)
     monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ANY_ORDER_STEPS", 40)
     monkeypatch.setattr("sklearn_unsup._row_fitting.ANY_ORDER_FACTOR", 0.1)
 
