@@ -8,6 +8,8 @@ from .._nn.torch_private import lerp_each
 # Exponent of the power function that weights the steps. The average reaches back over
 # about 1 / (SHARPNESS + 1) of all steps.
 SHARPNESS = 9
+# The same for steps of twice the length, which leave more noise to average.
+LARGE_STEP_SHARPNESS = 4
 
 
 class StreamAverage:
@@ -25,6 +27,11 @@ class StreamAverage:
         the average at other times.
     n_steps : int, default=0
         Steps that the average is of so far.
+
+    Attributes
+    ----------
+    sharpness : float
+        Exponent of the power function, SHARPNESS unless another one is set.
 
     Examples
     --------
@@ -45,14 +52,14 @@ class StreamAverage:
         self.parameters = list(parameters)
         self.average = [p.detach().clone() for p in self.parameters]
         self.latest: list[Tensor] | None = None
-        self.n_steps = n_steps
+        self.n_steps, self.sharpness = n_steps, SHARPNESS
         self.before_chunk: tuple[list[Tensor], int] | None = None
 
     @torch.no_grad()
     def update(self):
         """Include the weights after a step in the average."""
         self.n_steps += 1
-        weight = (SHARPNESS + 1) / (SHARPNESS + self.n_steps)
+        weight = (self.sharpness + 1) / (self.sharpness + self.n_steps)
         lerp_each(self.average, self.parameters, weight)
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import torch
 
+from .averaging import LARGE_STEP_SHARPNESS
 from .gradients import set_gradients
 from .net import TableNet
 from .row_stop import RowStop
@@ -58,6 +59,11 @@ class VAENet(TableNet):
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         self.row_stop_ = None
         return super().fit_loop(X, y, epochs, **fit_params)
+
+    def on_epoch_begin(self, net, *args, **kwargs):
+        super().on_epoch_begin(net, *args, **kwargs)
+        if self.judged_rows_ is not None:
+            self.average_.sharpness = LARGE_STEP_SHARPNESS
 
     def on_epoch_end(self, net, *args, **kwargs):
         super().on_epoch_end(net, *args, **kwargs)

@@ -9,7 +9,11 @@ import torch
 from skorch.callbacks import Callback
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
-from sklearn_unsup._training.averaging import SHARPNESS, StreamAverage
+from sklearn_unsup._training.averaging import (
+    LARGE_STEP_SHARPNESS,
+    SHARPNESS,
+    StreamAverage,
+)
 from sklearn_unsup.datasets import make_mixed_table
 
 X, _ = make_mixed_table(400, random_state=0)
@@ -26,10 +30,13 @@ def stream(name, chunks=CHUNKS, **parameters):
     return model
 
 
-def test_the_weights_of_the_average():
-    """Step k of n counts as k ** SHARPNESS; after the first step it is all there is."""
+@pytest.mark.parametrize("sharpness", [SHARPNESS, LARGE_STEP_SHARPNESS])
+def test_the_weights_of_the_average(sharpness):
+    """Step k of n counts as k ** sharpness; after the first step it is all there is."""
     weight = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
     average, n = StreamAverage([weight]), 2_000
+    assert average.sharpness == SHARPNESS
+    average.sharpness = sharpness
     values = np.random.default_rng(0).normal(size=(n, 2))
     for step, value in enumerate(values):
         with torch.no_grad():
@@ -37,7 +44,7 @@ def test_the_weights_of_the_average():
         average.update()
         if step == 0:
             assert torch.equal(average.average[0], weight)
-    shares = (np.arange(1, n + 1) / n) ** SHARPNESS
+    shares = (np.arange(1, n + 1) / n) ** sharpness
     expected = shares @ values / shares.sum()
     np.testing.assert_allclose(average.average[0].numpy(), expected, atol=0.01)
 

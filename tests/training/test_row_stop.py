@@ -1,15 +1,17 @@
 """When a model of rows stops, by what held-out and training rows say of it."""
 
+import copy
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup._encoding import upload
 from sklearn_unsup._training import vae_net
-from sklearn_unsup._training.averaging import StreamAverage
+from sklearn_unsup._training.averaging import LARGE_STEP_SHARPNESS, StreamAverage
 from sklearn_unsup._training.row_stop import RowStop
 from sklearn_unsup.datasets import make_mixed_table
 
@@ -179,10 +181,26 @@ def test_a_fit_with_held_out_rows(stops_at):
         False,
     ]
     assert np.isfinite(history[1]["held_out_row_loss"])
+    assert model.net_.average_.sharpness == LARGE_STEP_SHARPNESS
     assert model.net_.judged_rows_ is None
     assert model.net_.row_stop_ is None
     restored = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(restored.score_samples(X), model.score_samples(X))
+
+
+def test_wide_models_take_fewer_and_larger_steps(model):
+    whole = copy.copy(model).set_params(max_iter="auto", batch_size="auto")
+    stops_early = clone(whole).set_params(early_stopping=True)
+    vars(stops_early).update(codec_=model.codec_, device_=model.device_)
+    n_rows = 20_000
+    steps, lr_scales = [], []
+    for estimator in (whole, stops_early):
+        steps.append(estimator._default_steps(n_rows))
+        groups = dict(estimator._param_groups(n_rows))
+        lr_scales.append(groups["autoregressive.*"]["lr_scale"])
+        assert groups["*"]["lr_scale"] == 1.0
+    assert steps[0] == pytest.approx(0.5 * steps[1], abs=1)
+    assert lr_scales == [2.0, 1.0]
 
 
 def test_the_stop_decides_what_is_drawn(stops_at):
