@@ -13,8 +13,9 @@ from ._transfer import width_of_rows
 MIN_ROWS = 10_000
 # Fraction of the rows that is held out, and the maximum number of them.
 HELD_OUT_FRACTION, MAX_HELD_OUT = 0.05, 2_000
-# How many times the learning rate a wide model has, and the steps of a narrow one that
-# it takes at most. Steps of four times the length need two fifths of them to be as far.
+# How many times the learning rate a wide model has, and the share of the steps of a
+# narrow one that it takes at most: steps of twice the length need two thirds of them to
+# be as far, and a step of a wide model takes half as long again.
 WIDE_LR_SCALE, WIDE_STEPS = 2.0, 0.5
 # Minimum number of gradient steps of a model of any order, which hides a part of each
 # row anew in each step, and how many times those of a fixed order it takes.

@@ -131,8 +131,9 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
         Epochs. "auto" sets gradient steps: where rows are autoregressive 5 to 26 times
         the root of the number of rows (5 for small and 26 for large tables; fewer of
         more than 128 rows), but at least 300, else 3,000. From 10,000 rows on the model
-        of rows is a wide one and may stop before: a twentieth of the rows, at most
-        2,000, is held out to see when it begins to memorise the others.
+        of rows is a wide one that takes half of these steps, each twice as long, and
+        may stop before: a twentieth of the rows, at most 2,000, is held out to see when
+        it begins to memorise the others.
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about a 32nd of the rows, from 16 to 512. Of images it
         is at most 128, and where rows are autoregressive, but then on a GPU 1,024 from
@@ -144,7 +145,8 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
     learning_rate_init : float, default=2e-3
         Step size of AdamW after warm-up. It decays to zero along half a cosine, but
         where rows are autoregressive and `max_iter` is "auto" it stays, and the
-        model gets an average of its weights over the last tenth of the steps.
+        model gets an average of its weights over the last tenth of the steps, or fifth
+        of a wide model of rows.
     weight_decay : float, default=0.1
         Decoupled weight decay of AdamW, on weights but not on biases and scales. Below
         10,000 rows that of the autoregressive model grows as rows become fewer, up to

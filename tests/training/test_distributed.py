@@ -13,7 +13,12 @@ import pytest
 import torch
 from skorch.callbacks import Callback, Checkpoint, LoadInitState
 
-from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
+from sklearn_unsup import (
+    AutoencoderTransformer,
+    GANSampler,
+    VAETransformer,
+    _row_fitting,
+)
 from sklearn_unsup._sampling import sampler
 from sklearn_unsup._training.distributed import ProcessGroup, backend_for
 from sklearn_unsup.datasets import make_mixed_table
@@ -35,10 +40,26 @@ SMALL = {
 MODELS = {
     "autoencoder": AutoencoderTransformer(4, ordered=True, **SMALL),
     "VAE": VAETransformer(4, early_stopping=True, **SMALL),
+    # Its steps by default hold rows out, and let them stop the model of rows.
+    "wide VAE": VAETransformer(4, **{**SMALL, "max_iter": "auto"}),
     "GAN": GANSampler(4, n_critic_steps=2, **SMALL),
     "Wasserstein": GANSampler(4, loss="wasserstein", **SMALL),
 }
 FAST = ["VAE"]  # the others take a launch of their own, in slow tests
+
+
+def hold_out_few_rows():
+    """Hold out some of a few rows, as fits of many do, and take few steps."""
+    _row_fitting.MIN_ROWS, _row_fitting.MIN_STEPS = 100, 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_rows_are_held_out():
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MIN_ROWS", "MIN_STEPS"):  # as they are after the tests
+            patch.setattr(_row_fitting, name, getattr(_row_fitting, name))
+        hold_out_few_rows()
+        yield
 
 
 def launch(code, n_processes=N_PROCESSES):
@@ -137,6 +158,7 @@ def fit_all(folder):
 
 def fit_others(folder):
     sampler.CALIBRATION_ROWS = 1_000
+    hold_out_few_rows()
     save_fits(folder, [name for name in MODELS if name not in FAST])
 
 
@@ -185,6 +207,8 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(name, shared_fit
     alone = MODELS[name].set_params(data_parallel=False, batch_size=64).fit(X)
     for shared in shared_fits:
         assert shared.n_iter_ == alone.n_iter_
+        looks = [epoch.get("held_out_row_loss") for epoch in shared.net_.history]
+        assert any(looks) == (name == "wide VAE")
         losses, expected = np.array(shared.loss_curve_), np.array(alone.loss_curve_)
         np.testing.assert_allclose(losses[:2], expected[:2], rtol=1e-4)
         is_game = hasattr(alone, "critic_loss_curve_")
