@@ -15,6 +15,7 @@ SMALLEST = {
     "anomalies": "--seeds 1 --tables 'wine 3' --models GenerativeOutlierDetector"
     " IsolationForest",
     "augmentation": "--data wine --sizes 20 --seeds 0 1 --learners tree --no-plain",
+    "balancing": "--quick",
     "codec": "--rows 500 --repeats 1",
     "components": "--rows 200 --epochs 1 --tables iris",
     "engine": "--rounds 1 --epochs 1",
