@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_diabetes, load_wine, make_classification
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, Perceptron
 from sklearn.model_selection import KFold, RepeatedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -21,9 +21,21 @@ from sklearn_unsup.augmentation._candidates import (
     N_NEIGHBORS,
     mix_neighbors,
     redraw_cells,
+    spread,
 )
-from sklearn_unsup.augmentation._choice import choose, is_clear, multiples_to_try
-from sklearn_unsup.augmentation._teacher import AutoTeacher, draw_labels
+from sklearn_unsup.augmentation._choice import (
+    choose,
+    default_scoring,
+    is_clear,
+    multiples_to_try,
+    rounds_of_folds,
+)
+from sklearn_unsup.augmentation._teacher import (
+    AutoTeacher,
+    TableNumbers,
+    draw_labels,
+    make_members,
+)
 
 
 def make_augmenter(**params):
@@ -63,6 +75,9 @@ class Contrary(ClassifierMixin, BaseEstimator):
 
 class Fixed(BaseEstimator):
     """Draws rows of zeros, whatever it saw."""
+
+    def __init__(self, random_state=None):
+        self.random_state = random_state
 
     def fit(self, X, y=None):
         self.columns_ = X.columns
@@ -261,6 +276,8 @@ def test_numbers_are_labelled_by_the_teacher():
     X_more, y_more = augmenter.fit_resample(X, y)
     expected = LinearRegression().fit(X, y).predict(X_more[60:])
     assert_allclose(y_more[60:], expected)
+    # A prediction leaves no doubt that copies of a row would have to share.
+    assert len(np.unique(X_more[60:], axis=0)) == 40
 
 
 def test_the_team_is_the_best_on_held_out_rows():
@@ -271,6 +288,33 @@ def test_the_team_is_the_best_on_held_out_rows():
     assert_allclose(straight.predict(X), X.sum(axis=1), atol=0.05)
     bent = AutoTeacher(False, 0).fit(X, X["a"].abs() > 1)
     assert 1 in bent.chosen_
+
+
+def test_boosting_teaches_where_rows_suffice():
+    assert len(make_members(299, True, 0)) == 2
+    assert len(make_members(300, True, 0)) == 3
+    assert len(make_members(300, False, 0)) == 3
+
+
+def test_numbers_of_a_table():
+    table = pd.DataFrame(
+        {
+            "month": pd.PeriodIndex(["2020-01", "2020-02", "NaT"], freq="M"),
+            "level": ["x", None, "y"],
+            "empty": [None] * 3,
+        }
+    )
+    numbers = TableNumbers().fit_transform(table)
+    assert numbers.shape == (3, 4)
+    # The columns of levels come first; a missing level is one of its own.
+    assert_array_equal(np.sort(numbers[:, :3], axis=1), [[0, 0, 1]] * 3)
+    assert len(np.unique(numbers[:, :3], axis=0)) == 3
+    assert_allclose(numbers[:, 3], [-np.sqrt(1.5), np.sqrt(1.5), 0], atol=1e-12)
+
+
+def test_many_levels_are_few_numbers():
+    table = pd.DataFrame({"name": [f"n{i % 80}" for i in range(240)]})
+    assert TableNumbers().fit_transform(table).shape == (240, 50)
 
 
 def test_mixed_rows_lie_between_neighbours():
@@ -284,6 +328,24 @@ def test_mixed_rows_lie_between_neighbours():
     assert difference.median() > 0.5
     assert difference.max() <= 2 * N_NEIGHBORS
     assert set(rows["c"]) == {"x", "y"}
+
+
+def test_cells_come_from_either_row_or_from_between():
+    X = pd.DataFrame({"a": [0.0, 1.0], "b": ["x", "y"], "c": ["x", "y"]})
+    rows = mix_neighbors(X, 4_000, np.random.default_rng(0))
+    assert rows["a"].between(0, 1).all()
+    assert set(rows["b"]) == {"x", "y"}
+    # A cell is that of the other row with a share of 1/4: of two, one is with 3/8.
+    share = (rows["b"] != rows["c"]).mean()
+    assert abs(share - 0.375) < 4 * np.sqrt(0.375 * 0.625 / 4_000)
+
+
+def test_rows_start_evenly_from_the_table():
+    places = spread(10, 25, np.random.default_rng(0))
+    assert_array_equal(np.sort(places[:10]), range(10))
+    assert_array_equal(np.sort(places[10:20]), range(10))
+    assert len(set(places[20:])) == 5
+    assert not np.array_equal(places[:10], range(10))
 
 
 def test_missing_cells_stay_possible():
@@ -320,8 +382,13 @@ def test_a_network_redraws_cells(mixed_table):
 
 def test_half_of_the_rows_are_those_of_a_generator(classes):
     X, y = classes
-    X_more, _ = make_augmenter(generator=Fixed(), amount=100).fit_resample(X, y)
-    assert (X_more[80:] == 0).all(axis=1).sum() == 50
+    augmenter = make_augmenter(generator=Fixed(), amount=100)
+    X_more, _ = augmenter.fit_resample(X, y)
+    is_drawn = (X_more[80:] == 0).all(axis=1)
+    assert is_drawn.sum() == 50
+    assert 0 < is_drawn[:50].sum() < 50  # any first part of the rows has both kinds
+    assert isinstance(augmenter.generator_.random_state, int)
+    assert augmenter.generator.random_state is None
 
 
 # ----------------------------------------------------------------------- the decision
@@ -416,6 +483,56 @@ def test_splits_go_on_while_there_is_doubt(classes, gain, spread, n_splits):
     )
     augmenter.fit_resample(X[:70], y[:70])
     assert augmenter.cv_results_["gains"].shape == (4, n_splits)
+
+
+def test_held_out_rows_are_held_out(classes):
+    X, y = classes
+    taught, fitted = set(), set()
+
+    class Pupil(Unsure):
+        def fit(self, X, y):
+            taught.add(len(y))
+            return super().fit(X, y)
+
+    def score(learner, X, y):
+        fitted.add((learner.n_rows_, len(y)))
+        return 0.0
+
+    make_augmenter(
+        estimator=Counts(), teacher=Pupil(), amount="auto", scoring=score
+    ).fit_resample(X[:60], y[:60])
+    assert taught == {48}
+    assert fitted == {(48 + 48 * multiple, 12) for multiple in (0, 2, 10, 50)}
+
+
+def test_rounds_of_folds():
+    y = np.repeat([0, 1], [90, 10])
+    rounds = list(rounds_of_folds(5, y, y, True, 0))
+    assert len(rounds) == 3  # until some 300 rows were predicted
+    for folds in rounds:
+        assert [y[test].sum() for _, test in folds] == [2] * 5
+        assert_array_equal(np.sort(np.concatenate([t for _, t in folds])), range(100))
+    assert not np.array_equal(rounds[0][0][1], rounds[1][0][1])
+    assert len(list(rounds_of_folds(5, y[:20], y[:20], False, 0))) == 4
+    # No fold is without the rarest class.
+    rare = np.repeat([0, 1], [97, 3])
+    assert len(next(rounds_of_folds(5, rare, rare, True, 0))) == 3
+    assert len(next(rounds_of_folds(5, rare, rare, False, 0))) == 5
+
+
+@pytest.mark.parametrize(
+    ("estimator", "n_classes", "expected"),
+    [
+        (LogisticRegression(), 2, "roc_auc"),
+        (Perceptron(), 2, "roc_auc"),
+        (LogisticRegression(), 3, "roc_auc_ovr"),
+        (Perceptron(), 3, "accuracy"),
+        (LinearRegression(), None, "neg_root_mean_squared_error"),
+    ],
+)
+def test_what_is_to_gain(estimator, n_classes, expected):
+    y = np.arange(30) % (n_classes or 30)
+    assert default_scoring(estimator, y, n_classes is not None) == expected
 
 
 def test_integers_are_numbers_to_a_regressor():
