@@ -21,7 +21,11 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.compose import (
+    TransformedTargetRegressor,
+    make_column_selector,
+    make_column_transformer,
+)
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -75,7 +79,10 @@ LEARNERS = {
     ),
     "mlp": (
         MLPClassifier(**PERCEPTRON),
-        MLPRegressor(**PERCEPTRON),
+        # A target of large numbers leaves a plain perceptron far behind a constant.
+        TransformedTargetRegressor(
+            MLPRegressor(**PERCEPTRON), transformer=StandardScaler()
+        ),
     ),
 }
 
