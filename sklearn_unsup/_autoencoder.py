@@ -171,7 +171,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         faster on a CPU with instructions for it; on a GPU only with large batches of
         large tables. A device without bfloat16 stays with float32, with a warning.
     verbose : int or bool, default=0
-        Show a progress bar over the epochs.
+        Show a progress bar over the epochs, and over the rows that `sample` draws.
     random_state : int, RandomState instance or None, default=None
         The only source of randomness; global generators are neither used nor moved.
 

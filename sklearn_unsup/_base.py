@@ -25,6 +25,7 @@ from ._interpretation import CodeInspection
 from ._nn.chunks import CHUNK_ROWS, map_blocks
 from ._nn.device import freed_memory, resolve_device
 from ._own_nets import OwnNets
+from ._ownership import own_public_methods
 from ._parameters import COMMON_PARAMETERS, check_parameters, shape_parameters
 from ._sampling.density import DENSITY_ROWS
 from ._sampling.processes import process_token, rng_for_process
@@ -35,6 +36,7 @@ from ._table.frames import as_container
 from ._table.polars import is_polars, schema_of, to_polars
 from ._table.requests import n_rows_asked
 from ._table.scaling import refuse_dense_options
+from ._training.callbacks import rows_bar
 from ._training.data import DatasetChunks, DenseDataset
 from ._training.distributed import join_process_group
 from ._training.schedule import default_batch_size
@@ -88,6 +90,11 @@ class BaseTableModel(
     _min_pixel_columns = 32
     # What the trial of the latest fit has shown; None for a fit without a trial.
     _trial = None
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if BaseTableModel in cls.__bases__:
+            own_public_methods(cls)
 
     # -------------------------------------------------------- hooks of the subclasses
 
@@ -437,8 +444,11 @@ class BaseTableModel(
             conditions = as_container(conditions, "conditions")
         n_samples = n_rows_asked(conditions, check_n_samples(n_samples))
         rng = self._rng_of(random_state)
-        draw = partial(self._sample_encoded, rng=rng)
-        with freed_memory():
+        # How many rows conditions take is not known before.
+        total = n_samples if conditions is None else None
+        bar = rows_bar(type(self).__name__, total, bool(self.verbose))
+        with freed_memory(), bar:
+            draw = partial(self._sample_encoded, rng=rng, report=bar.update)
             table = draw_table(draw, self.codec_, conditions, n_samples, rng)
         return to_polars(table, self._polars_schema)
 
@@ -475,9 +485,11 @@ class BaseTableModel(
         )
         return self._sample_rng
 
-    def _sample_encoded(self, conditions, rng):
+    def _sample_encoded(self, conditions, rng, report=None):
         """Draw rows `x_num`, `x_cat`, and the log-probability of their conditions."""
         source = self._row_source()
+        if report is not None:
+            source.report = report
         return self._sampler.sample(source, self.codec_, conditions, rng)
 
     def _latent_source(self):

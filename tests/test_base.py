@@ -1,6 +1,7 @@
 """The shell: fits that fail, warm starts, tables at the door, a newcomer's errors."""
 
 import copy
+import inspect
 import math
 import pickle
 import re
@@ -23,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
+from sklearn_unsup._base import BaseTableModel
 from sklearn_unsup._encoding import upload
 from sklearn_unsup._sampling.sampler import TableSampler
 from sklearn_unsup._table.codec import TableCodec
@@ -276,6 +278,22 @@ def test_a_warm_fit_goes_on_from_weights_and_moments():
 class Count(Callback):
     def on_epoch_end(self, net, **kwargs):
         self.n_epochs_ = getattr(self, "n_epochs_", 0) + 1
+
+
+def test_a_progress_bar_counts_drawn_rows(make, capsys):
+    model = make().fit(X)
+    quiet = model.sample(5_000, random_state=0)
+    assert capsys.readouterr().err == ""
+    model.set_params(verbose=1)
+    np.testing.assert_array_equal(model.sample(5_000, random_state=0), quiet)
+    shown = capsys.readouterr().err
+    assert shown.rpartition("\r")[2].startswith(f"{type(model).__name__}: 100%")
+    assert " 5.00k/5.00k " in shown
+    # How many rows conditions take is not known before: no share is shown.
+    model.sample(10, conditions={0: (5, None)}, random_state=0)
+    shown = capsys.readouterr().err
+    assert "%" not in shown
+    assert "row" in shown
 
 
 def test_changed_parameters_reach_a_warm_fit(make, capsys):
@@ -1021,3 +1039,29 @@ def test_pooled_levels_are_drawn_by_the_frequencies_of_the_others():
     whole.fit(table_of(["Bonn"] * 5 + ["Ulm"] * 4 + identifiers(9)))
     with pytest.raises(ValueError, match="not there when fitted: None"):
         whole.encode(table_of([None]))
+
+
+@pytest.mark.parametrize("model", [AutoencoderTransformer, VAETransformer, GANSampler])
+def test_errors_about_arguments_name_the_public_class(model):
+    estimator = model(max_iter=1, hidden_layer_sizes=(4,)).fit(X)
+    name = model.__name__
+    with pytest.raises(TypeError, match=rf"^{name}\.sample\(\) got an unexpected"):
+        estimator.sample(num_rows=5)
+    with pytest.raises(TypeError, match=rf"^{name}\.fit\(\) got an unexpected"):
+        estimator.fit(X, epochs=5)
+    with pytest.raises(TypeError, match=rf"^{name}\.transform\(\) missing 1"):
+        estimator.transform()
+    # Everything else about a method is as it was written.
+    assert model.sample.__doc__ == BaseTableModel.sample.__doc__
+    assert inspect.signature(model.fit) == inspect.signature(BaseTableModel.fit)
+    assert pickle.loads(pickle.dumps(model.sample)) is model.sample
+
+
+def test_a_method_of_a_subclass_is_its_own():
+    class Louder(VAETransformer):
+        def sample(self, n_samples=1, **others):
+            return super().sample(2 * n_samples, **others)
+
+    model = Louder(max_iter=1, hidden_layer_sizes=(4,), n_components=2).fit(X)
+    assert len(model.sample(3)) == 6
+    assert Louder.fit is VAETransformer.fit

@@ -72,6 +72,7 @@ FLOORS = {
                 "_imputation",
                 "_interpretation",
                 "_own_nets",
+                "_ownership",
                 "_row_fitting",
                 "_transfer",
             ),
@@ -80,7 +81,8 @@ FLOORS = {
         {
             *("_sklearn", "_parameters", "_validation", "_encoding", "_base"),
             *("_scoring", "_drawing", "_fitting", "_imputation"),
-            *("_interpretation", "_own_nets", "_row_fitting", "_transfer"),
+            *("_interpretation", "_own_nets", "_ownership"),
+            *("_row_fitting", "_transfer"),
             *("_table", "_nn", "_training", "_sampling", "_warnings", "_version"),
         },
     ),

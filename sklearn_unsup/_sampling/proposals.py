@@ -31,6 +31,10 @@ def distinct_sample_size(weights):
     return weights.sum() / weights.max()
 
 
+def ignore(n_rows):
+    """Report that a pass through a network has drawn rows, to nobody."""
+
+
 def rows_per_pass(layout, device):
     """Number of rows in a pass through a network, which bounds its memory."""
     most = CPU_ROWS if torch.device(device).type == "cpu" else CHUNK_ROWS
@@ -47,7 +51,11 @@ class LatentSource:
         vectors `z`, a tensor of shape (n, n_components) on the device.
     layout : TableLayout
     device : str or device
+    report : callable, default=ignore
+        Called with a number of rows whenever so many were drawn.
     """
+
+    report = staticmethod(ignore)
 
     def __init__(self, distribution, layout, device):
         self.distribution, self.layout, self.device = distribution, layout, device
@@ -58,7 +66,9 @@ class LatentSource:
         `n_particles` is ignored, see :class:`RowSource`.
         """
         z = torch.from_numpy(density.sample(len(conditions), rng)).to(self.device)
-        return LatentProposals(self.distribution, self.layout, z, conditions)
+        return LatentProposals(
+            self.distribution, self.layout, z, conditions, self.report
+        )
 
     def needs_particles(self, conditions):
         return True
@@ -72,7 +82,11 @@ class RowSource:
     network : AutoregressiveModel or GeneratorNet
         A network in evaluation mode whose ``sample(conditions, generator)`` returns
         `x_num`, `x_cat` and log-weights.
+    report : callable, default=ignore
+        See :class:`LatentSource`.
     """
+
+    report = staticmethod(ignore)
 
     def __init__(self, network):
         self.network = network
@@ -90,7 +104,7 @@ class RowSource:
             Number of neighbouring rows whose conditions are equal, and which an
             autoregressive network may resample among themselves while it draws them.
         """
-        return RowProposals(self.network, conditions, rng, n_particles)
+        return RowProposals(self.network, conditions, rng, n_particles, self.report)
 
     def needs_particles(self, conditions):
         """Whether rows proposed for the same conditions have unequal weights."""
@@ -109,6 +123,8 @@ class LatentProposals:
     z : Tensor of shape (n, n_components)
     conditions : EncodedConditions
         What each row must look like; arrays of numpy.
+    report : callable
+        See :class:`LatentSource`.
     """
 
     # A vector may be chosen repeatedly, because each time another row is drawn from it.
@@ -116,8 +132,8 @@ class LatentProposals:
     gains_by_resampling, has_density = False, True
 
     @torch.no_grad()
-    def __init__(self, distribution, layout, z, conditions):
-        self.distribution, self.layout = distribution, layout
+    def __init__(self, distribution, layout, z, conditions, report=ignore):
+        self.distribution, self.layout, self.report = distribution, layout, report
         self.z, self.conditions = z, to_tensors(conditions, z.device)
         self.log_weights = np.zeros(len(z))
         if not conditions.is_empty:
@@ -137,10 +153,11 @@ class LatentProposals:
         index = torch.from_numpy(index).to(self.z.device)
         z, conditions = self.z[index], self.conditions.take(index)
         generator = torch.Generator(z.device).manual_seed(int(rng.integers(2**63)))
-        batches = [
-            self.distribution(z[part]).sample(generator, conditions.take(part))
-            for part in self._parts(len(z))
-        ]
+        batches = []
+        for part in self._parts(len(z)):
+            distribution = self.distribution(z[part])
+            batches.append(distribution.sample(generator, conditions.take(part)))
+            self.report(len(z[part]))
         return tuple(torch.cat(t).cpu().numpy() for t in zip(*batches, strict=True))
 
 
@@ -159,13 +176,15 @@ class RowProposals:
     rng : numpy.random.Generator
     n_particles : int
         See :class:`RowSource`.
+    report : callable
+        See :class:`LatentSource`.
     """
 
     effective_size = staticmethod(distinct_sample_size)
     gains_by_resampling = False
 
-    def __init__(self, network, conditions, rng, n_particles=1):
-        self.network = network
+    def __init__(self, network, conditions, rng, n_particles=1, report=ignore):
+        self.network, self.report = network, report
         self.device = next(network.parameters()).device
         self.conditions = to_tensors(conditions, self.device)
         options, self.rest = {}, None
@@ -195,7 +214,10 @@ class RowProposals:
     def _batches(self, function, n, step, rng):
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
         parts = [slice(start, start + step) for start in range(0, n, step)]
-        batches = [function(part, generator) for part in parts]
+        batches = []
+        for part in parts:
+            batches.append(function(part, generator))
+            self.report(min(part.stop, n) - part.start)
         return tuple(torch.cat(tensors) for tensors in zip(*batches, strict=True))
 
     def draw(self, index, rng):

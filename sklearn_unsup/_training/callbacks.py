@@ -21,6 +21,13 @@ class StopTraining(KeyboardInterrupt):
     """Ends skorch's training loop, which stops at a `KeyboardInterrupt` only."""
 
 
+def rows_bar(name, n_rows, is_shown):
+    """Progress bar over rows that are drawn; without a total if `n_rows` is None."""
+    return tqdm(
+        total=n_rows, unit="row", unit_scale=True, desc=name, disable=not is_shown
+    )
+
+
 class Progress(Callback):
     """Progress bar over the epochs that shows the latest losses.
 
