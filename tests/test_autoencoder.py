@@ -914,3 +914,18 @@ def test_the_cell_that_is_rebuilt_worst_is_named():
     broken[:, 2] += 0.5
     losses = model.explain_samples(broken) - model.explain_samples(X[:50])
     assert (losses.sum(1) < 0).all()
+
+
+def test_a_stream_after_a_fit_that_ended_at_pca_keeps_each_moment_with_its_weights():
+    """Their groups are others, and moments of other shapes would crash the process."""
+    X, _ = make_mixed_table(8, random_state=0)  # too few rows for a trial
+    model = AutoencoderTransformer(2, random_state=0).fit(X)
+    before = {id(p): s["exp_avg"] for p, s in model.net_.optimizer_.state.items()}
+    model.net_.optimizer__param_groups = []
+    model.net_.renew_optimizers()
+    after = {id(p): s["exp_avg"] for p, s in model.net_.optimizer_.state.items()}
+    assert before.keys() == after.keys()
+    assert all(before[key].equal(after[key]) for key in before)
+    for parameter, state in model.net_.optimizer_.state.items():
+        assert state["exp_avg"].shape == parameter.shape
+    assert np.isfinite(model.partial_fit(X).transform(X)).all()

@@ -21,7 +21,7 @@ from .callbacks import KeepWeights, Progress, handles_batches
 from .cuda_graphs import use_captured_steps
 from .gradients import clip_gradients, set_gradients
 from .loader import DeviceLoader, FullBatchLoader
-from .optimizer import LeanAdamW
+from .optimizer import LeanAdamW, move_moments
 from .pickling import get_state, set_state
 from .schedule import warmup_cosine
 from .state import atomic_checkpoint, save_files, verify_checkpoint
@@ -287,14 +287,12 @@ class TableNet(SkorchNet):
     def renew_optimizers(self):
         """Create the optimizers again with the net's current options.
 
-        They keep their moments.
+        Each parameter keeps its moments, also where the groups are others than before.
         """
-        names = [f"{name}_" for name in self.optimizer_names]
-        moments = {name: getattr(self, name).state_dict()["state"] for name in names}
+        before = {name: getattr(self, f"{name}_") for name in self.optimizer_names}
         self.initialize_optimizer()
-        for name, state in moments.items():
-            optimizer = getattr(self, name)
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        for name, old in before.items():
+            move_moments(old, getattr(self, f"{name}_"))
 
     # ------------------------------------------------------------------ one epoch
 

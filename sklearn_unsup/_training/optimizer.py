@@ -108,6 +108,22 @@ class LeanAdamW(torch.optim.AdamW):
         return state
 
 
+def move_moments(old, new) -> None:
+    """Give an optimizer what another one of its class knows of the same parameters.
+
+    A state dict goes by the order of the parameters, which depends on the groups.
+    """
+    if type(old) is not type(new):
+        return
+    for group in new.param_groups:
+        counters = {}  # Groups count their steps apart, those of a group may share one.
+        for parameter in group["params"]:
+            for key, value in old.state.get(parameter, {}).items():
+                if isinstance(value, torch.Tensor) and value.ndim == 0:
+                    value = counters.setdefault(id(value), value.clone())
+                new.state[parameter][key] = value
+
+
 # Arguments of an own optimizer that an estimator sets, and what decides about them.
 SET_BY_FIT = {
     "lr": "the step size is learning_rate_init",

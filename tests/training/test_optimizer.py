@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sklearn_unsup._nn import torch_private
-from sklearn_unsup._training.optimizer import LeanAdamW
+from sklearn_unsup._training.optimizer import LeanAdamW, move_moments
 
 
 def make_net():
@@ -112,3 +112,31 @@ def test_without_gradients_nothing_moves():
     assert all(p.grad is None for p in net.parameters())
     optimizer.step()
     assert_same(net, make_net())
+
+
+def test_moments_follow_their_parameters_into_other_groups():
+    ours, theirs = make_net(), make_net()
+    full = torch.optim.AdamW(theirs.parameters(), lr=1e-2)
+    lean = LeanAdamW(ours.parameters(), lr=1e-2)
+    for seed in range(2):
+        for net, optimizer in ((ours, lean), (theirs, full)):
+            noise = torch.Generator().manual_seed(seed)
+            for _ in range(5):
+                optimizer.zero_grad()
+                net(torch.randn(16, 5, generator=noise)).square().sum().backward()
+                optimizer.step()
+        assert_same(ours, theirs)
+        # Later layers first, and two groups in place of one.
+        groups = [{"params": list(layer.parameters())} for layer in reversed(ours)]
+        regrouped = LeanAdamW(groups, lr=1e-2)
+        move_moments(lean, regrouped)
+        lean = regrouped
+
+
+def test_moments_of_another_class_are_left_behind():
+    net = make_net()
+    adam = LeanAdamW(net.parameters(), lr=1e-2)
+    take_steps(net, adam, 2)
+    momentum = torch.optim.SGD(net.parameters(), lr=1e-2, momentum=0.9)
+    move_moments(adam, momentum)
+    assert not momentum.state
