@@ -824,6 +824,9 @@ def test_report_as_a_page(tables, full_report, tmp_path):
     for name in full_report.scores:
         assert name in page.text
     assert full_report._repr_html_() in path.read_text(encoding="utf-8")
+    # a narrow page sets the numbers of a measure and its best value in one line
+    n_numbers = len(full_report.scores) + 1
+    assert f'style="--numbers: {n_numbers}"' in full_report._repr_html_()
 
 
 @pytest.mark.usefixtures("few_trees")

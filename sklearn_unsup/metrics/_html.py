@@ -29,6 +29,15 @@ STYLE = """
 .su-report figcaption {font-size: .8em; overflow-wrap: anywhere}
 .su-report .real {fill: currentColor; opacity: .35}
 .su-report .synthetic {fill: #3b7dd8}
+@media (max-width: 40rem) {
+  .su-report :is(table, thead, tbody) {display: block}
+  .su-report tr {display: grid; align-items: end;
+    grid-template-columns: 5.5rem repeat(var(--numbers), minmax(0, 1fr))}
+  .su-report :is(th, td) {padding: .15em .2em; font-size: .85rem}
+  .su-report thead th {font-size: .65rem}
+  .su-report thead th:last-child {display: none}
+  .su-report tbody td:last-child {grid-column: 1 / -1; padding-bottom: .6em}
+}
 """
 
 
@@ -54,7 +63,10 @@ def page_of(fragment) -> str:
 
 
 def scores_to_html(scores):
-    """A row for each measure, whose last cell says what it means."""
+    """A row for each measure, whose last cell says what it means.
+
+    On a narrow screen that cell stands below the numbers; their count is told to STYLE.
+    """
     head = "".join(f"<th>{escape(str(name))}</th>" for name in scores.index)
     rows = []
     for name, values in scores.items():
@@ -64,7 +76,8 @@ def scores_to_html(scores):
             f"<tr><th>{name}</th>{cells}<td>{best}</td><td>{escape(meaning)}</td></tr>"
         )
     return (
-        f'<div class="scroll"><table><thead><tr><th></th>{head}<th>best</th><th></th>'
+        f'<div class="scroll"><table style="--numbers: {len(scores) + 1}"><thead>'
+        f"<tr><th></th>{head}<th>best</th><th></th>"
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
