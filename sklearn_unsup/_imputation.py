@@ -1,119 +1,13 @@
 """Filling in the missing cells of tables from a fitted model."""
 
-import numpy as np
 import pandas as pd
-import torch
 from scipy.sparse import issparse
-from scipy.special import ndtri
 
-from ._encoding import upload
-from ._table.categorical import CategoricalColumn
+from ._constrained_imputation import impute_constrained
+from ._holes import EncodedHoles, draw, expected, expected_columns, filled_in
+from ._table.constrained import ConstrainedCodec
 from ._table.frames import as_frame
-from ._table.layout import EncodedConditions
-from ._table.means import column_of_means
 from ._table.sparse import SparseCodec
-from ._training.data import DenseDataset
-
-# Number of quantiles by which the mean of a number's conditional is computed.
-N_STEPS = 256
-# Number of draws that stand for a conditional where it is not known in closed form.
-N_DRAWS = 20
-
-
-class EncodedHoles:
-    """A table with missing cells, encoded, and which cells are there.
-
-    Parameters
-    ----------
-    codec : TableCodec
-    frame : DataFrame
-        With the columns of training. Cells may be missing in any of them.
-    device : str
-    """
-
-    def __init__(self, codec, frame, device):
-        self.codec, layout = codec, codec.layout_
-        self.missing = frame.isna().to_numpy()
-        dataset = upload(codec, with_known_values(codec, frame), device)
-        self.x_num, self.x_cat = dataset.take(slice(None))
-        shape_num, shape_cat = self.x_num.shape, self.x_cat.shape
-        seen_num, seen_cat = np.ones(shape_num, bool), np.ones(shape_cat, bool)
-        for position, place in codec._places().items():
-            column = codec.columns_codec_[position]
-            seen = seen_cat if isinstance(column, CategoricalColumn) else seen_num
-            seen[:, place] = ~self.missing[:, position]
-        for mask in codec.mask_of_.values():
-            seen_cat[:, mask] = False
-        self.n_rows, self.layout = len(frame), layout
-        self.seen_num, self.seen_cat = (
-            torch.from_numpy(seen).to(device) for seen in (seen_num, seen_cat)
-        )
-
-    def conditions(self):
-        """Conditions of rows that have the cells which are there, and all others."""
-        codes, sets, bounds = {}, {}, {}
-        x_num, x_cat = self.x_num.cpu().numpy(), self.x_cat.cpu().numpy()
-        seen_num, seen_cat = self.seen_num.cpu().numpy(), self.seen_cat.cpu().numpy()
-        for place, column in enumerate(self.codec.categories_):
-            if column.encoded_ and isinstance(column, CategoricalColumn):
-                allowed = np.ones((1, column.cardinality_), dtype=bool)
-                missing = column.index_.get(None)
-                if missing is not None:
-                    allowed[0, missing] = False
-                codes[place] = np.where(seen_cat[:, place], x_cat[:, place], -2)
-                sets[place] = allowed
-        for mask in self.codec.mask_of_.values():
-            codes[mask] = np.zeros(self.n_rows, np.int64)
-        for place, _ in enumerate(self.codec.numbers_):
-            seen, x = seen_num[:, place], x_num[:, place]
-            low, high = np.where(seen, x, -np.inf), np.where(seen, x, np.inf)
-            bounds[place] = np.stack([low, high], 1).astype(np.float32)
-        return EncodedConditions(self.n_rows, codes, sets, bounds)
-
-
-def with_known_values(codec, frame):
-    """A frame in which cells are missing only where training rows were, too."""
-    layout = codec.layout_
-    x_num = np.zeros((1, layout.n_numeric))
-    x_cat = np.zeros((1, layout.n_categorical), np.int64)
-    legal = as_frame(codec.decode(x_num, x_cat))
-    frame = frame.copy(deep=False)
-    for position, column in enumerate(codec.columns_codec_):
-        if isinstance(column, CategoricalColumn):
-            takes_missing = column.index_.get(None) is not None
-        else:
-            takes_missing = column.has_missing_
-        cells = frame.iloc[:, position]
-        if takes_missing or not cells.isna().any():
-            continue
-        frame.isetitem(
-            position, filled_in(cells, legal.iloc[[0] * len(cells), position])
-        )
-    return frame
-
-
-def filled_in(column: pd.Series, values) -> pd.Series:
-    """A column whose missing cells have other values, with its dtype where it can.
-
-    Parameters
-    ----------
-    column : Series
-    values : Series of the same length
-    """
-    missing = column.isna().to_numpy()
-    cells = pd.Series(values.array, index=column.index)
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        new = pd.unique(cells[missing].astype(object))
-        column = column.cat.add_categories(
-            [level for level in new if level not in column.cat.categories]
-        )
-        full = column.astype(object).where(~missing, cells.astype(object))
-        return full.astype(column.dtype)
-    if missing.all():
-        # A column without a value may have any dtype; objects stay what they are.
-        return cells.astype(object) if column.dtype == object else cells
-    full = column.astype(object).where(~missing, cells.astype(object))
-    return full.astype(column.dtype)
 
 
 def impute_table(model, X, **options):
@@ -122,19 +16,16 @@ def impute_table(model, X, **options):
     Raises
     ------
     ValueError
-        If rows are sparse, or the model has constraints.
+        If rows are sparse, or cannot meet the constraints of the model.
     """
     if issparse(X) or isinstance(model.codec_, SparseCodec):
         raise ValueError(
             "X is sparse, or was in `fit`, and such rows have no missing values: "
             "impute takes a DataFrame or a dense array."
         )
-    if model.constraints:
-        raise ValueError(
-            "impute cannot keep to constraints: fit a model with constraints=None "
-            f"to fill in cells, got constraints={model.constraints!r}."
-        )
-    filled = impute_frame(model, as_frame(X), **options)
+    constrained = isinstance(model.codec_, ConstrainedCodec)
+    impute = impute_constrained if constrained else impute_frame
+    filled = impute(model, as_frame(X), **options)
     if isinstance(X, pd.DataFrame):
         return filled
     return filled.to_numpy(dtype=X.dtype if X.dtype.kind in ("f", "O") else None)
@@ -175,85 +66,3 @@ def impute_frame(model, frame, *, sample_posterior, rounded, rng):
             cells = filled_in(frame.iloc[:, position], values)
             filled.isetitem(position, cells)
     return filled
-
-
-def draw(model, holes, rng):
-    """Rows `x_num`, `x_cat` that have all the cells which are there."""
-    network = conditional_network(model)
-    if network is None:
-        return model._sample_encoded(holes.conditions(), rng)[:2]
-    generator = torch.Generator(model.device_).manual_seed(int(rng.integers(2**63)))
-    arrays = holes.x_num, holes.x_cat, holes.seen_num, holes.seen_cat
-    parts = zip(*(array.split(4_096) for array in arrays), strict=True)
-    batches = [network.complete(*part, generator) for part in parts]
-    return tuple(torch.cat(t).cpu().numpy() for t in zip(*batches, strict=True))
-
-
-def conditional_network(model):
-    """The model of any column given any others, if there is one."""
-    network = getattr(model.net_.module_.eval(), "autoregressive", None)
-    return network if hasattr(network, "complete") else None
-
-
-def expected(model, holes, rng):
-    """Means of numbers, in the units of `to_numbers`, and most likely codes."""
-    codec, network = model.codec_, conditional_network(model)
-    if network is None:
-        return expected_by_draws(model, holes, rng)
-    u = np.arange(1, N_STEPS) / N_STEPS
-    middles = ndtri((np.arange(N_STEPS) + 0.5) / N_STEPS)
-    values = np.zeros((codec.layout_.n_numeric, N_STEPS), np.float32)
-    centres, scales = np.zeros(len(values)), np.ones(len(values))
-    for place, column in enumerate(codec.numbers_):
-        # Near to 0 and 1: float32 would cost digits of large numbers.
-        x = column.to_numbers(middles)
-        centres[place], scales[place] = x.mean(), x.std() or 1.0
-        values[place] = (x - centres[place]) / scales[place]
-    arrays = (torch.from_numpy(a).float().to(model.device_) for a in (u, values))
-    u, values = arrays
-    n_cat, n_num = holes.layout.n_categorical, holes.layout.n_numeric
-    packed = torch.cat([holes.x_cat, holes.seen_cat, holes.seen_num], 1)
-    dataset = DenseDataset(holes.x_num, packed, model.device_)
-
-    def function(x_num, packed):
-        x_cat, seen_cat, seen_num = packed.split([n_cat, n_cat, n_num], 1)
-        return network.expected(
-            x_num, x_cat, seen_num.bool(), seen_cat.bool(), u, values
-        )
-
-    means, codes = model._map_rows(function, dataset)
-    means = means.cpu().numpy().astype(np.float64) * scales + centres
-    return means, codes.cpu().numpy()
-
-
-def expected_by_draws(model, holes, rng):
-    """Means and most frequent codes of draws."""
-    codec, conditions = model.codec_, holes.conditions()
-    n, layout = holes.n_rows, holes.layout
-    totals = np.zeros((n, layout.n_numeric))
-    counts = [np.zeros((n, size), np.int32) for size in layout.cardinalities]
-    for _ in range(N_DRAWS):
-        x_num, x_cat, _ = model._sample_encoded(conditions, rng)
-        for place, column in enumerate(codec.numbers_):
-            totals[:, place] += column.to_numbers(x_num[:, place]) / N_DRAWS
-        for column, count in enumerate(counts):
-            count[np.arange(n), x_cat[:, column]] += 1
-    codes = [count.argmax(1) for count in counts]
-    return totals, np.stack(codes, 1) if codes else np.zeros((n, 0), np.int64)
-
-
-def expected_columns(codec, frame, means, codes, rounded):
-    """Columns of expected values: numbers as floats where the frame has floats."""
-    places = codec._places()
-    for position, column in enumerate(codec.columns_codec_):
-        place = places.get(position)
-        if isinstance(column, CategoricalColumn):
-            own = np.zeros(len(frame), np.int64) if place is None else codes[:, place]
-            if place is None and column.levels_[0] is None:
-                yield frame.iloc[:, position]
-            else:
-                yield column.decode(own)
-            continue
-        x = np.full(len(frame), column.low_) if place is None else means[:, place]
-        as_floats = pd.api.types.is_float_dtype(frame.dtypes.iloc[position])
-        yield column_of_means(column, x, as_floats and not rounded)

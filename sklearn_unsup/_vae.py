@@ -491,7 +491,13 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
         -------
         X_imputed : DataFrame or ndarray of shape (n_samples, n_features)
             X without missing cells, in its container and with its dtypes. A column that
-            was all missing in `fit` stays so.
+            was all missing in `fit` stays so. Rows meet the constraints of the model.
+
+        Raises
+        ------
+        ValueError
+            If what a row has already breaks a constraint, or leaves no values for the
+            rest.
         """
         check_is_fitted(self)
         checked = self._check_table(X, reset=False)

@@ -67,8 +67,10 @@ FLOORS = {
             *("_sklearn", "_parameters", "_validation", "_encoding", "_scoring"),
             *(
                 "_base",
+                "_constrained_imputation",
                 "_drawing",
                 "_fitting",
+                "_holes",
                 "_imputation",
                 "_interpretation",
                 "_own_nets",
@@ -80,7 +82,8 @@ FLOORS = {
         {*TABLE_LIBRARIES, "skorch", "torch"},
         {
             *("_sklearn", "_parameters", "_validation", "_encoding", "_base"),
-            *("_scoring", "_drawing", "_fitting", "_imputation"),
+            *("_scoring", "_drawing", "_fitting", "_holes", "_imputation"),
+            "_constrained_imputation",
             *("_interpretation", "_own_nets", "_ownership"),
             *("_row_fitting", "_transfer"),
             *("_table", "_nn", "_training", "_sampling", "_warnings", "_version"),

@@ -13,7 +13,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from sklearn_unsup import AutoencoderTransformer, VAETransformer
-from sklearn_unsup.constraints import Inequality
 from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.impute import GenerativeImputer
 
@@ -204,14 +203,6 @@ def test_empty_columns_that_have_values_later():
         b = np.asarray(filled)[:, 1].astype(float)
         assert b.tolist() == [5.0, 0.0] * 15
     assert imputer.transform(X[["a", "b"]].to_numpy())[:, 1].tolist() == [0.0] * 30
-
-
-def test_constraints_are_refused(table):
-    """A filled-in cell may break them, so that none is filled in."""
-    vae = quick_vae(constraints=[Inequality("low", "high")])
-    vae.fit(pd.DataFrame({"low": np.arange(20.0), "high": np.arange(20.0) + 1}))
-    with pytest.raises(ValueError, match="impute cannot keep to constraints"):
-        vae.impute(pd.DataFrame({"low": [1.0], "high": [np.nan]}))
 
 
 def test_in_a_pipeline_and_a_grid_search():

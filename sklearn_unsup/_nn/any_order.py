@@ -90,6 +90,7 @@ class AnyOrderModel(AutoregressiveModel):
         x_num, x_cat = x_num[::step], x_cat[::step]
         present = presence(self.layout, x_cat)
         is_present = torch.ones_like(x_num) if present is None else present
+        is_present = is_present * self.has_base(x_cat)
         mean, covariance = fit_gaussian(x_num, is_present.bool())
         # Pairs of numbers that are both present are what a covariance is learnt from.
         self.n_effective.fill_(len(x_num) * is_present.mean().item() ** 2)
@@ -149,7 +150,8 @@ class AnyOrderModel(AutoregressiveModel):
         """Which cells may be seen or guessed; of numbers, those that are present.
 
         With a generator, training rows of which some are blind: to them a missing
-        value is no value of its own, but unknown.
+        value is no value of its own, but unknown, and so is a number that is counted
+        from one.
         """
         known_cat = torch.ones_like(x_cat, dtype=torch.bool)
         present = presence(self.layout, x_cat)
@@ -160,7 +162,18 @@ class AnyOrderModel(AutoregressiveModel):
         if self.has_missing and generator is not None:
             blind = uniform((len(x_cat), 1), generator, x_cat.device) < BLIND_SHARE
             known_cat = known_cat & ~(blind & self.is_missing(x_cat))
+            known_num = known_num & (self.has_base(x_cat) | ~blind)
         return known_num, known_cat
+
+    def has_base(self, x_cat):
+        """Which numbers are counted from others of their row that are there."""
+        has_base = torch.ones(
+            len(x_cat), self.layout.n_numeric, dtype=torch.bool, device=x_cat.device
+        )
+        for column, masks in enumerate(self.layout.base_masks):
+            if masks:
+                has_base[:, column] = (x_cat[:, list(masks)] == 0).all(1)
+        return has_base
 
     def is_missing(self, x_cat):
         """Codes that stand for a missing value, and all those of masks."""
@@ -267,10 +280,14 @@ class AnyOrderModel(AutoregressiveModel):
         return means, codes
 
     @torch.no_grad()
-    def complete(self, x_num, x_cat, seen_num, seen_cat, generator):
+    def complete(
+        self, x_num, x_cat, seen_num, seen_cat, generator, conditions=None, last=()
+    ):
         """Draw the cells that are not seen given the others; no value stays missing.
 
-        Arguments and results are those of :meth:`expected`, but single draws.
+        Arguments and results are those of :meth:`expected`, but single draws. Columns
+        with `conditions` are drawn first, from the part of their distribution that
+        meets them, and those at the positions in `last` after all others.
         """
         layout, n, device = self.layout, len(x_num), x_num.device
         masks = [mask for mask in layout.masks if mask >= 0]
@@ -281,10 +298,22 @@ class AnyOrderModel(AutoregressiveModel):
             levels = torch.arange(size, device=device)
             sets[column] = (levels != self.missing_codes[column])[None]
             codes[column] = torch.full((n,), -2, device=device)
-        conditions = EncodedConditions(n, codes, sets)
+        conditions = EncodedConditions(n) if conditions is None else conditions
+        first = {
+            *conditions.codes,
+            *(layout.n_categorical + c for c in conditions.bounds),
+        }
+        conditions = EncodedConditions(
+            n,
+            {**codes, **conditions.codes},
+            {**sets, **conditions.sets},
+            conditions.bounds,
+        )
         seen = torch.cat([seen_cat, seen_num], 1)
         state = x_num, x_cat, seen, torch.zeros(n, device=device)
         order = uniform((self.n_columns,), generator, device).argsort().tolist()
+        order.sort(key=lambda position: position not in first)
+        order = [position for position in order if position not in last] + list(last)
         for position in order:
             index = (~seen[:, position]).nonzero()[:, 0]
             if len(index) and position not in masks:

@@ -84,6 +84,21 @@ class Combinations:
             return np.zeros(len(columns[self.positions[0]]), bool)
         return self.find(columns) < 0
 
+    def can_complete(self, columns: list) -> np.ndarray:
+        """Which rows have a known combination without missing values, shape (n,).
+
+        Of rows with missing cells one that has all the values which are there.
+        """
+        missing = np.stack([columns[i].isna() for i in self.positions], axis=1)
+        codes = np.where(missing, -2, self._codes(columns))
+        nowhere = [member.index_.get(None, -1) for member in self.members_]
+        fits = np.zeros(len(codes), bool)
+        for wanted in np.unique(codes, axis=0):
+            is_open = (wanted == -2) & (self.table_ != nowhere)
+            found = (is_open | (self.table_ == wanted)).all(axis=1).any()
+            fits[(codes == wanted).all(axis=1)] = found
+        return fits
+
     def to_free(self, columns: list) -> list:
         """Columns of a table with the number of the combination in the first one."""
         free = list(columns)
@@ -97,12 +112,15 @@ class Combinations:
         """Inverse of `to_free`, for any of its numbers."""
         columns = list(free)
         numbers = free[self.positions[0]].to_numpy(np.int64)
-        rows = np.searchsorted(self.numbers_, numbers)
-        for i, member, codes in zip(
-            self.positions, self.members_, self.table_.T, strict=True
-        ):
-            columns[i] = member.take(codes[rows])
+        for i, column in self.columns_at(numbers).items():
+            columns[i] = column
         return columns
+
+    def columns_at(self, numbers) -> dict:
+        """Columns of the combinations with some numbers, by position."""
+        codes = self.table_[np.searchsorted(self.numbers_, numbers)]
+        parts = zip(self.positions, self.members_, codes.T, strict=True)
+        return {i: member.take(places) for i, member, places in parts}
 
     # ------------------------------------------------------------------ conditions
 

@@ -90,6 +90,21 @@ class ConstrainedCodec(TableCodec):
         free = self.constraints_.to_free(columns)
         return free, self.constraints_.free_categories(chosen)
 
+    def _lay_out(self):
+        super()._lay_out()
+        bases = self.constraints_.bases
+        if bases and not self.empty_:
+            base_masks = [
+                tuple(
+                    self.mask_of_[i]
+                    for i in bases.get(c.position_, ())
+                    if i in self.mask_of_
+                )
+                for c in self.numbers_
+            ]
+            if any(base_masks):
+                self.layout_ = replace(self.layout_, base_masks=tuple(base_masks))
+
     def updated(self, X) -> "ConstrainedCodec":
         """A codec that has learnt the numbers of more rows, too; this one is the same.
 
@@ -127,16 +142,20 @@ class ConstrainedCodec(TableCodec):
 
     # ------------------------------------------------------------------ drawn rows
 
-    def find_broken(self, table) -> list:
-        """Constraints that rows of a decoded table break, with a mask of the rows."""
-        columns = super()._columns_of(as_frame(table))
-        return self.constraints_.find_broken(columns, table)
+    def find_broken(self, table, but=()) -> list:
+        """Constraints that rows of a decoded table break, with a mask of the rows.
 
-    def without_repeats(self, table, asked, rng):
+        `but` are classes of constraints that are not asked about.
+        """
+        columns = super()._columns_of(as_frame(table))
+        return self.constraints_.find_broken(columns, table, but)
+
+    def without_repeats(self, table, asked, rng, fixed=None):
         """A decoded table whose rows differ where single columns must be unique.
 
         Numbers move to the nearest ones that are free, levels are exchanged for others
-        that no row has. Columns that conditions or other constraints are about stay.
+        that no row has. Columns that conditions or other constraints are about stay,
+        and cells that are `fixed`, a mask of the table.
         """
         columns, is_changed = super()._columns_of(as_frame(table)), False
         for place, grid in self.constraints_.unique_.items():
@@ -144,11 +163,12 @@ class ConstrainedCodec(TableCodec):
             if self.columns_[place] in asked or not find_repeats([column]).any():
                 continue
             is_changed = True
+            own = None if fixed is None else fixed[:, place]
             if grid is None:
                 codec = self.columns_codec_[place]
-                columns[place] = exchanged_levels(codec, column, rng)
+                columns[place] = exchanged_levels(codec, column, rng, own)
             else:
-                columns[place] = spread_numbers(grid, column)
+                columns[place] = spread_numbers(grid, column, own)
         return super()._assemble(columns, len(table)) if is_changed else table
 
     # ------------------------------------------------------------------ both ways
@@ -187,11 +207,14 @@ class ConstrainedCodec(TableCodec):
 
     # ------------------------------------------------------------------ conditions
 
-    def encode_conditions(self, conditions, n_rows: int) -> TableConditions:
+    def encode_conditions(
+        self, conditions, n_rows: int, beyond_range=False
+    ) -> TableConditions:
         """What users ask of drawn rows, encoded for the free table; see `TableCodec`.
 
         What is asked of a column that a constraint determines can only be encoded in
-        part, and `decode` sees to the rest.
+        part, and `decode` sees to the rest. With `beyond_range` parts of a sum may
+        leave the range of training to add up to what is asked.
         """
         if conditions is None:
             return super().encode_conditions(conditions, n_rows)
@@ -218,7 +241,8 @@ class ConstrainedCodec(TableCodec):
         found = super().encode_conditions(free, n_rows)
         self._bound_what_is_below(found, own)
         requests = {**found.requests, **own}
-        refuse_impossible(self.constraints_, self.columns_codec_, requests, n_rows)
+        args = self.constraints_, self.columns_codec_, requests, n_rows
+        refuse_impossible(*args, beyond_range)
         return replace(found, requests=requests)
 
     def _bound_what_is_below(self, found, own):

@@ -128,8 +128,16 @@ class ConstraintSet:
 
     # ------------------------------------------------------------------ checking
 
-    def find_broken(self, columns: list, table) -> list:
+    def find_broken(self, columns: list, table, but=()) -> list:
         """Each constraint that some row breaks, with the rows that break it.
+
+        Parameters
+        ----------
+        columns : list of Series
+        table : DataFrame or ndarray
+            The same, as the function of a `Where` takes it.
+        but : tuple of type, default=()
+            Classes of constraints that are not asked about.
 
         Returns
         -------
@@ -138,13 +146,14 @@ class ConstraintSet:
         pairs = [
             (part.constraint, part.find_broken(columns))
             for part in (*self.ranges_, *self.combinations_, *self.sums_)
+            if not isinstance(part.constraint, but)
         ]
         for constraint, (low, high) in self.of_kind(Inequality):
             args = low, high, constraint.strict, columns
             pairs.append((constraint, self.orders_.find_broken(*args)))
-        for constraint, places in self.of_kind(Unique):
+        for constraint, places in self.of_kind(() if Unique in but else Unique):
             pairs.append((constraint, find_repeats([columns[i] for i in places])))
-        for constraint, _ in self.of_kind(Where):
+        for constraint, _ in self.of_kind(() if Where in but else Where):
             pairs.append((constraint, ~flags_of(constraint, table)))
         broken = {constraint: rows for constraint, rows in pairs if rows.any()}
         return [(c, broken[c]) for c in dict.fromkeys(self.constraints) if c in broken]
@@ -195,6 +204,14 @@ class ConstraintSet:
                 if below:
                     grids[i] = self.orders_.grids_[i]
         return grids
+
+    @property
+    def bases(self) -> dict:
+        """By position of a determined column those that its free one counts from."""
+        found = {part.target_: list(part.weights_) for part in self.sums_}
+        for i, below in self.orders_.below_.items() if self.orders_ else []:
+            found[i] = [low for low, _ in below]
+        return found
 
     def grid_of(self, i) -> Grid | None:
         """Grid of a column that an inequality or a sum names, None for others."""

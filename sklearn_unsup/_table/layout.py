@@ -28,6 +28,10 @@ class TableLayout:
     pixels : tuple of int
         For each numeric column its position in the flattened image. Pixels that do not
         vary have no column.
+    base_masks : tuple of tuple of int
+        For each numeric column the masks of those that it is counted from, none if it
+        is counted from zero. Where one of them is missing it is counted from elsewhere,
+        and its numbers are not like those of other rows. Empty if there are none.
     """
 
     n_numeric: int
@@ -35,6 +39,7 @@ class TableLayout:
     masks: tuple[int, ...] = ()
     image_shape: tuple[int, int, int] | None = None
     pixels: tuple[int, ...] = ()
+    base_masks: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self):
         if not self.masks:

@@ -134,6 +134,37 @@ class Orders:
             columns[end] = grid.column(values, missing)
         return columns
 
+    def moved(self, columns: list, is_open) -> list:
+        """Columns of a table in which cells that are open make way for the others.
+
+        Parameters
+        ----------
+        columns : list of Series
+        is_open : ndarray of bool of shape (n, n_columns)
+            Cells that may move, beyond the range of training if need be.
+        """
+        columns = list(columns)
+        read = {end: self.grids_[end].read(columns[end]) for end in self.order_}
+        before = {end: values for end, (_, values) in read.items()}
+        for order, nearby, up in (
+            (reversed(self.order_), self.above_, False),
+            (self.order_, self.below_, True),
+        ):
+            nearest = np.maximum if up else np.minimum
+            for end in order:
+                missing, values = read[end]
+                for other, strict in nearby[end]:
+                    bound = self.grids_[end].next_value(
+                        read[other][1], up=up, strict=strict
+                    )
+                    rows = is_open[:, end] & ~missing & ~read[other][0]
+                    values = np.where(rows, nearest(values, bound), values)
+                read[end] = missing, values
+        for end, (missing, values) in read.items():
+            if (values != before[end]).any():
+                columns[end] = self.grids_[end].column(values, missing)
+        return columns
+
     def _bounds(self, end, read):
         """The least values that the columns below leave a column, and where there are.
 

@@ -7,7 +7,9 @@ from .constraints import Inequality, Unique
 from .ranges import ANY, PRESENT, NumberRequests, limits
 
 
-def refuse_impossible(constraint_set, columns, requests, n_rows) -> None:
+def refuse_impossible(
+    constraint_set, columns, requests, n_rows, beyond_range=False
+) -> None:
     """Raise for requests that contradict constraints, where that is cheap to see.
 
     Others are found as no row that is drawn meets them.
@@ -20,6 +22,8 @@ def refuse_impossible(constraint_set, columns, requests, n_rows) -> None:
     requests : dict of {int: LevelRequests or NumberRequests}
         By position of the column, in the words of the table.
     n_rows : int
+    beyond_range : bool, default=False
+        Whether values may be such as no training row has.
 
     Raises
     ------
@@ -30,7 +34,7 @@ def refuse_impossible(constraint_set, columns, requests, n_rows) -> None:
     if orders is not None and requests.keys() & orders.grids_.keys():
         refuse_other_orders(constraint_set, requests, n_rows)
     for part in constraint_set.sums_:
-        if part.target_ in requests:
+        if part.target_ in requests and not beyond_range:
             refuse_other_sums(part, constraint_set.limits(requests), requests, n_rows)
     combined = {i for part in constraint_set.combinations_ for i in part.positions}
     for constraint, places in constraint_set.of_kind(Unique):

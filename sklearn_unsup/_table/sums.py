@@ -8,6 +8,7 @@ import pandas as pd
 from .grid import MAX_SPAN, Grid
 from .kinds import DATES, DURATIONS, EMPTY, NUMBERS
 from .orders import in_one_unit
+from .ranges import limits as limits_of
 
 # Relative rounding errors that floats may have made in a sum, by their bytes; those of
 # more than eight are computed with as floats of eight.
@@ -126,6 +127,40 @@ class Sum:
             missing, np.where(self._is_known(columns), self.start_, values)
         )
         return free
+
+    def completed(self, columns: list) -> list:
+        """Columns with the one value of a row that is missing, as the others say it.
+
+        Where the column cannot have it the row gets the nearest one, and does not add
+        up.
+        """
+        columns = list(columns)
+        read = {i: self.grids_[i].read(columns[i]) for i in self.positions}
+        n_missing = np.sum([missing for missing, _ in read.values()], axis=0)
+        if any(grid.low_ is None for grid in self.grids_.values()):
+            return columns
+        for i, (missing, values) in read.items():
+            told, grid = missing & (n_missing == 1), self.grids_[i]
+            if told.any():
+                is_target = i == self.target_
+                found = self._total(read) if is_target else self._remainder(i, read)
+                ends = np.array(limits_of(grid.column_), grid.column_.raw_dtype_)
+                found = np.clip(found, *grid.values_of(ends))
+                columns[i] = grid.column(np.where(told, found, values), missing & ~told)
+        return columns
+
+    def _remainder(self, part, read):
+        """Values that one of the others must have, as all other columns say."""
+        total, weight = read[self.target_][1], self.weights_[part]
+        others = {i: w for i, w in self.weights_.items() if i != part}
+        if self.is_exact_ and all(grid.is_whole_ for grid in self.grids_.values()):
+            rest = total - round(self.offset_)
+            for i, of_other in others.items():
+                rest = rest - round(of_other) * read[i][1]
+            return rest // round(weight)
+        terms = [of_other * read[i][1] for i, of_other in others.items()]
+        rest = total - self.offset_ - np.sum(terms, axis=0)
+        return self.grids_[part].nearest(rest / weight)
 
     def _column(self, missing, values):
         grid = self.grids_[self.target_]

@@ -19,7 +19,7 @@ def find_repeats(columns: list) -> np.ndarray:
     return (frame.duplicated() & frame.notna().all(axis=1)).to_numpy()
 
 
-def exchanged_levels(codec, column: pd.Series, rng) -> pd.Series:
+def exchanged_levels(codec, column: pd.Series, rng, fixed=None) -> pd.Series:
     """A column of categories with levels that no row has in place of repeated ones.
 
     Parameters
@@ -28,6 +28,8 @@ def exchanged_levels(codec, column: pd.Series, rng) -> pd.Series:
     column : Series
         With levels of the codec.
     rng : numpy.random.Generator
+    fixed : ndarray of bool of shape (n,) or None, default=None
+        Rows that stay as they are, so that others make way for them.
 
     Raises
     ------
@@ -37,16 +39,21 @@ def exchanged_levels(codec, column: pd.Series, rng) -> pd.Series:
     n_levels = sum(level is not None for level in codec.levels_)
     refuse_too_few(codec.name, f"has {n_levels:,} levels", n_levels, column)
     inverse, levels = factorize(codec.name, column)
-    places = np.array([codec.index_[key_of(level)] for level in levels])[inverse]
+    known = [codec.index_.get(key_of(level), -1) for level in levels]
+    places = np.array(known)[inverse]
     is_free = np.array([level is not None for level in codec.levels_])
-    is_free[places] = False
+    is_free[places[places >= 0]] = False
     free = rng.permutation(np.flatnonzero(is_free))
-    rows = np.flatnonzero(find_repeats([column]))[: len(free)]
+    # Of equal ones the first in this order stays.
+    order = np.argsort(
+        np.zeros(len(column)) if fixed is None else ~fixed, kind="stable"
+    )
+    rows = order[find_repeats([column.iloc[order]])][: len(free)]
     places[rows] = free[: len(rows)]
     return codec.take(places)
 
 
-def spread_numbers(grid, column: pd.Series) -> pd.Series:
+def spread_numbers(grid, column: pd.Series, fixed=None) -> pd.Series:
     """A column of numbers with those that repeat moved to the next ones that are free.
 
     They stay in the range of training while it has room. Else they go on above its end,
@@ -57,6 +64,8 @@ def spread_numbers(grid, column: pd.Series) -> pd.Series:
     ----------
     grid : Grid
     column : Series
+    fixed : ndarray of bool of shape (n,) or None, default=None
+        Rows that stay as they are, so that others make way for them.
 
     Raises
     ------
@@ -64,26 +73,34 @@ def spread_numbers(grid, column: pd.Series) -> pd.Series:
         If the dtype has fewer values than there are rows.
     """
     missing, values = grid.read(column)
-    rows = np.flatnonzero(~missing)
+    fixed = np.zeros(len(column), bool) if fixed is None else fixed
+    rows = np.flatnonzero(~missing & ~fixed)
     if not (grid.is_whole_ or grid.decimals_ is not None) or not len(rows):
         return column
     order = rows[np.argsort(values[rows], kind="stable")]
     low, high = grid.points(np.array([grid.low_, grid.high_])).tolist()
     points, count = grid.points(values[order]), np.arange(len(order))
+    taken = np.unique(grid.points(values[fixed & ~missing]))
     if grid.is_whole_ and high - low > MAX_SPAN:
         # Differences need more than 64 bits.
-        points, count = points.astype(object), count.astype(object)
-    # Counted from the lower end of the range, so that no sum overflows.
-    points, last = points - low, high - low
-    if len(order) > last + 1:
+        points, count, taken = (a.astype(object) for a in (points, count, taken))
+    # Counted from the lower end of the range, so that no sum overflows, and without
+    # those that are taken.
+    points, last, taken = points - low, high - low, taken - low
+    taken = taken[taken >= 0]
+    points = points - np.searchsorted(taken, points)
+    n_free = last + 1 - np.count_nonzero(taken <= last)
+    if len(order) > n_free:
         least, most = point_limits(grid)
         has = f"of dtype {grid.column_.dtype_} can have {most - least + 1:,.0f} values"
         refuse_too_few(grid.name, has, most - least + 1, column)
-        last = min(most - low, MAX_SPAN)
+        n_free = min(most - low, MAX_SPAN) + 1 - len(taken)
     # At least one more than the row before, but not so much that the rows after it
     # find no room: the distance to the number of rows before never falls.
-    points = np.minimum(points, last - count[::-1])
+    points = np.minimum(points, n_free - 1 - count[::-1])
     points = np.maximum.accumulate(points - count) + count
+    taken = taken - np.arange(len(taken))
+    points = points + np.searchsorted(taken, points, side="right")
     values[order] = grid.at(points + low)
     return grid.column(values, missing)
 

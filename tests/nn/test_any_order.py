@@ -274,3 +274,46 @@ def test_particles_are_for_ranges_and_sets_alone():
     ]
     for conditions, expected in cases:
         assert rows.needs_particles(conditions) == expected
+
+
+def test_cells_with_conditions_come_first_and_those_that_are_last_at_the_end():
+    """A column that is drawn last sees all others, the first one none of them."""
+    layout = TableLayout(2, (3, 2))
+    rows = make_rows(layout)
+    n, order = 40, []
+    draw = rows._draw
+
+    def noted(position, index, state, conditions, generator):
+        order.append((position, int(state[2][0].sum())))
+        draw(position, index, state, conditions, generator)
+
+    rows._draw = noted
+    nothing = torch.zeros(n, 2), torch.zeros(n, 2).long()
+    seen = torch.zeros(n, 2, dtype=torch.bool), torch.zeros(n, 2, dtype=torch.bool)
+    wanted = EncodedConditions(
+        n,
+        {0: torch.full((n,), -2)},
+        {0: torch.tensor([[False, True, True]])},
+        {1: torch.tensor([[-torch.inf, 0.5]]).expand(n, 2)},
+    )
+    x_num, x_cat = rows.complete(*nothing, *seen, generator(), wanted, last=[2])
+    assert {position for position, _ in order[:2]} == {0, 3}
+    assert order[-1] == (2, 3)
+    assert set(x_cat[:, 0].tolist()) == {1, 2}
+    assert (x_num[:, 1] <= 0.5).all()
+
+
+def test_numbers_that_are_counted_from_elsewhere_are_not_known():
+    """Where the base of a number is missing it means something else."""
+    layout = TableLayout(2, (2,), masks=(0, -1), base_masks=((), (0,)))
+    rows = AnyOrderModel(layout, 8)
+    assert rows.has_missing
+    x_num = torch.zeros(400, 2)
+    x_cat = (torch.arange(400) % 2)[:, None]
+    known_num, _ = rows.known(x_num, x_cat, generator())
+    assert known_num[::2].all()
+    assert not known_num[1::2, 0].any()
+    assert 0.1 < known_num[1::2, 1].float().mean() < 0.4  # as few as are not blind
+    x_num[1::2, 1] = 50.0
+    rows.start_at_gaussian(torch.randn(400, 2, generator=generator()) + x_num, x_cat)
+    assert rows.covariance[1, 1] < 2

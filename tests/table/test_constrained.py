@@ -463,6 +463,23 @@ def test_a_sum_holds_for_any_code_and_comes_back(kind, seed, scaling):
         assert drawn[name].max() <= X[name].max()
 
 
+@pytest.mark.parametrize("kind", SUMS)
+def test_a_sum_says_the_one_value_that_is_missing(kind):
+    X = make_sum(kind, np.random.default_rng(0))
+    codec = ConstrainedCodec(constraints=[Linear(ADD_UP)]).fit(X)
+    [part] = codec.constraints_.sums_
+    for name in X:
+        hidden = X.assign(**{name: X[name].astype(object).where(X.index % 2 == 0)})
+        columns = [X[other] if other != name else hidden[name] for other in X]
+        columns[list(X).index(name)] = hidden[name].convert_dtypes()
+        found = pd.concat(part.completed(columns), axis=1).set_axis(X.columns, axis=1)
+        assert_frame_equal(found, X, check_dtype=False)
+    # Of two that are missing neither is known.
+    nothing = [X["a"], *(X[n].astype(object).mask(X.index < 9) for n in ("b", "total"))]
+    nothing = [column.convert_dtypes() for column in nothing]
+    assert pd.concat(part.completed(nothing), axis=1).isna().sum().sum() == 18
+
+
 def test_a_sum_leaves_nothing_to_learn():
     """The total follows from its parts: the net does not see it."""
     X = make_sum("int8", np.random.default_rng(0))
@@ -657,6 +674,63 @@ def test_numbers_move_to_those_that_are_free():
     assert codec.without_repeats(few, {"id"}, rng).equals(few)
     many = pd.DataFrame({"id": np.zeros(300, int), "x": 0.5})
     assert codec.without_repeats(many, {}, rng)["id"].tolist() == list(range(300))
+
+
+def test_numbers_that_are_fixed_are_not_moved_to():
+    X = pd.DataFrame({"id": np.arange(100), "x": 0.5})
+    codec = ConstrainedCodec(constraints=[Unique("id")]).fit(X)
+    rng = np.random.default_rng(0)
+    drawn = pd.DataFrame({"id": [5, 5, 6, 6, 8, 99, 99], "x": 0.5})
+    fixed = np.zeros((7, 2), bool)
+    fixed[[1, 3, 6], 0] = True
+    back = codec.without_repeats(drawn, {}, rng, fixed)["id"]
+    assert back.tolist() == [7, 5, 8, 6, 9, 98, 99]
+    # There is no room within the range of training: they go on above it.
+    full = pd.DataFrame({"id": [*range(100), 5, 7], "x": 0.5})
+    fixed = np.repeat(np.arange(102) < 100, 2).reshape(-1, 2)
+    back = codec.without_repeats(full, {}, rng, fixed)["id"]
+    assert back.is_unique
+    assert back[:100].tolist() == list(range(100))
+
+
+def test_levels_that_are_fixed_stay():
+    X = pd.DataFrame({"id": [f"n{i}" for i in range(9)], "x": range(9)})
+    codec = ConstrainedCodec(constraints=[Unique("id")]).fit(X)
+    rng = np.random.default_rng(0)
+    drawn = pd.DataFrame({"id": ["n1", "n1", "n7"], "x": 1})
+    fixed = np.array([[False, True], [True, True], [False, True]])
+    back = codec.without_repeats(drawn, {}, rng, fixed)["id"]
+    assert back[1:].tolist() == ["n1", "n7"]
+    assert back.is_unique
+
+
+def test_which_rows_a_combination_can_complete():
+    X = pd.DataFrame({"a": [*"uuv", None], "b": [1, 2, 2, 9]})
+    codec = ConstrainedCodec(constraints=[FixedCombinations(["a", "b"])]).fit(X)
+    [part] = codec.constraints_.combinations_
+    rows = pd.DataFrame(
+        {"a": ["u", "v", None, None, None, "v"], "b": [1, 1, 2, 9, None, None]}
+    )
+    found = part.can_complete([rows["a"], rows["b"]])
+    assert found.tolist() == [True, False, True, False, True, True]
+
+
+def test_open_cells_make_way_for_the_others():
+    X = pd.DataFrame({"a": [1, 2, 3], "b": [2, 3, 4], "c": [3, 4, 5]})
+    constraints = [Inequality("a", "b", strict=True), Inequality("b", "c")]
+    codec = ConstrainedCodec(constraints=constraints).fit(X)
+    columns = [pd.Series(cells) for cells in ([9, 1, 3], [5, 9, 4], [7, 9, -5])]
+    is_open = np.array([[1, 0, 0], [0, 0, 1], [1, 1, 0]], bool)
+    moved = codec.constraints_.orders_.moved(columns, is_open)
+    assert [column.tolist() for column in moved] == [[4, 1, -6], [5, 9, -5], [7, 9, -5]]
+
+
+def test_a_gap_is_told_from_one_that_is_counted_from_elsewhere():
+    X = pd.DataFrame({"low": [1.0, None, 3, 5], "high": [2.0, 3, 4, 9]})
+    codec = ConstrainedCodec(constraints=[Inequality("low", "high")]).fit(X)
+    assert codec.layout_.base_masks == ((), (codec.layout_.masks[0],))
+    codec = ConstrainedCodec(constraints=[Inequality("low", "high")]).fit(X.dropna())
+    assert codec.layout_.base_masks == ()
 
 
 def test_levels_are_exchanged_for_others():
