@@ -45,6 +45,7 @@ from ._transfer import check_columns, check_source
 from ._validation import (
     check_codes,
     check_n_samples,
+    check_seed,
     check_table,
     explained_warm_start,
     warn_of_few_rows,
@@ -478,7 +479,7 @@ class BaseTableModel(
     def _rng_of(self, random_state):
         """Generator of draws; that of the model for None."""
         if random_state is not None:
-            seed = check_random_state(random_state).randint(2**31 - 1)
+            seed = check_seed(random_state).randint(2**31 - 1)
             return np.random.default_rng(seed)
         self._sample_rng, self._sample_token = rng_for_process(
             self._sample_rng, self._sample_token

@@ -1,6 +1,7 @@
 """Constraints of the parameters that the estimators share."""
 
 import copy
+import inspect
 import numbers
 
 import torch
@@ -13,6 +14,8 @@ from ._nn.layers import ACTIVATIONS
 from ._sklearn import Hidden, Interval, StrOptions
 from ._table.constraints import Constraint
 
+# What callbacks of skorch watch where rows are held out, and by default.
+VALIDATION_LOSSES = "valid_loss", "valid_loss_best"
 LAYER_SIZES = [
     "array-like",
     Interval(numbers.Integral, 1, None, closed="left"),
@@ -135,7 +138,8 @@ def check_lists(estimator):
     Raises
     ------
     ValueError
-        If a width is not an int of at least 1.
+        If a width is not an int of at least 1, or if a callback watches a loss that
+        there is none of.
     TypeError
         If an element of `callbacks` is not a callback of skorch, or one of
         `constraints` is not a constraint.
@@ -158,12 +162,29 @@ def check_lists(estimator):
                 "callbacks must hold callbacks of skorch (instances, classes, or pairs "
                 f"of a name and one of them), got {item!r}."
             )
+        refuse_watching_nothing(callback, callback_class, estimator.early_stopping)
     for item in parameters["constraints"] or []:
         if not isinstance(item, Constraint):
             raise TypeError(
                 "constraints must hold those of sklearn_unsup.constraints, such as "
                 f"Inequality('low', 'high'), got {item!r}."
             )
+
+
+def refuse_watching_nothing(callback, callback_class, early_stopping):
+    """Raise for a callback that watches a loss which no row is held out for."""
+    if isinstance(callback, type):
+        watched = inspect.signature(callback).parameters.get("monitor")
+        watched = None if watched is None else watched.default
+    else:
+        watched = getattr(callback, "monitor", None)
+    is_held_out = isinstance(watched, str) and watched in VALIDATION_LOSSES
+    if is_held_out and early_stopping in (False, "auto"):
+        raise ValueError(
+            f"callbacks: {callback_class.__name__} watches {watched!r}, and with "
+            f"early_stopping={early_stopping!r} no rows are held out for it. Pass "
+            "early_stopping=True, or monitor='train_loss'."
+        )
 
 
 def shape_parameters(estimator) -> dict:

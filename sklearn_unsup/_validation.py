@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
 from ._sklearn import check_feature_names, check_n_features
@@ -71,6 +71,17 @@ def check_n_samples(n_samples) -> int:
     if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
         raise ValueError(f"n_samples must be an int of at least 1, got {n_samples!r}.")
     return int(n_samples)
+
+
+def check_seed(random_state) -> np.random.RandomState:
+    """Return what a method is passed as `random_state` as a RandomState."""
+    try:
+        return check_random_state(random_state)
+    except ValueError as error:
+        raise ValueError(
+            "random_state must be an int from 0 on, a RandomState or None, got "
+            f"{random_state!r}: of a Generator pass int(generator.integers(2**31))."
+        ) from error
 
 
 def warn_of_unlikely(conditions, log_mass) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._base import BaseTableModel
@@ -1055,6 +1056,41 @@ def test_errors_about_arguments_name_the_public_class(model):
     assert model.sample.__doc__ == BaseTableModel.sample.__doc__
     assert inspect.signature(model.fit) == inspect.signature(BaseTableModel.fit)
     assert pickle.loads(pickle.dumps(model.sample)) is model.sample
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"a": [1, 2]}, r"X is a dict: pass pandas.DataFrame\(X\)"),
+        ("rows.csv", r"got 'rows.csv': read the file .* pandas.read_csv\(X\)"),
+        (Path("rows.csv"), "read the file that it names"),
+        ((row for row in [[1.0]]), r"X is a generator, .* pass list\(X\)"),
+    ],
+)
+def test_what_is_no_table_is_refused_by_what_to_do(table, message):
+    with pytest.raises(TypeError, match=message):
+        VAETransformer().fit(table)
+
+
+def test_a_generator_is_refused_as_a_seed_by_the_name_of_the_parameter():
+    model = VAETransformer(max_iter=1, hidden_layer_sizes=(4,)).fit(X)
+    with pytest.raises(ValueError, match=r"^random_state must be an int .* of a Gen"):
+        model.sample(2, random_state=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [EarlyStopping, EarlyStopping(), ("best", Checkpoint(monitor="valid_loss_best"))],
+)
+def test_a_callback_that_watches_rows_which_nobody_holds_out(callback):
+    options = {"max_iter": 1, "hidden_layer_sizes": (4,), "callbacks": [callback]}
+    model = AutoencoderTransformer(**options)
+    with pytest.raises(ValueError, match="no rows are held out for it. Pass early_"):
+        model.fit(X)
+    if callback is EarlyStopping:
+        model.set_params(early_stopping=True).fit(X)
+    training = EarlyStopping(monitor="train_loss")
+    model.set_params(early_stopping=False, callbacks=[training]).fit(X)
 
 
 def test_a_method_of_a_subclass_is_its_own():

@@ -1,6 +1,8 @@
 """What a user may pass for a table: to one of three containers, or to a DataFrame."""
 
 import sys
+from collections.abc import Iterator
+from os import PathLike
 
 import numpy as np
 import pandas as pd
@@ -29,6 +31,18 @@ def as_container(X, key="X"):
         raise TypeError(
             f"{key} is a pyarrow {type(X).__name__}: pass {key}.to_pandas(), or "
             f"polars.from_arrow({key})."
+        )
+    if isinstance(X, dict):
+        raise TypeError(f"{key} is a dict: pass pandas.DataFrame({key}).")
+    if isinstance(X, str | PathLike):
+        raise TypeError(
+            f"{key} must be a DataFrame or an array, got {X!r}: read the file that it "
+            f"names, for example by pandas.read_csv({key})."
+        )
+    if isinstance(X, Iterator):
+        raise TypeError(
+            f"{key} is a {type(X).__name__}, which can be read once only: pass "
+            f"list({key}), or its parts to partial_fit one by one."
         )
     if isinstance(X, np.ma.MaskedArray):
         return fill_masked(X)
