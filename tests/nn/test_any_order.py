@@ -296,11 +296,14 @@ def test_cells_with_conditions_come_first_and_those_that_are_last_at_the_end():
         {0: torch.tensor([[False, True, True]])},
         {1: torch.tensor([[-torch.inf, 0.5]]).expand(n, 2)},
     )
-    x_num, x_cat = rows.complete(*nothing, *seen, generator(), wanted, last=[2])
-    assert {position for position, _ in order[:2]} == {0, 3}
-    assert order[-1] == (2, 3)
-    assert set(x_cat[:, 0].tolist()) == {1, 2}
-    assert (x_num[:, 1] <= 0.5).all()
+    for seed in range(4):
+        order.clear()
+        arguments = *nothing, *seen, generator(seed), wanted
+        x_num, x_cat = rows.complete(*arguments, last=[2])
+        assert {position for position, _ in order[:2]} == {0, 3}
+        assert order[-1] == (2, 3)
+        assert set(x_cat[:, 0].tolist()) == {1, 2}
+        assert (x_num[:, 1] <= 0.5).all()
 
 
 def test_numbers_that_are_counted_from_elsewhere_are_not_known():

@@ -719,10 +719,12 @@ def test_open_cells_make_way_for_the_others():
     X = pd.DataFrame({"a": [1, 2, 3], "b": [2, 3, 4], "c": [3, 4, 5]})
     constraints = [Inequality("a", "b", strict=True), Inequality("b", "c")]
     codec = ConstrainedCodec(constraints=constraints).fit(X)
-    columns = [pd.Series(cells) for cells in ([9, 1, 3], [5, 9, 4], [7, 9, -5])]
-    is_open = np.array([[1, 0, 0], [0, 0, 1], [1, 1, 0]], bool)
+    rows = [[9, 5, 7], [1, 9, 9], [3, 4, -5], [9, 5, 7]]
+    columns = [pd.Series(cells) for cells in zip(*rows, strict=True)]
+    is_open = np.array([[1, 0, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1]], bool)
     moved = codec.constraints_.orders_.moved(columns, is_open)
-    assert [column.tolist() for column in moved] == [[4, 1, -6], [5, 9, -5], [7, 9, -5]]
+    found = pd.concat(moved, axis=1).to_numpy().tolist()
+    assert found == [[4, 5, 7], [1, 9, 9], [-6, -5, -5], [9, 10, 10]]
 
 
 def test_a_gap_is_told_from_one_that_is_counted_from_elsewhere():
