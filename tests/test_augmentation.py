@@ -29,6 +29,7 @@ from sklearn_unsup.augmentation._choice import (
     is_clear,
     multiples_to_try,
     rounds_of_folds,
+    summarise,
 )
 from sklearn_unsup.augmentation._teacher import (
     AutoTeacher,
@@ -288,6 +289,10 @@ def test_the_team_is_the_best_on_held_out_rows():
     assert_allclose(straight.predict(X), X.sum(axis=1), atol=0.05)
     bent = AutoTeacher(False, 0).fit(X, X["a"].abs() > 1)
     assert 1 in bent.chosen_
+    parted = AutoTeacher(True, 0).fit(X, X.sum(axis=1) > 0)
+    assert parted.chosen_ == (0,)
+    rare = AutoTeacher(True, 0).fit(X, np.arange(90) < 2)
+    assert_array_equal(rare.classes_, [False, True])
 
 
 def test_boosting_teaches_where_rows_suffice():
@@ -435,6 +440,7 @@ def test_no_row_is_added_where_they_harm(classes):
         ([0, 0.10, 0.11, 0.12], [0, 0.01, 0.02, 0.03], 3, True),
         ([0, 0.10, 0.20, 0.19], [0, 0.01, 0.02, 0.03], 2, True),
         ([0, 0.10, 0.10, 0.10], [0, 0.01, 0.02, 0.03], 1, True),
+        ([0, 0.01, 0.02, 0.03], [0, 0.01, 0.02, 0.012], 3, True),
         ([0, 0.01, 0.02, 0.03], [0, 0.01, 0.02, 0.05], 3, False),
         ([0, 0.01, 0.02, 0.03], [0, 0.01, 0.02, 0.07], 0, False),
         ([0, 0.10, 0.10, 0.10], [0, np.inf, np.inf, np.inf], 0, False),
@@ -446,6 +452,12 @@ def test_the_rule_of_half_a_standard_error(gains, errors, chosen, clear):
     results = {"mean_gain": np.array(gains), "se_gain": np.array(errors)}
     assert choose(results)[0] == chosen
     assert is_clear(results) is clear
+
+
+def test_a_single_split_proves_nothing():
+    results = summarise([0.0, 2.0], np.array([[0.5], [0.6]]), 0.25)
+    assert_array_equal(results["se_gain"], [0, np.inf])
+    assert choose(results) == (0, 1)
 
 
 @pytest.mark.parametrize(
