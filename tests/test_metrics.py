@@ -545,7 +545,7 @@ THREE = {"train": REAL, "test": REAL, "synthetic": REAL}
             {**TWO, "synthetic": VAETransformer()},
             r"synthetic must .*, got VAETransformer: pass rows, such as est.*\.sample",
         ),
-        (shape_score, {**TWO, "real": "table"}, "real must be .* an array, got str$"),
+        (shape_score, {**TWO, "real": "table"}, "real must be .* an array, got str:"),
         (
             trend_score,
             {**TWO, "synthetic": REAL.assign(z=1)},

@@ -19,7 +19,7 @@ def as_container(X, key="X"):
 
     Raises
     ------
-    TypeError
+    TypeError, ValueError
         For tables that have to be read or converted first: the message says how.
     """
     if isinstance(X, pd.DataFrame) or sparse.issparse(X):
@@ -35,9 +35,9 @@ def as_container(X, key="X"):
     if isinstance(X, dict):
         raise TypeError(f"{key} is a dict: pass pandas.DataFrame({key}).")
     if isinstance(X, str | PathLike):
-        raise TypeError(
-            f"{key} must be a DataFrame or an array, got {X!r}: read the file that it "
-            f"names, for example by pandas.read_csv({key})."
+        raise ValueError(
+            f"{key} must be a DataFrame or an array, got {type(X).__name__}: read the "
+            f"file that it names, for example by pandas.read_csv({key})."
         )
     if isinstance(X, Iterator):
         raise TypeError(
