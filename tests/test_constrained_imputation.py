@@ -225,6 +225,7 @@ def test_what_no_draw_can_meet_is_an_error():
         vae.impute(rows)
 
 
+@pytest.mark.slow
 def test_an_upper_column_tells_of_the_lower_one():
     """A model that draws the lower one first asks whether the upper one fits."""
     rng = np.random.default_rng(0)
