@@ -45,6 +45,8 @@ class RowFitting:
 
     # Whether rows come in chunks, of which none is held out.
     _is_stream = False
+    # Whether the rows that are counted are those that are left after some are held out.
+    _has_held_out = False
 
     def _begin_fit(self, X, process_group, is_stream=False):
         super()._begin_fit(X, process_group, is_stream)
@@ -54,7 +56,8 @@ class RowFitting:
         """Whether held-out rows decide how long the model of rows learns."""
         chosen = self.max_iter != "auto" or self.early_stopping
         is_whole = not (chosen or self._is_stream or self._samples_from_latent)
-        return is_whole and self.sampling != "any_order" and n_rows >= MIN_ROWS
+        is_large = self._has_held_out or n_rows >= MIN_ROWS
+        return is_whole and self.sampling != "any_order" and is_large
 
     def _autoregressive_width(self, n_rows):
         """Hidden units per column of the model of rows; 0 for no such model."""
@@ -72,11 +75,13 @@ class RowFitting:
             order = torch.randperm(n, generator=generator)
             train, held_out = train.split(order, n - n_held_out)
             net.judged_rows_ = held_out, train
+            self._has_held_out = True
         try:
             super()._train(train, valid, process_group)
         finally:
             # A fitted model holds no rows.
             net.judged_rows_ = net.row_stop_ = None
+            self._has_held_out = False
 
     # ------------------------------------------------------------------ steps
 

@@ -94,19 +94,28 @@ def closeness(train, holdout, synthetic, columns, rng):
 
 def closest_record_hits(records, queries, columns):
     """How many queries each record is the closest to, (n_records,); ties are shared."""
-    numbers, categories = comparable(records, records, columns)
-    query_numbers, query_categories = comparable(queries, records, columns)
     hits = np.zeros(len(records))
+    for _, squares in squared_distances(queries, records, columns, records):
+        limit = (np.sqrt(squares.min(axis=1, keepdims=True)) + TIE) ** 2
+        closest = squares <= limit
+        hits += (closest / closest.sum(axis=1, keepdims=True)).sum(axis=0)
+    return hits
+
+
+def squared_distances(queries, records, columns, base):
+    """Squared distances of some queries at a time to all records, with their slice.
+
+    Numbers are compared by their quantiles in `base`, categories by 0 or 1.
+    """
+    numbers, categories = comparable(records, base, columns)
+    query_numbers, query_categories = comparable(queries, base, columns)
     step = max(1, CHUNK // len(records))
     for start in range(0, len(queries), step):
         rows = slice(start, start + step)
         squares = euclidean_distances(query_numbers[rows], numbers, squared=True)
         for q, r in zip(query_categories[rows].T, categories.T, strict=True):
             squares += q[:, None] != r
-        limit = (np.sqrt(squares.min(axis=1, keepdims=True)) + TIE) ** 2
-        closest = squares <= limit
-        hits += (closest / closest.sum(axis=1, keepdims=True)).sum(axis=0)
-    return hits
+        yield rows, squares
 
 
 def comparable(table, records, columns):

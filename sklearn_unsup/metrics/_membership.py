@@ -2,11 +2,9 @@
 
 import numpy as np
 from scipy import stats
-from sklearn.metrics.pairwise import euclidean_distances
 
-from ._closest import comparable
+from ._closest import squared_distances
 
-CHUNK = 2**22  # distances held at a time
 SMALLEST = 1e-3  # distances below are as good as equal rows
 N_TARGETS = 2_000  # real and held-out rows that a report attacks, at most
 MIN_HOLDOUT = 20  # rows of which one half is attacked and one half known
@@ -20,15 +18,8 @@ def nearest_records(queries, records, columns, base=None):
     categories by 0 or 1.
     """
     base = records if base is None else base
-    numbers, categories = comparable(records, base, columns)
-    query_numbers, query_categories = comparable(queries, base, columns)
     best, place = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
-    step = max(1, CHUNK // len(records))
-    for start in range(0, len(queries), step):
-        rows = slice(start, start + step)
-        squares = euclidean_distances(query_numbers[rows], numbers, squared=True)
-        for q, r in zip(query_categories[rows].T, categories.T, strict=True):
-            squares += q[:, None] != r
+    for rows, squares in squared_distances(queries, records, columns, base):
         place[rows] = squares.argmin(axis=1)
         best[rows] = squares.min(axis=1)
     return best, place

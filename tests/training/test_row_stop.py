@@ -207,6 +207,19 @@ def test_wide_models_take_fewer_and_larger_steps(model):
     assert lr_scales == [2.0, 1.0]
 
 
+def test_the_steps_are_those_of_a_wide_model_though_few_rows_are_left(
+    stops_at, monkeypatch
+):
+    """Of as many rows as it takes for some to be held out."""
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ROWS", len(X))
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 1)
+    taken = stops_at(100)
+    model = VAETransformer(2, batch_size=16, **SMALL).fit(X)
+    assert taken["looks"] > 0
+    wide_steps = 0.5 * 10.5 * np.sqrt(228) * 0.5
+    assert model.net_.max_epochs == np.ceil(wide_steps / np.ceil(228 / 16))
+
+
 def test_the_stop_decides_what_is_drawn(stops_at):
     """Rows of a model that stopped at the first look are not those of a later one."""
     scores = []
