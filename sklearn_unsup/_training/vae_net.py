@@ -8,7 +8,7 @@ from .net import TableNet
 from .row_stop import RowStop
 
 # Variants of a step: which parts learn from its batch.
-BOTH, ONLY_ROWS, ONLY_CODES = True, False, "codes"
+BOTH, ONLY_ROWS, ONLY_CODES = "both", "rows", "codes"
 
 
 class VAENet(TableNet):

@@ -6,6 +6,7 @@ import torch
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup._encoding import upload
+from sklearn_unsup._training.vae_net import BOTH, ONLY_ROWS
 from sklearn_unsup.datasets import make_mixed_table
 
 X, _ = make_mixed_table(200, random_state=0)
@@ -30,9 +31,9 @@ def take_step(model, variant):
 
 
 def test_in_a_batch_between_only_the_model_of_rows_learns(model):
-    _, changed = take_step(model, True)
+    _, changed = take_step(model, BOTH)
     assert {name.split(".")[1] for name in changed} >= {"encoder", "decoder"}
-    _, changed = take_step(model, False)
+    _, changed = take_step(model, ONLY_ROWS)
     assert changed
     assert {name.split(".")[1] for name in changed} == {"autoregressive"}
 
@@ -43,8 +44,8 @@ def test_the_reported_loss_is_of_both(model):
     for group in model.net_.optimizer_.param_groups:
         group["lr"] = 0.0
     model.net_.module_.autoregressive.requires_grad_(True)
-    whole, _ = take_step(model, True)
-    between, _ = take_step(model, False)
+    whole, _ = take_step(model, BOTH)
+    between, _ = take_step(model, ONLY_ROWS)
     assert between == pytest.approx(whole, abs=1.0)  # dropout and noise differ
     bound = model.net_.last_loss_.item()
     assert abs(whole - bound) > 5.0  # so that without the bound it would not be near
@@ -57,9 +58,9 @@ def test_an_epoch_begins_with_all(model):
     variants = []
     for net.step_ in range(7, 11):
         variants.append(net.step_variant()[0])
-    assert variants == [True, False, True, False]
+    assert variants == [BOTH, ONLY_ROWS, BOTH, ONLY_ROWS]
     net.is_stream = True
-    assert net.step_variant()[0]
+    assert net.step_variant()[0] == BOTH
 
 
 @pytest.mark.parametrize(("n_rows", "interval"), [(5_000, 1), (30_000, 1), (60_000, 2)])
