@@ -1,7 +1,11 @@
 """Fits that start from a model of another table."""
 
+import math
+import warnings
+
 import numpy as np
 import torch
+from sklearn.base import clone
 
 from ._nn.autoregressive import (
     MAX_AUTOREGRESSIVE_WEIGHTS,
@@ -19,6 +23,12 @@ from ._nn.transfer import (
 from ._table.categorical import CategoricalColumn, key_of
 from ._table.codec import TableCodec
 from ._warnings import warn_user
+
+# Number of rows from which on, and up to which, held-out rows judge a start. Fewer say
+# little; more correct what is wrong in a start by themselves.
+MIN_JUDGED_ROWS, MAX_JUDGED_ROWS = 30, 2_000
+# Fraction of these rows that is held out.
+JUDGING_FRACTION = 1 / 3
 
 
 def check_source(model, source) -> None:
@@ -66,6 +76,49 @@ def check_columns(model, source) -> None:
             "X shares no column with start_from, by name and kind (number or "
             f"category). It was fitted to {shown}."
         )
+
+
+def helpful_source(model, source, X, rng):
+    """The source, or None if held-out rows score better without a start from it.
+
+    Better by more than a standard error of the mean difference: a start is asked for,
+    and stays where neither is clearly better.
+
+    Warns
+    -----
+    UserWarning
+        If it is None.
+    """
+    if not MIN_JUDGED_ROWS <= len(X) <= MAX_JUDGED_ROWS:
+        return source
+    order = rng.permutation(len(X))
+    n_held_out = round(JUDGING_FRACTION * len(X))
+    rows = X.iloc[order] if hasattr(X, "iloc") else X[order]
+    held_out, train = rows[:n_held_out], rows[n_held_out:]
+    known = model.get_params(deep=False)
+    quiet = {
+        "callbacks": None,  # Those of a user see the fit alone.
+        "handle_unknown": "ignore",
+        "privacy": None,  # The rows are private ones by now.
+        "random_state": int(rng.integers(2**31)),
+        "verbose": 0,
+    }
+    parameters = {**known, **{k: v for k, v in quiet.items() if k in known}}
+    started, alone = (clone(type(model)(**parameters)) for _ in range(2))
+    started._judges_starts = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with_start = started.fit(train, start_from=source).score_samples(held_out)
+        without = alone.fit(train).score_samples(held_out)
+    losses = without - with_start
+    if losses.mean() <= losses.std() / math.sqrt(n_held_out):
+        return source
+    warn_user(
+        f"start_from does not help: {n_held_out} rows that were held out score "
+        f"{with_start.mean():.2f} after a start from it and {without.mean():.2f} "
+        "without. The model starts afresh."
+    )
+    return None
 
 
 def column_keys(codec) -> ColumnKeys:

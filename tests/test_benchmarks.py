@@ -35,7 +35,7 @@ SMALLEST = {
     "search": "--rows 200 --epochs 1 --folds 2 --workers 1 --places n_jobs=1",
     "stream": "--rows 2000 --chunk 500 --memory-rows 500",
     "synthesis": "--rows 60 --seeds 1 --models VAETransformer",
-    "transfer": "--sizes 40 --source-rows 100 --seeds 1 --max-iter 1",
+    "transfer": "--sizes 40 60 --source-rows 100 --seeds 1 --max-iter 1",
     "transform": "--sizes 2",
 }
 NEEDS = {

@@ -1,6 +1,7 @@
 """Fits that start from a model of another table."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,10 @@ from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from skorch.callbacks import Callback
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
+from sklearn_unsup._base import BaseTableModel
 
 N_ROWS = 240
 CLASSES = AutoencoderTransformer, VAETransformer
@@ -25,6 +28,15 @@ def make_table(seed=0, n=N_ROWS):
     size = rent + 0.3 * rng.normal(size=n)
     size[::10] = np.nan
     return pd.DataFrame({"rent": rent, "size": size, "city": city})
+
+
+class Recorder(Callback):
+    """Counts the fits that it sees."""
+
+    fits = 0
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.fits += 1
 
 
 def make(cls, **parameters):
@@ -49,6 +61,13 @@ def sources():
     }
 
 
+@pytest.fixture
+def unjudged(monkeypatch):
+    """Starts are taken whether they help or not."""
+    monkeypatch.setattr(BaseTableModel, "_judges_starts", False)
+
+
+@pytest.mark.usefixtures("unjudged")
 @each_class
 def test_without_learning_the_same_table_is_scored_as_by_the_source(cls, sources):
     X, source = make_table(), sources[cls]
@@ -61,6 +80,7 @@ def test_without_learning_the_same_table_is_scored_as_by_the_source(cls, sources
         assert before.score(X) < source.score(X) - 0.1
 
 
+@pytest.mark.usefixtures("unjudged")
 @each_class
 def test_columns_are_found_by_name(cls, sources):
     X, source = make_table(), sources[cls]
@@ -73,6 +93,7 @@ def test_columns_are_found_by_name(cls, sources):
         np.testing.assert_allclose(model.score_samples(turned), expected, atol=1e-4)
 
 
+@pytest.mark.usefixtures("unjudged")
 @each_class
 def test_codes_do_not_know_new_columns_yet(cls, sources):
     X, source = make_table(), sources[cls]
@@ -82,6 +103,7 @@ def test_codes_do_not_know_new_columns_yet(cls, sources):
     np.testing.assert_allclose(codes, source.transform(X), atol=1e-5)
 
 
+@pytest.mark.usefixtures("unjudged")
 def test_levels_come_and_go(sources):
     X, source = make_table(), sources[VAETransformer]
     Y = X.assign(city=X["city"].replace({"Rome": "Wien"}))
@@ -93,6 +115,7 @@ def test_levels_come_and_go(sources):
     assert np.isfinite(model.score_samples(Y)).all()
 
 
+@pytest.mark.usefixtures("unjudged")
 def test_a_column_that_is_gone_leaves_the_others_dependent(sources):
     X, source = make_table(), sources[VAETransformer]
     model = started(VAETransformer, X[["size", "rent"]], source)
@@ -102,6 +125,7 @@ def test_a_column_that_is_gone_leaves_the_others_dependent(sources):
     assert model.score(X[["size", "rent"]]) > fresh.score(X[["rent", "size"]]) + 0.1
 
 
+@pytest.mark.usefixtures("unjudged")
 def test_arrays_are_matched_by_position(sources):
     X = make_table()[["rent", "size"]].to_numpy()
     source = make(VAETransformer, max_iter=3).fit(X)
@@ -110,6 +134,7 @@ def test_arrays_are_matched_by_position(sources):
     np.testing.assert_allclose(codes, source.transform(X), atol=1e-5)
 
 
+@pytest.mark.usefixtures("unjudged")
 def test_a_model_starts_from_itself_and_keeps_no_source(sources):
     X = make_table()
     model = pickle.loads(pickle.dumps(sources[VAETransformer]))
@@ -123,6 +148,7 @@ def test_a_model_starts_from_itself_and_keeps_no_source(sources):
     assert "_source" not in vars(model)
 
 
+@pytest.mark.usefixtures("unjudged")
 def test_the_source_stays_as_it_is(sources):
     X, source = make_table(), sources[VAETransformer]
     expected = source.score_samples(X)
@@ -130,6 +156,7 @@ def test_the_source_stays_as_it_is(sources):
     np.testing.assert_array_equal(source.score_samples(X), expected)
 
 
+@pytest.mark.usefixtures("unjudged")
 def test_a_start_comes_before_a_warm_start(sources):
     X, source = make_table(), sources[VAETransformer]
     model = make(VAETransformer, warm_start=True, batch_size=16).fit(X[["rent"]])
@@ -137,6 +164,7 @@ def test_a_start_comes_before_a_warm_start(sources):
     np.testing.assert_allclose(model.transform(X), source.transform(X), atol=1e-5)
 
 
+@pytest.mark.usefixtures("unjudged")
 def test_in_a_pipeline(sources):
     X, source = make_table(), sources[VAETransformer]
     last = make(VAETransformer, max_iter=1, learning_rate_init=1e-12)
@@ -146,6 +174,7 @@ def test_in_a_pipeline(sources):
     np.testing.assert_allclose(codes, source.transform(X), atol=1e-5)
 
 
+@pytest.mark.usefixtures("unjudged")
 def test_parts_of_other_sizes_start_afresh(sources):
     model = make(VAETransformer, hidden_layer_sizes=8)
     with pytest.warns(UserWarning, match="the encoder and the decoder cannot"):
@@ -206,3 +235,33 @@ def test_few_rows_do_not_spoil_an_autoencoder_that_knows_more():
 
     assert model.net_.module__hidden_layer_sizes == (16,)
     assert error(model) < error(alone) / 5
+
+
+def turned(seed, n):
+    """Where one number grows, the other falls: the opposite of `make_table`."""
+    return make_table(seed, n).assign(size=lambda table: -table["size"])
+
+
+def test_a_start_that_does_not_help_is_dropped(sources):
+    X, others = turned(1, 120), turned(2, 500)
+    model = make(VAETransformer, batch_size=20, learning_rate_init=1e-2)
+    with pytest.warns(UserWarning, match="40 rows that were held out score") as caught:
+        model.fit(X, start_from=sources[VAETransformer])
+    assert caught[0].filename == __file__
+    assert model.codec_.order_ == clone(model).fit(X).codec_.order_
+    unjudged = clone(model).fit(X[:29], start_from=sources[VAETransformer])
+    assert unjudged.score(others) < model.score(others) - 0.1
+
+
+def test_a_start_is_judged_without_the_callbacks_and_levels_of_the_fit(sources):
+    """Levels that only held-out rows have are no reason to refuse them."""
+    X = make_table(1, 90).assign(city=[f"city {i}" for i in range(90)])
+    callback = Recorder()
+    model = make(
+        VAETransformer, handle_unknown="error", callbacks=[("recorder", callback)]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for n_fits in 1, 2:
+            model.fit(X, start_from=sources[VAETransformer])
+            assert callback.fits == n_fits
