@@ -21,14 +21,14 @@ from .likelihoods import LOGIT_CAP, categorical_log_prob, normal_log_prob
 from .random import gumbel, normal
 
 
-def block_indicator(layout: TableLayout, device=None) -> Tensor:
+def block_indicator(layout: TableLayout) -> Tensor:
     """0/1 matrix that says which one-hot column belongs to which categorical column.
 
     Shape: (n_one_hot, n_categorical). A product with it sums over each one-hot block,
     by a single kernel for any number of columns.
     """
-    blocks = torch.arange(layout.n_categorical, device=device).repeat_interleave(
-        torch.tensor(layout.cardinalities, dtype=torch.int64, device=device)
+    blocks = torch.arange(layout.n_categorical).repeat_interleave(
+        torch.tensor(layout.cardinalities, dtype=torch.int64)
     )
     return F.one_hot(blocks, max(layout.n_categorical, 1)).float()
 

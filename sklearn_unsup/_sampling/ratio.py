@@ -79,7 +79,7 @@ class DensityRatio:
         is_auto = isinstance(density_ratio, str)
         if is_auto and len(real) - cut_real < MIN_HELD_OUT_ROWS:
             return None
-        classifier = cls._classifier(density_ratio, codec, len(real), rng)
+        classifier = cls._classifier(density_ratio, codec, rng)
         features = np.concatenate([real[:cut_real], fake[:cut_fake]])
         label = np.repeat([1, 0], [cut_real, cut_fake])
         ratio = cls(classifier.fit(features, label), None)
@@ -95,7 +95,7 @@ class DensityRatio:
         return ratio
 
     @staticmethod
-    def _classifier(density_ratio, codec, n_rows, rng):
+    def _classifier(density_ratio, codec, rng):
         seed = int(rng.integers(2**31))
         if not isinstance(density_ratio, str):
             classifier = clone(density_ratio)

@@ -208,9 +208,7 @@ def membership_audit(
     table = evidence_table(*scores, rng)
     rows = exposed_rows(*scores)
     exposed = exposed_columns(first, second, rest, columns)
-    return MembershipAudit(
-        table, *scores, rows, exposed, describe(table, rows, exposed, split)
-    )
+    return MembershipAudit(table, *scores, rows, exposed, describe(table, exposed))
 
 
 def check_attacks(attacks, model):
@@ -320,7 +318,7 @@ def exposed_columns(members, others, tables, columns):
     return falls.sort_values(ascending=False, kind="stable")
 
 
-def describe(table, rows, columns, n_members):
+def describe(table, columns):
     """Sentences about what the attacks have found."""
     found = table[table["auc_low"] > 0.5].sort_values("auc", ascending=False)
     if found.empty:
