@@ -1,4 +1,4 @@
-"""Fits in which held-out rows decide how long the model of rows learns."""
+"""RowFitting: steps, width and early stopping of an autoregressive model of rows."""
 
 import math
 
@@ -8,28 +8,28 @@ import torch
 from ._nn.autoregressive import NARROW_WIDTH, WIDE_WIDTH
 from ._transfer import width_of_rows
 
-# Minimum number of rows of a table of which some are held out: smaller tables need all
-# of them, and have steps and regularisation by their number instead.
+# Minimum number of rows of a table for some of them to be held out. Smaller tables need
+# all rows to learn from: there the number of rows sets steps and regularisation.
 MIN_ROWS = 10_000
 # Fraction of the rows that is held out, and the maximum number of them.
 HELD_OUT_FRACTION, MAX_HELD_OUT = 0.05, 2_000
-# How many times the learning rate a wide model has, and the share of the steps of a
-# narrow one that it takes at most: steps of twice the length need two thirds of them to
-# be as far, and a step of a wide model takes half as long again.
-WIDE_LR_SCALE, WIDE_STEPS = 2.0, 0.5
+# Factors of the learning rate and of the number of steps of a wide model, relative to a
+# narrow one. With twice the learning rate two thirds of the steps come as far, and a
+# step takes half as long again.
+WIDE_LR_SCALE, WIDE_STEPS_FACTOR = 2.0, 0.5
 # Minimum number of gradient steps of a model of any order, which hides a part of each
-# row anew in each step, and how many times those of a fixed order it takes.
+# row anew in each step, and their ratio to those of a model of a fixed order.
 MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR = 300, 1.5
 # Minimum number of gradient steps of encoder and decoder. Where they take fewer than
-# CODE_STEPS, their learning rate grows by as much.
+# CODE_STEPS, their learning rate is higher in inverse proportion.
 MIN_STEPS, CODE_STEPS = 300, 1_000
 # Number of steps of the autoregressive model from which on encoder and decoder learn
 # from every second batch only.
 MIN_ALTERNATING_STEPS = 2_500
 # Maximum batch size if the autoregressive model is trained. Its weights are averaged
 # over steps, for which many noisy steps are better than few precise ones. On a GPU a
-# step takes about as long for a larger batch, so that fewer and larger ones pay off: of
-# up to MAX_GPU_BATCH rows where there are that many.
+# step takes about as long for a larger batch, so that from MIN_LARGE_BATCH_ROWS rows on
+# fewer and larger steps pay off.
 MAX_BATCH, MAX_GPU_BATCH, MIN_LARGE_BATCH_ROWS = 128, 1_024, 12_000
 # Number of rows below which the weight decay of the autoregressive model grows as rows
 # become fewer, and the maximum factor by which it grows.
@@ -43,9 +43,10 @@ class RowFitting:
     of its rows is held out to stop it before it memorises the others.
     """
 
-    # Whether rows come in chunks, of which none is held out.
+    # Whether rows come in chunks, from which none are held out.
     _is_stream = False
-    # Whether the rows that are counted are those that are left after some are held out.
+    # Whether some rows are held out at present. The others may be fewer than MIN_ROWS,
+    # and the fit is that of a large table all the same.
     _has_held_out = False
 
     def _begin_fit(self, X, process_group, is_stream=False):
@@ -54,10 +55,11 @@ class RowFitting:
 
     def _holds_out_rows(self, n_rows):
         """Whether held-out rows decide how long the model of rows learns."""
-        chosen = self.max_iter != "auto" or self.early_stopping
-        is_whole = not (chosen or self._is_stream or self._samples_from_latent)
-        is_large = self._has_held_out or n_rows >= MIN_ROWS
-        return is_whole and self.sampling != "any_order" and is_large
+        if self.max_iter != "auto" or self.early_stopping or self._is_stream:
+            return False
+        if self._samples_from_latent or self.sampling == "any_order":
+            return False
+        return self._has_held_out or n_rows >= MIN_ROWS
 
     def _autoregressive_width(self, n_rows):
         """Hidden units per column of the model of rows; 0 for no such model."""
@@ -74,13 +76,13 @@ class RowFitting:
             generator = torch.Generator().manual_seed(net.seed)
             order = torch.randperm(n, generator=generator)
             train, held_out = train.split(order, n - n_held_out)
-            net.judged_rows_ = held_out, train
+            net.evaluation_rows_ = held_out, train
             self._has_held_out = True
         try:
             super()._train(train, valid, process_group)
         finally:
             # A fitted model holds no rows.
-            net.judged_rows_ = net.row_stop_ = None
+            net.evaluation_rows_ = net.row_stop_ = None
             self._has_held_out = False
 
     # ------------------------------------------------------------------ steps
@@ -99,7 +101,7 @@ class RowFitting:
         """
         steps = 10.5 * math.sqrt(n_rows) * np.clip(n_rows / 5_000, 0.5, 2.5)
         if self._holds_out_rows(n_rows):
-            steps *= WIDE_STEPS
+            steps *= WIDE_STEPS_FACTOR
         if self.sampling == "any_order":
             steps = max(MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR * steps)
         return round(steps * min(1.0, math.sqrt(MAX_BATCH / self._batch_size(n_rows))))

@@ -12,7 +12,7 @@ RECREATED = "virtual_params_", "last_loss_", "last_row_loss_", "generator_"
 # Attributes that exist only during a call of `fit`.
 DURING_FIT = (
     *("process_group_", "captured_steps_", "pending_"),
-    *("judged_rows_", "row_stop_"),
+    *("evaluation_rows_", "row_stop_"),
 )
 # Reasons why this machine lacks a feature, which another one may have.
 MACHINE_ERRORS = "capture_error_", "precision_error_"

@@ -1,17 +1,17 @@
-"""When a model of rows has learnt what holds for other rows, too."""
+"""Early stopping of the autoregressive model, by its gains on held-out rows."""
 
 import torch
 
-# Training ends at the second look in a row at which less than this share of what the
-# model has gained on training rows is gained on held-out rows as well.
-MIN_CARRIED, N_LOOKS = 0.1, 2
+# Minimum ratio of the gain in log-likelihood on held-out rows to that on training rows,
+# and the number of evaluations in a row below it after which training ends.
+MIN_GAIN_RATIO, PATIENCE = 0.1, 2
 # Gains are counted since this fraction of the steps. Shorter spans are noisy, and over
 # longer ones the model has changed too much.
 SPAN_START = 0.8
-# Factor by which steps have grown from one look to the next, at least.
+# Minimum factor by which the number of steps grows from one evaluation to the next.
 MIN_GROWTH = 1.1
-# Number of rows that are judged at a time.
-MAX_JUDGED_ROWS = 2_048
+# Maximum number of rows in a pass of an evaluation.
+PASS_ROWS = 2_048
 
 
 class RowStop:
@@ -24,17 +24,17 @@ class RowStop:
     nothing by that for a long time, but samples come closer and closer to copies. So
     training ends before the held-out likelihood has its maximum, which is flat.
 
-    The weights that are judged, and kept, are the running average: it is so smooth that
-    small gains can be told from noise.
+    The weights that are evaluated, and kept, are the running average: it is so smooth
+    that small gains can be told from noise.
 
     Parameters
     ----------
     model : AutoregressiveModel
     average : StreamAverage
-        Of all parameters of a net, those of the model among them.
+        Average of all parameters of a net, those of the model among them.
     held_out, train : EncodedDataset
-        Rows that the model does not learn from, and those that it does, of which as
-        many are judged.
+        Rows that the model does not learn from, and rows that it does. It is evaluated
+        on all of the former and on as many of the latter.
     """
 
     def __init__(self, model, average, held_out, train):
@@ -42,23 +42,24 @@ class RowStop:
         own = {id(parameter) for parameter in model.parameters()}
         pairs = zip(average.parameters, average.average, strict=True)
         self.pairs = [pair for pair in pairs if id(pair[0]) in own]
-        self.looks = []  # Pairs of a number of steps and two log-likelihoods.
-        self.n_below, self.is_done = 0, False
+        # Pairs of a number of steps and two log-likelihoods.
+        self.evaluations = []
+        self.n_waited, self.is_done = 0, False
 
     def is_due(self, step: int) -> bool:
-        """Whether a look after so many steps is worth its time."""
-        return not self.looks or step >= MIN_GROWTH * self.looks[-1][0]
+        """Whether an evaluation after so many steps is worth its time."""
+        return not self.evaluations or step >= MIN_GROWTH * self.evaluations[-1][0]
 
     @torch.no_grad()
-    def look(self, step: int, agree=lambda scores: scores) -> list[float]:
-        """Judge the average after so many steps, and perhaps end the training.
+    def evaluate(self, step: int, broadcast=lambda scores: scores) -> list[float]:
+        """Evaluate the averaged weights after so many steps, and perhaps keep them.
 
         Parameters
         ----------
         step : int
-        agree : callable
-            Gives all processes that share a fit the same numbers, so that rounding
-            cannot make them stop at different steps.
+        broadcast : callable
+            Gives all processes that share a fit the scores of the first one, so that
+            rounding cannot make them stop at different steps.
 
         Returns
         -------
@@ -67,10 +68,10 @@ class RowStop:
         """
         latest = [parameter.clone() for parameter, _ in self.pairs]
         self._use(mean for _, mean in self.pairs)
-        scores = agree([self._mean_log_prob(rows) for rows in self.datasets])
-        self.n_below = self.n_below + 1 if self._is_memorising(step, scores) else 0
-        self.looks.append((step, scores))
-        if self.n_below < N_LOOKS:
+        scores = broadcast([self._mean_log_prob(rows) for rows in self.datasets])
+        self.n_waited = self.n_waited + 1 if self._is_memorising(step, scores) else 0
+        self.evaluations.append((step, scores))
+        if self.n_waited < PATIENCE:
             self._use(latest)
         else:
             self.is_done = True
@@ -78,11 +79,11 @@ class RowStop:
 
     def _is_memorising(self, step, scores):
         """Whether few of the latest gains are gains on held-out rows, too."""
-        earlier = [before for at, before in self.looks if at <= SPAN_START * step]
+        earlier = [before for at, before in self.evaluations if at <= SPAN_START * step]
         if not earlier:
             return False
         held_out, train = (scores[part] - earlier[-1][part] for part in (0, 1))
-        return held_out < MIN_CARRIED * train
+        return held_out < MIN_GAIN_RATIO * train
 
     def _use(self, tensors):
         for (parameter, _), tensor in zip(self.pairs, tensors, strict=True):
@@ -92,8 +93,8 @@ class RowStop:
         was_training = self.model.training
         self.model.eval()
         n_rows, total = len(self.datasets[0]), 0.0
-        for start in range(0, n_rows, MAX_JUDGED_ROWS):
-            batch = dataset.take(slice(start, min(n_rows, start + MAX_JUDGED_ROWS)))
+        for start in range(0, n_rows, PASS_ROWS):
+            batch = dataset.take(slice(start, min(n_rows, start + PASS_ROWS)))
             # In float32, as some devices have no other: the mean of a chunk first.
             total += self.model.log_prob(*batch).mean().item() * len(batch[0])
         self.model.train(was_training)

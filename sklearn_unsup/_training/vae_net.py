@@ -15,10 +15,10 @@ class VAENet(TableNet):
     """Training of a `VariationalAutoencoder`, whose two parts may take different steps.
 
     The autoregressive model learns from every batch. Encoder and decoder share no
-    weights with it, and need fewer steps where a table is large. With `judged_rows_`
-    the autoregressive model stops when these say so, and encoder and decoder go on. In
-    the history "train_loss" is the sum of both losses; in a batch that a part does not
-    learn from, its latest loss counts.
+    weights with it, and need fewer steps where a table is large. If there are
+    `evaluation_rows_` the autoregressive model stops early by them, and encoder and
+    decoder go on. In the history "train_loss" is the sum of both losses; in a batch
+    that a part does not learn from, its latest loss counts.
 
     Parameters
     ----------
@@ -29,12 +29,12 @@ class VAENet(TableNet):
 
     Attributes
     ----------
-    judged_rows_ : tuple of EncodedDataset or None
+    evaluation_rows_ : tuple of EncodedDataset or None
         Rows that decide during a run how long the autoregressive model learns: held-out
         ones, and those that it learns from. The net must then average its weights.
     """
 
-    judged_rows_, row_stop_ = None, None
+    evaluation_rows_, row_stop_ = None, None
 
     def __init__(self, module, criterion, *, code_interval=1, **kwargs):
         super().__init__(module, criterion, **kwargs)
@@ -62,22 +62,22 @@ class VAENet(TableNet):
 
     def on_epoch_begin(self, net, *args, **kwargs):
         super().on_epoch_begin(net, *args, **kwargs)
-        if self.judged_rows_ is not None:
+        if self.evaluation_rows_ is not None:
             self.average_.sharpness = LARGE_STEP_SHARPNESS
 
     def on_epoch_end(self, net, *args, **kwargs):
         super().on_epoch_end(net, *args, **kwargs)
-        if self.judged_rows_ is None or self._rows_are_done:
+        if self.evaluation_rows_ is None or self._rows_are_done:
             return
         if self.row_stop_ is None:
             model = self.module_.autoregressive
-            self.row_stop_ = RowStop(model, self.average_, *self.judged_rows_)
+            self.row_stop_ = RowStop(model, self.average_, *self.evaluation_rows_)
         n_steps = self.step_ - self.first_step_
         if self.row_stop_.is_due(n_steps):
-            scores = self.row_stop_.look(n_steps, self._numbers_of_first_process)
+            scores = self.row_stop_.evaluate(n_steps, self._broadcast_from_first)
             self.history.record("held_out_row_loss", -scores[0])
 
-    def _numbers_of_first_process(self, numbers):
+    def _broadcast_from_first(self, numbers):
         group = self.process_group_
         if group is None:
             return numbers

@@ -17,13 +17,13 @@ from sklearn_unsup.datasets import make_mixed_table
 
 X, _ = make_mixed_table(240, random_state=0)
 
-# Steps at which held-out rows and training rows are looked at, their scores, and the
-# number of looks until the model stops; None if it does not.
+# Steps at which held-out rows and training rows are evaluated, their scores, and the
+# number of evaluations until the model stops; None if it does not.
 CURVES = [
     # A tenth of the gain is enough, less is not.
     ([10, 20, 40, 80], [0, 1.1, 2.2, 3.3], [0, 10, 20, 30], None),
     ([10, 20, 40, 80], [0, 0.9, 1.8, 2.7], [0, 10, 20, 30], 3),
-    # A single poor look is noise.
+    # A single poor score is noise.
     ([10, 20, 40, 80], [0, 0.9, 2, 2.5], [0, 10, 20, 30], None),
     ([10, 20, 40, 80, 160], [0, 0.9, 2, 2.5, 3], [0, 10, 20, 30, 40], 5),
     # Falls count, also where training rows lose as well.
@@ -35,15 +35,15 @@ CURVES = [
 
 
 def judged(model, scores, steps):
-    """A stop that is told scores; the looks that it has taken, and its average."""
+    """A stop that is told scores; its number of evaluations, and its average."""
     average = StreamAverage(model.parameters())
     stop = RowStop(model.autoregressive, average, [0], [0])
     told = iter(scores)
     stop._mean_log_prob = lambda _: next(told)
-    for n_looks, step in enumerate(steps, 1):
-        stop.look(step)
+    for n_evaluations, step in enumerate(steps, 1):
+        stop.evaluate(step)
         if stop.is_done:
-            return stop, average, n_looks
+            return stop, average, n_evaluations
     return stop, average, None
 
 
@@ -53,19 +53,19 @@ def model():
     return VAETransformer(2, random_state=0, **options).fit(X)
 
 
-@pytest.mark.parametrize(("steps", "held_out", "train", "n_looks"), CURVES)
-def test_when_it_stops(model, steps, held_out, train, n_looks):
+@pytest.mark.parametrize(("steps", "held_out", "train", "n_evaluations"), CURVES)
+def test_when_it_stops(model, steps, held_out, train, n_evaluations):
     scores = np.column_stack([held_out, train]).ravel()
     *_, found = judged(model.net_.module_, scores, steps)
-    assert found == n_looks
+    assert found == n_evaluations
 
 
-def test_looks_become_rarer(model):
+def test_evaluations_become_rarer(model):
     stop, *_ = judged(model.net_.module_, [0.0] * 10, [])
     due = []
     for step in (10, 11, 12, 100, 109, 111, 122, 123):
         if stop.is_due(step):
-            stop.look(step)
+            stop.evaluate(step)
             due.append(step)
     assert due == [10, 11, 100, 111, 123]
 
@@ -81,8 +81,8 @@ def test_its_weights_are_the_average_once_it_has_stopped(model, stops):
     stop._mean_log_prob = lambda _: seen.append(stop.pairs[0][0].clone()) or 0.0
     for mean in average.average:
         mean += 1.0
-    stop.n_below, stop.looks = int(stops), [(1, [0.0, -1.0])]
-    stop.look(2)
+    stop.n_waited, stop.evaluations = int(stops), [(1, [0.0, -1.0])]
+    stop.evaluate(2)
     assert stop.is_done == stops
     # What is judged is the average in any case.
     assert all(part.equal(stop.pairs[0][1]) for part in seen)
@@ -93,7 +93,7 @@ def test_its_weights_are_the_average_once_it_has_stopped(model, stops):
 
 
 def test_the_scores_are_mean_log_likelihoods(model, monkeypatch):
-    monkeypatch.setattr("sklearn_unsup._training.row_stop.MAX_JUDGED_ROWS", 7)
+    monkeypatch.setattr("sklearn_unsup._training.row_stop.PASS_ROWS", 7)
     module = model.net_.module_.eval()
     rows = upload(model.codec_, X, "cpu")
     held_out, train = rows.split(torch.arange(len(rows)), 200)[::-1]
@@ -101,7 +101,7 @@ def test_the_scores_are_mean_log_likelihoods(model, monkeypatch):
         module.autoregressive, StreamAverage(module.parameters()), held_out, train
     )
     module.train()
-    scores = stop.look(1)
+    scores = stop.evaluate(1)
     assert module.autoregressive.training
     with torch.no_grad():
         terms = module.eval().autoregressive.log_prob(*rows.take(slice(None)))
@@ -137,8 +137,8 @@ def test_after_the_stop_encoder_and_decoder_go_on(model):
 
 @pytest.fixture
 def stops_at(monkeypatch):
-    """Fits of few rows hold some out, and stop at the look of this number."""
-    taken = {"looks": 0, "sizes": []}
+    """Fits of few rows hold some out, and stop at the evaluation of this number."""
+    taken = {"evaluations": 0, "sizes": []}
     monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ROWS", 200)
     monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 70)
     monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ANY_ORDER_STEPS", 40)
@@ -149,11 +149,11 @@ def stops_at(monkeypatch):
             super().__init__(model, average, *rows)
             taken["sharpness"] = average.sharpness
 
-        def look(self, step, agree):
-            taken["looks"] += 1
+        def evaluate(self, step, broadcast):
+            taken["evaluations"] += 1
             taken["sizes"] = [len(rows) for rows in self.datasets]
-            self.n_below = 2 if taken["looks"] == taken["last"] else -10
-            return super().look(step, agree)
+            self.n_waited = 2 if taken["evaluations"] == taken["last"] else -10
+            return super().evaluate(step, broadcast)
 
         def _is_memorising(self, step, scores):
             return True
@@ -174,7 +174,7 @@ def test_a_fit_with_held_out_rows(stops_at):
     """The model of rows is wide, stays as the stop left it, and holds no rows."""
     taken = stops_at(2)
     model = VAETransformer(2, **SMALL).fit(X)
-    assert taken["looks"] == 2
+    assert taken["evaluations"] == 2
     assert taken["sizes"] == [12, 228]  # 5 % of 240 rows
     assert model.net_.module_.autoregressive.width == 128
     history = model.net_.history
@@ -186,7 +186,7 @@ def test_a_fit_with_held_out_rows(stops_at):
     ]
     assert np.isfinite(history[1]["held_out_row_loss"])
     assert taken["sharpness"] == LARGE_STEP_SHARPNESS
-    assert model.net_.judged_rows_ is None
+    assert model.net_.evaluation_rows_ is None
     assert model.net_.row_stop_ is None
     restored = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(restored.score_samples(X), model.score_samples(X))
@@ -215,17 +215,17 @@ def test_the_steps_are_those_of_a_wide_model_though_few_rows_are_left(
     monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 1)
     taken = stops_at(100)
     model = VAETransformer(2, batch_size=16, **SMALL).fit(X)
-    assert taken["looks"] > 0
+    assert taken["evaluations"] > 0
     wide_steps = 0.5 * 10.5 * np.sqrt(228) * 0.5
     assert model.net_.max_epochs == np.ceil(wide_steps / np.ceil(228 / 16))
 
 
 def test_the_stop_decides_what_is_drawn(stops_at):
-    """Rows of a model that stopped at the first look are not those of a later one."""
+    """A model that stopped at the first evaluation is another one than a later one."""
     scores = []
     for last in (1, 4):
         taken = stops_at(last)
-        taken["looks"] = 0
+        taken["evaluations"] = 0
         scores.append(VAETransformer(2, **SMALL).fit(X).score(X))
     assert scores[0] < scores[1]
 
@@ -243,7 +243,7 @@ def test_the_stop_decides_what_is_drawn(stops_at):
 def test_fits_without_held_out_rows(stops_at, options):
     taken = stops_at(1)
     model = VAETransformer(2, **SMALL, **options).fit(X)
-    assert taken["looks"] == 0
+    assert taken["evaluations"] == 0
     rows = model.net_.module_.autoregressive
     assert rows is None or rows.width == 64
 
@@ -251,7 +251,7 @@ def test_fits_without_held_out_rows(stops_at, options):
 def test_a_stream_holds_nothing_out(stops_at):
     taken = stops_at(1)
     model = VAETransformer(2, **SMALL).partial_fit(X)
-    assert taken["looks"] == 0
+    assert taken["evaluations"] == 0
     assert model.net_.module_.autoregressive.width == 64
 
 
