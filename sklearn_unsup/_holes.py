@@ -8,7 +8,7 @@ from scipy.special import ndtri
 from ._encoding import upload
 from ._table.categorical import CategoricalColumn
 from ._table.frames import as_frame
-from ._table.layout import EncodedConditions
+from ._table.layout import FIRST_SET, EncodedConditions
 from ._table.means import column_of_means
 from ._training.data import DenseDataset
 
@@ -62,7 +62,7 @@ class EncodedHoles:
                 missing = column.index_.get(None)
                 if missing is not None:
                     allowed[0, missing] = False
-                codes[place] = np.where(seen_cat[:, place], x_cat[:, place], -2)
+                codes[place] = np.where(seen_cat[:, place], x_cat[:, place], FIRST_SET)
                 sets[place] = allowed
         for mask in self.codec.mask_of_.values():
             codes[mask] = np.zeros(self.n_rows, np.int64)

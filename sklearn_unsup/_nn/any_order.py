@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .._table.layout import EncodedConditions, TableLayout
+from .._table.layout import ANY_CODE, FIRST_SET, EncodedConditions, TableLayout
 from .autoregressive import (
     AutoregressiveModel,
     piecewise_linear_features,
@@ -297,7 +297,7 @@ class AnyOrderModel(AutoregressiveModel):
         for column, size in enumerate(layout.cardinalities):
             levels = torch.arange(size, device=device)
             sets[column] = (levels != self.missing_codes[column])[None]
-            codes[column] = torch.full((n,), -2, device=device)
+            codes[column] = torch.full((n,), FIRST_SET, device=device)
         conditions = EncodedConditions(n) if conditions is None else conditions
         first = {
             *conditions.codes,
@@ -332,7 +332,8 @@ class AnyOrderModel(AutoregressiveModel):
             bool((bounds[:, 0] < bounds[:, 1]).any() and torch.isfinite(bounds).any())
             for bounds in conditions.bounds.values()
         )
-        return ranges or any(bool((c < -1).any()) for c in conditions.codes.values())
+        codes = conditions.codes.values()
+        return ranges or any(bool((c <= FIRST_SET).any()) for c in codes)
 
     @torch.no_grad()
     def sample(
@@ -377,7 +378,7 @@ class AnyOrderModel(AutoregressiveModel):
             len(conditions), self.n_columns, dtype=torch.bool, device=self.mean.device
         )
         for column, codes in conditions.codes.items():
-            wanted[:, column] = codes != -1
+            wanted[:, column] = codes != ANY_CODE
         for column, bounds in conditions.bounds.items():
             place = self.layout.n_categorical + column
             wanted[:, place] = ~torch.isinf(bounds).all(1)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from .._table.layout import EncodedConditions
+from .._table.layout import ANY_CODE, FIRST_SET, EncodedConditions
 from .likelihoods import LOG_TWO_PI
 from .random import draw_index, uniform
 
@@ -45,10 +45,10 @@ def middle(low: Tensor, high: Tensor) -> Tensor:
 def allowed_codes(codes: Tensor, sets: Tensor | None, n_codes: int) -> Tensor:
     """Which codes each row may have, bool of shape (n, n_codes)."""
     allowed = codes[:, None] == torch.arange(n_codes, device=codes.device)
-    allowed |= (codes == -1)[:, None]
+    allowed |= (codes == ANY_CODE)[:, None]
     if sets is not None and len(sets):
-        of_set = sets[(-2 - codes).clamp_min(0)]
-        allowed = torch.where((codes < -1)[:, None], of_set, allowed)
+        of_set = sets[(FIRST_SET - codes).clamp_min(0)]
+        allowed = torch.where((codes <= FIRST_SET)[:, None], of_set, allowed)
     return allowed
 
 
@@ -72,7 +72,7 @@ def draw_codes(
     """
     allowed = allowed_codes(codes, sets, logits.shape[1])
     log_probs = logits.log_softmax(1).masked_fill(~allowed, -math.inf)
-    log_mass = torch.where(codes == -1, 0.0, log_probs.logsumexp(1))
+    log_mass = torch.where(codes == ANY_CODE, 0.0, log_probs.logsumexp(1))
     return draw_index(log_probs, generator), log_mass
 
 
@@ -80,7 +80,7 @@ def category_log_mass(log_probs: Tensor, codes: Tensor, sets: Tensor | None) -> 
     """Log-probability that each row meets its condition on a column, shape (n,)."""
     allowed = allowed_codes(codes, sets, log_probs.shape[1])
     log_mass = log_probs.masked_fill(~allowed, -math.inf).logsumexp(1)
-    return torch.where(codes == -1, 0.0, log_mass)
+    return torch.where(codes == ANY_CODE, 0.0, log_mass)
 
 
 # ------------------------------------------------------------------ numbers

@@ -9,6 +9,7 @@ from .categorical import CategoricalColumn, factorize, forget_categories, key_of
 from .codec import column_of_state, column_state
 from .grid import Grid
 from .kinds import DATES, DURATIONS, NUMBERS, column_kind
+from .layout import FIRST_SET
 from .plain import is_missing
 from .ranges import ANYTHING
 from .requests import cells_of, read_levels
@@ -90,11 +91,12 @@ class Combinations:
         Of rows with missing cells one that has all the values which are there.
         """
         missing = np.stack([columns[i].isna() for i in self.positions], axis=1)
-        codes = np.where(missing, -2, self._codes(columns))
-        nowhere = [member.index_.get(None, -1) for member in self.members_]
+        may_be_any = -2  # no code, and not that of a value which is not known
+        codes = np.where(missing, may_be_any, self._codes(columns))
+        code_of_missing = [member.index_.get(None, -1) for member in self.members_]
         fits = np.zeros(len(codes), bool)
         for wanted in np.unique(codes, axis=0):
-            is_open = (wanted == -2) & (self.table_ != nowhere)
+            is_open = (wanted == may_be_any) & (self.table_ != code_of_missing)
             found = (is_open | (self.table_ == wanted)).all(axis=1).any()
             fits[(codes == wanted).all(axis=1)] = found
         return fits
@@ -168,8 +170,8 @@ class Combinations:
                 codes = self.table_[:, place]
                 if rank >= 0:
                     fits &= codes == rank
-                elif rank <= -2:
-                    fits &= np.isin(codes, levels.sets[-2 - rank])
+                elif rank <= FIRST_SET:
+                    fits &= np.isin(codes, levels.sets[FIRST_SET - rank])
             if not fits.any():
                 shown = {
                     self.members_[place].name: of_rows[rows[0]]

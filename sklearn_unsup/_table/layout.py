@@ -6,6 +6,9 @@ from typing import Any
 
 # Floats of a convolutional network for each pixel of an image.
 CHANNELS = 16
+# What conditions have in the place of a code: ANY_CODE if a row may have any code, and
+# FIRST_SET - k if it may have those of the k-th set of its column.
+ANY_CODE, FIRST_SET = -1, -2
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ class EncodedConditions:
     ----------
     n_rows : int
     codes : dict of {int: array of shape (n_rows,), int64}
-        By column of `x_cat`: the code that a row must have, -1 for any code, and
-        -2 - k for one of the codes in the k-th set of this column.
+        By column of `x_cat`: the code that a row must have, ANY_CODE, or
+        FIRST_SET - k for one of the codes in the k-th set of this column.
     sets : dict of {int: array of shape (n_sets, cardinality), bool}
         By column of `x_cat`: the codes in each of its sets.
     bounds : dict of {int: array of shape (n_rows, 2), float32}

@@ -7,15 +7,9 @@ import pandas as pd
 
 from .categorical import CategoricalColumn
 from .conditions import check_conditions, describe, did_you_mean, one_per_row
-from .layout import EncodedConditions
+from .layout import ANY_CODE, FIRST_SET, EncodedConditions
 from .plain import is_missing
-from .ranges import (
-    ANY,
-    ANYTHING,
-    PRESENT,
-    encoded_bounds,
-    read_requests,
-)
+from .ranges import ANYTHING, PRESENT, encoded_bounds, read_requests
 
 ANY_VALUE = (None, None)  # a range without limits: any value, but not a missing one
 
@@ -49,7 +43,8 @@ class LevelRequests:
     Parameters
     ----------
     ranks : ndarray of shape (n,), int64
-        Rank of the level by frequency; -1 for any, and -2 - k for one of the k-th set.
+        Rank of the level by frequency; ANY_CODE for any, and FIRST_SET - k for one of
+        the k-th set.
     sets : list of ndarray
         Ranks of the levels in each set, ascending.
     """
@@ -63,7 +58,8 @@ class LevelRequests:
         for k, ranks in enumerate(self.sets):
             # The code of a set's rare levels stands for others as well.
             shared = ranks[ranks >= codec.n_own_]
-            rows = np.flatnonzero((self.ranks == -2 - k) & (places >= codec.n_own_))
+            is_in_set = self.ranks == FIRST_SET - k
+            rows = np.flatnonzero(is_in_set & (places >= codec.n_own_))
             if len(shared) and len(rows):
                 weights = np.maximum(codec.counts_[shared], 1e-9)
                 weights = weights / weights.sum()
@@ -84,7 +80,7 @@ class LevelRequests:
         """Logarithm of the share of training rows that have what is asked, (n,)."""
         shares = codec.counts_ / max(1, codec.counts_.sum())
         of_sets = [shares[ranks].sum() for ranks in self.sets[::-1]]
-        # Indices -1 and -2 - k count from the end.
+        # Ranks from ANY_CODE down are indices that count from the end.
         with np.errstate(divide="ignore"):
             return np.log([*shares, *of_sets, 1.0])[self.ranks]
 
@@ -217,7 +213,7 @@ def is_ordered(column):
 
 def read_levels(column, cells: list, n_rows: int) -> LevelRequests:
     """Requests of single cells: a level, a set of levels, (low, high) or ANYTHING."""
-    ranks = np.full(len(cells), ANY, np.int64)
+    ranks = np.full(len(cells), ANY_CODE, np.int64)
     known = {}
     for i, cell in enumerate(cells):
         if cell is ANYTHING:
@@ -229,7 +225,7 @@ def read_levels(column, cells: list, n_rows: int) -> LevelRequests:
         if len(found) == 1:
             ranks[i] = found[0]
         elif len(found) < len(column.levels_):
-            ranks[i] = -2 - known.setdefault(tuple(found), len(known))
+            ranks[i] = FIRST_SET - known.setdefault(tuple(found), len(known))
     sets = [np.array(found, dtype=np.int64) for found in known]
     if len(cells) != n_rows:
         ranks = np.repeat(ranks, n_rows)
