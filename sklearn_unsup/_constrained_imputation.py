@@ -6,19 +6,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ._drawing import (
-    MIN_DRAWS,
-    conditions_at,
-    nearest_rows,
-    union,
-    with_rows,
-)
+from ._drawing import MIN_DRAWS, conditions_at, nearest_rows, union, with_rows
 from ._holes import (
+    PASS_ROWS,
     EncodedHoles,
     conditional_network,
     expected,
     expected_columns,
     filled_in,
+    placeholders,
 )
 from ._nn.conditions import to_tensors
 from ._table.constraint_set import broken_error
@@ -29,14 +25,13 @@ from ._table.means import column_on_grid, mean_and_nearest, most_frequent
 from ._table.ranges import ANYTHING
 from ._table.requests import ANY_VALUE
 
-# Number of draws of each row from which means and the most likely levels are taken, and
-# of those of a row whose cells tell a sum or an upper column, but not all that it is
-# made of: of these the ones count that come nearest to it.
-N_DRAWS, N_CANDIDATES, N_NEAREST = 24, 48, 6
-# Number of times that rows which still break a constraint are drawn again.
+# Number of draws of each row from which means and the most likely levels are taken.
+N_DRAWS = 24
+# Number of draws of a row that has a sum or an upper column, but not all that it is
+# counted from, and number of those that count: the ones that come nearest to it.
+N_CANDIDATES, N_NEAREST = 48, 6
+# Maximum number of times that rows which still break a constraint are drawn again.
 N_ROUNDS = 25
-# Number of rows that a network completes in a pass.
-PASS_ROWS = 4_096
 ADVICE = (
     " Or fit the model with handle_unknown='ignore' to fill in the cells of such rows "
     "as if nothing were known of the columns that the constraint names."
@@ -57,46 +52,51 @@ def impute_constrained(model, frame, *, sample_posterior, rounded, rng):
     codec, names = model.codec_, frame.columns
     if codec.array_dtype_ is None:  # an array may come after a frame
         frame = frame.set_axis(codec.columns_, axis=1)
-    told = with_told_cells(codec, frame)
-    hopeless = find_hopeless(codec, told)
-    if told.isna().any(axis=None):
-        completions = Completions(model, told, hopeless, rng)
+    filled = with_implied_cells(codec, frame)
+    infeasible = find_infeasible(codec, filled)
+    if filled.isna().any(axis=None):
+        completions = Completions(model, filled, infeasible, rng)
         filled = (
             completions.drawn() if sample_posterior else completions.expected(rounded)
         )
-        told = completions.mended(filled)
-    return told.set_axis(names, axis=1).set_axis(frame.index, axis=0)
+        filled = completions.repaired(filled)
+    return filled.set_axis(names, axis=1).set_axis(frame.index, axis=0)
 
 
 def columns_of(frame):
     return [column for _, column in frame.items()]
 
 
-def with_told_cells(codec, frame):
-    """A frame with those cells filled in that a sum leaves no choice."""
+def with_implied_cells(codec, frame):
+    """A frame in which the only missing cell of a sum has what the others leave it."""
     filled, columns = frame.copy(deep=False), columns_of(frame)
     for part in codec.constraints_.sums_:
         for i, column in enumerate(part.completed(columns)):
-            told = columns[i].isna().to_numpy() & column.notna().to_numpy()
-            if told.any():
-                filled.isetitem(i, filled_in(columns[i], column, told))
+            implied = columns[i].isna().to_numpy() & column.notna().to_numpy()
+            if implied.any():
+                filled.isetitem(i, filled_in(columns[i], column, implied))
     return filled
 
 
-def find_hopeless(codec, frame):
+def find_infeasible(codec, frame):
     """Rows that break a constraint whatever their missing cells are, shape (n,).
 
-    They are errors unless the codec ignores what is unknown.
+    Raises
+    ------
+    ValueError
+        If there are such rows, unless the codec ignores what is unknown.
     """
     constraints = codec.constraints_
-    # A missing cell of a combination is an open one here. A function cannot tell.
-    broken = dict(codec.find_broken(frame, but=(FixedCombinations, Where)))
+    # For these two a missing cell is a value. Here it may become any, so that a row can
+    # be completed if some known combination has the cells that are there. What a
+    # function will say is only known of rows without missing cells.
+    broken = dict(codec.find_broken(frame, skipped=(FixedCombinations, Where)))
     for part in constraints.combinations_:
         if not part.forgets_:
             broken[part.constraint] = ~part.can_complete(columns_of(frame))
     complete = frame.notna().all(axis=1).to_numpy()
     if complete.any() and constraints.of_kind(Where):
-        for constraint, rows in codec.find_broken(codec._given(frame[complete])):
+        for constraint, rows in codec.find_broken(frame[complete]):
             if isinstance(constraint, Where):
                 broken[constraint] = complete.copy()
                 broken[constraint][complete] = rows
@@ -108,30 +108,27 @@ def find_hopeless(codec, frame):
 
 
 def encodable(codec, frame):
-    """A frame that can be encoded, and which cells of the free table it cannot tell.
+    """A frame that can be encoded, and which cells of its free table are unknown.
 
-    What constraints determine is known where all that they count from is known.
+    A cell that is counted from others, such as the gap to a lower column, is known if
+    all of them are.
     """
     missing = frame.isna().to_numpy()
     unknown, constraints = missing.copy(), codec.constraints_
-    layout = codec.layout_
-    x_num = np.zeros((1, layout.n_numeric))
-    x_cat = np.zeros((1, layout.n_categorical), np.int64)
-    usual = as_frame(codec.decode(x_num, x_cat)).iloc[np.zeros(len(frame), int)]
-    frame = frame.copy(deep=False)
+    values, frame = placeholders(codec, len(frame)), frame.copy(deep=False)
     for part in constraints.combinations_:
         rows = missing[:, part.positions].any(axis=1)
         unknown[:, part.positions[0]] = rows
         for i in part.positions if rows.any() else []:
-            frame.isetitem(i, filled_in(frame.iloc[:, i], usual.iloc[:, i], rows))
+            frame.isetitem(i, filled_in(frame.iloc[:, i], values.iloc[:, i], rows))
     for i, below in constraints.orders_.below_.items() if constraints.orders_ else []:
         unknown[:, i] |= missing[:, [low for low, _ in below]].any(axis=1)
     for part in constraints.sums_:
-        # The one that is left out is the same in every complete row.
+        # Its free column is constant: the other terms say all about the row.
         unknown[:, part.target_] = False
         for i in part.positions:
             if missing[:, i].any():
-                frame.isetitem(i, filled_in(frame.iloc[:, i], usual.iloc[:, i]))
+                frame.isetitem(i, filled_in(frame.iloc[:, i], values.iloc[:, i]))
     return frame, unknown
 
 
@@ -143,22 +140,22 @@ class Completions:
     model : VAETransformer
     frame : DataFrame
         With the columns of training, in their order.
-    hopeless : ndarray of bool of shape (n,)
+    infeasible : ndarray of bool of shape (n,)
         Rows that break a constraint whatever their missing cells are.
     rng : numpy.random.Generator
     """
 
-    def __init__(self, model, frame, hopeless, rng):
+    def __init__(self, model, frame, infeasible, rng):
         self.model, self.codec, self.rng = model, model.codec_, rng
         self.frame, self.missing = frame, frame.isna().to_numpy()
-        self.hopeless = hopeless
+        self.infeasible = infeasible
         self.constraints = self.codec.constraints_
         encoded, unknown = encodable(self.codec, frame)
         self.holes = EncodedHoles(self.codec, encoded, model.device_, unknown)
         self.asked = self._asked()
 
     def _asked(self):
-        """What the cells that are there ask of the others, encoded."""
+        """Conditions that the cells which are there put on the others, encoded."""
         cells = {}
         combined = {i: p for p in self.constraints.combinations_ for i in p.positions}
         columns = columns_of(self.frame)
@@ -167,7 +164,7 @@ class Completions:
             if i not in combined and self.constraints.grid_of(i) is None:
                 continue
             cells[name] = column.astype(object).tolist()
-            ignored = self.hopeless if i not in combined else ~fits[combined[i]]
+            ignored = self.infeasible if i not in combined else ~fits[combined[i]]
             for row in np.flatnonzero(self.missing[:, i] & ~ignored):
                 cells[name][row] = ANY_VALUE
             for row in np.flatnonzero(ignored):
@@ -238,7 +235,7 @@ class Completions:
         return EncodedConditions(len(encoded), codes, sets, bounds)
 
     def _drawn_last(self):
-        """Gaps, which say nothing before what they are counted from is there."""
+        """Positions of gaps, which mean nothing until their lower columns are drawn."""
         orders, places = self.constraints.orders_, self.codec._places()
         n_categorical = self.holes.layout.n_categorical
         ends = orders.order_ if orders else []
@@ -279,7 +276,7 @@ class Completions:
                 last[is_open[:, i]] = i
             for i in np.unique(last[broken & (last >= 0)]):
                 filled.isetitem(i, columns[i].mask(broken & (last == i)))
-        return with_told_cells(self.codec, filled)
+        return with_implied_cells(self.codec, filled)
 
     def drawn(self, index=None):
         """Rows of the frame completed by draws."""
@@ -300,39 +297,41 @@ class Completions:
         named = self._named()
         means, codes = expected(self.model, self.holes, self.rng)
         columns = expected_columns(
-            self.codec, self.frame, means, codes, rounded, but=named
+            self.codec, self.frame, means, codes, rounded, skipped=named
         )
         filled = self.frame.copy(deep=False)
         for i, values in enumerate(columns):
             if i not in named and self.missing[:, i].any():
                 filled.isetitem(i, filled_in(self.frame.iloc[:, i], values))
-        is_open, is_told = self.missing[:, named].any(axis=1), self._is_told()
-        if conditional_network(self.model) is None:  # whose draws have weights
-            is_told[:] = False
-        for rows, n_draws in ((is_told, N_CANDIDATES), (~is_told, N_DRAWS)):
+        is_open, has_target = self.missing[:, named].any(axis=1), self._has_target()
+        if conditional_network(self.model) is None:
+            # Draws of other models are weighted by their conditions as they are drawn.
+            has_target[:] = False
+        for rows, n_draws in ((has_target, N_CANDIDATES), (~has_target, N_DRAWS)):
             index = np.flatnonzero(is_open & rows)
             if len(index):
                 part = self._expected(filled.iloc[index], index, n_draws, rounded)
                 filled = with_rows(filled, index, part, np.arange(len(index)))
         return filled
 
-    def _is_told(self):
-        """Rows that have a determined value, but not all that it is made of."""
-        is_told = np.zeros(len(self.frame), bool)
+    def _has_target(self):
+        """Rows with a determined value that draws of what it is counted from must meet.
+
+        Such as a total of which a part is missing.
+        """
+        has_target = np.zeros(len(self.frame), bool)
         for i, others in self.constraints.bases.items():
-            is_told |= ~self.missing[:, i] & self.missing[:, others].any(axis=1)
-        return is_told
+            has_target |= ~self.missing[:, i] & self.missing[:, others].any(axis=1)
+        return has_target
 
     def _expected(self, frame, index, n_draws, rounded):
         """Some rows with means in columns that constraints name, or a draw near it."""
         mean, central = (
             self._moved(completed, self.missing[index])
-            for completed in self._of_draws(frame, index, n_draws, rounded)
+            for completed in self._summarize_draws(frame, index, n_draws, rounded)
         )
-        rows = union(
-            self.codec.find_broken(self._given(mean), but=(Unique,)), len(index)
-        )
-        rows = np.flatnonzero(rows)
+        broken = self.codec.find_broken(mean, skipped=(Unique,))
+        rows = np.flatnonzero(union(broken, len(index)))
         return with_rows(mean, rows, central, rows)
 
     def _named(self):
@@ -343,7 +342,7 @@ class Completions:
         grids = [i for i in places if self.constraints.grid_of(i) is not None]
         return sorted(named.union(grids))
 
-    def _of_draws(self, frame, index, n_draws, rounded):
+    def _summarize_draws(self, frame, index, n_draws, rounded):
         """Some rows completed by means of draws, and by the draws nearest to them."""
         asked, tables, distances = conditions_at(self.asked, index), [], []
         for _ in range(n_draws):
@@ -383,9 +382,9 @@ class Completions:
                 values = grid.column(nearest[i], np.zeros(len(index), bool))
                 central.isetitem(i, filled_in(column, values))
 
-    # ------------------------------------------------------------------ mending
+    # ------------------------------------------------------------------ repairs
 
-    def mended(self, filled):
+    def repaired(self, filled):
         """A filled frame in which rows that still break a constraint are drawn again.
 
         Raises
@@ -403,7 +402,7 @@ class Completions:
             index = np.repeat(rows, max(1, MIN_DRAWS // len(rows)))
             more = self.drawn(index).reset_index(drop=True)
             n_drawn += len(more)
-            found = self.codec.find_broken(self._given(more), but=(Unique,))
+            found = self.codec.find_broken(more, skipped=(Unique,))
             good = np.flatnonzero(~union(found, len(more)))
             good = self.rng.permutation(good)
             rows, first = np.unique(index[good], return_index=True)
@@ -415,10 +414,10 @@ class Completions:
 
         All rows that repeat each other may make way, not the later ones alone.
         """
-        found, is_open = [], self.missing.any(axis=1) & ~self.hopeless
+        found, is_open = [], self.missing.any(axis=1) & ~self.infeasible
         backwards = filled.iloc[::-1]
-        earlier = dict(self.codec.find_broken(self._given(backwards)))
-        for constraint, rows in self.codec.find_broken(self._given(filled)):
+        earlier = dict(self.codec.find_broken(backwards))
+        for constraint, rows in self.codec.find_broken(filled):
             if isinstance(constraint, Unique):
                 rows = rows | earlier[constraint][::-1]
             if (rows & is_open).any():
@@ -430,17 +429,13 @@ class Completions:
         unique = self.constraints.unique_
         if not any(self.missing[:, i].any() for i in unique):
             return filled
-        args = self._given(filled), (), self.rng, ~self.missing
+        args = filled, (), self.rng, ~self.missing
         table = as_frame(self.codec.without_repeats(*args))
         filled = filled.copy(deep=False)
         for i in unique:
             rows = self.missing[:, i]
             filled.isetitem(i, filled_in(filled.iloc[:, i], table.iloc[:, i], rows))
         return filled
-
-    def _given(self, frame):
-        """A frame in the container that the function of a `Where` expects."""
-        return self.codec._given(frame)
 
 
 def not_filled_error(broken, n_drawn):

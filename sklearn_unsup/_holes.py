@@ -1,4 +1,4 @@
-"""Missing cells of encoded tables, and what a fitted model says about them."""
+"""Missing cells of encoded tables: draws and expected values by a fitted model."""
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,12 @@ from ._training.data import DenseDataset
 N_STEPS = 256
 # Number of draws that stand for a conditional where it is not known in closed form.
 N_DRAWS = 20
+# Number of rows that a network completes in a pass.
+PASS_ROWS = 4_096
 
 
 class EncodedHoles:
-    """A table with missing cells, encoded, and which cells are there.
+    """A table with missing cells, encoded, and masks of the cells that are there.
 
     Parameters
     ----------
@@ -28,14 +30,21 @@ class EncodedHoles:
         With the columns of training. Cells may be missing in any of them.
     device : str
     missing : ndarray of bool of shape (n, n_columns) or None, default=None
-        Cells that are to be filled in, if others than those that are missing.
+        Cells to fill in; None for those that are missing in the frame.
+
+    Attributes
+    ----------
+    x_num, x_cat : Tensor
+        The encoded table, on the device. In the place of a missing cell is some value.
+    seen_num, seen_cat : Tensor of bool
+        Which of them are there. Masks of numbers never count as seen.
     """
 
     def __init__(self, codec, frame, device, missing=None):
         self.codec, layout = codec, codec.layout_
         self.missing = frame.isna().to_numpy() if missing is None else missing
-        # What stands in for missing cells may break constraints.
-        frame = with_known_values(codec, frame)
+        frame = with_placeholders(codec, frame)
+        # Placeholders may break constraints, as drawn rows may.
         dataset = upload(codec, frame, device, is_drawn=True)
         self.x_num, self.x_cat = dataset.take(slice(None))
         shape_num, shape_cat = self.x_num.shape, self.x_cat.shape
@@ -52,7 +61,7 @@ class EncodedHoles:
         )
 
     def conditions(self):
-        """Conditions of rows that have the cells which are there, and all others."""
+        """Conditions on rows: cells that are there stay, the others are not missing."""
         codes, sets, bounds = {}, {}, {}
         x_num, x_cat = self.x_num.cpu().numpy(), self.x_cat.cpu().numpy()
         seen_num, seen_cat = self.seen_num.cpu().numpy(), self.seen_cat.cpu().numpy()
@@ -73,13 +82,18 @@ class EncodedHoles:
         return EncodedConditions(self.n_rows, codes, sets, bounds)
 
 
-def with_known_values(codec, frame):
-    """A frame in which cells are missing only where training rows were, too."""
+def placeholders(codec, n_rows):
+    """Values that are legal in each column, as a frame of equal rows."""
     layout = codec.layout_
     x_num = np.zeros((1, layout.n_numeric))
     x_cat = np.zeros((1, layout.n_categorical), np.int64)
-    legal = as_frame(codec.decode(x_num, x_cat))
-    frame = frame.copy(deep=False)
+    row = as_frame(codec.decode(x_num, x_cat))
+    return row.iloc[np.zeros(n_rows, int)]
+
+
+def with_placeholders(codec, frame):
+    """A frame that can be encoded: no cell is missing where training rows had none."""
+    values, frame = placeholders(codec, len(frame)), frame.copy(deep=False)
     for position, column in enumerate(codec.columns_codec_):
         if isinstance(column, CategoricalColumn):
             takes_missing = column.index_.get(None) is not None
@@ -88,21 +102,19 @@ def with_known_values(codec, frame):
         cells = frame.iloc[:, position]
         if takes_missing or not cells.isna().any():
             continue
-        frame.isetitem(
-            position, filled_in(cells, legal.iloc[[0] * len(cells), position])
-        )
+        frame.isetitem(position, filled_in(cells, values.iloc[:, position]))
     return frame
 
 
 def filled_in(column: pd.Series, values, rows=None) -> pd.Series:
-    """A column whose missing cells have other values, with its dtype where it can.
+    """A column with values in its missing cells, and with its dtype if that has them.
 
     Parameters
     ----------
     column : Series
     values : Series of the same length
     rows : ndarray of bool of shape (n,) or None, default=None
-        Cells that get other values, if not all that are missing.
+        Cells that get values; None for those that are missing.
     """
     missing = column.isna().to_numpy() if rows is None else rows
     cells = pd.Series(values.array, index=column.index)
@@ -127,7 +139,7 @@ def draw(model, holes, rng):
         return model._sample_encoded(holes.conditions(), rng)[:2]
     generator = torch.Generator(model.device_).manual_seed(int(rng.integers(2**63)))
     arrays = holes.x_num, holes.x_cat, holes.seen_num, holes.seen_cat
-    parts = zip(*(array.split(4_096) for array in arrays), strict=True)
+    parts = zip(*(array.split(PASS_ROWS) for array in arrays), strict=True)
     batches = [network.complete(*part, generator) for part in parts]
     return tuple(torch.cat(t).cpu().numpy() for t in zip(*batches, strict=True))
 
@@ -148,12 +160,13 @@ def expected(model, holes, rng):
     values = np.zeros((codec.layout_.n_numeric, N_STEPS), np.float32)
     centres, scales = np.zeros(len(values)), np.ones(len(values))
     for place, column in enumerate(codec.numbers_):
-        # Near to 0 and 1: float32 would cost digits of large numbers.
+        # The network computes in float32, which would cost digits of large numbers.
         x = column.to_numbers(middles)
         centres[place], scales[place] = x.mean(), x.std() or 1.0
         values[place] = (x - centres[place]) / scales[place]
-    arrays = (torch.from_numpy(a).float().to(model.device_) for a in (u, values))
-    u, values = arrays
+    u, values = (
+        torch.from_numpy(array).float().to(model.device_) for array in (u, values)
+    )
     n_cat, n_num = holes.layout.n_categorical, holes.layout.n_numeric
     packed = torch.cat([holes.x_cat, holes.seen_cat, holes.seen_num], 1)
     dataset = DenseDataset(holes.x_num, packed, model.device_)
@@ -185,14 +198,14 @@ def expected_by_draws(model, holes, rng):
     return totals, np.stack(codes, 1) if codes else np.zeros((n, 0), np.int64)
 
 
-def expected_columns(codec, frame, means, codes, rounded, but=()):
+def expected_columns(codec, frame, means, codes, rounded, skipped=()):
     """Columns of expected values: numbers as floats where the frame has floats.
 
-    Those at the positions in `but` stay as they are.
+    Those at the positions in `skipped` stay as they are.
     """
     places = codec._places()
     for position, column in enumerate(codec.columns_codec_):
-        if position in but:
+        if position in skipped:
             yield frame.iloc[:, position]
             continue
         place = places.get(position)

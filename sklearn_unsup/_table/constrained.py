@@ -86,7 +86,9 @@ class ConstrainedCodec(TableCodec):
     def _columns_to_fit(self, frame, chosen):
         columns, chosen = super()._columns_to_fit(frame, chosen)
         self.constraints_ = ConstraintSet(self.constraints).fit(columns, chosen)
-        self.constraints_.refuse_broken(columns, self._given(frame), "training rows")
+        self.constraints_.refuse_broken(
+            columns, self._as_container(frame), "training rows"
+        )
         free = self.constraints_.to_free(columns)
         return free, self.constraints_.free_categories(chosen)
 
@@ -117,7 +119,7 @@ class ConstrainedCodec(TableCodec):
         columns = super()._columns_of(frame)
         ignore = self.handle_unknown == "ignore"
         self.constraints_.refuse_broken(
-            columns, self._given(frame), "rows", allow_unknown=ignore
+            columns, self._as_container(frame), "rows", allow_unknown=ignore
         )
         wider = super().updated(X)
         wider.constraints_ = self.constraints_.updated(columns)
@@ -134,21 +136,25 @@ class ConstrainedCodec(TableCodec):
         frame = as_frame(X)
         columns = super()._columns_of(frame)
         advice = " Or pass handle_unknown='ignore' to encode what can be encoded."
-        self.constraints_.refuse_broken(columns, self._given(frame), "rows", advice)
+        self.constraints_.refuse_broken(
+            columns, self._as_container(frame), "rows", advice
+        )
 
-    def _given(self, frame):
-        """A frame as the container that the function of a `Where` expects."""
+    def _as_container(self, frame):
+        """A frame in the container that the function of a `Where` expects."""
         return frame if self.array_dtype_ is None else frame.to_numpy()
 
     # ------------------------------------------------------------------ drawn rows
 
-    def find_broken(self, table, but=()) -> list:
+    def find_broken(self, table, skipped=()) -> list:
         """Constraints that rows of a decoded table break, with a mask of the rows.
 
-        `but` are classes of constraints that are not asked about.
+        Constraints of the `skipped` classes are not asked about.
         """
-        columns = super()._columns_of(as_frame(table))
-        return self.constraints_.find_broken(columns, table, but)
+        frame = as_frame(table)
+        columns = super()._columns_of(frame)
+        table = self._as_container(frame)
+        return self.constraints_.find_broken(columns, table, skipped)
 
     def without_repeats(self, table, asked, rng, fixed=None):
         """A decoded table whose rows differ where single columns must be unique.

@@ -104,10 +104,11 @@ class ConstraintSet:
         }
         return wider
 
-    def of_kind(self, kind) -> list:
+    def of_kind(self, kind, skipped=()) -> list:
         """Constraints of one class, or of several, with the positions they name."""
         pairs = zip(self.constraints, self.positions_, strict=True)
-        return [(c, places) for c, places in pairs if isinstance(c, kind)]
+        pairs = [(c, places) for c, places in pairs if isinstance(c, kind)]
+        return [(c, places) for c, places in pairs if not isinstance(c, skipped)]
 
     def _refuse_overlaps(self, names):
         """Raise if two constraints would determine the same column."""
@@ -128,7 +129,7 @@ class ConstraintSet:
 
     # ------------------------------------------------------------------ checking
 
-    def find_broken(self, columns: list, table, but=()) -> list:
+    def find_broken(self, columns: list, table, skipped=()) -> list:
         """Each constraint that some row breaks, with the rows that break it.
 
         Parameters
@@ -136,7 +137,7 @@ class ConstraintSet:
         columns : list of Series
         table : DataFrame or ndarray
             The same, as the function of a `Where` takes it.
-        but : tuple of type, default=()
+        skipped : tuple of type, default=()
             Classes of constraints that are not asked about.
 
         Returns
@@ -146,14 +147,14 @@ class ConstraintSet:
         pairs = [
             (part.constraint, part.find_broken(columns))
             for part in (*self.ranges_, *self.combinations_, *self.sums_)
-            if not isinstance(part.constraint, but)
+            if not isinstance(part.constraint, skipped)
         ]
-        for constraint, (low, high) in self.of_kind(Inequality):
+        for constraint, (low, high) in self.of_kind(Inequality, skipped):
             args = low, high, constraint.strict, columns
             pairs.append((constraint, self.orders_.find_broken(*args)))
-        for constraint, places in self.of_kind(() if Unique in but else Unique):
+        for constraint, places in self.of_kind(Unique, skipped):
             pairs.append((constraint, find_repeats([columns[i] for i in places])))
-        for constraint, _ in self.of_kind(() if Where in but else Where):
+        for constraint, _ in self.of_kind(Where, skipped):
             pairs.append((constraint, ~flags_of(constraint, table)))
         broken = {constraint: rows for constraint, rows in pairs if rows.any()}
         return [(c, broken[c]) for c in dict.fromkeys(self.constraints) if c in broken]
