@@ -14,20 +14,22 @@ from .numeric import TICKS_PER_SECOND
 from .orders import in_one_unit
 from .sums import Sum
 
-# Rows that candidates are tried on before all are looked at.
+# Number of rows on which most candidates fail, before the others are tested on all.
 FIRST_ROWS = 1_000
-# A column with more different values, or with fewer rows for each of them, is not
-# taken for one that determines others, or is determined.
+# Maximum number of different values of a column that may determine others or be
+# determined, and minimum mean number of rows for each value.
 MAX_LEVELS, MIN_ROWS_PER_LEVEL = 1_000, 3
-# Orders of magnitude by which chance must be excluded, all candidates together.
+# Minimum surprise, in orders of magnitude, over what the best of all candidates of a
+# kind would have by chance.
 MIN_SURPRISE = 4.0
-# Factors of a sum are at most so large, and have so many decimals.
+# Maximum ratio of two factors of a sum, and number of decimals of a factor.
 MAX_FACTOR, FACTOR_DECIMALS = 1_000, 3
-# Singular values of standardized columns below it say that columns add up.
+# Singular values of standardized columns, relative to the largest one, below which the
+# columns add up to a constant.
 RANK_TOLERANCE = 1e-7
-# Share of a standardized column in a sum below which it has none.
-NOISE = 1e-9
-# Relative errors of a sum of floats.
+# Factor of a standardized column in a sum below which it counts as zero.
+MIN_STANDARD_FACTOR = 1e-9
+# Relative error of a sum of floats.
 ROUNDING = 1e-14
 
 
@@ -67,15 +69,15 @@ def find_constraints(table) -> pd.DataFrame:
     [Inequality('low', 'high')]
     """
     frame = as_frame(table, "table").reset_index(drop=True)
-    names = names_of(frame.columns)
+    names = unique_names(frame.columns)
     columns = [column for _, column in frame.items()]
     numbers = read_numbers(columns, names)
     sums = list(find_sums(columns, numbers, names))
-    follow = {frozenset(constraint.columns) for constraint, _ in sums}
+    linear = {frozenset(constraint.columns) for constraint, _ in sums}
     pairs = [
         *find_constants(numbers),
         *sums,
-        *find_dependencies(columns, names, follow),
+        *find_dependencies(columns, names, linear),
         *find_inequalities(numbers),
     ]
     pairs.sort(key=lambda pair: -pair[1])
@@ -88,17 +90,17 @@ def find_constraints(table) -> pd.DataFrame:
     return found.assign(compatible=are_compatible(found["constraint"], names))
 
 
-def names_of(index):
+def unique_names(index):
     """Names of columns; positions where a name is not unique."""
-    twice = index.duplicated(keep=False)
+    is_repeated = index.duplicated(keep=False)
     return [
-        i if again else name
-        for i, (name, again) in enumerate(zip(index, twice, strict=True))
+        i if repeated else name
+        for i, (name, repeated) in enumerate(zip(index, is_repeated, strict=True))
     ]
 
 
 def read_numbers(columns, names) -> dict:
-    """By name of a column of numbers or dates: its grid, missing ones and values."""
+    """Columns of numbers and dates: by name the grid, a mask of missing, and values."""
     grids = {}
     for name, column in zip(names, columns, strict=True):
         if column_kind(column) not in (CATEGORIES, EMPTY):
@@ -117,18 +119,22 @@ def read_numbers(columns, names) -> dict:
 
 
 def comparable(grids) -> dict:
-    """Grids of one measure in one unit, but for those that lie too far from others."""
+    """Grids of one measure in one unit.
+
+    Columns whose values lie too far from those of others for 64 bits are left out, the
+    farthest first.
+    """
     while grids:
         try:
             return in_one_unit(grids)
         except ValueError:
-            furthest = max(grids, key=lambda name: farness(grids[name]))
-            grids = {name: grids[name] for name in grids if name != furthest}
+            farthest = max(grids, key=lambda name: magnitude(grids[name]))
+            grids = {name: grids[name] for name in grids if name != farthest}
     return {}
 
 
-def farness(grid):
-    """The greatest distance of a column's values from zero, or 1970 in seconds."""
+def magnitude(grid):
+    """Greatest distance of a column's values from zero; of dates from 1970, in s."""
     return max(abs(grid.low_), abs(grid.high_)) / TICKS_PER_SECOND.get(grid.unit_, 1)
 
 
@@ -153,15 +159,16 @@ def find_inequalities(numbers):
     ]
     for low, high in candidates:
         (grid, no_low, lows), (_, no_high, highs) = numbers[low], numbers[high]
-        first = slice(FIRST_ROWS)
-        there = ~(no_low | no_high)
-        if (lows > highs)[first][there[first]].any() or (lows > highs)[there].any():
+        present = ~(no_low | no_high)
+        broken = (lows > highs) & present
+        if broken.any():
             continue
-        surprise = surprise_of_order(lows[there], highs[there])
+        surprise = surprise_of_order(lows[present], highs[present])
         if surprise > MIN_SURPRISE + np.log10(len(candidates)):
             with np.errstate(over="ignore"):
-                gap = (highs - lows)[there]
-            # Never equal, although the next value is found.
+                gap = (highs - lows)[present]
+            # Strict if the columns are never equal, although their values come as near
+            # to each other as different ones can.
             strict = bool(gap.min() > 0) and grid.is_whole_ and gap.min() <= grid.step_
             found[low, high] = Inequality(low, high, bool(strict)), surprise
     for low, high in list(found):
@@ -181,8 +188,8 @@ def surprise_of_order(lows, highs):
 # ------------------------------------------------------------------ dependencies
 
 
-def find_dependencies(columns, names, follow):
-    """Columns that say the value of others, but for those in pairs that add up."""
+def find_dependencies(columns, names, linear):
+    """Columns that determine others, but for pairs that a linear constraint names."""
     codes, surprises = {}, {}
     for name, column in zip(names, columns, strict=True):
         values = pd.factorize(column)[0] + 1
@@ -191,7 +198,7 @@ def find_dependencies(columns, names, follow):
         if few and n_levels > 1:
             codes[name] = values
     candidates = [
-        pair for pair in permutations(codes, 2) if frozenset(pair) not in follow
+        pair for pair in permutations(codes, 2) if frozenset(pair) not in linear
     ]
     for first, second in candidates:
         surprise = surprise_of_dependence(codes[first], codes[second])
@@ -211,9 +218,9 @@ def find_dependencies(columns, names, follow):
 
 
 def surprise_of_dependence(codes, others):
-    """Orders of magnitude against all rows of a level having one level of another.
+    """Orders of magnitude by which chance would not let one column determine another.
 
-    0 if they do not.
+    0 if it does not: if rows with one level of `codes` have several of `others`.
     """
     for rows in (slice(FIRST_ROWS), slice(None)):
         a, b = codes[rows], others[rows]
@@ -235,26 +242,23 @@ def chance_of_equals(codes):
 
 def find_sums(columns, numbers, names):
     """Columns of numbers that add up, or are equal to each other."""
-    names_of_numbers = [
+    terms = [
         name
-        for name, (grid, _, _) in numbers.items()
-        if grid.measure_[0] == NUMBERS and grid.low_ < grid.high_
+        for name, (grid, missing, _) in numbers.items()
+        # Only complete rows count, and a column that is mostly missing leaves few.
+        if grid.measure_[0] == NUMBERS
+        and grid.low_ < grid.high_
+        and missing.mean() < 0.5
     ]
-    if len(names_of_numbers) < 2:
+    if len(terms) < 2:
         return
-    missing = np.array([numbers[name][1] for name in names_of_numbers])
-    matrix = np.array([numbers[name][2] for name in names_of_numbers], dtype=np.float64)
-    # A column that is hardly ever there would leave no rows.
-    often = missing.mean(axis=1) < 0.5
-    matrix, missing = matrix[often], missing[often]
-    names_of_numbers = [
-        n for n, keep in zip(names_of_numbers, often, strict=True) if keep
-    ]
+    missing = np.array([numbers[name][1] for name in terms])
+    matrix = np.array([numbers[name][2] for name in terms], dtype=np.float64)
     complete = ~missing.any(axis=0)
     if complete.sum() < 2 * len(matrix) + 10:
         return
     for factors, constant in null_vectors(matrix[:, complete]):
-        chosen = {n: f for n, f in zip(names_of_numbers, factors, strict=True) if f}
+        chosen = {n: f for n, f in zip(terms, factors, strict=True) if f}
         if len(chosen) < 2:
             continue
         constraint = Linear(chosen, constant)
@@ -268,11 +272,15 @@ def find_sums(columns, numbers, names):
 
 
 def null_vectors(matrix):
-    """Small round factors and a constant by which rows of a matrix add up.
+    """Small round factors with which the rows of a matrix add up to a constant.
 
-    Yields factors (n_columns,) and what the products add up to.
+    Yields
+    ------
+    factors : list of float of length n_rows
+    constant : float
+        What the rows, times their factors, add up to in every column.
     """
-    # Squares of numbers near the greatest floats are no floats any more.
+    # Squares of numbers near the greatest floats would overflow.
     largest = np.abs(matrix).max(axis=1)
     largest[largest == 0] = 1.0
     matrix = matrix / largest[:, None]
@@ -284,9 +292,9 @@ def null_vectors(matrix):
         standard[: 50 * FIRST_ROWS], full_matrices=False
     )
     null = vectors[singular < RANK_TOLERANCE * singular[0]]
-    # What is noise here would be large in the units of a column of small numbers.
-    null = np.where(np.abs(null) < NOISE, 0.0, null) / scale
-    for factors in reduced(null):
+    # First, because in the units of a column of small numbers errors would be large.
+    null = np.where(np.abs(null) < MIN_STANDARD_FACTOR, 0.0, null) / scale
+    for factors in row_reduced(null):
         if not (np.abs(factors) > 1e-6).any():
             continue
         smallest = np.abs(factors[np.abs(factors) > 1e-6]).min()
@@ -304,12 +312,12 @@ def null_vectors(matrix):
         yield factors, (int(whole) if whole == int(whole) else float(whole)) + 0
 
 
-def reduced(rows):
-    """Rows that span the same space with as many zeros as elimination gives."""
+def row_reduced(rows):
+    """Rows that span the same space, with the zeros that Gaussian elimination makes."""
     rows = rows / np.abs(rows).max(axis=1, keepdims=True) if len(rows) else rows
     free = set(range(rows.shape[1]))
     for i in range(len(rows)):
-        # The last column that is there: totals stand behind their parts.
+        # The last one is most likely a total, which stands behind its parts in a table.
         usable = [j for j in sorted(free) if np.abs(rows[i, j]) > 1e-3]
         if not usable:
             continue
@@ -330,16 +338,11 @@ def are_compatible(constraints, names):
     taken, flags = {}, []
     for constraint in constraints:
         places = [find_column(constraint, name, names) for name in constraint.columns]
-        kinds = {taken[i] for i in places if i in taken} | {type(constraint)}
-        ok = (
-            isinstance(constraint, SHARING)
-            or kinds == {type(constraint)}
-            and (
-                isinstance(constraint, Inequality)
-                or not any(i in taken for i in places)
-            )
-        )
-        flags.append(ok)
-        if ok and not isinstance(constraint, SHARING):
+        # Only inequalities may share columns with each other.
+        others = {taken[i] for i in places if i in taken}
+        is_inequality = isinstance(constraint, Inequality)
+        shares = isinstance(constraint, SHARING)
+        flags.append(shares or others <= ({Inequality} if is_inequality else set()))
+        if flags[-1] and not shares:
             taken.update(dict.fromkeys(places, type(constraint)))
     return np.array(flags, dtype=bool)
