@@ -1,4 +1,4 @@
-"""A model of rows that knows each column given any others."""
+"""AnyOrderModel: the conditional distribution of each column given any others."""
 
 import torch
 from torch import Tensor
@@ -15,17 +15,18 @@ from .distributions import indices, presence, softcap
 from .gaussian import conditional_moments, fit_gaussian, precision
 from .random import draw_index, uniform
 
-# Maximum number of numeric columns whose joint normal distribution is fitted: each row
-# of a batch solves a system of this size.
-MAX_GAUSSIAN = 64
-# Maximum number of rows that it is fitted to.
-GAUSSIAN_ROWS = 4_000
+# Maximum number of numeric columns whose joint normal distribution is fitted, for each
+# row of a batch solves a linear system of this size; and of the rows it is fitted to.
+MAX_GAUSSIAN, GAUSSIAN_ROWS = 64, 4_000
 # Maximum factor by which the variance of conditionals grows where rows are few.
-MAX_FACTOR = 4.0
-# Share of the rows in training that do not see which of their cells are missing.
+MAX_VARIANCE_FACTOR = 4.0
+# Share of the training rows for which a missing value is an unknown one, as it is where
+# cells are filled in; for the others it is a value of its own, which can be drawn.
 BLIND_SHARE = 0.75
-# Bias of the gate to the histograms. At the start numbers are normal.
+# Initial bias of the gate between a number's normal distribution and its histogram: it
+# begins nearly normal.
 GATE_BIAS = -3.0
+# Parts of a draw: the cells that have conditions, and all others given them.
 PARTS = "conditioned", "rest"
 
 
@@ -100,58 +101,60 @@ class AnyOrderModel(AutoregressiveModel):
     # ------------------------------------------------------------------ density
 
     def log_prob(self, x_num: Tensor, x_cat: Tensor, generator=None) -> Tensor:
-        """Nats of each row in a random order of its columns, estimated; shape (n,).
+        """Estimate of the log-likelihood of each row in nats, shape (n,).
 
-        What is hidden is predicted, and counts for all columns.
+        A random part of the cells is hidden and predicted, and their mean stands for
+        all cells of the row. On average that is about what a random order of the
+        columns gives.
         """
         n, layout = len(x_num), self.layout
-        if generator is None:  # the same for every call, and no global generator
+        if generator is None:
+            # Every call then hides the same cells, whatever global generators do.
             generator = torch.Generator(x_num.device).manual_seed(0)
         known_num, known_cat = self.known(x_num, x_cat, generator)
-        rate = uniform((n, 1), generator, x_num.device)
+        hidden_share = uniform((n, 1), generator, x_num.device)
         shape = n, self.n_columns
-        seen = uniform(shape, generator, x_num.device) >= rate
+        seen = uniform(shape, generator, x_num.device) >= hidden_share
         seen_cat, seen_num = seen.split([layout.n_categorical, layout.n_numeric], 1)
         seen_cat, seen_num = seen_cat & known_cat, seen_num & known_num
         seen_num = self._with_masks(seen_num, seen_cat, known_cat)
         moments = self.moments(x_num, seen_num)
         features = self.seen_features(x_num, x_cat, seen_num, seen_cat, moments)
         hidden = self._hidden(features, generator)
-        of_categories, of_numbers = hidden.split(
+        category_hidden, number_hidden = hidden.split(
             [layout.n_categorical, layout.n_numeric], 0
         )
-        guessed_num, guessed_cat = known_num & ~seen_num, known_cat & ~seen_cat
-        n_guessed = guessed_num.sum(1) + guessed_cat.sum(1)
+        target_num, target_cat = known_num & ~seen_num, known_cat & ~seen_cat
+        n_targets = target_num.sum(1) + target_cat.sum(1)
         n_known = known_num.sum(1) + known_cat.sum(1)
-        scale = n_known / n_guessed.clamp_min(1)
+        scale = n_known / n_targets.clamp_min(1)
         total = torch.zeros(n, device=x_num.device)
         if layout.n_numeric:
             moments = None if moments is None else tuple(m.t() for m in moments)
             total = total + self.number_heads.log_prob(
-                of_numbers, x_num, guessed_num.float(), moments
+                number_hidden, x_num, target_num.float(), moments
             )
         if layout.n_categorical:
-            total = total + self._category_log_prob(of_categories, x_cat, guessed_cat)
+            total = total + self._category_log_prob(category_hidden, x_cat, target_cat)
         return total * scale
 
-    def _category_log_prob(self, hidden, x_cat, is_guessed):
-        """Nats of the codes that are guessed, summed over columns, shape (n,)."""
+    def _category_log_prob(self, hidden, x_cat, is_target):
+        """Log-probability of the codes to predict, summed over columns, shape (n,)."""
         sizes = [len(run) for run in self.category_heads.runs]
-        parts = hidden.split(sizes), x_cat.t().split(sizes), is_guessed.t().split(sizes)
+        parts = hidden.split(sizes), x_cat.t().split(sizes), is_target.t().split(sizes)
         weights = self.category_heads.weights, self.category_heads.biases
         total = 0.0
-        for units, codes, guessed, weight, bias in zip(*parts, *weights, strict=True):
+        for units, codes, targets, weight, bias in zip(*parts, *weights, strict=True):
             logits = softcap(torch.baddbmm(bias, units, weight).float())
             log_probs = logits.log_softmax(-1).gather(-1, codes[..., None])[..., 0]
-            total = total + (log_probs * guessed).sum(0)
+            total = total + (log_probs * targets).sum(0)
         return total
 
     def known(self, x_num, x_cat, generator=None):
-        """Which cells may be seen or guessed; of numbers, those that are present.
+        """Which cells may be seen or predicted; of numbers, those that are present.
 
-        With a generator, training rows of which some are blind: to them a missing
-        value is no value of its own, but unknown, and so is a number that is counted
-        from one.
+        With a generator a random part of the rows, those of training, is blind: missing
+        values are unknown to them, and so are numbers counted from a missing one.
         """
         known_cat = torch.ones_like(x_cat, dtype=torch.bool)
         present = presence(self.layout, x_cat)
@@ -166,7 +169,7 @@ class AnyOrderModel(AutoregressiveModel):
         return known_num, known_cat
 
     def has_base(self, x_cat):
-        """Which numbers are counted from others of their row that are there."""
+        """Which numbers are counted from others of their row, none of them missing."""
         has_base = torch.ones(
             len(x_cat), self.layout.n_numeric, dtype=torch.bool, device=x_cat.device
         )
@@ -176,14 +179,14 @@ class AnyOrderModel(AutoregressiveModel):
         return has_base
 
     def is_missing(self, x_cat):
-        """Codes that stand for a missing value, and all those of masks."""
+        """Which codes stand for a missing value; those of masks all do."""
         missing = x_cat == self.missing_codes
         masks = [mask for mask in self.layout.masks if mask >= 0]
         missing[:, masks] = True
         return missing
 
     def _with_masks(self, seen_num, seen_cat, known_cat):
-        """Seen numbers, but those whose mask is to be guessed: they would tell it."""
+        """Seen numbers, but none that would reveal a mask which is to be predicted."""
         seen_num = seen_num.clone()
         for column, mask in enumerate(self.layout.masks):
             if mask >= 0:
@@ -191,20 +194,24 @@ class AnyOrderModel(AutoregressiveModel):
         return seen_num
 
     def moments(self, x_num, seen_num):
-        """Means and deviations of numbers given the seen ones, by the normal law."""
+        """Means and deviations of the numbers given the seen ones, if all were normal.
+
+        Two tensors of shape (n, n_numeric), or None if no normal distribution is
+        fitted.
+        """
         if not 1 < self.layout.n_numeric <= MAX_GAUSSIAN:
             return None
         dtype = precision(x_num.device)
         arrays = self.mean.to(dtype), self.covariance.to(dtype)
         means, deviations = conditional_moments(x_num, seen_num, *arrays)
         if not self.training:
-            # The rows that it was fitted to are nearer to it than others are.
+            # It is nearer to the rows that it was fitted to than to others.
             factor = predictive_factor(self.n_effective, seen_num.sum(1).float())
             deviations = deviations * factor.sqrt()[:, None]
         return means, deviations
 
     def seen_features(self, x_num, x_cat, seen_num, seen_cat, moments):
-        """Features of cells that are seen, and moments of numbers that are not."""
+        """Inputs of the networks: features of seen cells, moments of hidden numbers."""
         layout = self.layout
         parts = []
         if layout.n_categorical:
@@ -229,7 +236,7 @@ class AnyOrderModel(AutoregressiveModel):
     # ------------------------------------------------------------------ one column
 
     def _column_hidden(self, position: int, features: Tensor) -> Tensor:
-        """Hidden units of one column from all that is seen, (n, width)."""
+        """Hidden units of the network of one column, shape (n, width)."""
         units = slice(position * self.width, (position + 1) * self.width)
         layer = self.input_layer
         weight = layer.weight[units] * self.mask[units]
@@ -242,7 +249,7 @@ class AnyOrderModel(AutoregressiveModel):
 
     @torch.no_grad()
     def expected(self, x_num, x_cat, seen_num, seen_cat, u, values):
-        """What is most likely of each cell given a row's seen ones.
+        """Expected values and most likely codes of cells given the seen ones of a row.
 
         Parameters
         ----------
@@ -250,9 +257,9 @@ class AnyOrderModel(AutoregressiveModel):
         seen_num, seen_cat : Tensor of bool
             Masks of missing numbers are not to be seen.
         u : Tensor of shape (n_steps - 1,)
-            Ascending quantiles.
+            Ascending levels of quantiles, which cut each column into steps.
         values : Tensor of shape (n_numeric, n_steps)
-            A value of each column between two of them.
+            Value of each column in each step.
 
         Returns
         -------
@@ -273,9 +280,9 @@ class AnyOrderModel(AutoregressiveModel):
             is_missing = levels == self.missing_codes[column]
             codes[:, column] = logits.masked_fill(is_missing, -torch.inf).argmax(1)
         for column in range(layout.n_numeric):
-            own = None if moments is None else tuple(m[:, column] for m in moments)
+            own_moments = None if moments is None else [m[:, column] for m in moments]
             units = hidden[layout.n_categorical + column]
-            masses = self.number_heads.masses(column, units, u, own)
+            masses = self.number_heads.masses(column, units, u, own_moments)
             means[:, column] = (masses * values[column]).sum(1)
         return means, codes
 
@@ -323,11 +330,15 @@ class AnyOrderModel(AutoregressiveModel):
     # ------------------------------------------------------------------ sampling
 
     def parts(self, conditions: EncodedConditions) -> list:
-        """Parts of a draw: what has a condition first, then what is given by it."""
+        """Parts of a draw, see PARTS; [None] for a draw of all cells at once."""
         return [None] if conditions.is_empty else list(PARTS)
 
     def needs_particles(self, conditions: EncodedConditions) -> bool:
-        """Whether rows need weights: not for values, which all is drawn given."""
+        """Whether draws have weights, as they do if a condition allows several values.
+
+        A cell with a single value is seen from the start, and all others are drawn
+        given it.
+        """
         ranges = any(
             bool((bounds[:, 0] < bounds[:, 1]).any() and torch.isfinite(bounds).any())
             for bounds in conditions.bounds.values()
@@ -341,8 +352,7 @@ class AnyOrderModel(AutoregressiveModel):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Draw rows: cells with conditions first, the others in a random order.
 
-        See :meth:`AutoregressiveModel.sample`; `columns` is one of PARTS or None. The
-        columns of a row whose conditions are single values need no weighting.
+        See :meth:`AutoregressiveModel.sample`; `columns` is one of PARTS or None.
         """
         n, layout, device = len(conditions), self.layout, self.mean.device
         wanted = self._wanted(conditions)
@@ -385,7 +395,7 @@ class AnyOrderModel(AutoregressiveModel):
         return wanted
 
     def _draw(self, position, index, state, conditions, generator):
-        """Draw a column of the rows at `index` given what is seen of them."""
+        """Draw a column of the rows at `index` given what is seen; update the state."""
         x_num, x_cat, seen, log_weights = state
         layout = self.layout
         seen_cat, seen_num = seen[index].split(
@@ -411,15 +421,15 @@ class AnyOrderModel(AutoregressiveModel):
             x_cat[index, position] = drawn
         else:
             column = position - layout.n_categorical
-            own = None if moments is None else tuple(m[:, column] for m in moments)
+            own_moments = None if moments is None else [m[:, column] for m in moments]
             heads = self.number_heads
             bounds = conditions.bounds.get(column)
             if bounds is None:
-                drawn = heads.sample(column, hidden, generator, own)
+                drawn = heads.sample(column, hidden, generator, own_moments)
             else:
                 low, high = bounds[index].unbind(1)
                 drawn, log_mass = heads.sample_within(
-                    column, hidden, low, high, generator, own
+                    column, hidden, low, high, generator, own_moments
                 )
                 log_weights[index] += log_mass
             if present is not None:
@@ -429,12 +439,12 @@ class AnyOrderModel(AutoregressiveModel):
 
 
 def predictive_factor(n_rows: Tensor, n_seen: Tensor) -> Tensor:
-    """How many times the variance of new residuals is that of a regression's own.
+    """Ratio of the residual variance on new rows to that on the rows of a regression.
 
     For a linear regression on `n_seen` normal columns, fitted to `n_rows` rows by
     maximum likelihood. Bounded, as for too few rows it is infinite.
     """
     freedom = (n_rows - n_seen - 1.0).clamp_min(1.0)
-    own = n_rows / freedom
-    factor = own * (1.0 + n_seen / (freedom - 1.0).clamp_min(1.0))
-    return torch.where(torch.isinf(n_rows), 1.0, factor).clamp(1.0, MAX_FACTOR)
+    unbiased = n_rows / freedom
+    factor = unbiased * (1.0 + n_seen / (freedom - 1.0).clamp_min(1.0))
+    return torch.where(torch.isinf(n_rows), 1.0, factor).clamp(1.0, MAX_VARIANCE_FACTOR)
