@@ -13,24 +13,27 @@ from .fused import column_networks, hat_functions
 from .heads import CategoryHeads, NumberHeads
 from .random import draw_index, random_bytes, uniform
 
-N_PIECES = 16  # intervals of the piecewise linear features of a number
-MAX_ONE_HOT = 32  # levels; a column with more is seen through an embedding
-EMBEDDING_WIDTH = 16
-DROPPED_BYTES = 26  # of 256: a dropout rate of 0.1
+# Number of intervals of the piecewise linear features of a number.
+N_PIECES = 16
+# Maximum number of levels of a column that is one-hot encoded for the other columns,
+# and width of the embedding of a column with more levels.
+MAX_ONE_HOT, EMBEDDING_WIDTH = 32, 16
+# Number of values of a byte, of 256, that drop a hidden unit: a dropout rate of 0.1.
+DROPPED_BYTES = 26
 
-# Numbers of hidden units per column of the autoregressive model. The first one that is
-# affordable is used, of those up to `WIDE_WIDTH` if held-out rows stop the training in
-# time, and up to `NARROW_WIDTH` without such.
+# Numbers of hidden units per column of the autoregressive model. The largest one that
+# is affordable is used, up to `WIDE_WIDTH` if held-out rows stop the training in time,
+# and up to `NARROW_WIDTH` if none do.
 AUTOREGRESSIVE_WIDTHS = 128, 96, 64, 48, 32, 24, 16
 WIDE_WIDTH, NARROW_WIDTH = 128, 64
 # Maximum number of weights of the autoregressive model's largest layer. Tables that
 # would need more have no such model, and their samples come from latent vectors.
 MAX_AUTOREGRESSIVE_WEIGHTS = 2_000_000
-
-
-# Number of products that the first layers of all columns are on a CPU.
+# Number of matrix products that compute the first layers of all columns on a CPU. A
+# single masked one would multiply many zeros.
 N_BLOCKS = 4
-EVERYTHING = slice(None), slice(None)
+# The block of such a single product: all units, all features.
+WHOLE_BLOCK = slice(None), slice(None)
 
 
 class AutoregressiveModel(nn.Module):
@@ -49,7 +52,8 @@ class AutoregressiveModel(nn.Module):
     width : int
         Hidden units per column.
     bin_edges : sequence of array-like or None, default=None
-        Of each number's histogram, see :class:`NumberHeads`.
+        Edges of each number's histogram, see :class:`NumberHeads`; None for no
+        histograms.
 
     Examples
     --------
@@ -113,16 +117,15 @@ class AutoregressiveModel(nn.Module):
         for embedding in self.embeddings.values():
             nn.init.normal_(embedding.weight, std=0.25)
         nn.init.normal_(self.input_layer.weight, std=1 / math.sqrt(self.n_columns))
-        self.input_layer.weight.mul_(
-            self.mask
-        )  # and stays so, as its gradient is masked
+        # Masked weights stay zero, because their gradients are masked as well.
+        self.input_layer.weight.mul_(self.mask)
         nn.init.normal_(self.hidden_layer, std=1 / math.sqrt(self.width))
 
     @torch.no_grad()
     def start_at_frequencies(self, x_cat: Tensor):
-        """Begin with categories that are independent, each level as frequent as here.
+        """Begin with independent categories, each level as frequent as in `x_cat`.
 
-        Few rows allow few steps: they are spent on what the columns say of each other.
+        Few rows allow few steps, which are then left for the dependences.
         """
         shares = []
         for column, size in enumerate(self.layout.cardinalities):
@@ -133,22 +136,25 @@ class AutoregressiveModel(nn.Module):
     # ------------------------------------------------------------------ density
 
     def log_prob(self, x_num: Tensor, x_cat: Tensor, generator=None) -> Tensor:
-        """Nats of each encoded row, shape (n,); dropout only while training."""
+        """Log-likelihood of each encoded row in nats, shape (n,).
+
+        While the model is training, with dropout, whose masks the generator draws.
+        """
         layout, present = self.layout, presence(self.layout, x_cat)
         hidden = self._hidden(self.features(x_num, x_cat, present), generator)
-        # Split, not indexed: the gradient of an index is a tensor of zeros each.
-        of_categories, of_numbers = hidden.split(
+        # Split and not indexed: the gradient of each index would be a whole tensor.
+        category_hidden, number_hidden = hidden.split(
             [layout.n_categorical, layout.n_numeric], 0
         )
         total = 0.0
         if layout.n_numeric:
-            total = self.number_heads.log_prob(of_numbers, x_num, present)
+            total = self.number_heads.log_prob(number_hidden, x_num, present)
         if layout.n_categorical:
-            total = total + self.category_heads.log_prob(of_categories, x_cat)
+            total = total + self.category_heads.log_prob(category_hidden, x_cat)
         return total
 
     def features(self, x_num: Tensor, x_cat: Tensor, present=None) -> Tensor:
-        """What later columns see of each column, side by side (n, n_features)."""
+        """Features of all columns, which later ones see, shape (n, n_features)."""
         parts = [self._categories(x_cat)] if self.layout.n_categorical else []
         if self.layout.n_numeric:
             numbers = piecewise_linear_features(x_num)
@@ -195,7 +201,7 @@ class AutoregressiveModel(nn.Module):
             self.hidden_bias,
             kept,
             [self.feature_slices[int(column)] for column in self.embeddings],
-            self.blocks if features.device.type == "cpu" else [EVERYTHING],
+            self.blocks if features.device.type == "cpu" else [WHOLE_BLOCK],
         )
 
     # ------------------------------------------------------------------ sampling
@@ -307,7 +313,7 @@ class AutoregressiveModel(nn.Module):
         return [part for part in parts if len(part)]
 
     def needs_particles(self, conditions: EncodedConditions) -> bool:
-        """Whether rows need weights: columns before a condition do not know of it."""
+        """Whether draws have weights: columns are drawn without later conditions."""
         return not conditions.is_empty
 
     def _column_hidden(self, position: int, features: Tensor) -> Tensor:
@@ -390,9 +396,9 @@ def resample_particles_(state, n_particles: int, generator) -> None:
 def dropout_masks(n_masks: int, shape, generator, device) -> Tensor:
     """Masks of a dropout, (n_masks, n_columns, n, width), from one draw.
 
-    An element is kept, and scaled up, unless its random byte is below DROPPED_BYTES.
-    Uniform floats would cost a small net as much as its matrix products do. The
-    generator is the given one, where torch's own dropout uses the global one.
+    An element is kept, and scaled up, unless its random byte is below DROPPED_BYTES:
+    uniform floats would cost a small net as much as its matrix products do. torch's own
+    dropout would also draw from the global generator.
     """
     drawn = random_bytes((n_masks, *shape), generator, device, dim=2)
     # Straight into floats: six times as fast as by way of booleans.

@@ -18,11 +18,14 @@ from .fused import batched_linear
 from .likelihoods import number_log_prob, padded_log_prob
 from .random import draw_index, normal, uniform
 
-N_NORMALS = 8  # components of the mixture of a number
-LOG_SCALE_BOUNDS = -6.0, 2.0  # of the components
-MAX_Z = 6.0  # no table of fewer than a billion rows has a value beyond
-# Padding neighbouring columns to the largest of them may make at most this many times
-# the logits that they need.
+# Number of components of the mixture of normals of a number, and bounds of their
+# logarithmic standard deviations.
+N_NORMALS, LOG_SCALE_BOUNDS = 8, (-6.0, 2.0)
+# Maximum absolute value of a number that is drawn. A table with a value beyond would
+# have a billion rows.
+MAX_Z = 6.0
+# Maximum ratio of the logits that neighbouring columns have when they are padded to the
+# largest of them to those that they need.
 MAX_PADDING = 4
 # Bias of a level or bin that a column does not have. Logits of levels are bounded,
 # which leaves such a level a weight of e ** -30 beside those of the column's own.
@@ -118,8 +121,8 @@ class NumberHeads(nn.Module):
         """Weights, means and log scales of the mixture; the gate; the bins."""
         return raw.split([N_NORMALS, N_NORMALS, N_NORMALS, 1, self.n_bins], -1)
 
-    def _moved(self, raw: Tensor, moments) -> Tensor:
-        """Outputs whose normals have location and scale relative to given moments.
+    def _relative_to(self, raw: Tensor, moments) -> Tensor:
+        """Outputs whose normals have means and scales relative to given moments.
 
         Parameters
         ----------
@@ -131,13 +134,13 @@ class NumberHeads(nn.Module):
             return raw
         mean, scale = (moment[..., None] for moment in moments)
         weights, means, log_scales, gate, bins = self._split(raw)
-        moved = mean + scale * means, log_scales + scale.log()
-        return torch.cat([weights, *moved, gate, bins], -1)
+        means, log_scales = mean + scale * means, log_scales + scale.log()
+        return torch.cat([weights, means, log_scales, gate, bins], -1)
 
     def log_prob(
         self, hidden: Tensor, x: Tensor, present: Tensor | None, moments=None
     ) -> Tensor:
-        """Nats of the numbers, summed over columns, shape (n,).
+        """Log-density of the numbers in nats, summed over columns, shape (n,).
 
         Shapes: hidden units (n_numeric, n, width), numbers (n, n_numeric), and the same
         for weights, which are 0 where a number is missing; `moments` are two tensors
@@ -145,7 +148,7 @@ class NumberHeads(nn.Module):
         """
         x = x.t().contiguous()
         raw = batched_linear(hidden, self.weight, self.bias).float()
-        raw = self._moved(raw, moments)
+        raw = self._relative_to(raw, moments)
         places = torch.searchsorted(self.edges, x)
         present = None if present is None else present.t()
         return number_log_prob(
@@ -162,7 +165,7 @@ class NumberHeads(nn.Module):
 
     def _raw(self, column, hidden, moments):
         raw = torch.addmm(self.bias[column], hidden, self.weight[column])
-        return self._moved(raw.float(), moments)
+        return self._relative_to(raw.float(), moments)
 
     def _sample(self, column, raw, generator):
         weights, means, log_scales, gate, bins = self._split(raw)
@@ -340,7 +343,7 @@ class CategoryHeads(nn.Module):
             weight.mul_(0.1)
 
     def log_prob(self, hidden: Tensor, x_cat: Tensor) -> Tensor:
-        """Nats of the codes, summed over columns, shape (n,).
+        """Log-probability of the codes in nats, summed over columns, shape (n,).
 
         Shapes: hidden units (n_categorical, n, width), codes (n, n_categorical).
         """

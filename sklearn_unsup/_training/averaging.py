@@ -8,17 +8,17 @@ from .._nn.torch_private import lerp_each
 # Exponent of the power function that weights the steps. The average reaches back over
 # about 1 / (SHARPNESS + 1) of all steps.
 SHARPNESS = 9
-# The same for steps of twice the length, which leave more noise to average.
+# Exponent for twice the step size, which leaves more noise to average.
 LARGE_STEP_SHARPNESS = 4
 
 
-class StreamAverage:
-    """Average of the weights over the last tenth of the steps of `partial_fit`.
+class WeightAverage:
+    """Average of the weights over about the last tenth of the steps so far.
 
-    The length of a stream is unknown, so that its step size stays constant and its
-    latest weights remain noisy. Averaging them has the effect that a decay of the step
-    size has in a fit, but at any time (power function averages, Karras et al. 2024,
-    equation 3).
+    Where the step size stays constant the latest weights remain noisy. Averaging them
+    has the effect of a decay of the step size, but at any time (power function
+    averages, Karras et al. 2024, equation 3): of a stream, whose length is unknown, and
+    of a fit that held-out rows may end.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class StreamAverage:
         Parameters of the networks. They hold the latest weights during training, and
         the average at other times.
     n_steps : int, default=0
-        Steps that the average is of so far.
+        Number of steps that have gone into the average so far.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class StreamAverage:
     Examples
     --------
     >>> weight = torch.nn.Parameter(torch.zeros(1))
-    >>> average = StreamAverage([weight])
+    >>> average = WeightAverage([weight])
     >>> for step in range(1000):
     ...     _ = weight.data.fill_(step / 1000)
     ...     average.update()

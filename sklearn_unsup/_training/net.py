@@ -16,7 +16,7 @@ from .._nn.device import (
 from .._nn.random import BatchGenerator
 from .._skorch import SkorchNet
 from .._warnings import warn_user
-from .averaging import StreamAverage
+from .averaging import WeightAverage
 from .callbacks import KeepWeights, Progress, handles_batches
 from .cuda_graphs import use_captured_steps
 from .gradients import clip_gradients, set_gradients
@@ -79,7 +79,8 @@ class TableNet(SkorchNet):
     process_group_, captured_steps_ = None, None
     # Reasons why steps could not be recorded, and why networks run in float32.
     capture_error_, precision_error_ = None, None
-    average_ = None  # A StreamAverage in a stream.
+    # A WeightAverage, in a stream and during a run that averages its weights.
+    average_ = None
     pending_ = None  # A PendingCheckpoint while a callback saves one.
 
     def __init__(
@@ -231,7 +232,7 @@ class TableNet(SkorchNet):
                 n_epochs = max(0, n_epochs - len(self.history))
         if self.average_weights and self.average_ is None:
             # The average must start from weights that a callback may have loaded.
-            self.average_ = StreamAverage(self.module_.parameters(), n_averaged)
+            self.average_ = WeightAverage(self.module_.parameters(), n_averaged)
         for prefix in ("train", "valid"):
             losses = [
                 e[f"{prefix}_loss"] for e in self.history if f"{prefix}_loss" in e

@@ -5,7 +5,7 @@ import torch
 
 from .._nn.device import preserve_torch_rng, usable_device
 from .._nn.random import BatchGenerator
-from .averaging import StreamAverage
+from .averaging import WeightAverage
 
 # Attributes that loading or the first step creates again.
 RECREATED = "virtual_params_", "last_loss_", "last_row_loss_", "generator_"
@@ -51,7 +51,7 @@ def set_state(net, state: dict) -> None:
         getattr(net, f"{name}_").load_state_dict(to_tensors(arrays))
     net.generator_ = BatchGenerator(device)
     if average is not None:
-        net.average_ = StreamAverage(net.module_.parameters())
+        net.average_ = WeightAverage(net.module_.parameters())
         net.average_.load_state_dict(to_tensors(average))
 
 

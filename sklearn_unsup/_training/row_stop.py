@@ -30,7 +30,7 @@ class RowStop:
     Parameters
     ----------
     model : AutoregressiveModel
-    average : StreamAverage
+    average : WeightAverage
         Average of all parameters of a net, those of the model among them.
     held_out, train : EncodedDataset
         Rows that the model does not learn from, and rows that it does. It is evaluated

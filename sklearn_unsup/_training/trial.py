@@ -7,7 +7,7 @@ import torch
 
 from .._nn.device import allow_tf32_products
 from .._nn.distributions import presence
-from .averaging import StreamAverage
+from .averaging import WeightAverage
 
 # Number of standard errors by which a gain must exceed zero. With 1, more than a few
 # of the fits that went on were worse than PCA on other rows; with 2, gains were lost.
@@ -74,7 +74,7 @@ def run_trial(net, train, valid, max_epochs, patience) -> Trial:
     net.set_params(callbacks=None, mixed_precision=False)
     net.initialize_callbacks()
     net.on_train_begin(net)
-    net.average_ = StreamAverage(net.module_.parameters())
+    net.average_ = WeightAverage(net.module_.parameters())
     net.generator_.manual_seed(net.seed)
     best = Trial(scores=[], has_gained=False)
     scores: list[float] = []

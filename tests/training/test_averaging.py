@@ -12,7 +12,7 @@ from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._training.averaging import (
     LARGE_STEP_SHARPNESS,
     SHARPNESS,
-    StreamAverage,
+    WeightAverage,
 )
 from sklearn_unsup.datasets import make_mixed_table
 
@@ -34,7 +34,7 @@ def stream(name, chunks=CHUNKS, **parameters):
 def test_the_weights_of_the_average(sharpness):
     """Step k of n counts as k ** sharpness; after the first step it is all there is."""
     weight = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
-    average, n = StreamAverage([weight]), 2_000
+    average, n = WeightAverage([weight]), 2_000
     assert average.sharpness == SHARPNESS
     average.sharpness = sharpness
     values = np.random.default_rng(0).normal(size=(n, 2))
@@ -75,7 +75,7 @@ def test_a_stream_is_used_with_the_average_and_trained_without(name):
     trace = Trace()
     model = stream(name, callbacks=[trace])
     parameters = [p.detach().clone() for p in model.net_.module_.parameters()]
-    average = StreamAverage(copy.deepcopy(parameters))
+    average = WeightAverage(copy.deepcopy(parameters))
     for seen in trace.seen:
         for own, tensor in zip(average.parameters, seen, strict=True):
             own.copy_(tensor)
@@ -188,7 +188,7 @@ def test_a_stream_begins_with_the_weights_that_a_callback_loads(tmp_path):
 def test_an_average_that_is_taken_up_again_keeps_its_reach():
     """Step 91 weighs what it weighs in an average that has seen the 90 before it."""
     weight = torch.nn.Parameter(torch.zeros(1))
-    average = StreamAverage([weight], n_steps=90)
+    average = WeightAverage([weight], n_steps=90)
     weight.data.fill_(1.0)
     average.update()
     average.use_average()

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn_unsup import VAETransformer
 from sklearn_unsup._encoding import upload
 from sklearn_unsup._training import vae_net
-from sklearn_unsup._training.averaging import LARGE_STEP_SHARPNESS, StreamAverage
+from sklearn_unsup._training.averaging import LARGE_STEP_SHARPNESS, WeightAverage
 from sklearn_unsup._training.row_stop import RowStop
 from sklearn_unsup.datasets import make_mixed_table
 
@@ -36,7 +36,7 @@ CURVES = [
 
 def judged(model, scores, steps):
     """A stop that is told scores; its number of evaluations, and its average."""
-    average = StreamAverage(model.parameters())
+    average = WeightAverage(model.parameters())
     stop = RowStop(model.autoregressive, average, [0], [0])
     told = iter(scores)
     stop._mean_log_prob = lambda _: next(told)
@@ -74,7 +74,7 @@ def test_evaluations_become_rarer(model):
 def test_its_weights_are_the_average_once_it_has_stopped(model, stops):
     """And before, training goes on from the latest ones; so do the other parts."""
     module = model.net_.module_
-    average = StreamAverage(module.parameters())
+    average = WeightAverage(module.parameters())
     stop = RowStop(module.autoregressive, average, [0], [0])
     latest = [parameter.clone() for parameter in module.parameters()]
     seen = []
@@ -98,7 +98,7 @@ def test_the_scores_are_mean_log_likelihoods(model, monkeypatch):
     rows = upload(model.codec_, X, "cpu")
     held_out, train = rows.split(torch.arange(len(rows)), 200)[::-1]
     stop = RowStop(
-        module.autoregressive, StreamAverage(module.parameters()), held_out, train
+        module.autoregressive, WeightAverage(module.parameters()), held_out, train
     )
     module.train()
     scores = stop.evaluate(1)
