@@ -24,16 +24,18 @@ from .dtypes import as_dtype
 from .marginals import NoisyPairs, draw_codes
 from .numeric import number_column
 
-# Parts of the budget: single columns, and of each pair the choice.
+# Share of the budget that goes to counts of single columns. Of the rest, which goes to
+# pairs of columns, share that goes to the choice of the pairs.
 SINGLE_SHARE, CHOICE_SHARE = 0.6, 0.1
-# Part of delta for levels and values that are not known beforehand.
+# Share of delta that goes to levels and values that are not known beforehand.
 LEVEL_SHARE = 0.5
+# Number of pairs that are counted, for each column.
 PAIRS_PER_COLUMN = 2.0
 # A budget is refused if noise is expected to misplace more than a tenth of the rows of
 # a column of twelve codes: half the summed noise, each sqrt(2 / pi) sigma on average.
 MAX_MISPLACED = 0.1
-# Least share of the drawn rows that constraints may leave. Counts of pairs do not know
-# of them: where fewer are left, the rest is no longer what was counted.
+# Minimum share of the drawn rows that meet the constraints, of which counts of pairs do
+# not know. Where fewer do, those that are left no longer have the noised counts.
 MIN_UNBROKEN = 0.5
 
 

@@ -8,7 +8,8 @@ from scipy import stats
 
 from .._table.kinds import CATEGORIES, column_kind
 
-MAX_CODES = 12  # codes of a column in the counts of pairs, besides that of missing
+# Maximum number of codes of a column in the counts of pairs, beside that of missing.
+MAX_CODES = 12
 # Standard deviations of noise above which a count is more than noise. 143 powers of
 # two are compared for each number: one is above by chance with a probability of .005.
 CLEAR = 4.0

@@ -5,9 +5,11 @@ from itertools import combinations
 
 import numpy as np
 
+# Number of weighted rows from which the rows of the private table are taken.
 N_PARTICLES = 60_000
-N_SWEEPS = 20
-MAX_CELLS_PER_ROW = 8.0
+# Number of times that their weights are fitted to all counted pairs in turn, and the
+# maximum factor by which one pair raises a weight at a time.
+N_SWEEPS, MAX_WEIGHT_FACTOR = 20, 8.0
 
 
 @dataclass
@@ -166,6 +168,6 @@ def rake(particles, weights, measured, sizes):
         for pair, table in measured.items():
             now = np.bincount(cells[pair], weights, minlength=table.size)
             factor = table.ravel() / np.maximum(now, 1e-12)
-            weights = weights * np.minimum(factor, MAX_CELLS_PER_ROW)[cells[pair]]
+            weights = weights * np.minimum(factor, MAX_WEIGHT_FACTOR)[cells[pair]]
             weights /= weights.sum()
     return weights

@@ -8,9 +8,11 @@ from .columns import CLEAR, MAX_CODES, PrivateColumn
 
 # Exponents of two that bounds of numbers are looked for among, of either sign.
 MIN_EXPONENT, MAX_EXPONENT = -20, 50
-N_CELLS = 256  # of equal width, of the first look at a column
-N_FINE = 64  # bins of a column, at most, of the second look
-N_TAIL = 8  # intervals of a tail that noise hides
+# Number of cells, of equal width, of the first histogram of a column, and maximum
+# number of bins of the second one, which are cut by what the cells show.
+N_CELLS, MAX_BINS = 256, 64
+# Number of intervals of a tail whose rows are too few to be seen for noise.
+N_TAIL = 8
 # Standard deviations of noise above which a bin that continues a column is taken to
 # hold rows: the first empty one does so with a probability of .07.
 LIKELY = 1.5
@@ -104,11 +106,11 @@ def cut_bins(cells, edges, counter, weight, is_whole):
     sigma = counter.sigma / np.sqrt(weight)
     start, stop = clear_range(cells, sigma)
     total = max(cells[start:stop].sum(), 0.0)
-    least = max(total / N_FINE, 6 * counter.sigma)
+    least = max(total / MAX_BINS, 6 * counter.sigma)
     inner = [edges[start]]
     for a, b in cut_evenly(cells[start:stop], least):
         # A cell with the rows of many bins becomes as many.
-        n = 1 if b - a > 1 else int(np.clip(cells[start + a] / least, 1, N_FINE))
+        n = 1 if b - a > 1 else int(np.clip(cells[start + a] / least, 1, MAX_BINS))
         parts = np.linspace(edges[start + a], edges[start + b], n + 1)[1:]
         inner.extend(np.unique(np.round(parts + 0.5) - 0.5) if is_whole else parts)
     above = widening(inner[-1], edges[-1], inner[-1] - inner[-2], is_whole)

@@ -8,10 +8,14 @@ from sklearn.neighbors import NearestNeighbors
 from ._containers import append
 from ._teacher import AutoTeacher, TableNumbers, draw_labels
 
-N_COPIES = 5  # of a new row, which share the classes as the teacher's doubt does
+# Number of copies of a new row, among which the classes have the teacher's shares.
+N_COPIES = 5
+# Number of nearest rows that a row is mixed with.
 N_NEIGHBORS = 20
-SHARE_REDRAWN = 0.4  # of the cells of a row
-SHARE_SWAPPED = 0.5  # of the cells that cannot be interpolated
+# Share of the cells of a row that a generator draws anew.
+SHARE_REDRAWN = 0.4
+# Share of the cells that cannot be interpolated which come from the neighbour.
+SHARE_SWAPPED = 0.5
 
 
 class RowMaker:

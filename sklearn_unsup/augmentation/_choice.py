@@ -5,19 +5,19 @@ from numbers import Integral
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 
-MULTIPLES = (0.0, 2.0, 10.0, 50.0)  # of the given rows, that amount="auto" tries
-# New rows that "auto" goes up to, beyond twice as many as were given: enough for a
-# learner to imitate its teacher, and few enough to be fitted on many times.
+# Numbers of new rows that amount="auto" tries, as multiples of the given ones.
+MULTIPLES = (0.0, 2.0, 10.0, 50.0)
+# Maximum number of new rows that "auto" tries, or twice the given ones if that is more.
+# So many let a learner imitate its teacher, and can be fitted many times.
 MAX_NEW_ROWS = 3_000
-# Standard errors that the largest gain must exceed: at one, most gains that trees have
-# would be refused.
+# Number of standard errors that the largest gain must exceed: at one, most gains that
+# trees have would be refused.
 N_ERRORS = 0.5
-# Standard errors at which more splits would change nothing.
+# Number of standard errors from which on more splits would change nothing.
 N_ERRORS_CLEAR = 2.0
-# An integer `cv` is repeated until about so many rows were predicted: on few rows a
-# single round says too little.
-N_PREDICTIONS = 300
-MAX_ROUNDS = 4
+# Number of predicted rows up to which an integer `cv` is repeated, since on few rows a
+# single round says too little, and the maximum number of rounds.
+N_PREDICTIONS, MAX_ROUNDS = 300, 4
 
 
 def multiples_to_try(n) -> np.ndarray:

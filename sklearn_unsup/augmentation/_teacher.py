@@ -21,13 +21,17 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from .._table.kinds import CATEGORIES, DATES, DURATIONS, EMPTY, NUMBERS, column_kind
 
-MISSING = "(missing)"  # the level that stands for a missing category
-N_FOLDS = 3  # of the choice among teachers
-N_TREES = 50
-# Enough to compare teachers by; most of a fit's time goes into trees.
-N_TREES_HELD_OUT = 20
-MIN_ROWS_BOOSTING = 300  # on fewer it is slow for what it adds
-MAX_LEVELS = 50  # of one category, to the teacher; the others are one level
+# Level that stands for a missing category.
+MISSING = "(missing)"
+# Number of folds of the cross-validation that chooses among learners.
+N_FOLDS = 3
+# Number of trees of a forest, and of one that is only compared with other learners:
+# most of a fit's time goes into trees.
+N_TREES, N_TREES_HELD_OUT = 50, 20
+# Minimum number of rows for boosting, which on fewer is slow for what it adds.
+MIN_ROWS_BOOSTING = 300
+# Maximum number of levels of a category; the rarest ones share one.
+MAX_LEVELS = 50
 
 
 class TableNumbers(TransformerMixin, BaseEstimator):

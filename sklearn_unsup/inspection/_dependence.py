@@ -9,7 +9,8 @@ from .._table.plain import to_floats
 from ..metrics._association import cramers_v
 from ..metrics._columns import is_measured, to_objects
 
-MAX_LEVELS = 20  # of a category; the rarer ones are one level
+# Maximum number of levels of a category; the rarest ones share one.
+MAX_LEVELS = 20
 
 
 def dependence_difference(real, synthetic):

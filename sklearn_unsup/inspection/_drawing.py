@@ -22,7 +22,8 @@ LEVEL_COLORS = (
     "#717581",
     "#94a4a2",
 )
-SMALL, NORMAL = 8, 10  # points
+# Sizes of fonts in points.
+SMALL, NORMAL = 8, 10
 
 
 def check_matplotlib(display, method):

@@ -6,7 +6,8 @@ import numpy as np
 
 from ._drawing import check_ax, check_matplotlib, open_grid
 
-SMALLEST_RATE = 1e-3  # of false positives that is shown
+# Smallest rate of false positives that is shown.
+SMALLEST_RATE = 1e-3
 
 
 class MembershipAuditDisplay:

@@ -9,8 +9,10 @@ from sklearn.utils import check_random_state
 from ._frames import encode_tables
 
 N_FOLDS = 5
-MAX_CATEGORIES = 255  # that gradient boosting takes as categories
-MIN_LEAF = 20  # rows on either side of a split, at least
+# Maximum number of levels of a column that gradient boosting takes as categories.
+MAX_CATEGORIES = 255
+# Minimum number of rows on either side of a split.
+MIN_LEAF = 20
 N_TREES = 100
 
 

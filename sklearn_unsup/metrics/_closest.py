@@ -6,9 +6,12 @@ from sklearn.utils import Bunch, check_random_state
 
 from ._frames import encode_tables, join_codes
 
-N_QUERIES = 5_000  # synthetic rows whose neighbours are looked up
-CHUNK = 2**22  # distances held at a time
-TIE = 1e-6  # distances that differ by less are equal
+# Maximum number of synthetic rows whose closest records are looked up.
+N_QUERIES = 5_000
+# Maximum number of distances that are held at a time.
+CHUNK = 2**22
+# Difference below which two distances count as equal.
+TIE_TOLERANCE = 1e-6
 
 
 def closest_record_scores(train, holdout, synthetic, *, random_state=None) -> Bunch:
@@ -96,7 +99,7 @@ def closest_record_hits(records, queries, columns):
     """How many queries each record is the closest to, (n_records,); ties are shared."""
     hits = np.zeros(len(records))
     for _, squares in squared_distances(queries, records, columns, records):
-        limit = (np.sqrt(squares.min(axis=1, keepdims=True)) + TIE) ** 2
+        limit = (np.sqrt(squares.min(axis=1, keepdims=True)) + TIE_TOLERANCE) ** 2
         closest = squares <= limit
         hits += (closest / closest.sum(axis=1, keepdims=True)).sum(axis=0)
     return hits

@@ -5,7 +5,8 @@ import numpy as np
 from .._table.kinds import CATEGORIES, EMPTY, NUMBERS, column_kind
 from .._table.plain import to_floats
 
-FEW_LEVELS = 10  # integers with no more values are told apart rather than measured
+# Maximum number of values of a column of integers that is drawn level by level.
+MAX_INTEGER_LEVELS = 10
 
 
 def is_measured(column):
@@ -22,7 +23,9 @@ def kind_of_target(target):
     if kind == NUMBERS:
         values = to_floats(target)
         values = np.unique(values[~np.isnan(values)])
-        if len(values) <= FEW_LEVELS and np.array_equal(values, np.round(values)):
+        if len(values) <= MAX_INTEGER_LEVELS and np.array_equal(
+            values, np.round(values)
+        ):
             return CATEGORIES
     return CATEGORIES if kind == EMPTY else kind
 

@@ -8,7 +8,8 @@ import pandas as pd
 from ._association import total_variation
 from ._frames import encode_tables, join_codes
 
-N_BINS = 10  # of a number beside a category, as in Column Pair Trends of sdmetrics
+# Number of bins of a number beside a category, as in Column Pair Trends of sdmetrics.
+N_BINS = 10
 
 
 def shape_score(real, synthetic) -> float:

@@ -4,8 +4,10 @@ from html import escape
 
 import pandas as pd
 
-N_SHOWN = 12  # columns whose pictures are seen at once: those that differ most
-WIDTH, HEIGHT = 150, 44  # of a picture, in pixels
+# Number of columns whose pictures are seen at once: those that differ most.
+N_SHOWN = 12
+# Size of a picture in pixels.
+WIDTH, HEIGHT = 150, 44
 # What each measure says, and its best value.
 MEANINGS = {
     "shape": ("1", "how well the distribution of each column agrees, on average"),

@@ -5,10 +5,14 @@ from scipy import stats
 
 from ._closest import squared_distances
 
-SMALLEST = 1e-3  # distances below are as good as equal rows
-N_TARGETS = 2_000  # real and held-out rows that a report attacks, at most
-MIN_HOLDOUT = 20  # rows of which one half is attacked and one half known
-CONFIDENCE = 0.999  # of a report: by chance one of two thousand says that it finds rows
+# Distance whose square is added to all squared distances: nearer rows count as equal.
+MIN_DISTANCE = 1e-3
+# Maximum number of real rows, and of held-out rows, that a report attacks.
+N_TARGETS = 2_000
+# Minimum number of held-out rows, of which one half is attacked and one half known.
+MIN_HOLDOUT = 20
+# Confidence of a report: by chance one of two thousand says that an attack succeeds.
+CONFIDENCE = 0.999
 
 
 def nearest_records(queries, records, columns, base=None):
@@ -18,23 +22,24 @@ def nearest_records(queries, records, columns, base=None):
     categories by 0 or 1.
     """
     base = records if base is None else base
-    best, place = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
+    distances, positions = np.empty(len(queries)), np.empty(len(queries), np.int64)
     for rows, squares in squared_distances(queries, records, columns, base):
-        place[rows] = squares.argmin(axis=1)
-        best[rows] = squares.min(axis=1)
-    return best, place
+        positions[rows] = squares.argmin(axis=1)
+        distances[rows] = squares.min(axis=1)
+    return distances, positions
 
 
 def nearest_attack(targets, synthetic, reference, columns):
-    """How much nearer the nearest synthetic row is than the nearest reference row.
+    """Scores of targets, high where the nearest synthetic row is nearer than reference.
 
-    In a dense region everything is near: what counts is the ratio of the distances.
+    They are logarithms of the ratio of the squared distances to the nearest row of
+    each, because in a dense region everything is near.
     """
-    first, second = (
-        np.log(nearest_records(targets, table, columns, synthetic)[0] + SMALLEST**2)
+    to_synthetic, to_reference = (
+        nearest_records(targets, table, columns, synthetic)[0] + MIN_DISTANCE**2
         for table in (synthetic, reference)
     )
-    return second - first
+    return np.log(to_reference) - np.log(to_synthetic)
 
 
 def auc_interval(members, others, confidence):
@@ -45,10 +50,11 @@ def auc_interval(members, others, confidence):
     """
     n, m = len(members), len(others)
     joint = stats.rankdata(np.concatenate([members, others]))
-    above = (joint[:n] - stats.rankdata(members)) / m  # others below each member
-    below = 1 - (joint[n:] - stats.rankdata(others)) / n
-    auc = above.mean()
-    variance = above.var(ddof=1) / n + below.var(ddof=1) / m
+    # Share of others below each member, and of members above each of the others.
+    others_below = (joint[:n] - stats.rankdata(members)) / m
+    members_above = 1 - (joint[n:] - stats.rankdata(others)) / n
+    auc = others_below.mean()
+    variance = others_below.var(ddof=1) / n + members_above.var(ddof=1) / m
     variance = max(variance, 0.25 / (n * m))
     margin = stats.norm.ppf((1 + confidence) / 2) * np.sqrt(variance)
     return auc, max(0.0, auc - margin), min(1.0, auc + margin)

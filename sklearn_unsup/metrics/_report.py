@@ -17,7 +17,8 @@ from ._shares import share_rows
 from ._signs import find_signs, percent
 from ._utility import find_target, score_learnt
 
-N_BINS, MAX_LEVELS = 12, 8  # of the picture of a column
+# Number of bins of a number, and of levels of a category, in the picture of a column.
+N_BINS, MAX_LEVELS = 12, 8
 # By the classifier's area under the curve, from low to high.
 VERDICTS = (
     "The rows are nearer to the real ones than fresh rows would be",

@@ -14,14 +14,21 @@ from ._association import associate
 from ._closest import row_ids
 from ._frames import join_codes
 
+# Probability with which fresh rows of the same distribution may show a sign.
 CHANCE = 1e-4
-COPIES_FACTOR = 1.5  # times what chance gives: fewer copies say little of anyone
-NEAR_COPIES = 0.4  # dcr_excess, in which 1 means that every row is copied
-KEPT = 0.5  # of the association between columns
-ROWS_FOR_ASSOCIATION = 100  # fewer synthetic rows are too noisy
-N_BINS = 5  # of a number, of equal frequency
-SMALLEST_LEVEL = 0.1  # share of the real rows; rarer ones are put together
-N_SENTENCES = 5  # of one kind
+# Minimum ratio of the number of copies to that by chance: fewer say little of anyone.
+MIN_COPIES_FACTOR = 1.5
+# Minimum `dcr_excess` that is a sign; at 1 every row is copied.
+MIN_DCR_EXCESS = 0.4
+# Minimum share of the association between columns that a good table keeps, and minimum
+# number of synthetic rows from which it is measured: fewer are too noisy.
+MIN_ASSOCIATION_KEPT, MIN_ASSOCIATION_ROWS = 0.5, 100
+# Number of bins, of equal frequency, that numbers are cut into for their association.
+N_BINS = 5
+# Minimum share of the real rows that a level has; rarer ones are put together.
+MIN_LEVEL_SHARE = 0.1
+# Maximum number of sentences about signs of one kind.
+N_SENTENCES = 5
 
 
 def find_signs(real, synthetic, columns, closest=None):
@@ -67,7 +74,7 @@ def copied_rows(real, synthetic):
     # Given how many coincide in all, how many of them fall among the synthetic rows.
     chance = stats.hypergeom.sf(copies - 1, n + m, copies + n_pairs, m)
     expected = n_pairs / max(1, n)
-    if chance >= CHANCE or copies <= COPIES_FACTOR * expected * m:
+    if chance >= CHANCE or copies <= MIN_COPIES_FACTOR * expected * m:
         return []
     return [
         f"Copies: {copies} synthetic rows ({percent(copies / m)}) repeat a row that is "
@@ -77,7 +84,7 @@ def copied_rows(real, synthetic):
 
 def near_copies(closest):
     excess, error = closest.dcr_excess, closest.dcr_excess_std
-    if excess <= max(NEAR_COPIES, stats.norm.isf(CHANCE) * error):
+    if excess <= max(MIN_DCR_EXCESS, stats.norm.isf(CHANCE) * error):
         return []
     return [
         "Near copies: the closest record of a synthetic row is too often in the real "
@@ -90,7 +97,7 @@ def near_copies(closest):
 
 def lost_dependence(real, synthetic, columns):
     """Whether columns that depend on each other in `real` no longer do."""
-    if len(synthetic) < ROWS_FOR_ASSOCIATION:
+    if len(synthetic) < MIN_ASSOCIATION_ROWS:
         return []
     coarse = [
         coarse_codes(first, second, categorical)
@@ -105,7 +112,7 @@ def lost_dependence(real, synthetic, columns):
         if p_value * len(pairs) < CHANCE:
             seen.append(association)
             kept.append(associate(a_synthetic, b_synthetic)[0])
-    if not seen or sum(kept) >= KEPT * sum(seen):
+    if not seen or sum(kept) >= MIN_ASSOCIATION_KEPT * sum(seen):
         return []
     share = percent(sum(kept) / sum(seen))
     return [
@@ -122,7 +129,7 @@ def coarse_codes(real, synthetic, categorical):
         tables = (np.where(np.isnan(x), np.nan, edges.searchsorted(x)) for x in tables)
     first, second = (np.nan_to_num(x, nan=-1).astype(np.int64) + 1 for x in tables)
     counts = np.bincount(first, minlength=second.max() + 1)
-    smallest = SMALLEST_LEVEL * len(real)
+    smallest = MIN_LEVEL_SHARE * len(real)
     rare, place = counts < smallest, np.arange(len(counts))
     common = np.flatnonzero(~rare)
     place[rare] = len(counts)  # one code for all rare levels

@@ -17,9 +17,12 @@ from ._evidence import epsilon_lower_bound, true_positives
 ATTACKS = ("nearest", "classifier", "density_ratio", "likelihood_ratio")
 CONFIDENCE = 0.95
 FALSE_POSITIVES = {"1%": 0.01, "0.1%": 0.001}
-N_TARGETS = 5_000  # members and others that are attacked, at most
-N_COLUMN_TARGETS = 1_000  # of each kind, where columns are left out one by one
+# Maximum number of members, and of others, that are attacked; and the same for attacks
+# without one of the columns, of which there is one for each column.
+N_TARGETS, N_COLUMN_TARGETS = 5_000, 1_000
+# Number of the most exposed members that are listed.
 N_EXPOSED = 20
+# Minimum number of members, and of others.
 MIN_ROWS = 10
 
 

@@ -9,8 +9,11 @@ from ..metrics._frames import encode_tables
 from ..metrics._membership import nearest_records
 
 CONFIDENCE = 0.95
+# Maximum number of members, and of others, that are attacked.
 N_TARGETS = 5_000
-CLOSE = 0.05  # of the span from the 5th to the 95th percentile: a number is guessed
+# Maximum error of a guessed number, as a share of the span from the 5th to the 95th
+# percentile of the column.
+MAX_ERROR = 0.05
 
 
 def attribute_disclosure(
@@ -89,7 +92,7 @@ def attribute_disclosure(
     truth = tables[0][:, position]
     tolerance = 0.0
     if not categorical:
-        tolerance = CLOSE * float(np.subtract(*np.nanpercentile(truth, [95, 5])))
+        tolerance = MAX_ERROR * float(np.subtract(*np.nanpercentile(truth, [95, 5])))
 
     def hits(targets, records):
         targets = targets[~np.isnan(targets[:, position])][:N_TARGETS]

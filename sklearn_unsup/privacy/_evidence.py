@@ -4,7 +4,8 @@ import numpy as np
 from scipy import stats
 from sklearn.utils import check_random_state
 
-N_THRESHOLDS = 50  # that are compared on the first half of the rows
+# Number of thresholds that are compared on the first half of the rows.
+N_THRESHOLDS = 50
 
 
 def proportion_interval(count, n, confidence):
