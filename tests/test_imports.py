@@ -6,6 +6,7 @@ counts, and nothing has to be installed.
 
 import ast
 import functools
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -312,6 +313,61 @@ def test_floors_are_those_that_contributors_read():
         assert shown == floor.libraries
         shown = {cell.strip("` ") for cell in own.split(",")} - {"nothing"}
         assert shown == floor.own
+
+
+@functools.cache
+def definitions():
+    """By class or file the names that it defines; `None` stands for any of them."""
+    found = {None: set()}
+    for file, path in FILES.items():
+        tree = parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef):
+                owner = file if isinstance(node, ast.Module) else node.name
+                names = set(names_defined(node.body))
+                found.setdefault(owner, set()).update(names)
+                found[None] |= names
+    return found
+
+
+def names_defined(statements):
+    for statement in statements:
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            yield statement.name
+        if isinstance(statement, ast.Assign | ast.AnnAssign):
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    yield node.id
+
+
+def find_unknown_names(page):
+    """What a page sets as code and the package lacks: files, and names in them."""
+    for shown in re.findall(r"`([^`\s]+)`", page):
+        name = shown.strip("/").replace("/", ".")
+        owner, _, attribute = name.rpartition(".")
+        if name in FILES or attribute in definitions().get(owner or None, ()):
+            continue
+        # Other words are parameters, or belong to other libraries.
+        is_own = "." in name or shown.startswith("_") or not shown.islower()
+        if is_own and shown not in OTHER_CODE:
+            yield shown
+
+
+# Code of the page on architecture that is no name of the package.
+OTHER_CODE = {"tests/test_imports.py", "CONTRIBUTING.md"}
+
+
+def test_the_page_on_architecture_names_what_there_is():
+    page = (SOURCE.parent / "docs/architecture.md").read_text(encoding="utf-8")
+    assert list(find_unknown_names(page)) == []
+
+
+@pytest.mark.parametrize(
+    "shown", ["_nn/gone", "_base._gone", "TableNet.gone", "Gone", "_gone", "_nn/net"]
+)
+def test_a_name_that_is_gone_is_found(shown):
+    page = f"`_nn/`, `BaseTableModel._fit`, `TableNet.fit_loop` and `{shown}`"
+    assert list(find_unknown_names(page)) == [shown]
 
 
 @pytest.mark.parametrize(
