@@ -157,7 +157,7 @@ def carried_weights(weight: Tensor, target: dict, source: dict) -> tuple:
             continue
         if known.embedding is None and known.levels is not None:
             if old.embedding is not None:
-                own = own @ old.embedding.weight.t()
+                own = own @ old.embedding.weight.to(own).t()
             own = by_level(own.t(), known.levels, old).t()
         new[:, known.place] = own
     return new, bias
