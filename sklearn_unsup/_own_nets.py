@@ -80,8 +80,9 @@ class OwnNets:
         self : object
             The estimator.
         """
-        own = {name: params[name] for name in params if self._is_net_argument(name)}
-        others = {name: value for name, value in params.items() if name not in own}
+        prefixes = self._prefixes
+        own = {n: value for n, value in params.items() if n.startswith(prefixes)}
+        others = {n: value for n, value in params.items() if n not in own}
         for name in others:
             self._refuse_skorch_parameter(name)
         super().set_params(**others)
@@ -91,7 +92,7 @@ class OwnNets:
     def _store_net_arguments(self, arguments):
         """Store what `__init__` got by names that it does not know."""
         for name in arguments:
-            if not self._is_net_argument(name):
+            if not name.startswith(self._prefixes):
                 self._refuse_skorch_parameter(name)
                 known = list(inspect.signature(type(self)).parameters)
                 raise TypeError(
@@ -112,20 +113,25 @@ class OwnNets:
             )
 
     def _own_arguments(self):
-        prefixes = [f"{name}__" for name in self._owners]
-        start, end = ", ".join(prefixes[:-1]), prefixes[-1]
-        return f"arguments of an own network or optimizer begin with {start} or {end}"
+        *first, last = self._prefixes
+        return (
+            "arguments of an own network or optimizer begin with "
+            f"{', '.join(first)} or {last}"
+        )
 
     @property
     def _owners(self):
         """Parameters whose values have arguments."""
         return (*self._net_parameters, "optimizer")
 
-    def _is_net_argument(self, name):
-        return any(name.startswith(f"{owner}__") for owner in self._owners)
+    @property
+    def _prefixes(self):
+        """What the names of such arguments begin with."""
+        return tuple(f"{owner}__" for owner in self._owners)
 
     def _net_arguments(self):
-        return {n: v for n, v in vars(self).items() if self._is_net_argument(n)}
+        prefixes = self._prefixes
+        return {n: v for n, v in vars(self).items() if n.startswith(prefixes)}
 
     def _arguments_of(self, owner) -> dict:
         """Arguments of what a parameter holds, by the names that it gives them."""
