@@ -124,7 +124,7 @@ def encodable(codec, frame):
     for i, below in constraints.orders_.below_.items() if constraints.orders_ else []:
         unknown[:, i] |= missing[:, [low for low, _ in below]].any(axis=1)
     for part in constraints.sums_:
-        # Its free column is constant: the other terms say all about the row.
+        # Completed rows all have the same value in its free column.
         unknown[:, part.target_] = False
         for i in part.positions:
             if missing[:, i].any():

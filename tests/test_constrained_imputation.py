@@ -3,8 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from sklearn_unsup import VAETransformer
+from sklearn_unsup._constrained_imputation import Completions, encodable
+from sklearn_unsup._holes import conditional_network
+from sklearn_unsup._table.layout import FIRST_SET
 from sklearn_unsup._table.means import mean_and_nearest, most_frequent
 from sklearn_unsup.constraints import (
     FixedCombinations,
@@ -250,6 +254,107 @@ def test_an_upper_column_tells_of_the_lower_one():
 
 
 # ------------------------------------------------------------------ parts
+
+
+def test_gaps_and_combinations_are_unknown_where_a_part_is_missing(fitted):
+    """A sum is not: what stands for it is the same in every complete row."""
+    rows = TABLE[:4].copy()
+    rows.loc[1, ["low", "room", "country"]] = None
+    rows.loc[2, ["high", "city", "bill"]] = None
+    codec = fitted.codec_
+    frame, unknown = encodable(codec, rows)
+    unknown = pd.DataFrame(unknown, columns=rows.columns)
+    expected = {name: [] for name in rows} | {
+        # The gap of "high" is counted from "low", that of "top" from "high".
+        **{"low": [1], "high": [1, 2], "top": [2], "room": [1]},
+        # The first column has the number of the combination.
+        **{"city": [1, 2], "country": [1]},
+    }
+    for name, cells in expected.items():
+        assert np.flatnonzero(unknown[name]).tolist() == cells, name
+    # Placeholders are for missing cells and for rows of an incomplete combination.
+    for name in rows:
+        changed = frame[name].ne(rows[name]) & rows[name].notna()
+        assert not changed[[0, 3]].any(), name
+    assert not frame[["city", "country", "room", "bill"]].isna().any(axis=None)
+    [part] = codec.constraints_.combinations_
+    assert not part.find_broken([column for _, column in frame.items()]).any()
+
+
+def test_what_a_network_is_asked_for(fitted, monkeypatch):
+    """Cells that are there, ranges and combinations for others, and gaps last."""
+    rows = TABLE[:6].copy()
+    rows.loc[0, "low"] = np.nan
+    rows.loc[1, "city"] = None
+    rows.loc[2, "country"] = None
+    codec, calls = fitted.codec_, []
+    network = conditional_network(fitted)
+    complete = network.complete
+
+    def spy(*args):
+        calls.append(args)
+        return complete(*args)
+
+    monkeypatch.setattr(network, "complete", spy)
+    rng = np.random.default_rng(0)
+    completions = Completions(fitted, rows, np.zeros(6, bool), rng)
+    completions._draw(completions.asked.encoded)
+    [(x_num, _, seen_num, seen_cat, _, wanted, last)] = calls
+    places, position = codec._places(), list(rows).index
+    low, city = places[position("low")], places[position("city")]
+    # The cells that are there are seen as they are encoded, and draws keep them.
+    encoded = torch.from_numpy(codec.encode(TABLE[:6])[0])
+    torch.testing.assert_close(x_num[1:, low], encoded[1:, low])
+    assert seen_num[:, low].tolist() == [False] + [True] * 5
+    # "low" must leave room for "high", which is there.
+    assert wanted.bounds.keys() == {low}
+    least, most = wanted.bounds[low][0].tolist()
+    assert least == -np.inf
+    assert np.isfinite(most)
+    assert (wanted.bounds[low][1:, 0] == wanted.bounds[low][1:, 1]).all()
+    # A country has two cities, and a city has one country: that is as good as seen.
+    [part] = codec.constraints_.combinations_
+    assert seen_cat[:, city].tolist() == [True, False, *[True] * 4]
+    allowed = wanted.sets[city][FIRST_SET - wanted.codes[city][1]].nonzero()[:, 0]
+    levels = codec.columns_codec_[position("city")].levels_
+    numbers = np.array([levels[code] for code in [*allowed, wanted.codes[city][2]]])
+    cities, countries = (part.columns_at(numbers)[i].tolist() for i in part.positions)
+    assert countries == [TABLE["country"][i] for i in (1, 1, 2)]
+    assert set(cities[:2]) == set(CITIES[COUNTRIES == countries[0]])
+    assert cities[2] == TABLE["city"][2]
+    n_categorical = codec.layout_.n_categorical
+    gaps = {n_categorical + places[position(name)] for name in ("high", "top", "end")}
+    assert set(last) == gaps
+    # A gap is drawn after the one of the column below.
+    order = [places[position(name)] + n_categorical for name in ("high", "top")]
+    assert [place for place in last if place in order] == order
+
+
+def test_an_array_after_a_frame():
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 99, 60) / 10
+    table = pd.DataFrame({"a": a, "b": a + rng.integers(0, 9, 60)})
+    vae = quick_vae(constraints=[Inequality("a", "b")], max_iter=1).fit(table)
+    holes = table.mask(rng.random(table.shape) < 0.2)
+    frame = vae.impute(holes, sample_posterior=True, random_state=0)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        array = vae.impute(holes.to_numpy(), sample_posterior=True, random_state=0)
+    np.testing.assert_array_equal(array, frame)
+
+
+def test_combinations_that_were_forgotten_are_no_error():
+    """A model that keeps the frequent ones alone knows no row that breaks them."""
+    table = TABLE[["city", "country", "noise"]].copy()
+    table.loc[0, ["city", "country"]] = ["Bergen", "it"]  # rare, and then left out
+    vae = quick_vae(
+        constraints=[FixedCombinations(["city", "country"])],
+        max_categories=4,
+        max_iter=1,
+    )
+    rows = table[:3].assign(noise=np.nan)
+    filled = vae.fit(table).impute(rows)
+    assert filled["noise"].notna().all()
+    assert filled["city"].tolist() == rows["city"].tolist()
 
 
 def test_the_most_frequent_number_among_those_that_count():
