@@ -402,6 +402,17 @@ def test_rare_levels_are_not_told():
     assert column.encode(pd.Series(["rare", "common", None])).tolist() == [1, 1, 0]
 
 
+def test_each_bin_of_whole_numbers_holds_one():
+    """Also where a single number has the rows of many bins; empty ones end nowhere."""
+    stars = pd.Series(np.repeat(np.arange(1, 6), 2_000), name="stars")
+    column = number_column(stars, (0, 10), counter())
+    intervals = [v for part in column.parts[1:] for v, _ in part]
+    assert all(np.ceil(low) <= np.floor(high) for low, high in intervals)
+    drawn = column.draw(column.encode(stars), np.random.default_rng(0))
+    counts = np.bincount(np.round(drawn.astype(float)).astype(int), minlength=7)
+    np.testing.assert_allclose(counts[1:6], 2_000, atol=40)
+
+
 # ------------------------------------------------ what one row must not decide alone
 
 

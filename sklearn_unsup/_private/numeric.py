@@ -112,7 +112,10 @@ def cut_bins(cells, edges, counter, weight, is_whole):
         # A cell with the rows of many bins becomes as many.
         n = 1 if b - a > 1 else int(np.clip(cells[start + a] / least, 1, MAX_BINS))
         parts = np.linspace(edges[start + a], edges[start + b], n + 1)[1:]
-        inner.extend(np.unique(np.round(parts + 0.5) - 0.5) if is_whole else parts)
+        if is_whole:  # A bin without a whole number would hold noise alone.
+            parts = np.unique(np.round(parts + 0.5) - 0.5)
+            parts = parts[parts > inner[-1]]
+        inner.extend(parts)
     above = widening(inner[-1], edges[-1], inner[-1] - inner[-2], is_whole)
     below = widening(-inner[0], -edges[0], inner[1] - inner[0], is_whole)
     ends = np.concatenate([-np.array(below[::-1]), inner, above])
