@@ -16,6 +16,7 @@ from sklearn_unsup._private import budget as budgets
 from sklearn_unsup._private import marginals
 from sklearn_unsup._private.columns import (
     NoisyCounts,
+    PrivateColumn,
     category_column,
     public_kind,
 )
@@ -402,6 +403,49 @@ def test_rare_levels_are_not_told():
     assert column.encode(pd.Series(["rare", "common", None])).tolist() == [1, 1, 0]
 
 
+def test_missing_values_are_counted_where_levels_are_declared():
+    series = pd.Series(["a"] * 300 + [None] * 100 + ["not declared"] * 50, name="c")
+    column = category_column(series, ["a", "b"], counter(sigma=0.1))
+    shares = dict(
+        zip([part[0][0] for part in column.parts], column.counts, strict=True)
+    )
+    assert shares == pytest.approx({None: 100, "a": 300, "b": 0}, abs=1)
+
+
+def test_levels_without_a_code_of_their_own_keep_their_shares():
+    counts = np.array([1000 - 50 * i for i in range(14)])
+    levels = [f"level {i}" for i in range(14)]
+    series = pd.Series(np.repeat(levels, counts), name="c")
+    column = category_column(series, levels, counter(sigma=0.1))
+    (first, share), *others = column.parts[-1]
+    assert [first, *(level for level, _ in others)] == levels[11:]
+    shares = [share, *(share for _, share in others)]
+    np.testing.assert_allclose(shares, counts[11:] / counts[11:].sum(), atol=1e-3)
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("int64", 0.0), ("float64", 500.0)])
+def test_a_dtype_without_missing_values_gets_none(dtype, expected):
+    assert counter(sigma=1.0).clear(500.0, np.dtype(dtype)) == expected
+    assert counter(sigma=500.0).clear(500.0, np.dtype(dtype)) == 0.0
+
+
+def ends_of(column):
+    """Least and greatest end of the intervals and values of a column of numbers."""
+    values = [np.ravel(v) for part in column.parts[1:] for v, _ in part]
+    return np.min(np.concatenate(values)), np.max(np.concatenate(values))
+
+
+def test_bounds_that_were_found_are_open_at_their_lower_end():
+    """Whole numbers above a power of two begin at the next one."""
+    series = pd.Series(np.repeat(np.arange(9, 17), 200), name="x")
+    low, high = ends_of(number_column(series, None, counter(sigma=0.1)))
+    assert (low, high) == (8.5, 16.5)
+    # Those that are declared are closed.
+    low, high = ends_of(number_column(series, (8, 17), counter(sigma=0.1)))
+    assert low >= 7.5
+    assert high <= 17.5
+
+
 def test_each_bin_of_whole_numbers_holds_one():
     """Also where a single number has the rows of many bins; empty ones end nowhere."""
     stars = pd.Series(np.repeat(np.arange(1, 6), 2_000), name="stars")
@@ -411,6 +455,27 @@ def test_each_bin_of_whole_numbers_holds_one():
     drawn = column.draw(column.encode(stars), np.random.default_rng(0))
     counts = np.bincount(np.round(drawn.astype(float)).astype(int), minlength=7)
     np.testing.assert_allclose(counts[1:6], 2_000, atol=40)
+
+
+def test_zero_is_a_bound_of_numbers_that_are_not_negative():
+    values = np.repeat([0.0, 3.0], 1_000)
+    assert find_bounds(values, counter(sigma=0.1)) == (0.0, 4.0)
+
+
+def test_frequent_values_beyond_declared_bounds_are_clipped():
+    series = pd.Series(np.repeat([20.0, 200.0], 500), name="x")
+    column = number_column(series, (0, 100), counter(sigma=0.1))
+    assert ends_of(column)[1] <= 100
+    assert column.counts.sum() == pytest.approx(1_000, abs=5)
+
+
+def test_missing_numbers_have_the_code_of_missing_values():
+    series = pd.Series([1.0, np.nan, 3.0] * 300, name="x")
+    column = number_column(series, (0, 4), counter(sigma=0.1))
+    codes = column.encode(pd.Series([np.nan, 1.0, 3.0]))
+    assert codes[0] == 0
+    assert codes[1:].min() > 0
+    assert column.counts[0] == pytest.approx(300, abs=1)
 
 
 # ------------------------------------------------ what one row must not decide alone
@@ -426,11 +491,10 @@ def test_one_row_does_not_decide_how_equal_values_are_told():
     flags = pd.Series([True] + [1] * 500, name="c", dtype=object)
     column = category_column(flags, None, counter())
     assert [repr(v) for part in column.parts for v, _ in part] == ["None", "1"]
-    zeros = pd.Series([-0.0] + [0.0] * 500 + [-0.0], name="x")
-    drawn = number_column(zeros, (-1, 1), counter()).draw(
-        np.ones(9, dtype=int), np.random.default_rng(0)
-    )
-    assert "-0.0" not in map(repr, drawn.tolist())  # fmt: skip
+    for zeros in ([-0.0] + [0.0] * 500, [-0.0] * 500):
+        column = number_column(pd.Series(zeros, name="x"), (-1, 1), counter())
+        [spike] = [v for part in column.parts for v, _ in part if isinstance(v, float)]
+        assert repr(float(spike)) == "0.0"
 
 
 def test_categories_of_a_dtype_are_not_told():
@@ -656,6 +720,15 @@ def test_values_come_back_as_the_dtype(column):
     pd.testing.assert_series_equal(back, column, check_names=False)
 
 
+def test_a_bin_that_goes_beyond_a_day_ends_with_it():
+    pa = pytest.importorskip("pyarrow")
+    times = pd.Series(as_dtype([1.25, 0.5], pd.ArrowDtype(pa.time64("us"))))
+    assert times.tolist() == [
+        datetime.time(23, 59, 59, 999999),
+        datetime.time(12),
+    ]
+
+
 def test_numbers_stay_within_an_integer_dtype():
     assert list(as_dtype([-129.0, 128.0], np.dtype("int8"))) == [-128, 127]
     assert list(as_dtype([-3.0, 2.0**64], np.dtype("uint64")))[0] == 0
@@ -709,6 +782,67 @@ def test_without_noise_pairs_are_those_of_the_table():
     for pair in [(0, 1), (0, 2), (1, 2)]:
         real, made = (pair_counts(t, [4, 4, 4], pair) for t in (coded, drawn))
         assert np.abs(real - made).sum() / 10_000 < 0.02
+
+
+def test_noise_of_many_cells_does_not_choose_their_pair():
+    """What noise adds to the error of a pair is taken off, cell by cell."""
+    codes = np.zeros((100, 3), dtype=np.int64)
+    rng = np.random.default_rng(0)
+    pairs = NoisyPairs(codes, [1, 2, 50], 10.0, 1e9, rng)
+    expected = {pair: counts.astype(float) for pair, counts in pairs.counts.items()}
+    expected[0, 1] -= 20.0  # an error of 40
+    expected[1, 2][0, 0] -= 60.0
+    assert pairs.choose(expected) == (0, 1)
+
+
+def test_pairs_beside_the_tree_are_kept():
+    """Three columns of which each depends on both others, all pairs counted."""
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 2, 20_000)
+    b = np.where(rng.random(20_000) < 0.8, a, 1 - a)
+    c = np.where(rng.random(20_000) < 0.8, np.where(rng.random(20_000) < 0.5, a, b), 0)
+    codes = np.stack([a, b, c], axis=1)
+    columns = [
+        PrivateColumn("c", np.dtype(int), [], np.bincount(column), None)
+        for column in codes.T
+    ]
+    noisy = NoisyPairs(codes, [2, 2, 2], sigma=0.01, epsilon=1e9, rng=rng)
+    drawn = draw_codes(noisy, columns, 3, 20_000, rng)
+    for pair in noisy.counts:
+        made = pair_counts(drawn, [2, 2, 2], pair)
+        np.testing.assert_allclose(made, noisy.counts[pair], atol=100)
+
+
+def test_drawn_rows_are_in_random_order(monkeypatch):
+    """Also where some are drawn many times."""
+    monkeypatch.setattr(marginals, "N_PARTICLES", 20)
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 5, (500, 2))
+    columns = [
+        PrivateColumn("c", np.dtype(int), [], np.bincount(column), None)
+        for column in codes.T
+    ]
+    noisy = NoisyPairs(codes, [5, 5], sigma=0.01, epsilon=1e9, rng=rng)
+    drawn = draw_codes(noisy, columns, 1, 2_000, rng)
+    assert (np.diff(drawn, axis=0) != 0).any(axis=1).sum() > 1_000
+
+
+def test_margins_hold_where_noise_has_emptied_a_row():
+    counts = np.array([[0.0, 0.0], [40.0, 60.0]])
+    table = consistent(counts, np.array([0.2, 0.8]), np.array([0.5, 0.5]), 100)
+    np.testing.assert_allclose(table.sum(1), [0.2, 0.8], atol=1e-6)
+    np.testing.assert_allclose(table.sum(0), [0.5, 0.5], atol=1e-6)
+
+
+def test_one_pair_raises_a_weight_by_a_bounded_factor(monkeypatch):
+    monkeypatch.setattr(marginals, "N_SWEEPS", 1)
+    particles = np.zeros((1_000, 2), dtype=np.int64)
+    particles[0] = 1
+    shares = np.array([[0.5, 0.0], [0.0, 0.5]])
+    weights = np.full(1_000, 1e-3)
+    weights = marginals.rake(particles, weights, {(0, 1): shares}, [2, 2])
+    largest = marginals.MAX_WEIGHT_FACTOR / (0.5 / 0.999)
+    assert weights[0] / weights[1] == pytest.approx(largest)
 
 
 # ------------------------------------------------------------------------ the fit
@@ -785,6 +919,34 @@ def test_arrays_stay_arrays():
     assert isinstance(model.fit(X).sample(3), np.ndarray)
     model.set_params(privacy=None).fit(X[:100])
     assert model.epsilon_ is None
+
+
+def test_a_column_without_a_frequent_level_is_named():
+    plan = budgets.Plan(rho=1e6, n_single=2, n_rounds=0)
+    parts = [[(None, 1.0)]]
+    for dtype, advice in (("object", "convert it"), ("category", "declare its")):
+        column = PrivateColumn("city", np.dtype("O"), parts, np.zeros(1), None)
+        column.dtype = pd.Series([], dtype=dtype).dtype
+        with pytest.raises(ValueError, match=f"no value of column 'city'.*{advice}"):
+            budgets.check_useful(plan, 1_000, 1e-6, [column])
+
+
+def test_rows_that_meet_constraints_are_numbered_anew():
+    table = pd.DataFrame({"a": [1, 5, 2, 3], "b": [2, 4, 3, 4]})
+    kept = budgets.without_broken(table, [Inequality("a", "b")])
+    assert kept.index.tolist() == [0, 1, 2]
+    assert kept["a"].tolist() == [1, 2, 3]
+
+
+def test_processes_that_share_a_fit_share_the_noise():
+    class Group:
+        def broadcast(self, word):
+            return 7
+
+    first, second = (budgets.noise_generator(Budget(), Group()) for _ in range(2))
+    assert first.normal() == second.normal()
+    first, second = (budgets.noise_generator(Budget()) for _ in range(2))
+    assert first.normal() != second.normal()
 
 
 @pytest.mark.usefixtures("accountant")
