@@ -35,7 +35,9 @@ def likelihood_attack(targets, model, reference):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Levels that one of the models has not seen.
         first, second = (m.score_samples(targets) for m in (model, other))
-    return np.nan_to_num(first - second)
+    # A row that neither model thinks possible is no evidence.
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(first - second)
 
 
 def quietly_fitted(model, table):
