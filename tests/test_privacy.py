@@ -4,15 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.base import BaseEstimator
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup.datasets import make_mixed_table
+from sklearn_unsup.metrics._frames import encode_tables
 from sklearn_unsup.metrics._membership import auc_interval
 from sklearn_unsup.privacy import (
     attribute_disclosure,
     epsilon_lower_bound,
     membership_audit,
 )
+from sklearn_unsup.privacy._attacks import likelihood_attack
+from sklearn_unsup.privacy._audit import evidence_table, exposed_rows, plain_frames
+from sklearn_unsup.privacy._disclosure import difference_interval
 from sklearn_unsup.privacy._evidence import (
     proportion_interval,
     true_positives,
@@ -53,6 +58,68 @@ def test_true_positives_at_few_false_ones():
     assert true_positives(members, others, 0.01, 0.95)[0] == 0.75
     # One may: the threshold is 998.
     assert true_positives(members, others, 0.001, 0.95)[0] == 0.25
+    # A score that is no higher than the threshold is not taken for a member's.
+    assert true_positives(np.array([988.5, 989.0]), others, 0.01, 0.95)[0] == 0.0
+
+
+def test_an_area_of_1_has_an_interval():
+    """Of the variance of the next worse result, which the data do not show."""
+    auc, low, high = auc_interval(np.arange(10.0) + 50, np.arange(20.0), 0.95)
+    assert auc == high == 1.0
+    margin = stats.norm.ppf(0.975) * np.sqrt(0.25 / (10 * 20))
+    assert low == pytest.approx(1 - margin)
+
+
+def test_low_scores_are_evidence_too():
+    """Half of the others are told by low scores, and no member by a high one."""
+    rng = np.random.default_rng(0)
+    members, others = rng.normal(size=(2, 2_000))
+    others[::2] = -10
+    assert epsilon_lower_bound(members, others, random_state=0) > 2
+
+
+def test_bounds_of_several_attacks_hold_together():
+    members, others = np.random.default_rng(0).normal(size=(2, 300))
+    scores = [pd.DataFrame({"a": x, "b": x}) for x in (members + 2, others)]
+    table = evidence_table(*scores, np.random.RandomState(0))
+    alone = epsilon_lower_bound(
+        members + 2, others, confidence=0.975, random_state=np.random.RandomState(0)
+    )
+    assert table.loc["a", "epsilon"] == alone > 0
+
+
+def test_the_interval_of_a_difference_is_newcombes():
+    """His example (1998, table II, a, method 10): 56 of 70 against 48 of 80."""
+    hits = [np.arange(70) < 56, np.arange(80) < 48]
+    assert difference_interval(*hits) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+
+
+class Frequencies(BaseEstimator):
+    """A density of levels, which refuses those that are unknown unless told else."""
+
+    def __init__(self, handle_unknown="error"):
+        self.handle_unknown = handle_unknown
+
+    def fit(self, X, y=None):
+        self.shares_ = X["c"].value_counts(normalize=True)
+        return self
+
+    def score_samples(self, X):
+        shares = X["c"].map(self.shares_)
+        if self.handle_unknown == "error" and shares.isna().any():
+            raise ValueError("unknown level")
+        with np.errstate(divide="ignore"):
+            return np.log(shares.fillna(0.0).to_numpy())
+
+
+def test_a_likelihood_ratio_of_levels_that_neither_model_knows_is_one():
+    model = Frequencies("ignore").fit(pd.DataFrame({"c": [*"aaab"]}))
+    reference, targets = (pd.DataFrame({"c": [*text]}) for text in ("abbb", "abz"))
+    scores = likelihood_attack(targets, model, reference)
+    np.testing.assert_allclose(scores, [np.log(3), -np.log(3), 0.0])
+    # The clone that is fitted to the reference takes what it has not seen, too.
+    known = Frequencies().fit(pd.DataFrame({"c": [*"aabz"]}))
+    assert likelihood_attack(targets, known, reference)[2] > 100
 
 
 def randomised_response(epsilon, n, rng):
@@ -132,6 +199,27 @@ def test_fresh_rows_are_not(tables):
     assert (audit.attacks["auc_high"] > 0.5).all()
     assert audit.attacks["epsilon"].max() < 0.3
     assert audit.findings[0].startswith("No attack finds members")
+    assert not any("exposed" in sentence for sentence in audit.findings)
+
+
+def test_copies_of_others_are_no_evidence(tables):
+    members, others, reference, _ = tables
+    audit = membership_audit(
+        others, members, others, reference, attacks="nearest", random_state=0
+    )
+    assert audit.findings[0].startswith("Members look less like members")
+
+
+def test_shares_of_exposed_rows_count_those_that_are_as_exposed():
+    members, others = pd.DataFrame({"a": [1.0, 2.0]}), pd.DataFrame({"a": [1, 1, 0.0]})
+    assert exposed_rows(members, others)["a"].to_dict() == {0: 0.75, 1: 0.25}
+
+
+def test_own_models_get_categories_as_such():
+    real = pd.DataFrame({"c": [*"aab"], "x": [1.0, 2.0, np.nan]})
+    *_, frame = plain_frames(encode_tables(real=real, synthetic=real))
+    kinds = [isinstance(dtype, pd.CategoricalDtype) for dtype in frame.dtypes]
+    assert kinds == [True, False]
 
 
 def test_independent_columns_are_not(tables):
@@ -169,6 +257,8 @@ def test_without_a_reference_half_of_the_others_serves(tables):
     audit = membership_audit(fresh, members, others, attacks="nearest", random_state=0)
     assert len(audit.member_scores) == 400
     assert len(audit.non_member_scores) == 200
+    # It is the other half, of which no attacked row is its own neighbour.
+    assert audit.attacks.loc["nearest", "auc_low"] < 0.5
     again = membership_audit(fresh, members, others, attacks="nearest", random_state=0)
     pd.testing.assert_frame_equal(audit.attacks, again.attacks)
 
@@ -266,6 +356,21 @@ def test_numbers_are_guessed_within_a_tolerance():
         attribute_disclosure(table, members, others, 1).members for table in (near, far)
     ]
     assert shares == [1.0, 0.0]
+
+
+def test_rows_without_the_secret_are_not_looked_up():
+    members = np.column_stack([np.arange(50.0), np.linspace(0, 1, 50)])
+    without = members.copy()
+    without[:, 1] = np.nan
+    both = np.concatenate([without, members])
+    assert attribute_disclosure(both, members, members, 1).members == 1.0
+
+
+def test_as_many_fresh_rows_are_looked_up_as_synthetic_ones():
+    members = np.column_stack([np.arange(50.0), np.linspace(0, 1, 50)])
+    few = members[::10]
+    disclosure = attribute_disclosure(few, members, members, 1, random_state=0)
+    assert disclosure.fresh < 0.5
 
 
 @pytest.mark.parametrize(
