@@ -13,8 +13,8 @@ MIN_EXPONENT, MAX_EXPONENT = -20, 50
 N_CELLS, MAX_BINS = 256, 64
 # Number of intervals of a tail whose rows are too few to be seen for noise.
 N_TAIL = 8
-# Standard deviations of noise above which a bin that continues a column is taken to
-# hold rows: the first empty one does so with a probability of .07.
+# Number of standard deviations of the noise above which a bin that continues a column
+# counts as one with rows: the first empty one does so with a probability of .07.
 LIKELY = 1.5
 
 
