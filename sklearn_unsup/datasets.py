@@ -26,12 +26,15 @@ REGION_GIVEN_SEGMENT = np.array(
     [[0.70, 0.10, 0.10, 0.10], [0.10, 0.60, 0.20, 0.10], [0.05, 0.15, 0.30, 0.50]]
 )
 ACTIVE_GIVEN_SEGMENT = np.array([0.90, 0.50, 0.20])
-MISSING_FACTOR = np.array([0.5, 1.0, 2.0, 1.0])  # times missing_rate, by plan
+# Factors, by plan, of `missing_rate`.
+MISSING_FACTOR = np.array([0.5, 1.0, 2.0, 1.0])
 HEIGHT_MEAN, HEIGHT_SD = np.array([150.0, 172.0, 190.0]), np.array([5.0, 4.0, 3.0])
 WEIGHT_MEAN, WEIGHT_SD = np.array([50.0, 75.0, 85.0]), np.array([4.0, 8.0, 6.0])
-HEIGHT_WEIGHT_CORRELATION = 0.8  # within each segment
+# Correlation of height and weight within each segment.
+HEIGHT_WEIGHT_CORRELATION = 0.8
 VISITS_MEAN = np.array([1.0, 4.0, 12.0])
-SPEND_IS_ZERO = np.array([0.90, 0.50, 0.20, 1.00])  # by plan
+# Probability, by plan, that a customer spends nothing.
+SPEND_IS_ZERO = np.array([0.90, 0.50, 0.20, 1.00])
 SPEND_A, SPEND_B, SPEND_MAX = np.array([2.0, 3.0, 6.0]), np.array([6.0, 3.0, 2.0]), 100
 ORIGIN, LAST_DAY = pd.Timestamp("2020-01-01"), 729
 JOINED_FRACTION = np.array([0.2, 0.5, 0.8])
@@ -404,7 +407,7 @@ def make_mixed_table(
     weight_z = HEIGHT_WEIGHT_CORRELATION * height_z
     weight_z += np.sqrt(1 - HEIGHT_WEIGHT_CORRELATION**2) * noise
     laws = _numeric_laws(segment, plan)
-    # with a size: of one row scipy would return a scalar
+    # A size is given because scipy would return a scalar for one row.
     days = laws["joined"].rvs(size=n_samples, random_state=rng)
     visits = laws["visits"].rvs(size=n_samples, random_state=rng)
     table = pd.DataFrame(
@@ -428,5 +431,5 @@ def make_mixed_table(
 def _draw_levels(probabilities, rng):
     """Codes (n_samples,), each drawn from a row of `probabilities`."""
     beyond = rng.random((len(probabilities), 1)) > probabilities.cumsum(axis=1)
-    # rounding may leave the last cumulative sum just under 1
+    # Rounding may leave the last cumulative sum just under 1.
     return np.minimum(beyond.sum(axis=1), probabilities.shape[1] - 1)

@@ -155,7 +155,7 @@ class GenerativeOverSampler(BaseOverSampler):
             X = check_array(X, dtype=None, ensure_all_finite="allow-nan")
         elif len(X) == 0:
             raise ValueError("X has 0 rows, at least one is required")
-        # what each column holds is the generator's to judge
+        # What each column holds is the generator's to judge.
         validate_data(self, X=X, y=y, reset=True, skip_check_array=True)
         return X, np.asarray(y), is_one_vs_all
 
@@ -183,7 +183,7 @@ class GenerativeOverSampler(BaseOverSampler):
         fit_seed, draw_seed = self._draw_seeds()
         names = X.columns if isinstance(X, pd.DataFrame) else range(X.shape[1])
         self.generator_ = self._make_generator(list(names), target, fit_seed)
-        # the categories are those with rows: no other class can be asked for
+        # The categories are those with rows: no other class can be asked for.
         self.generator_.fit(table.assign(**{target: pd.Categorical(y)}))
         drawn = self.generator_.sample(
             len(labels), conditions={target: labels}, random_state=draw_seed
@@ -293,7 +293,7 @@ def _check_classes(y):
 def _as_frame(X):
     """X as a dense DataFrame whose columns have names that are strings."""
     if not isinstance(X, pd.DataFrame):
-        # columns of an object array get the dtype that their values have in common
+        # Columns of an object array get the dtype that their values have in common.
         frame = pd.DataFrame(X).infer_objects()
     else:
         frame = X.copy(deep=False)

@@ -286,7 +286,8 @@ class NumberHeads(nn.Module):
         end = torch.where(from_below, ndtr(high), ndtr(-low)).minimum(start + width)
         overlap = (end - begin).clamp_min(0.0)
         is_touched = (overlap > 0).any(0)
-        is_touched[0] = True  # there is one even far outside of all bins
+        # One bin stays even if the ranges lie far outside of all, as callers need one.
+        is_touched[0] = True
         touched = is_touched.nonzero()[:, 0]
         return begin[:, touched], overlap[:, touched], touched
 

@@ -111,7 +111,8 @@ class CategoricalColumn:
         np.add.at(
             counts, np.minimum(np.arange(len(self.counts_)), self.n_own_), self.counts_
         )
-        counts = np.maximum(counts, 0.5)  # forgotten levels, and declared ones
+        # Levels without rows, which were forgotten or declared, count half of one.
+        counts = np.maximum(counts, 0.5)
         return np.log(counts / counts.sum())
 
     def log_shares(self, column: pd.Series) -> tuple[np.ndarray, np.ndarray]:

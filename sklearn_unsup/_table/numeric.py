@@ -16,11 +16,13 @@ from .reading import read_numbers
 from .unknown import UnknownValueError
 
 MAX_DECIMALS = 8
-EXACT = 2**52  # whole numbers below it are exact in float64, and so are their sums
+# Whole numbers below it are exact in float64, and so are sums of two.
+EXACT = 2**52
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 # Squares of encoded numbers, times a precision and added up, must fit into float32.
 ENCODED_MAX = 1e15
-FLOAT_MAX = float(np.finfo(np.float64).max) / 4  # differences of two stay finite
+# Differences of two numbers up to it stay finite in float64.
+FLOAT_MAX = float(np.finfo(np.float64).max) / 4
 TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # What the types of Python can hold.
 PYTHON_DATES = {

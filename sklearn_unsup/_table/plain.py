@@ -15,7 +15,8 @@ import pandas as pd
 from .kinds import arrow_kind, inferred_dtype, label
 
 MICROSECONDS_PER_DAY = 86_400e6
-NAT = np.iinfo(np.int64).min  # what numpy takes for a missing date
+# The integer that numpy takes for a missing date.
+NAT = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-Z_LIMIT = 10.0  # encoded quantiles of values outside the training range stop here
-ATOM_REPEATS = 3  # mean repetition from which a column is read as discrete
+# Maximum absolute encoded quantile, for values outside the training range.
+Z_LIMIT = 10.0
+# Minimum mean number of rows of a value for a column to count as discrete.
+ATOM_REPEATS = 3
 # An interval without rows separates clusters if it is this wide, in units of the middle
 # nine tenths of the column, if both sides have that many rows and that share, and if it
 # is wider than the stretch that as many rows beside it cover.

@@ -11,7 +11,8 @@ from .layout import ANY_CODE, FIRST_SET, EncodedConditions
 from .plain import is_missing
 from .ranges import ANYTHING, PRESENT, encoded_bounds, read_requests
 
-ANY_VALUE = (None, None)  # a range without limits: any value, but not a missing one
+# A range without limits asks for any value, but not for a missing one.
+ANY_VALUE = (None, None)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from .layout import TableLayout
 from .requests import TableConditions, encode_conditions
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-BLOCK_ENTRIES = 2**22  # worked on at once in float64
+# Maximum number of entries that are computed with at once in float64.
+BLOCK_ENTRIES = 2**22
 
 
 class SparseCodec(BaseEstimator):
@@ -49,7 +50,8 @@ dtype=float32))
     array([[0., 4., 2.]])
     """
 
-    has_marginals_ = False  # it keeps no quantiles to calibrate drawn rows by
+    # No quantiles are kept that drawn rows could be calibrated by.
+    has_marginals_ = False
 
     def __init__(self, numeric_scaling=None, *, keep_constants=False):
         self.numeric_scaling = numeric_scaling
@@ -79,7 +81,8 @@ dtype=float32))
             self.scale_ = np.where(varies, self.high_ - self.low_, 1.0)
         encoded = varies | self.keep_constants
         self.encoded_ = np.flatnonzero(encoded)
-        self.constants_ = self.low_[~encoded]  # the ranges may get wider
+        # A copy, because the ranges may get wider in a stream.
+        self.constants_ = self.low_[~encoded]
         # With nothing that varies a network still needs an input: a column of zeros.
         self.layout_ = TableLayout(max(1, len(self.encoded_)))
         return self

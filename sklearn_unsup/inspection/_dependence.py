@@ -20,7 +20,8 @@ def dependence_difference(real, synthetic):
     single columns look like does not count.
     """
     n = min(len(real), len(synthetic))
-    n_bins = int(np.clip(np.sqrt(n / 5), 2, 10))  # five rows expected in each cell
+    # So many that five rows are expected in each cell of a two-way table.
+    n_bins = int(np.clip(np.sqrt(n / 5), 2, 10))
     measured = [is_measured(real[name]) for name in real.columns]
     first, second = (pair_dependence(X, measured, n_bins) for X in (real, synthetic))
     return pd.DataFrame(second - first, real.columns, real.columns)
@@ -53,7 +54,7 @@ def code_column(column, measured, n_bins):
     else:
         values = to_floats(column)
         inner = np.linspace(0, 1, n_bins + 1)[1:-1]
-        # values that are there: between infinite ones nothing can be interpolated
+        # Edges are values of the column: between infinite ones nothing is interpolated.
         edges = np.quantile(values[~missing], inner, method="inverted_cdf")
         codes = np.searchsorted(np.unique(edges), values, side="left")
     codes = np.where(missing, codes.max() + 1, codes)

@@ -196,7 +196,7 @@ def align_scores(estimator):
     aligned = np.full(n_epochs, np.nan)
     where = np.arange(len(scores))
     if len(scores) < n_epochs and hasattr(estimator, "net_"):
-        # a fit with early stopping that was followed, or preceded, by one without
+        # This was a fit with early stopping, followed or preceded by one without.
         history = estimator.net_.history
         where = [i for i, epoch in enumerate(history) if "valid_loss" in epoch]
     aligned[where] = scores

@@ -26,7 +26,8 @@ from ._drawing import (
     set_name,
 )
 
-MAX_POINTS = 2_000  # of a scatter plot; figures above it count all rows
+# Maximum number of points of a scatter plot. The figures above it count all rows.
+MAX_POINTS = 2_000
 MAX_LEVELS = 8
 MAX_PANELS = 20
 
@@ -213,8 +214,9 @@ class ReconstructionDisplay:
     def _draw_columns(self, ax, columns):
         before, after = as_frame(self.original), as_frame(self.reconstruction)
         if not set(before.columns) <= set(after.columns):
-            after = after.set_axis(before.columns, axis=1)  # an array has no names
-        # rows belong together by position, whatever their labels
+            # An array has no names.
+            after = after.set_axis(before.columns, axis=1)
+        # Rows belong together by position, whatever their labels.
         after = after.set_axis(before.index)
         names = check_columns(before, columns)
         n_rows, n_cols = grid_shape(len(names), 4)

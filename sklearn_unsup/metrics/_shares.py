@@ -94,7 +94,8 @@ def bin_edges(real, synthetic, n_bins, is_date):
         return np.linspace(low, high, n_bins + 1)
     low = finite[0] + unit * np.floor((low - finite[0]) / unit + 1e-6)
     n_values = np.ceil((high - low) / unit - 1e-6) + 1
-    step = np.ceil(n_values / n_bins)  # as many of the possible values in each bin
+    # Each bin has as many of the possible values.
+    step = np.ceil(n_values / n_bins)
     edges = low + unit * step * np.arange(np.ceil(n_values / step) + 1)
     return edges if is_date else edges - unit / 2
 
@@ -112,7 +113,7 @@ def grid_of(values):
 
 def share_levels(real, synthetic, max_levels):
     counts = [column.value_counts() for column in (real, synthetic)]
-    # the most frequent ones of `real` first, those of `synthetic` alone last
+    # The most frequent ones of `real` come first, those of `synthetic` alone last.
     levels = counts[0].index.union(counts[1].index, sort=False)
     shares = pd.DataFrame(
         {

@@ -70,7 +70,8 @@ def copied_rows(real, synthetic):
     counts = np.bincount(ids[0], minlength=ids[1].max() + 1)
     copies = int((counts[ids[1]] == 1).sum())
     n_pairs = int((counts == 2).sum())
-    n, m = len(real) // 2, len(synthetic)  # rows of a pair come together
+    # Rows that are seen exactly twice come in pairs.
+    n, m = len(real) // 2, len(synthetic)
     # Given how many coincide in all, how many of them fall among the synthetic rows.
     chance = stats.hypergeom.sf(copies - 1, n + m, copies + n_pairs, m)
     expected = n_pairs / max(1, n)
@@ -132,10 +133,12 @@ def coarse_codes(real, synthetic, categorical):
     smallest = MIN_LEVEL_SHARE * len(real)
     rare, place = counts < smallest, np.arange(len(counts))
     common = np.flatnonzero(~rare)
-    place[rare] = len(counts)  # one code for all rare levels
+    # All rare levels get one code: a new one, or that of the rarest of the others if
+    # they are rare even together.
+    place[rare] = len(counts)
     if counts[rare].sum() < smallest and len(common):
-        place[rare] = common[counts[common].argmin()]  # together they are still rare
-    # numbered without gaps: the two-way tables have a cell for each pair
+        place[rare] = common[counts[common].argmin()]
+    # Numbered without gaps, as the two-way tables have a cell for each pair.
     codes = np.unique(place[np.concatenate([first, second])], return_inverse=True)[1]
     return np.split(codes, [len(first)])
 
