@@ -1,5 +1,7 @@
 """Imputation under constraints: what is there stays, and filled rows meet them."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -360,6 +362,18 @@ def test_whole_numbers_and_masks(monkeypatch):
     masks = [mask for mask in vae.codec_.layout_.masks if mask >= 0]
     assert len(masks) == 2
     assert not any(cells[:, masks].any() for cells in seen)
+
+
+def test_means_of_decimals_are_decimals():
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 99, 60)
+    table = pd.DataFrame({"a": a, "b": a + rng.integers(0, 9, 60)})
+    table = table.map(lambda value: Decimal(int(value)) / 10)
+    vae = quick_vae(constraints=[Inequality("a", "b")], max_iter=1).fit(table)
+    holes = table.mask(rng.random(table.shape) < 0.2)
+    filled = vae.impute(holes, random_state=0)
+    assert all(isinstance(cell, Decimal) for cell in filled.to_numpy().ravel())
+    assert (filled["a"] <= filled["b"]).all()
 
 
 def test_an_array_after_a_frame():
