@@ -22,7 +22,7 @@ from ._sklearn import Interval, StrOptions
 from ._table.scaling import looks_like_pixels
 from ._training.data import DatasetChunks
 from ._training.net import TableNet
-from ._training.trial import Trial, run_trial
+from ._training.trial import Trial, confirm_trial, is_doubtful, run_trial
 from ._transfer import start_module
 
 # Maximum number of rows on which explained variances are measured.
@@ -35,8 +35,9 @@ FEW_ROWS, FEW_ENTRIES = 5_000, 2**21
 # there is no trial, because its result would be chance.
 TRIAL_FRACTION, MIN_TRIAL_ROWS = 0.2, 40
 # Epochs of few rows: bounds of their maximum number, the number of rows for each of
-# them, and the number of epochs without a gain that ends a trial.
-EPOCHS_BOUNDS, ROWS_PER_EPOCH, PATIENCE = (15, 40), 40, 6
+# them, the number of epochs without a gain that ends a trial, and that of a decoder of
+# categories without a trial.
+EPOCHS_BOUNDS, ROWS_PER_EPOCH, PATIENCE, UNTRIED_EPOCHS = (15, 40), 40, 3, 6
 # Weight of the linear decoder's error. With 1 linear models on the codes were less
 # accurate than on those of PCA; with 10 the network added little to PCA.
 LINEAR_WEIGHT = 3.0
@@ -144,7 +145,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
     early_stopping : bool or "auto", default="auto"
         True: hold out rows, stop when their loss no longer falls, and keep the best
         weights. "auto", for up to 5,000 rows that are not pictures: a trial holds out a
-        fifth of the rows to find the number of epochs, and a second fit is to all rows.
+        fifth of the rows to find the number of epochs, and the fit is then to all rows.
         If the held-out rows were not reconstructed better than by PCA, and with fewer
         than 40 rows, the codes are those of PCA, and for numbers alone the only epoch
         changes nothing. For other tables, and with a `max_iter` or `batch_size` that is
@@ -455,13 +456,19 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
     def _run_trial(self, dataset, rng):
         n = len(dataset)
         if n < MIN_TRIAL_ROWS:
-            return Trial(1 if self._is_linear else PATIENCE, has_gained=False)
+            n_epochs = 1 if self._is_linear else UNTRIED_EPOCHS
+            return Trial(n_epochs, has_gained=False)
         self._trial = Trial()  # The net of the trial has a linear decoder, too.
-        order = torch.from_numpy(rng.permutation(n))
-        train, held_out = dataset.split(order, n - round(TRIAL_FRACTION * n))
+        order, n_held_out = rng.permutation(n), round(TRIAL_FRACTION * n)
+        train, held_out = dataset.split(torch.from_numpy(order), n - n_held_out)
         net = self._build_net(train, rng)
         max_epochs = int(np.clip(n // ROWS_PER_EPOCH, *EPOCHS_BOUNDS))
-        trial = run_trial(net, train, held_out, max_epochs, PATIENCE)
+        trial, gains = run_trial(net, train, held_out, max_epochs, PATIENCE)
+        if trial.has_gained and is_doubtful(gains):
+            others = torch.from_numpy(np.roll(order, n_held_out))
+            train, held_out = dataset.split(others, n - n_held_out)
+            net = self._build_net(train, rng)
+            trial = confirm_trial(net, train, held_out, trial, gains)
         if self._is_linear and not trial.has_gained:
             return Trial(1, scores=[], has_gained=False)
         return trial

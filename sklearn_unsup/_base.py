@@ -410,7 +410,8 @@ class BaseTableModel(
         z = torch.from_numpy(check_codes(self, X))
         dataset = DenseDataset(z, torch.empty((len(z), 0)), self.device_)
         x_num, x_cat = self._map_rows(lambda z, _: self._mode(z), dataset)
-        table = self.codec_.decode(x_num.cpu().numpy(), x_cat.cpu().numpy())
+        arrays = x_num.cpu().numpy(), x_cat.cpu().numpy()
+        table = self.codec_.decode(*arrays, beyond_range=True)
         return to_polars(table, self._polars_schema)
 
     def sample(self, n_samples=1, *, conditions=None, random_state=None) -> Any:

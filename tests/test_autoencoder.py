@@ -1,6 +1,7 @@
 """AutoencoderTransformer against PCA, closed forms and densities that are known."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -373,7 +374,7 @@ def test_a_fraction_of_the_variance_as_in_pca(correlated, fraction):
 
 def test_components_beyond_the_fraction_are_zero(correlated):
     """In score and inverse_transform alike."""
-    X, standard = correlated
+    X, _ = correlated
     model = quick(0.6, max_iter=10, ordered=True).fit(X)
     n, size = model.n_components_, model.net_.module_.n_components
     assert n < size == 6
@@ -382,8 +383,7 @@ def test_components_beyond_the_fraction_are_zero(correlated):
         raw = model.net_.module_.decode(torch.from_numpy(codes)).numpy()
     rebuilt = model.inverse_transform(model.transform(X))
     rebuilt = StandardScaler().fit(X).transform(rebuilt)
-    inside = np.clip(raw, standard.min(0), standard.max(0))  # of the range of X
-    np.testing.assert_allclose(rebuilt, inside, atol=1e-2)
+    np.testing.assert_allclose(rebuilt, raw, atol=1e-2)
 
 
 def test_a_fraction_that_is_out_of_reach():
@@ -680,6 +680,25 @@ def test_where_data_are_linear_few_rows_end_at_pca(correlated):
     assert explained(model, X) == pytest.approx(ratio, abs=1e-3)
 
 
+def test_where_tails_are_heavy_few_rows_rebuild_as_pca_does():
+    """Also rows with values that training has not seen."""
+    rng = np.random.default_rng(3)
+    axes = rng.normal(size=(4, 10))
+    X = rng.standard_t(3, (300, 4)) @ axes + 0.7 * rng.standard_t(3, (300, 10))
+    train, test = X[:200], X[200:]
+    assert (test > train.max(0)).any()
+    model = few(4).fit(train)
+    scaler = StandardScaler().fit(train)
+    standard = scaler.transform(test)
+    pca = PCA(4).fit(scaler.transform(train))
+    straight = pca.inverse_transform(pca.transform(standard))
+    rebuilt = scaler.transform(model.inverse_transform(model.transform(test)))
+    np.testing.assert_allclose(rebuilt, straight, atol=2e-3)
+    drawn = model.sample(2_000, random_state=0)
+    assert (drawn >= train.min(0)).all()
+    assert (drawn <= train.max(0)).all()
+
+
 def test_where_data_are_bent_few_rows_leave_pca(bow):
     """The share of the variance is measured on rows that the fit has not seen."""
     train, test = bow[:120], bow[120:]
@@ -693,6 +712,39 @@ def test_where_data_are_bent_few_rows_leave_pca(bow):
     bent = scaler.transform(model.inverse_transform(model.transform(test)))
     left = [np.square(x - scaler.transform(test)).sum() for x in (bent, straight)]
     assert left[0] < 0.6 * left[1]
+
+
+@pytest.mark.parametrize("is_doubtful", [True, False])
+def test_a_doubtful_trial_is_confirmed_on_rows_that_it_learnt_from(
+    bow, monkeypatch, is_doubtful
+):
+    seen = []
+
+    def confirm(net, train, valid, found, gains):
+        seen.append((train, valid))
+        return replace(found, has_gained=False)
+
+    run = _autoencoder.run_trial
+
+    def record(net, train, valid, *limits):
+        seen.append((train, valid))
+        return run(net, train, valid, *limits)
+
+    monkeypatch.setattr(_autoencoder, "run_trial", record)
+    monkeypatch.setattr(_autoencoder, "confirm_trial", confirm)
+    monkeypatch.setattr(_autoencoder, "is_doubtful", lambda gains: is_doubtful)
+    model = few(1).fit(bow)
+    assert len(seen) == 1 + is_doubtful
+    assert model._trial.has_gained is not is_doubtful
+    if is_doubtful:
+        (train, held_out), (other_train, other_held_out) = (
+            [{tuple(row) for row in rows.x_num.tolist()} for rows in pair]
+            for pair in seen
+        )
+        assert not other_held_out & held_out
+        assert other_held_out < train
+        assert len(other_held_out) == len(held_out)
+        assert other_train == (train | held_out) - other_held_out
 
 
 @pytest.mark.slow

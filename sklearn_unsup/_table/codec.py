@@ -329,7 +329,9 @@ class TableCodec(BaseEstimator):
 
     # ------------------------------------------------------------------ decoding
 
-    def decode(self, x_num, x_cat, random_state=None, requests=None):
+    def decode(
+        self, x_num, x_cat, random_state=None, requests=None, beyond_range=False
+    ):
         """The table of encoded rows, with the container and dtypes of training.
 
         Total: any finite numbers and legal codes give a legal table.
@@ -343,11 +345,15 @@ class TableCodec(BaseEstimator):
         requests : dict or None, default=None
             By position of a column in X: what its values must be, as
             :meth:`encode_conditions` returns it.
+        beyond_range : bool, default=False
+            Whether numbers with the scaling "standard" may leave the range of training.
         """
-        columns = self._decode_columns(x_num, x_cat, random_state, requests or {})
+        columns = self._decode_columns(
+            x_num, x_cat, random_state, requests or {}, beyond_range
+        )
         return self._assemble(columns, len(x_num))
 
-    def _decode_columns(self, x_num, x_cat, random_state, requests):
+    def _decode_columns(self, x_num, x_cat, random_state, requests, beyond_range=False):
         places, n, columns = self._places(), len(x_num), []
         for codec in self.columns_codec_:
             asked = requests.get(codec.position_)
@@ -361,7 +367,7 @@ class TableCodec(BaseEstimator):
                 continue
             z = np.zeros(n) if place is None else x_num[:, place]
             missing = None if mask is None else np.asarray(x_cat[:, mask], dtype=bool)
-            columns.append(codec.decode(z, missing, asked))
+            columns.append(codec.decode(z, missing, asked, beyond_range))
         return columns
 
     def _assemble(self, columns, n):

@@ -195,11 +195,15 @@ class ConstrainedCodec(TableCodec):
     def _columns_of(self, frame):
         return self.constraints_.to_free(super()._columns_of(frame))
 
-    def decode(self, x_num, x_cat, random_state=None, requests=None):
+    def decode(
+        self, x_num, x_cat, random_state=None, requests=None, beyond_range=False
+    ):
         """The table of encoded rows, which meets constraints and requests.
 
-        `requests` are those that :meth:`encode_conditions` returns: of columns that a
-        constraint determines they are in the words of the column, not of its free one.
+        Its numbers stay in the range of training whatever `beyond_range` is: their
+        constraints are met by values that were seen to meet them. `requests` are those
+        that :meth:`encode_conditions` returns: of columns that a constraint determines
+        they are in the words of the column, not of its free one.
         """
         requests = requests or {}
         free = self._free_columns(x_num, x_cat, random_state, requests)

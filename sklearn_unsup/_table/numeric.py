@@ -13,6 +13,7 @@ from scipy.special import ndtri
 from .plain import given_back, plain_column
 from .quantiles import Quantiles
 from .reading import read_numbers
+from .scaling import open_range
 from .unknown import UnknownValueError
 
 MAX_DECIMALS = 8
@@ -67,6 +68,7 @@ class NumericColumn:
         self.low_, self.high_ = (x.min(), x.max()) if len(x) else (0.0, 0.0)
         self.varies_ = bool(self.low_ < self.high_)
         self.center_, self.scale_ = 0.0, 1.0
+        self.reach_ = self._reach(x)
         if not self.varies_:
             return self
         self.quantiles_ = Quantiles(self.n_quantiles).fit(x)
@@ -75,6 +77,20 @@ class NumericColumn:
         elif self.scaling == "minmax":
             self.center_, self.scale_ = float(self.low_), float(self.high_ - self.low_)
         return self
+
+    def _reach(self, x):
+        """The range of numbers that are rebuilt from codes, at times a wider one."""
+        low, high = float(self.low_), float(self.high_)
+        is_plain = self.form_ is None and self.dtype_.kind in "iuf"
+        is_scaled = self.scaling == "standard" and self.varies_
+        if not (is_scaled and is_plain and self.span_ is None):
+            return low, high
+        if self.raw_dtype_.kind == "f":
+            most = float(np.finfo(self.raw_dtype_).max) / self.step_
+            least = -most
+        else:
+            least, most = map(float, self._limits())
+        return open_range(x, least, most)
 
     def refuse_extremes(self) -> None:
         """Raise for numbers that are too large for a net, as they are encoded."""
@@ -327,11 +343,12 @@ class NumericColumn:
             return np.empty((4, 0))
         return self.quantiles_.atoms()
 
-    def to_numbers(self, z: np.ndarray) -> np.ndarray:
+    def to_numbers(self, z: np.ndarray, beyond_range=False) -> np.ndarray:
         """Float64 values of encoded ones: in the range, at the resolution.
 
-        Dates count units of time from the first one on; integers beyond 2**52 count
-        from the least one on.
+        With `beyond_range` in a range that may be a wider one, see `open_range`. Dates
+        count units of time from the first one on; integers beyond 2**52 count from the
+        least one on.
         """
         z = np.asarray(z, np.float64)
         if not self.varies_:
@@ -343,9 +360,10 @@ class NumericColumn:
                 x = z * self.scale_ + self.center_
         if self._is_rough():
             x = self._onto_knots(z, x)
-        x = np.clip(x, self.low_, self.high_)
+        ends = self.reach_ if beyond_range else (self.low_, self.high_)
+        x = np.clip(x, *ends)
         if self.decimals_ is not None:
-            x = np.clip(np.round(x, self.decimals_), self.low_, self.high_)
+            x = np.clip(np.round(x, self.decimals_), *ends)
         return x
 
     def _is_rough(self):
@@ -380,10 +398,14 @@ class NumericColumn:
         return u, self._scale(0.5 * (q.values_[before] + q.values_[before + 1]))
 
     def decode(
-        self, z: np.ndarray, missing: np.ndarray | None, requests=None
+        self,
+        z: np.ndarray,
+        missing: np.ndarray | None,
+        requests=None,
+        beyond_range=False,
     ) -> pd.Series:
         """A column with the dtype of training, in which `NumberRequests` are met."""
-        x = self.to_numbers(z)
+        x = self.to_numbers(z, beyond_range)
         if not self.varies_ and self.has_missing_ and missing is None:
             missing = np.ones(len(x), dtype=bool)  # a column that is all missing
         plain = self._to_plain(x)

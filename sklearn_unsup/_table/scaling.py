@@ -91,3 +91,29 @@ def float_chunks(X):
         with np.errstate(over="ignore"):  # too much is beyond all scales, too
             part = np.asarray(X[start : start + step], dtype=np.float32)
         yield part
+
+
+def open_range(x, least, most) -> tuple[float, float]:
+    """The range of values, widened where rows to come may go beyond it.
+
+    A single row that is alone at an end will not be the most extreme one for long, and
+    to cut off what is beyond would cost a linear reduction more than anything else: up
+    to the width of the range is added there. An end that several rows share is taken
+    for a limit, such as that of flags or marks, and so is zero for values of one sign.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n,)
+    least, most : float
+        What the column can hold.
+    """
+    low, high = float(x.min()), float(x.max())
+    if low >= 0:
+        least = max(least, 0.0)
+    if high <= 0:
+        most = min(most, 0.0)
+    width = high - low
+    return (
+        max(low - width, least) if (x == low).sum() == 1 else low,
+        min(high + width, most) if (x == high).sum() == 1 else high,
+    )

@@ -181,7 +181,14 @@ dtype=float32))
 
     # ------------------------------------------------------------------ decoding
 
-    def decode(self, x_num, x_cat=None, random_state=None, requests=None) -> np.ndarray:
+    def decode(
+        self,
+        x_num,
+        x_cat=None,
+        random_state=None,
+        requests=None,
+        beyond_range=False,
+    ) -> np.ndarray:
         """Dense rows of encoded ones, in the dtype of training.
 
         Total: any finite numbers give legal rows. They stay in the range of their
@@ -191,7 +198,7 @@ dtype=float32))
         Parameters
         ----------
         x_num : array of shape (n, n_numeric)
-        x_cat, random_state, requests : None
+        x_cat, random_state, requests, beyond_range : object
             Ignored: present for consistency with tables.
         """
         x_num, n = np.asarray(x_num), len(x_num)

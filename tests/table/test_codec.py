@@ -510,6 +510,48 @@ def test_any_output_decodes_to_a_legal_table(scaling, data):
     assert np.isfinite(codec.to_matrix(x_num[None], x_cat[None])).sum() >= 10
 
 
+# An open end is one that a single row has reached.
+ENDS = {
+    "open": ([-1.0, 0.25, 1.5], [-3.5, 4.0]),
+    "shared": ([-1.0, -1.0, 0.25, 1.5, 1.5], [-1.0, 1.5]),
+    "above zero": ([1.0, 2.25, 5.5], [0.0, 10.0]),
+    "below zero": ([-1.0, -2.25, -5.5], [-10.0, 0.0]),
+    "whole": ([3, 5, 9], [0, 15]),
+    "bytes": (np.array([3, 5, 200], np.uint8), [0, 255]),
+    "flags": ([0, 1, 1, 0], [0, 1]),
+    "large floats": (np.array([-3e38, 0.5, 3e38], np.float32), [-3.4e38, 3.4e38]),
+    "dates": (
+        pd.to_datetime(["2020-01-01", "2020-01-03"]),
+        ["2020-01-01", "2020-01-03"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_what_is_rebuilt_may_leave_the_range_at_an_open_end(name):
+    """By the width of the range, but keeping sign and dtype; only if asked for."""
+    values, (low, high) = ENDS[name]
+    X = pd.DataFrame({"x": values})
+    codec = TableCodec("standard").fit(X)
+    far, none = np.array([[-1e9], [1e9]], np.float32), np.empty((2, 0), np.int64)
+    inside, beyond = (codec.decode(far, none, beyond_range=b)["x"] for b in (0, 1))
+    assert inside.tolist() == [X["x"].min(), X["x"].max()]
+    assert beyond.dtype == X["x"].dtype
+    expected = pd.Series([low, high]).astype(X["x"].dtype)
+    if X["x"].dtype.kind == "f":
+        assert_allclose(beyond, expected, rtol=1e-3)
+    else:
+        assert beyond.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("scaling", ["quantile", "minmax", None])
+def test_other_scalings_rebuild_within_the_range(scaling):
+    X = pd.DataFrame({"x": [-1.0, 0.25, 1.5]})
+    codec = TableCodec(scaling).fit(X)
+    far, none = np.array([[-1e9], [1e9]], np.float32), np.empty((2, 0), np.int64)
+    assert codec.decode(far, none, beyond_range=True)["x"].tolist() == [-1.0, 1.5]
+
+
 def test_missing_comes_from_the_mask_alone():
     X = pd.DataFrame({"a": [1.0, np.nan, 3.0, 4.0], "b": [1, 2, 3, 5]})
     codec = TableCodec().fit(X)

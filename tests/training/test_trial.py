@@ -10,7 +10,14 @@ from sklearn_unsup import AutoencoderTransformer
 from sklearn_unsup._encoding import upload
 from sklearn_unsup._nn.distributions import softcap
 from sklearn_unsup._training import trial
-from sklearn_unsup._training.trial import exceeds_chance, run_trial, squared_errors
+from sklearn_unsup._training.trial import (
+    Trial,
+    confirm_trial,
+    exceeds_chance,
+    is_doubtful,
+    run_trial,
+    squared_errors,
+)
 
 # Losses of held-out rows after each epoch, and what they tell.
 CURVES = [
@@ -55,9 +62,10 @@ def test_the_best_epoch(fitted, monkeypatch, losses, max_epochs, patience, n_epo
         lambda *_: {**step, "loss": torch.tensor(next(remaining))},
     )
     model.net_.set_params(full_batch=True)
-    found = run_trial(model.net_, dataset, dataset, max_epochs, patience)
+    found, gains = run_trial(model.net_, dataset, dataset, max_epochs, patience)
     assert found.n_epochs == n_epochs
     np.testing.assert_allclose(found.scores, -np.array(losses[:n_epochs]))
+    assert (gains is None) == (n_epochs == 0)
 
 
 def test_gains_beyond_chance():
@@ -68,6 +76,26 @@ def test_gains_beyond_chance():
     assert not exceeds_chance(gains + 1.4 * error)
     assert exceeds_chance(gains + 1.6 * error)
     assert not exceeds_chance(gains[1:2])
+
+
+def test_doubtful_gains():
+    """From 1.5 to 2 standard errors they might be chance."""
+    gains = torch.tensor([-1.0, 1.0] * 50)
+    error = gains.std() / 10
+    assert is_doubtful(gains + 1.9 * error)
+    assert not is_doubtful(gains + 2.1 * error)
+
+
+@pytest.mark.parametrize(("gain", "is_confirmed"), [(9.0, True), (-9.0, False)])
+def test_doubtful_gains_are_confirmed_on_other_rows(fitted, gain, is_confirmed):
+    """Those of the trial and those of the other rows count alike."""
+    model, dataset = fitted
+    net = copy.deepcopy(model.net_)
+    first = Trial(1, [-1.0], has_gained=True)
+    gains = gain + torch.randn(60, generator=torch.Generator().manual_seed(0))
+    found = confirm_trial(net, dataset, dataset, first, gains)
+    assert found == Trial(1, [-1.0], is_confirmed)
+    assert net.step_ - net.first_step_ == 10
 
 
 def test_squared_errors_are_those_of_the_table(fitted):
