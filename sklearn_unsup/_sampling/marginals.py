@@ -38,7 +38,10 @@ class MarginalMap:
     def _knots(self, values):
         if not len(values):
             return np.zeros(len(self.probabilities_), np.float32)
-        return np.quantile(values, self.probabilities_).astype(np.float32)
+        # The same as `np.quantile`, which takes five times as long for so many of them.
+        ranks = self.probabilities_ * (len(values) - 1)
+        knots = np.interp(ranks, np.arange(len(values)), np.sort(values))
+        return knots.astype(np.float32)
 
     def _ranks(self, values, knots, rng):
         """Ranks of values among the knots, in [0, 1].

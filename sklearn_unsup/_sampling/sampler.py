@@ -18,8 +18,9 @@ from .ratio import DensityRatio, resample_distinct
 
 # Number of rows drawn for each row that is kept by a density ratio.
 POOL_FACTOR = 4
-# Number of generated rows that the map of the marginals is fitted to.
-CALIBRATION_ROWS = 20_000
+# Number of generated rows that the map of the marginals is fitted to: at most, at
+# least, and for each training row. Few rows do not show their own marginals exactly.
+CALIBRATION_ROWS, MIN_CALIBRATION_ROWS, CALIBRATION_FACTOR = 20_000, 4_000, 10
 # Number of different conditions up to which each has a pool of proposals for its rows,
 # and number of rows from which one has such a pool beside any number of others.
 MAX_GROUPS, MIN_GROUP = 16, 100
@@ -140,7 +141,8 @@ class TableSampler:
 
     def _fit_marginals(self, source, codec, rng):
         if codec.has_marginals_:
-            nothing = EncodedConditions(CALIBRATION_ROWS)
+            n = max(MIN_CALIBRATION_ROWS, CALIBRATION_FACTOR * self.n_rows_)
+            nothing = EncodedConditions(min(n, CALIBRATION_ROWS))
             x_num, x_cat, _ = self._draw(source, codec, nothing, rng)
             self.marginals_ = MarginalMap(codec).fit(x_num, x_cat)
 

@@ -15,7 +15,7 @@ from sklearn_unsup import AutoencoderTransformer, VAETransformer
 from sklearn_unsup._nn.autoregressive import AutoregressiveModel
 from sklearn_unsup._nn.distributions import TableDistribution, block_indicator
 from sklearn_unsup._nn.likelihoods import LOGIT_CAP
-from sklearn_unsup._sampling import proposals
+from sklearn_unsup._sampling import proposals, sampler
 from sklearn_unsup._sampling.density import LatentDensity, smoothed_bootstrap
 from sklearn_unsup._sampling.marginals import MarginalMap, random_ranks
 from sklearn_unsup._sampling.proposals import (
@@ -1014,6 +1014,37 @@ def test_conditions_keep_their_own_marginals(density_ratio):
         mean = (grid * part).sum() / part.sum()
         assert x_num[:, 0].mean() == pytest.approx(mean, abs=2 * Z / np.sqrt(3_000))
     assert x_num[:, 0].mean() > 0.25
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 1_500])
+def test_knots_are_quantiles(n):
+    values = rng_of().lognormal(size=(n, 1)).astype("f4")
+    codec = TableCodec("standard").fit(normal_table(50)[:, :1])
+    marginals = MarginalMap(codec).fit(values, np.empty((n, 0), np.int64))
+    (knots,) = marginals.clusters_[0][2]
+    expected = np.quantile(values[:, 0], marginals.probabilities_)
+    np.testing.assert_allclose(knots, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_drawn"), [(50, 4_000), (700, 7_000), (3_000, 20_000)]
+)
+def test_rows_that_the_marginals_are_fitted_to(monkeypatch, n_rows, n_drawn):
+    """Ten for each row of training, within limits."""
+    monkeypatch.setattr(sampler, "CALIBRATION_ROWS", 20_000)
+    X = normal_table(n_rows)
+    source, sizes = NormalSource(X, [0.3, 0.0]), []
+    source.codec = TableCodec("standard").fit(X)
+    propose = source.propose
+    monkeypatch.setattr(
+        source,
+        "propose",
+        lambda conditions, *args, **options: (
+            sizes.append(len(conditions)) or propose(conditions, *args, **options)
+        ),
+    )
+    fitted_sampler(source, X, None, rng_of())
+    assert sum(sizes) == n_drawn
 
 
 def test_numbers_without_scaling_are_not_calibrated():
