@@ -17,7 +17,7 @@ from ._nn.losses import ReconstructionLoss, check_unit_interval
 from ._nn.pca import principal_axes
 from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, resolved_layer_sizes
 from ._sampling.density import DENSITY_ROWS
-from ._scoring import explained, rebuilt_losses
+from ._scoring import explained, reconstruction_reasons
 from ._sklearn import Interval, StrOptions
 from ._table.scaling import looks_like_pixels
 from ._training.data import DatasetChunks
@@ -350,9 +350,11 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
     def explain_samples(self, X, *, return_expected=False) -> Any:
         """Share of each cell in the score of its row, in nats.
 
-        A cell costs its row the nats by which its value is less likely, given the code,
-        than the one that the row is rebuilt with. To this each column adds an equal
-        part of what the row would score without such costs.
+        A cell costs its row the nats by which the row would score higher with the best
+        value in its place: twelve quantiles of its column, or the 16 most frequent
+        levels, are tried. To this each column adds an equal part of what the row would
+        score without such costs. Of images, sparse rows and rows of more than
+        100 columns the best value is the one that the row is rebuilt with.
 
         Parameters
         ----------
@@ -367,13 +369,14 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
             Each row adds up to its score. The lowest one names the cell that fits
             its row least.
         expected : DataFrame or ndarray of shape (n_samples, n_features)
-            The rebuilt rows. Only if `return_expected`.
+            What the other cells let expect: the likeliest level, the median of numbers;
+            the cell itself where nothing is likelier. Only if `return_expected`.
         """
         check_is_fitted(self)
         return explained(self, X, return_expected)
 
     def _cell_losses(self, X):
-        return rebuilt_losses(self, X)
+        return reconstruction_reasons(self, X)
 
     def _log_likelihood(self, x_num, x_cat):
         distribution = self._distribution(self._encode_batch(x_num, x_cat))

@@ -7,12 +7,21 @@ from scipy.sparse import issparse
 
 from ._nn.chunks import chunk_slices, map_blocks
 from ._nn.column_terms import column_terms
-from ._nn.replacements import Candidates, reconstruction_losses, replacement_losses
+from ._nn.replacements import (
+    Candidates,
+    reconstruction_losses,
+    replacement_losses,
+    scored_replacements,
+)
 from ._table.constrained import ConstrainedCodec
 from ._table.polars import is_polars, numbers_to_polars, to_polars
 from ._table.sparse import SparseCodec
-from ._table.units import SparseMeasure, TableMeasure
+from ._table.units import SparseMeasure, TableMeasure, candidates_of
 from ._training.data import place_dataset
+
+# Rows of more columns are compared with what they are rebuilt as: a pass through the
+# nets for every candidate of every column would take too long.
+MAX_REPLACED_COLUMNS = 100
 
 
 def likelihood_terms(model, codec, X, device) -> np.ndarray:
@@ -58,7 +67,7 @@ def likelihood_losses(model, codec, X, device) -> tuple:
     losses : ndarray of shape (n_samples, n_features)
         Zero, or negative.
     expected : DataFrame or ndarray of shape (n_samples, n_features)
-        The best value for each cell.
+        The value that all other cells let expect.
     evidence : ndarray of shape (n_samples, n_features)
         How much likelier each value is in its column than given all other cells.
     """
@@ -74,24 +83,25 @@ def likelihood_losses(model, codec, X, device) -> tuple:
         dataset = place_dataset(
             torch.from_numpy(asked.x_num), torch.from_numpy(asked.x_cat), device
         )
-        losses, best, surprises = map_blocks(
+        losses, places, surprises = map_blocks(
             lambda x_num, x_cat: replacement_losses(model, x_num, x_cat, columns),
             dataset,
             width,
         )
-        losses, best = losses.cpu().numpy().astype(np.float64), best.cpu().numpy()
-        surprises = surprises.cpu().numpy().astype(np.float64)
-        expected = replaced(asked.x_num, asked.x_cat, columns, best)
+        losses, surprises = (
+            part.cpu().numpy().astype(np.float64) for part in (losses, surprises)
+        )
+        expected = replaced(asked.x_num, asked.x_cat, columns, places.cpu().numpy())
         evidence = measure.evidence(asked, surprises)
         parts.append((measure.losses(asked, losses), evidence, *expected))
     losses, evidence, x_num, x_cat = map(np.concatenate, zip(*parts, strict=True))
     return losses, codec.decode(x_num, x_cat), evidence
 
 
-def replaced(x_num, x_cat, columns, best):
-    """Encoded rows whose every cell is the best candidate for it."""
+def replaced(x_num, x_cat, columns, places):
+    """Encoded rows with the candidate at its place in each cell, if it is not -1."""
     x_num, x_cat = x_num.copy(), x_cat.copy()
-    for candidates, place in zip(columns, best.T, strict=True):
+    for candidates, place in zip(columns, places.T, strict=True):
         rows = place >= 0
         if candidates.numbers is not None:
             numbers = np.array(candidates.numbers, np.float32)
@@ -100,6 +110,48 @@ def replaced(x_num, x_cat, columns, best):
             codes = np.array(candidates.codes)
             x_cat[rows, candidates.category] = codes[place[rows]]
     return x_num, x_cat
+
+
+def reconstruction_reasons(estimator, X) -> tuple:
+    """Nats that each cell of a row costs the score of its reconstruction.
+
+    Against the best value in its place: the odd cell of a row is in its code and pulls
+    what is rebuilt towards itself, and other cells away from themselves.
+
+    Returns
+    -------
+    losses : ndarray of shape (n_samples, n_features)
+        Zero, or negative.
+    expected : DataFrame or ndarray of shape (n_samples, n_features)
+        The value that all other cells let expect.
+    evidence : None
+    """
+    codec = estimator.codec_
+    is_wide = estimator.n_features_in_ > MAX_REPLACED_COLUMNS
+    if is_wide or isinstance(codec, SparseCodec) or codec.image_shape is not None:
+        return rebuilt_losses(estimator, X)
+    columns = [Candidates(**options) for options in candidates_of(codec)]
+    if not columns:
+        rows = codec.decode(*codec.encode(X))
+        return np.zeros(rows.shape), rows, None
+    width = (max(map(len, columns)) + 1) * codec.layout_.working_width
+    parts = []
+    for part in dense_parts(X):
+        x_num, x_cat = codec.encode(part)
+        encoded = map(torch.from_numpy, (x_num, x_cat))
+        losses, places, _ = map_blocks(
+            lambda x_num, x_cat: scored_replacements(
+                estimator._log_likelihood, x_num, x_cat, columns
+            ),
+            place_dataset(*encoded, estimator.device_),
+            width,
+        )
+        expected = replaced(x_num, x_cat, columns, places.cpu().numpy())
+        parts.append((losses.cpu().numpy(), *expected))
+    losses, x_num, x_cat = map(np.concatenate, zip(*parts, strict=True))
+    total = np.zeros((len(losses), estimator.n_features_in_))
+    total[:, codec.varies_] = losses
+    return total, codec.decode(x_num, x_cat), None
 
 
 def rebuilt_losses(estimator, X) -> tuple:

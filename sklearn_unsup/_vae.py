@@ -420,7 +420,8 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
             Each row adds up to its score. The lowest one names the cell that fits
             its row least.
         expected : DataFrame or ndarray of shape (n_samples, n_features)
-            The best value for each cell, given the others. Only if `return_expected`.
+            What the other cells let expect: the likeliest level, the median of numbers;
+            the cell itself where nothing is likelier. Only if `return_expected`.
         """
         check_is_fitted(self)
         return explained(self, X, return_expected)

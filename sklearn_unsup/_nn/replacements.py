@@ -37,6 +37,57 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.numbers if self.codes is None else self.codes)
 
+    @property
+    def n_present(self) -> int:
+        """How many of the candidates are numbers, which come first and ascend."""
+        return 0 if self.numbers is None else len(self) - sum(self.codes or ())
+
+    def put(self, x_num: Tensor, x_cat: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows as they are, then all of them with the first candidate, and so on."""
+        n = len(x_num)
+        x_num, x_cat = (x.repeat(len(self) + 1, 1) for x in (x_num, x_cat))
+        if self.codes is not None:
+            codes = torch.tensor(self.codes, device=x_cat.device)
+            x_cat[n:, self.category] = codes.repeat_interleave(n)
+        if self.numbers is not None:
+            numbers = torch.tensor(self.numbers, device=x_num.device).float()
+            x_num[n:, self.number] = numbers.repeat_interleave(n)
+        return x_num, x_cat
+
+    def judge(self, joint: Tensor, x_cat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, expected candidate and surprise of a cell, shape (n,) each.
+
+        Parameters
+        ----------
+        joint : Tensor of shape (n_candidates + 1, n)
+            Log-likelihoods, up to a constant, of the rows that :meth:`put` makes.
+        x_cat : Tensor
+        """
+        own, weighted = joint[0], joint[1:]
+        gain = (weighted - own).amax(0)
+        if self.log_weights is not None:
+            log_weights = torch.tensor(self.log_weights, device=joint.device)
+            weighted = weighted + log_weights.float()[:, None]
+        expected = torch.where(gain > 0, self._expected(weighted), -1)
+        total = weighted.logsumexp(0)
+        if self.numbers is None:
+            # A level that is no candidate is one of all values nevertheless.
+            is_other = x_cat[:, self.category] >= len(self)
+            total = torch.where(is_other, torch.logaddexp(total, own), total)
+        return -gain.clamp_min(0.0), expected, total - own
+
+    def _expected(self, weighted: Tensor) -> Tensor:
+        """The likeliest level; of numbers the median, which no gap can hold."""
+        n_present = self.n_present
+        if not n_present:
+            return weighted.argmax(0)
+        below = weighted[:n_present].softmax(0).cumsum(0) < 0.5
+        median = below.sum(0).clamp_max(n_present - 1)
+        if n_present == len(self):
+            return median
+        is_gap = weighted[n_present:].logsumexp(0) > weighted[:n_present].logsumexp(0)
+        return torch.where(is_gap, n_present, median)
+
 
 @torch.no_grad()
 def replacement_losses(
@@ -60,31 +111,39 @@ def replacement_losses(
     -------
     losses : Tensor of shape (n, n_columns)
         Zero, or negative.
-    best : Tensor of shape (n, n_columns), int64
-        Which candidate is the likeliest; -1 if it is no likelier than the cell.
+    expected : Tensor of shape (n, n_columns), int64
+        Which candidate the others let expect; -1 if none is likelier than the cell.
     surprises : Tensor of shape (n, n_columns)
         Minus the log-probability of each cell given all others: of the row less that
         of the sum over all candidates.
     """
     features = model.features(x_num, x_cat, presence(model.layout, x_cat))
     inputs = F.linear(features, model.input_layer.weight, model.input_layer.bias)
-    losses, best, surprises = [], [], []
+    answers = []
     for candidates in columns:
         joint = candidate_log_probs(model, features, inputs, x_num, x_cat, candidates)
-        gain, place = (joint[1:] - joint[0]).max(0)
-        losses.append(-gain.clamp_min(0.0))
-        best.append(torch.where(gain > 0, place, -1))
-        weighted = joint[1:]
-        if candidates.log_weights is not None:
-            log_weights = torch.tensor(candidates.log_weights, device=joint.device)
-            weighted = weighted + log_weights.float()[:, None]
-        total = weighted.logsumexp(0)
-        if candidates.numbers is None:
-            # A level that is no candidate is one of all values nevertheless.
-            is_other = x_cat[:, candidates.category] >= len(candidates)
-            total = torch.where(is_other, torch.logaddexp(total, joint[0]), total)
-        surprises.append(total - joint[0])
-    return tuple(torch.stack(parts, 1) for parts in (losses, best, surprises))
+        answers.append(candidates.judge(joint, x_cat))
+    return tuple(torch.stack(parts, 1) for parts in zip(*answers, strict=True))
+
+
+@torch.no_grad()
+def scored_replacements(
+    score, x_num: Tensor, x_cat: Tensor, columns
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same as :func:`replacement_losses` of any model that scores whole rows.
+
+    Parameters
+    ----------
+    score : callable
+        Takes `x_num` and `x_cat` and returns the log-likelihoods of rows, shape (n,).
+    x_num, x_cat : Tensor
+    columns : sequence of Candidates
+    """
+    answers = []
+    for candidates in columns:
+        joint = score(*candidates.put(x_num, x_cat)).view(-1, len(x_num))
+        answers.append(candidates.judge(joint, x_cat))
+    return tuple(torch.stack(parts, 1) for parts in zip(*answers, strict=True))
 
 
 def candidate_log_probs(model, features, inputs, x_num, x_cat, candidates) -> Tensor:
@@ -94,15 +153,11 @@ def candidate_log_probs(model, features, inputs, x_num, x_cat, candidates) -> Te
     candidates do not change their terms.
     """
     n, n_categorical = len(x_num), model.layout.n_categorical
-    x_num, x_cat = (x.repeat(len(candidates) + 1, 1) for x in (x_num, x_cat))
+    x_num, x_cat = candidates.put(x_num, x_cat)
     positions = []
     if candidates.codes is not None:
-        codes = torch.tensor(candidates.codes, device=x_cat.device)
-        x_cat[n:, candidates.category] = codes.repeat_interleave(n)
         positions.append(candidates.category)
     if candidates.numbers is not None:
-        numbers = torch.tensor(candidates.numbers, device=x_num.device).float()
-        x_num[n:, candidates.number] = numbers.repeat_interleave(n)
         positions.append(n_categorical + candidates.number)
     present, start = presence(model.layout, x_cat), min(positions)
     units = slice(start * model.width, None)

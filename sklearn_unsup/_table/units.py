@@ -100,30 +100,8 @@ class TableMeasure:
         return np.flatnonzero(self.codec.varies_)
 
     def candidates(self) -> list:
-        """Of each varying column, values that others could be replaced by.
-
-        Dicts with the fields of :class:`~sklearn_unsup._nn.replacements.Candidates`.
-        """
-        found, places = [], self.codec._places()
-        for position in self.varying:
-            column = self.codec.columns_codec_[position]
-            place, mask = places.get(position), self.codec.mask_of_.get(position, -1)
-            if isinstance(column, CategoricalColumn):
-                codes = tuple(range(min(column.cardinality_, MAX_LEVELS)))
-                found.append({"codes": codes, "category": place})
-            elif place is None:  # a constant with gaps
-                found.append({"codes": (0, 1), "category": mask})
-            else:
-                grid = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
-                numbers = tuple(column.encoded_quantile(grid).tolist())
-                weights = (-float(np.log(N_QUANTILES)),) * N_QUANTILES
-                options = {"numbers": numbers, "log_weights": weights, "number": place}
-                if mask >= 0:
-                    codes = (0,) * N_QUANTILES + (1,)
-                    options.update(numbers=(*numbers, 0.0), log_weights=(*weights, 0.0))
-                    options.update(codes=codes, category=mask)
-                found.append(options)
-        return found
+        """Of each varying column, values that others could be replaced by."""
+        return candidates_of(self.codec)
 
     def losses(self, questions, losses) -> np.ndarray:
         """Losses of all cells (n, n_columns) from those of the varying columns.
@@ -207,6 +185,33 @@ class TableMeasure:
         terms[is_unknown[:, position], position] = -np.log(n + 1)
 
 
+def candidates_of(codec) -> list:
+    """Of each varying column of a table, values that others could be replaced by.
+
+    Dicts with the fields of :class:`~sklearn_unsup._nn.replacements.Candidates`.
+    """
+    found, places = [], codec._places()
+    grid = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
+    weights = (-float(np.log(N_QUANTILES)),) * N_QUANTILES
+    for position in np.flatnonzero(codec.varies_):
+        column = codec.columns_codec_[position]
+        place, mask = places.get(position), codec.mask_of_.get(position, -1)
+        if isinstance(column, CategoricalColumn):
+            codes = tuple(range(min(column.cardinality_, MAX_LEVELS)))
+            found.append({"codes": codes, "category": place})
+        elif place is None:  # a constant with gaps
+            found.append({"codes": (0, 1), "category": mask})
+        else:
+            numbers = tuple(column.encoded_quantile(grid).tolist())
+            options = {"numbers": numbers, "log_weights": weights, "number": place}
+            if mask >= 0:
+                codes = (0,) * N_QUANTILES + (1,)
+                options.update(numbers=(*numbers, 0.0), log_weights=(*weights, 0.0))
+                options.update(codes=codes, category=mask)
+            found.append(options)
+    return found
+
+
 class SparseMeasure:
     """Of a codec of sparse rows: a density per unit of each column.
 
@@ -240,7 +245,11 @@ class SparseMeasure:
         grid = ndtri((np.arange(N_QUANTILES) + 0.5) / N_QUANTILES).tolist()
         weights = (-float(np.log(N_QUANTILES + 1)),) * (N_QUANTILES + 1)
         return [
-            {"numbers": (float(zero), *grid), "log_weights": weights, "number": place}
+            {
+                "numbers": tuple(sorted([float(zero), *grid])),
+                "log_weights": weights,
+                "number": place,
+            }
             for place, zero in enumerate(zeros)
         ]
 

@@ -12,6 +12,7 @@ from sklearn_unsup._nn.replacements import (
     Candidates,
     reconstruction_losses,
     replacement_losses,
+    scored_replacements,
 )
 from sklearn_unsup._table.layout import TableLayout
 
@@ -77,8 +78,38 @@ def test_losses_are_those_of_replaced_rows(model, rows, name):
     torch.testing.assert_close(losses[:, 0], -gain.clamp_min(0), atol=1e-4, rtol=1e-4)
     better = gain > 1e-4
     assert better.any()
-    assert (found[better, 0] == best[better]).all()
+    if column.numbers is None:
+        assert (found[better, 0] == best[better]).all()
+    else:
+        of_numbers = torch.stack(gains)[: len(GRID)].softmax(0)
+        # The median leaves less than half on either side, and one of holes is a hole.
+        for row in torch.arange(6)[better & (found[:, 0] < len(GRID))]:
+            place = found[row, 0]
+            assert of_numbers[:place, row].sum() < 0.5
+            assert of_numbers[place + 1 :, row].sum() <= 0.5
+        present = torch.stack(gains)[: len(GRID)].logsumexp(0)
+        holes = torch.stack(gains)[len(GRID) :].logsumexp(0)
+        assert ((found[:, 0] == len(GRID)) == (better & (holes > present))).all()
     assert (found[gain < -1e-4, 0] == -1).all()
+
+
+def test_expected_numbers_are_medians():
+    """In the first row the likeliest one is greater, in the second most are missing."""
+    column = Candidates((-1.0, 0.0, 1.0, 0.0), (0, 0, 0, 1), 0, 0)
+    of_first, of_second = [0.1, 0.3, 0.3, 0.4, 0.2], [0.1, 0.3, 0.2, 0.2, 0.8]
+    joint = torch.tensor([of_first, of_second]).log().T
+    found = column.judge(joint, torch.zeros((2, 1), dtype=torch.int64))[1]
+    assert found.tolist() == [1, 3]
+
+
+def test_a_scored_row_has_the_same_losses(model, rows):
+    columns = list(COLUMNS.values())[:2]  # of categories alone nothing is a density
+    for mine, other in zip(
+        scored_replacements(model.log_prob, *rows, columns),
+        replacement_losses(model, *rows, columns),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
 
 
 def test_losses_of_a_rebuilt_row():
