@@ -132,22 +132,19 @@ def reconstruction_reasons(estimator, X) -> tuple:
         return rebuilt_losses(estimator, X)
     columns = [Candidates(**options) for options in candidates_of(codec)]
     if not columns:
-        rows = codec.decode(*codec.encode(X))
-        return np.zeros(rows.shape), rows, None
+        return rebuilt_losses(estimator, X)
+
+    def ask(x_num, x_cat):
+        score = estimator._log_likelihood
+        losses, places, _ = scored_replacements(score, x_num, x_cat, columns)
+        return losses, places, x_num, x_cat
+
     width = (max(map(len, columns)) + 1) * codec.layout_.working_width
     parts = []
     for part in dense_parts(X):
-        x_num, x_cat = codec.encode(part)
-        encoded = map(torch.from_numpy, (x_num, x_cat))
-        losses, places, _ = map_blocks(
-            lambda x_num, x_cat: scored_replacements(
-                estimator._log_likelihood, x_num, x_cat, columns
-            ),
-            place_dataset(*encoded, estimator.device_),
-            width,
-        )
-        expected = replaced(x_num, x_cat, columns, places.cpu().numpy())
-        parts.append((losses.cpu().numpy(), *expected))
+        answers = map_blocks(ask, estimator._encode_table(part), width)
+        losses, places, *encoded = (answer.cpu().numpy() for answer in answers)
+        parts.append((losses, *replaced(*encoded, columns, places)))
     losses, x_num, x_cat = map(np.concatenate, zip(*parts, strict=True))
     total = np.zeros((len(losses), estimator.n_features_in_))
     total[:, codec.varies_] = losses
