@@ -183,7 +183,7 @@ def rebuilt_losses(estimator, X) -> tuple:
                 losses[:, position] += of_categories[:, place]
         parts.append((losses, x_num, x_cat))
     losses, x_num, x_cat = map(np.concatenate, zip(*parts, strict=True))
-    return losses, codec.decode(x_num, x_cat), None
+    return losses, codec.decode(x_num, x_cat, beyond_range=True), None
 
 
 def rebuilt(estimator, x_num, x_cat):
