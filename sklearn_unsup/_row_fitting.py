@@ -23,6 +23,10 @@ MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR = 300, 1.5
 # Minimum number of gradient steps of encoder and decoder. Where they take fewer than
 # CODE_STEPS, their learning rate is higher in inverse proportion.
 MIN_STEPS, CODE_STEPS = 300, 1_000
+# Number of rows up to which the autoregressive model learns from every second batch
+# only, encoder and decoder from all, and by how much the sum of its learning rates
+# grows then, because fewer and longer steps get less far.
+FEW_ROWS, FEW_ROWS_INTERVAL, INTERVAL_LR_SCALE = 800, 2, 1.2
 # Number of steps of the autoregressive model from which on encoder and decoder learn
 # from every second batch only.
 MIN_ALTERNATING_STEPS = 2_500
@@ -70,6 +74,7 @@ class RowFitting:
 
     def _train(self, train, valid, process_group):
         net = self.net_
+        net.row_interval = self._row_interval(len(train))
         if self._holds_out_rows(len(train)):
             n = len(train)
             n_held_out = min(MAX_HELD_OUT, round(HELD_OUT_FRACTION * n))
@@ -122,6 +127,19 @@ class RowFitting:
             return 1
         return 1 + (self._default_steps(n_rows) >= MIN_ALTERNATING_STEPS)
 
+    def _update_stream_net(self, n_rows):
+        self.net_.is_stream = True  # In which both models learn from every batch.
+        super()._update_stream_net(n_rows)
+
+    def _row_interval(self, n_rows):
+        """Of how many batches the autoregressive model learns from one."""
+        net = getattr(self, "net_", None)
+        is_stream = self._is_stream or (net is not None and net.is_stream)
+        chosen = self.max_iter != "auto" or self.sampling == "any_order"
+        if chosen or is_stream or self._samples_from_latent or n_rows > FEW_ROWS:
+            return 1
+        return FEW_ROWS_INTERVAL
+
     def _param_groups(self, n_rows):
         """Parameter groups: biases without decay, and the autoregressive model's own.
 
@@ -133,6 +151,8 @@ class RowFitting:
         if self.max_iter == "auto" and not self._samples_from_latent:
             steps = self._default_steps(n_rows)
             lr_scale = self._autoregressive_steps(n_rows) / steps
+            if self._row_interval(n_rows) > 1:
+                lr_scale *= FEW_ROWS_INTERVAL * INTERVAL_LR_SCALE
             if self._holds_out_rows(n_rows):
                 lr_scale *= WIDE_LR_SCALE
             code_lr_scale = max(1.0, CODE_STEPS / max(steps, MIN_STEPS))

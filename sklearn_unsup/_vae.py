@@ -20,7 +20,7 @@ from ._nn.losses import NegativeELBO, check_unit_interval
 from ._nn.random import normal_points
 from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, resolved_layer_sizes
 from ._private.budget import Budget, noise_generator, private_table
-from ._row_fitting import RowFitting
+from ._row_fitting import FEW_ROWS, RowFitting
 from ._sampling.proposals import RowSource
 from ._scoring import explained, likelihood_losses, likelihood_terms, rebuilt_losses
 from ._sklearn import Interval, StrOptions
@@ -41,8 +41,8 @@ MAX_BINS, ROWS_PER_BIN = 64, 90
 MIN_ATOM_SHARE, MIN_ATOM_ROWS = 1 / 400, 15
 # Number of steps over which the learning rate and the weight of the KL term rise.
 N_WARMUP_STEPS = 200
-# Meaning of hidden_layer_sizes="auto" for a table that is no image.
-LAYER_SIZES = 256, 256
+# Meaning of hidden_layer_sizes="auto" for a table of many rows, and of few.
+LAYER_SIZES, SMALL_LAYER_SIZES = (256, 256), (128, 128)
 MAX_GRAD_NORM = 10.0
 
 
@@ -63,8 +63,9 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
     hidden_layer_sizes : int, tuple of int or "auto", default="auto"
         Widths of the encoder's hidden layers; the decoder has them in reverse. An
         int is one layer; with an empty tuple encoder and decoder are linear. "auto" is
-        (256, 256). With `image_shape`: channels of convolutions, each of which halves
-        height and width; "auto" is (16, 48) for images of 28 x 28.
+        (256, 256), and (128, 128) in a `fit` of up to 800 autoregressive rows. With
+        `image_shape`: channels of convolutions, each of which halves height and width;
+        "auto" is (16, 48) for images of 28 x 28.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
         Activation function of the hidden layers.
@@ -130,10 +131,11 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
     max_iter : int or "auto", default="auto"
         Epochs. "auto" sets gradient steps: where rows are autoregressive 5 to 26 times
         the root of the number of rows (5 for small and 26 for large tables; fewer of
-        more than 128 rows), but at least 300, else 3,000. From 10,000 rows on the model
-        of rows is a wide one that takes half of these steps, each twice as long, and
-        may stop before: a twentieth of the rows, at most 2,000, is held out to see when
-        it begins to memorise the others.
+        more than 128 rows), but at least 300, else 3,000. Of up to 800 rows the model
+        of rows learns from every second batch only. From 10,000 rows on it is a wide
+        one that takes half of these steps, each twice as long, and may stop before: a
+        twentieth of the rows, at most 2,000, is held out to see when it begins to
+        memorise the others.
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about a 32nd of the rows, from 16 to 512. Of images it
         is at most 128, and where rows are autoregressive, but then on a GPU 1,024 from
@@ -540,9 +542,7 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
             NegativeELBO,
             module__layout=layout,
             module__n_components=int(self.n_components),
-            module__hidden_layer_sizes=resolved_layer_sizes(
-                self.hidden_layer_sizes, LAYER_SIZES, layout
-            ),
+            module__hidden_layer_sizes=self._resolved_layer_sizes(len(dataset)),
             module__activation=self.activation,
             module__encoder=self._own_net("encoder"),
             module__decoder=self._own_net("decoder"),
@@ -567,6 +567,16 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
                 )
         start_module(net.module_, self.codec_, self._source)
         return net
+
+    def _resolved_layer_sizes(self, n_rows):
+        """Widths of the hidden layers, for a number of rows if they are "auto"."""
+        is_special = self._is_stream or self._samples_from_latent
+        is_small = n_rows <= FEW_ROWS and not is_special
+        default = SMALL_LAYER_SIZES if is_small else LAYER_SIZES
+        if self._source is not None and self._source.image_shape is None:
+            default = self._source.net_.module__hidden_layer_sizes
+        layout = self.codec_.layout_
+        return resolved_layer_sizes(self.hidden_layer_sizes, default, layout)
 
     @property
     def _bernoulli(self):

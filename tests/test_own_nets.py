@@ -513,6 +513,6 @@ def test_terms_of_one_sum_have_gradients_of_their_own():
     """Which clipping, in place, would otherwise divide twice."""
     module = nn.Module()
     module.first, module.second = (nn.Parameter(torch.ones(3)) for _ in range(2))
-    set_gradients((module.first + module.second).square().sum(), module)
+    set_gradients((module.first + module.second).square().sum(), module.parameters())
     assert module.first.grad.data_ptr() != module.second.grad.data_ptr()
     assert torch.equal(module.first.grad, module.second.grad)

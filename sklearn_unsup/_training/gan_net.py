@@ -9,7 +9,7 @@ from .._nn.random import normal
 from .._nn.two_sample import energy_distance
 from .._table.layout import EncodedConditions
 from .averaging import ema_decay
-from .gradients import set_gradients
+from .gradients import parameters_of, set_gradients
 from .net import TableNet
 from .optimizer import LeanAdamW
 
@@ -112,15 +112,16 @@ class GANNet(TableNet):
             fake = model.generator(noise, self.generator_)
         critic_loss = self._train_critic(real, tuple(t.detach() for t in fake))
         self.optimizer_.zero_grad()
+        generator, encoder = (g["params"] for g in self.optimizer_.param_groups)
         if train_generator:
             loss = self._generator_loss(real, fake)
-            set_gradients(loss, model.generator)
+            set_gradients(loss, generator)
             self.last_loss_.copy_(loss.detach())
         # The encoder shares no weights with the generator, so that one optimizer step
         # can update both.
         with self._autocast():
             loss = model.encoder_loss(x_num, x_cat, noise, fake, noise_weight)
-        set_gradients(loss, model.encoder)
+        set_gradients(loss, encoder)
         self._step_optimizer(model, self.optimizer_, batch)
         model.update_ema(decay)
         return {"loss": torch.stack([self.last_loss_, critic_loss]), "y_pred": fake}
@@ -143,7 +144,7 @@ class GANNet(TableNet):
             loss, penalty = self.criterion_.critic_losses(
                 self.critic_, real, fake, self.generator_
             )
-        set_gradients(loss + penalty, self.critic_)
+        set_gradients(loss + penalty, parameters_of(self.critic_optimizer_))
         self._step_optimizer(self.critic_, self.critic_optimizer_)
         return loss.detach()
 

@@ -1,22 +1,20 @@
-"""Gradients of modules: computed without accumulation, and clipped by their norm."""
+"""Gradients of parameters: computed without accumulation, and clipped by their norm."""
 
 import torch
 
 from .._nn.torch_private import divide_each, norms_of_pieces
 
 
-def set_gradients(loss, *modules):
-    """Set the gradients of the modules' parameters, and of nothing else.
+def set_gradients(loss, parameters):
+    """Set the gradients of parameters that have some, and of nothing else.
 
     Unlike `Tensor.backward` this does not accumulate gradients, which would copy them,
-    and computes none for inputs that only a penalty needs.
+    and computes none for inputs that only a penalty needs. The parameters are given, as
+    optimizers list them: to collect those of a module takes longer than to update them.
     """
-    parameters = [
-        parameter
-        for module in modules
-        for parameter in module.parameters()
-        if parameter.requires_grad
-    ]
+    parameters = [p for p in parameters if p.requires_grad]
+    if not parameters:  # All are frozen.
+        return
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     seen = set()
     for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -28,6 +26,11 @@ def set_gradients(loss, *modules):
             # The fused optimizer reads both in memory order.
             gradient = torch.empty_like(parameter).copy_(gradient)
         parameter.grad = gradient
+
+
+def parameters_of(optimizer):
+    """The parameters that an optimizer updates, as a list."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def clip_gradients(module, max_norm):

@@ -19,7 +19,7 @@ from .._warnings import warn_user
 from .averaging import WeightAverage
 from .callbacks import KeepWeights, Progress, handles_batches
 from .cuda_graphs import use_captured_steps
-from .gradients import clip_gradients, set_gradients
+from .gradients import clip_gradients, parameters_of, set_gradients
 from .loader import DeviceLoader, FullBatchLoader
 from .optimizer import LeanAdamW, move_moments
 from .pickling import get_state, set_state
@@ -403,7 +403,7 @@ class TableNet(SkorchNet):
         with self._autocast():
             output = self.module_(*inputs, generator=self.generator_)
         loss = self.criterion_(output, target)
-        set_gradients(loss, self.module_)
+        set_gradients(loss, parameters_of(self.optimizer_))
         self._step_optimizer(self.module_, self.optimizer_, batch)
         return {"loss": loss, "y_pred": output}
 

@@ -3,7 +3,7 @@
 import torch
 
 from .averaging import LARGE_STEP_SHARPNESS
-from .gradients import set_gradients
+from .gradients import parameters_of, set_gradients
 from .net import TableNet
 from .row_stop import RowStop
 
@@ -23,9 +23,11 @@ class VAENet(TableNet):
     Parameters
     ----------
     module, criterion : class
-    code_interval : int
-        Encoder and decoder learn from every so many batches of an epoch, beginning with
-        the first one. In a stream, of which nobody knows how long it is, from all.
+    code_interval, row_interval : int
+        Encoder and decoder learn from every `code_interval`-th batch of an epoch, and
+        the autoregressive model from every `row_interval`-th one, beginning with the
+        first; at most one of them is above 1. In a stream, of which nobody knows how
+        long it is, both learn from all.
 
     Attributes
     ----------
@@ -36,9 +38,10 @@ class VAENet(TableNet):
 
     evaluation_rows_, row_stop_ = None, None
 
-    def __init__(self, module, criterion, *, code_interval=1, **kwargs):
+    def __init__(self, module, criterion, *, code_interval=1, row_interval=1, **kwargs):
         super().__init__(module, criterion, **kwargs)
         self.code_interval = code_interval
+        self.row_interval = row_interval
 
     def initialize(self):
         super().initialize()
@@ -98,11 +101,14 @@ class VAENet(TableNet):
 
     @property
     def _codes_are_due(self):
+        return self._is_due(self.code_interval)
+
+    def _is_due(self, interval):
         number = self.step_ - self.epoch_start_
-        return self.is_stream or number % self.code_interval == 0
+        return self.is_stream or number % interval == 0
 
     def step_variant(self):
-        if self._rows_are_done:
+        if self._rows_are_done or not self._is_due(self.row_interval):
             return ONLY_CODES, {}
         return BOTH if self._codes_are_due else ONLY_ROWS, {}
 
@@ -124,7 +130,7 @@ class VAENet(TableNet):
         with self._autocast():
             output = self.module_(*inputs, generator=self.generator_, with_rows=False)
         loss = self.criterion_(output, target)
-        set_gradients(loss, self.module_)
+        set_gradients(loss, parameters_of(self.optimizer_))
         self._step_optimizer(self.module_, self.optimizer_, batch)
         self.last_loss_.copy_(loss.detach())
         return {"loss": loss + self.last_row_loss_, "y_pred": output}
@@ -134,7 +140,7 @@ class VAENet(TableNet):
         model = self.module_.autoregressive
         with self._autocast():
             loss = -model.log_prob(*batch[0], self.generator_).mean()
-        set_gradients(loss, model)
+        set_gradients(loss, model.parameters())
         self._step_optimizer(self.module_, self.optimizer_, batch)
         self.last_row_loss_.copy_(loss.detach())
         return {"loss": self.last_loss_ + loss.detach(), "y_pred": None}

@@ -798,7 +798,7 @@ def test_gradients_lie_in_memory_of_their_own(kind):
     noise = torch.Generator().manual_seed(0)
     rows = torch.randn(9, 2), torch.randint(3, (9, 2))
     loss = criterion(net(*rows, generator=noise), rows)
-    set_gradients(loss, net)
+    set_gradients(loss, net.parameters())
     gradients = [p.grad for p in net.parameters()]
     places = {gradient.untyped_storage().data_ptr() for gradient in gradients}
     assert len(places) == len(gradients)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from skorch.callbacks import Callback
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup._encoding import upload
-from sklearn_unsup._training.vae_net import BOTH, ONLY_ROWS
+from sklearn_unsup._training.vae_net import BOTH, ONLY_CODES, ONLY_ROWS
 from sklearn_unsup.datasets import make_mixed_table
 
 X, _ = make_mixed_table(200, random_state=0)
@@ -61,6 +62,61 @@ def test_an_epoch_begins_with_all(model):
     assert variants == [BOTH, ONLY_ROWS, BOTH, ONLY_ROWS]
     net.is_stream = True
     assert net.step_variant()[0] == BOTH
+
+
+def test_of_few_rows_the_model_of_rows_learns_from_every_second_batch(model):
+    net = model.net_
+    net.row_interval, net.epoch_start_ = 2, 7
+    variants = []
+    for net.step_ in range(7, 11):
+        variants.append(net.step_variant()[0])
+    assert variants == [BOTH, ONLY_CODES, BOTH, ONLY_CODES]
+    net.is_stream = True
+    net.step_ = 8
+    assert net.step_variant()[0] == BOTH
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "options", "interval"),
+    [
+        (300, {}, 2),
+        (800, {}, 2),
+        (801, {}, 1),
+        (300, {"max_iter": 5}, 1),
+        (300, {"sampling": "any_order"}, 1),
+    ],
+)
+def test_rows_per_batch_of_few_rows(model, n_rows, options, interval):
+    """Its longer steps go a fifth farther than the ones that they replace."""
+    model.set_params(**{"max_iter": "auto", **options})
+    assert model._row_interval(n_rows) == interval
+    if not options:
+        scale = dict(model._param_groups(n_rows))["autoregressive.*"]["lr_scale"]
+        share = model._autoregressive_steps(n_rows) / model._default_steps(n_rows)
+        assert scale == pytest.approx(share * (2.4 if interval == 2 else 1.0))
+    model._update_stream_net(n_rows)
+    assert model._row_interval(n_rows) == 1
+
+
+def test_a_fit_of_few_rows_alternates():
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    model = VAETransformer(2, random_state=0)
+    steps = []
+
+    class Recording(Callback):
+        def on_batch_end(self, net, batch, training, **kwargs):
+            steps.append(net.step_variant()[0])
+
+    model.set_params(callbacks=[Recording()]).fit(X)
+    assert model.net_.row_interval == 2
+    assert set(steps) == {BOTH, ONLY_CODES}
+    weights = model.net_.module_.encoder.hidden[0].weight
+    assert model.net_.module__hidden_layer_sizes == (128, 128)
+    assert weights.isfinite().all()
+    model.partial_fit(X)
+    assert model.net_.step_variant()[0] == BOTH
+    stream = VAETransformer(2, random_state=0).partial_fit(X)
+    assert stream.net_.module__hidden_layer_sizes == (256, 256)
 
 
 @pytest.mark.parametrize(("n_rows", "interval"), [(5_000, 1), (30_000, 1), (60_000, 2)])
