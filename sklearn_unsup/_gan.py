@@ -42,6 +42,11 @@ AUTO = {
 }
 # Meaning of "auto" for the layer sizes of generator and critic of a table.
 GENERATOR_SIZES, CRITIC_SIZES = (128, 128), (256, 256)
+# The same for few rows, and how many those are at most. After more steps than MIN_STEPS
+# what is drawn lies nearer to few rows than other rows do. Of fewer than FULL_STEPS the
+# step size is larger, up to twice.
+SMALL_GENERATOR_SIZES, SMALL_CRITIC_SIZES = (64, 64), (128, 128)
+FEW_ROWS, MIN_STEPS, FULL_STEPS = 800, 450, 900
 # Channels of the first two convolutions of images.
 IMAGE_CHANNELS = 32, 64
 # Maximum number of rows of which `score` computes the energy distance.
@@ -72,15 +77,17 @@ class GANSampler(BaseTableModel):
         Size of the noise and of the code.
     hidden_layer_sizes : int, tuple of int or "auto", default="auto"
         Widths of the generator's hidden layers, at least one (an int); the encoder
-        has them in reverse. "auto" is (128, 128). With `image_shape`: channels of the
-        encoder's convolutions, each of which halves height and width, and in reverse
-        of the generator's; "auto" is (32, 64) for images of 28 x 28.
+        has them in reverse. "auto" is (128, 128), and (64, 64) for few rows, see
+        `max_iter`. With `image_shape`: channels of the encoder's convolutions, each of
+        which halves height and width, and in reverse of the generator's; "auto" is
+        (32, 64) for images of 28 x 28.
     activation : {"elu", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", \
             "silu", "softplus", "tanh"}, default="silu"
         Activation function of the hidden layers of generator and encoder.
     critic_hidden_layer_sizes : int, tuple of int or "auto", default="auto"
-        Widths of the critic's hidden layers, leaky ReLUs. "auto" is (256, 256). With
-        `image_shape`: channels of its convolutions, as in `hidden_layer_sizes`.
+        Widths of the critic's hidden layers, leaky ReLUs. "auto" is (256, 256), and
+        (128, 128) for few rows. With `image_shape`: channels of its convolutions, as
+        in `hidden_layer_sizes`.
     generator, critic : type, callable, Module or None, default=None
         Own networks in the place of the multilayer perceptrons: a subclass of
         :class:`torch.nn.Module`, a function that returns a module, or a module, of
@@ -131,16 +138,20 @@ class GANSampler(BaseTableModel):
         "auto" is gradient boosting if rows held out from it say that it helps, and
         nothing for images.
     max_iter : int or "auto", default="auto"
-        Epochs. "auto" sets gradient steps, from 1,500 for a small table to 5,000.
+        Epochs. "auto" sets gradient steps, from 1,500 to 5,000 by the number of rows;
+        of few rows, up to 800 in a table and with another loss than "wasserstein", as
+        many as there are rows, but at least 450.
     batch_size : int or "auto", default="auto"
-        Rows per step. "auto" is about an eighth of the rows, from 32 to 256.
+        Rows per step. "auto" is about an eighth of the rows, from 32 to 256, and with
+        "auto" epochs of few rows a quarter.
     optimizer : type, callable or None, default=None
         Optimizer of torch in the place of AdamW, such as :class:`torch.optim.SGD`. Its
         arguments are parameters too, such as ``optimizer__momentum=0.9``, see
         :doc:`/guide/own_nets`.
     learning_rate_init : float or "auto", default="auto"
         Step size of AdamW for both nets after warm-up; it decays to zero along half
-        a cosine. "auto" is 2e-3, for "wasserstein" 5e-4.
+        a cosine. "auto" is 2e-3, for "wasserstein" 5e-4, and with "auto" epochs of few
+        rows as much larger as they take fewer than 900 steps.
     weight_decay : float, default=0.0
         Decoupled weight decay of AdamW.
     early_stopping : bool, default=False
@@ -261,6 +272,8 @@ class GANSampler(BaseTableModel):
     _min_pixel_columns = 32
     _takes_start = False
     _averages_streams = False  # The generator has an average of its own.
+    # Whether rows come in chunks, whose number nobody knows.
+    _is_stream = False
 
     def __init__(
         self,
@@ -387,8 +400,15 @@ class GANSampler(BaseTableModel):
 
     # ------------------------------------------------------------------ the net
 
+    def _begin_fit(self, X, process_group, is_stream=False):
+        super()._begin_fit(X, process_group, is_stream)
+        self._is_stream = is_stream
+
     def _build_net(self, dataset, rng):
         layout = self.codec_.layout_
+        generator_sizes, critic_sizes = GENERATOR_SIZES, CRITIC_SIZES
+        if self._has_short_fit(len(dataset)):
+            generator_sizes, critic_sizes = SMALL_GENERATOR_SIZES, SMALL_CRITIC_SIZES
         if not layer_sizes(self.hidden_layer_sizes):
             raise ValueError(
                 "hidden_layer_sizes=() leaves the generator without a state: pass at "
@@ -401,14 +421,14 @@ class GANSampler(BaseTableModel):
             module__layout=layout,
             module__n_components=int(self.n_components),
             module__hidden_layer_sizes=resolved_layer_sizes(
-                self.hidden_layer_sizes, GENERATOR_SIZES, layout, IMAGE_CHANNELS
+                self.hidden_layer_sizes, generator_sizes, layout, IMAGE_CHANNELS
             ),
             module__activation=self.activation,
             module__generator=self._own_net("generator"),
             critic__layout=layout,
             critic__net=self._own_net("critic"),
             critic__hidden_layer_sizes=resolved_layer_sizes(
-                self.critic_hidden_layer_sizes, CRITIC_SIZES, layout, IMAGE_CHANNELS
+                self.critic_hidden_layer_sizes, critic_sizes, layout, IMAGE_CHANNELS
             ),
             critic__piecewise_linear=self.codec_.numeric_scaling == "quantile",
             criterion__gradient_penalty=float(self._resolve_auto("gradient_penalty")),
@@ -431,11 +451,28 @@ class GANSampler(BaseTableModel):
     def _step_size(self):
         return self._resolve_auto("learning_rate_init")
 
+    def _has_short_fit(self, n_rows):
+        """Whether rows are so few that a fit takes few and long steps."""
+        # Every fifth step of a Wasserstein critic alone is one of the generator.
+        is_usual = self.loss != "wasserstein" and self.image_shape is None
+        is_whole = self.max_iter == "auto" and not self._is_stream
+        return is_usual and is_whole and n_rows <= FEW_ROWS
+
     def _default_batch_size(self, n_rows):
+        if self._has_short_fit(n_rows):
+            return max(32, -(-n_rows // 4))
         return int(np.clip(2 ** round(np.log2(n_rows / 8)), 32, 256))
 
     def _default_steps(self, n_rows):
+        if self._has_short_fit(n_rows):
+            return max(MIN_STEPS, n_rows)
         return int(np.clip(1_500 + n_rows // 4, 1_500, 5_000))
+
+    def _changeable_net_options(self, n_rows):
+        options = super()._changeable_net_options(n_rows)
+        if self._has_short_fit(n_rows) and self.learning_rate_init == "auto":
+            options["lr"] *= FULL_STEPS / self._default_steps(n_rows)
+        return options
 
     def _read_history(self):
         super()._read_history()

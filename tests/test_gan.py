@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
 from sklearn_unsup import GANSampler
+from sklearn_unsup._encoding import upload
 from sklearn_unsup._nn.gan import AdversarialModel, Critic
 from sklearn_unsup._nn.gan_losses import RelativisticLoss
 from sklearn_unsup._table.layout import EncodedConditions, TableLayout
@@ -495,14 +496,44 @@ def test_steps_of_each_loss(loss, given, expected):
 
 
 def test_steps_and_batches_fit_the_table():
-    """Batches of an eighth of the rows, 1,500 to 5,000 steps, whole epochs."""
-    for n, size, steps in [(40, 32, 1_510), (4_000, 256, 2_500), (10**6, 256, 5_000)]:
+    """Of few rows 450 to 800 steps of a quarter, else 1,500 to 5,000 of an eighth."""
+    for n, size, steps in [
+        (40, 32, 450),
+        (300, 75, 450),
+        (700, 175, 700),
+        (801, 128, 1_700),
+        (4_000, 256, 2_500),
+        (10**6, 256, 5_000),
+    ]:
         model = GANSampler()
         assert model._batch_size(n) == size
         per_epoch = steps_per_epoch(n, size)
         expected = max(3, -(-steps // per_epoch))
         assert model._n_epochs(n) == expected
     assert GANSampler()._batch_size(7) == 7
+
+
+def test_nets_and_step_size_fit_the_table():
+    """Fewer steps of smaller nets are longer; what the user sets stays."""
+    few, many = (np.random.default_rng(0).normal(size=(n, 2)) for n in (60, 801))
+    codec = ignored(untrained().fit, few).codec_
+
+    def made(rows, **options):
+        model = GANSampler(random_state=0, **options)
+        model.codec_, model.device_ = codec, "cpu"
+        net = model._build_net(upload(codec, rows, "cpu"), np.random.default_rng(0))
+        critic_sizes = net.critic__hidden_layer_sizes
+        return net.module__hidden_layer_sizes, critic_sizes, net.lr
+
+    usual = (128, 128), (256, 256)
+    assert made(few) == ((64, 64), (128, 128), 4e-3)
+    assert made(many) == (*usual, 2e-3)
+    assert made(few, max_iter=10) == (*usual, 2e-3)
+    assert made(few, loss="wasserstein") == (*usual, 5e-4)
+    assert made(few, learning_rate_init=1e-3)[2] == 1e-3
+    stream = ignored(GANSampler(random_state=0).partial_fit, few)
+    assert stream.net_.module__hidden_layer_sizes == (128, 128)
+    assert stream.net_.lr == 2e-3
 
 
 def test_pixels_are_passed_through():
