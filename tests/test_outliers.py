@@ -119,6 +119,16 @@ def test_shares_add_up_to_the_score(numbers):
     np.testing.assert_allclose(shares.sum(1), detector.score_samples(broken))
 
 
+def test_what_stood_in_an_odd_cell_is_expected_there(numbers):
+    detector, _, usual, broken = numbers
+    moved = np.abs(usual[:, 1] - broken[:, 1]) > 1
+    shares, expected = detector.explain_samples(broken[moved], return_expected=True)
+    assert (shares.argmin(1) == 1).mean() > 0.9
+    error = np.abs(expected - usual[moved])[:, 1]
+    assert np.median(error) < 0.2
+    assert (error < 0.6 * np.abs(broken - usual)[moved, 1]).mean() > 0.9
+
+
 @pytest.fixture(scope="module")
 def mixed(few_steps):
     table, _ = make_mixed_table(400, random_state=0)
