@@ -31,6 +31,7 @@ SMALLEST = {
     " 'UMAP (umap-learn)'",
     "precision": "--rounds 1 --rows 300",
     "privacy": "--rows 3000 --epsilon 30 50 --table-only",
+    "reasons": "--tables wine",
     "score": "--seeds 1 --epochs 2",
     "search": "--rows 200 --epochs 1 --folds 2 --workers 1 --places n_jobs=1",
     "stream": "--rows 2000 --chunk 500 --memory-rows 500",
