@@ -19,6 +19,7 @@ SMALLEST = {
     "codec": "--rows 500 --repeats 1",
     "components": "--rows 200 --epochs 1 --tables iris",
     "engine": "--rounds 1 --epochs 1",
+    "few_rows": "--parts reduce --tables iris --seeds 1",
     "floor": "--rounds 1 --steps 3 --rows 600",
     "gpu": "--device cpu --rows 600 --batches 64 --steps 3 --quality-rows 200"
     " --quality-epochs 1",
