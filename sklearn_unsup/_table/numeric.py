@@ -86,7 +86,8 @@ class NumericColumn:
         if not (is_scaled and is_plain and self.span_ is None):
             return low, high
         if self.raw_dtype_.kind == "f":
-            most = float(np.finfo(self.raw_dtype_).max) / self.step_
+            with np.errstate(over="ignore"):  # Of tiny steps there is no largest one.
+                most = float(np.finfo(self.raw_dtype_).max) / self.step_
             least = -most
         else:
             least, most = map(float, self._limits())
