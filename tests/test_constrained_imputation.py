@@ -102,7 +102,9 @@ def assert_filled(filled, holes=HOLES):
     assert not filled[["city", "start"]].duplicated().any()
 
 
-@pytest.mark.parametrize("sample_posterior", [False, True])
+@pytest.mark.parametrize(
+    "sample_posterior", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_filled_rows_meet_all_constraints(fitted, sample_posterior):
     filled = fitted.impute(HOLES, sample_posterior=sample_posterior, random_state=0)
     assert (filled.dtypes == HOLES.dtypes).all()
@@ -124,6 +126,7 @@ def test_models_of_one_order_meet_them_too(sampling):
     assert_filled(vae.impute(holes, sample_posterior=True, random_state=0), holes)
 
 
+@pytest.mark.slow
 def test_a_fit_to_the_table_with_holes():
     imputer = GenerativeImputer(quick_vae(constraints=CONSTRAINTS[:6]), random_state=0)
     filled = imputer.fit_transform(HOLES)

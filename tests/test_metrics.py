@@ -749,6 +749,7 @@ def test_verdict_of_few_rows_allows_for_chance():
     assert "hardly" not in verdict_on(scores, [], 2_000)[0]
 
 
+@pytest.mark.slow
 def test_verdict_says_whether_rows_give_away_which_ones_were_fitted_on():
     rng = np.random.default_rng(0)
     real, fresh, holdout = rng.normal(size=(3, 400, 5))
