@@ -407,7 +407,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
             ReconstructionLoss,
             module__layout=layout,
             module__n_components=self._n_components_to_train(layout),
-            module__hidden_layer_sizes=self._resolved_layer_sizes(dataset),
+            module__hidden_layer_sizes=self._resolved_layer_sizes(),
             module__activation=self.activation,
             module__encoder=self._own_net("encoder"),
             module__decoder=self._own_net("decoder"),
@@ -436,8 +436,8 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
                 X, PICTURE_COLUMNS
             )
 
-    def _resolved_layer_sizes(self, dataset):
-        """Widths of the hidden layers, for a number of rows if they are "auto"."""
+    def _resolved_layer_sizes(self):
+        """Widths of the hidden layers, of a fit with a trial or without if "auto"."""
         default = (64, 32) if self._trial is not None else (512, 256)
         if self._source is not None and self._source.image_shape is None:
             default = self._source.net_.module__hidden_layer_sizes
