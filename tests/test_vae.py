@@ -778,6 +778,15 @@ def test_steps_and_batches_of_large_tables(device, size):
     assert model._default_steps(40_000) == round(5_250 * math.sqrt(128 / size))
 
 
+def test_rows_of_a_stream_are_rebuilt_beyond_the_range_of_its_first_chunk():
+    rng = np.random.default_rng(0)
+    model = VAETransformer(2, random_state=0).partial_fit(rng.uniform(size=(100, 2)))
+    later = 10.0 * rng.uniform(size=(100, 2))
+    for _ in range(20):
+        model.partial_fit(later)
+    assert model.inverse_transform(model.transform(later)).max() > 5.0
+
+
 def test_what_is_saved_at_the_end_of_a_fit_is_what_it_is_used_with(
     tmp_path, monkeypatch
 ):

@@ -79,12 +79,11 @@ class NumericColumn:
         return self
 
     def _reach(self, x):
-        """The range of numbers that are rebuilt from codes, at times a wider one."""
-        low, high = float(self.low_), float(self.high_)
+        """A wider range, of numbers that are rebuilt from codes; None for no other."""
         is_plain = self.form_ is None and self.dtype_.kind in "iuf"
         is_scaled = self.scaling == "standard" and self.varies_
         if not (is_scaled and is_plain and self.span_ is None):
-            return low, high
+            return None
         if self.raw_dtype_.kind == "f":
             with np.errstate(over="ignore"):  # Of tiny steps there is no largest one.
                 most = float(np.finfo(self.raw_dtype_).max) / self.step_
@@ -361,7 +360,9 @@ class NumericColumn:
                 x = z * self.scale_ + self.center_
         if self._is_rough():
             x = self._onto_knots(z, x)
-        ends = self.reach_ if beyond_range else (self.low_, self.high_)
+        ends = self.low_, self.high_
+        if beyond_range and self.reach_ is not None:
+            ends = self.reach_
         x = np.clip(x, *ends)
         if self.decimals_ is not None:
             x = np.clip(np.round(x, self.decimals_), *ends)
