@@ -360,9 +360,7 @@ class NumericColumn:
                 x = z * self.scale_ + self.center_
         if self._is_rough():
             x = self._onto_knots(z, x)
-        ends = self.low_, self.high_
-        if beyond_range and self.reach_ is not None:
-            ends = self.reach_
+        ends = (beyond_range and self.reach_) or (self.low_, self.high_)
         x = np.clip(x, *ends)
         if self.decimals_ is not None:
             x = np.clip(np.round(x, self.decimals_), *ends)
