@@ -344,17 +344,22 @@ class Completions:
 
     def _summarize_draws(self, frame, index, n_draws, rounded):
         """Some rows completed by means of draws, and by the draws nearest to them."""
-        asked, tables, distances = conditions_at(self.asked, index), [], []
-        for _ in range(n_draws):
+        n, tables, distances = len(index), [], []
+        # Of few rows many draws at once, as a draw of one row takes as long as of many.
+        n_at_once = max(1, PASS_ROWS // n)
+        for n_drawn in range(0, n_draws, n_at_once):
+            rows = np.tile(index, min(n_at_once, n_draws - n_drawn))
+            asked = conditions_at(self.asked, rows)
             x_num, x_cat, _ = self._draw(asked.encoded)
-            distances.append(self._distances(asked, x_num, x_cat))
+            distances.append(self._distances(asked, x_num, x_cat).reshape(-1, n))
             tables.append(columns_of(self._table(asked, x_num, x_cat)))
-        distances = np.stack(distances)
+        distances = np.concatenate(distances)
         farthest = np.partition(distances, N_NEAREST - 1, axis=0)[N_NEAREST - 1]
         counts = distances <= farthest
         central, mean = frame.copy(deep=False), frame.copy(deep=False)
         for part in self.constraints.combinations_:
-            numbers = np.stack([part.find(table) for table in tables])
+            found = [part.find(table).reshape(-1, n) for table in tables]
+            numbers = np.concatenate(found)
             for i, column in part.columns_at(most_frequent(numbers, counts)).items():
                 for filled in (central, mean):
                     filled.isetitem(i, filled_in(frame.iloc[:, i], column))
@@ -367,7 +372,9 @@ class Completions:
         """Fill columns of inequalities or a sum in frames of draws and of means."""
         missing, grids = self.missing[index], part.grids_
         drawn = {
-            i: np.stack([grid.read(table[i])[1] for table in tables])
+            i: np.concatenate(
+                [grid.read(table[i])[1].reshape(-1, len(index)) for table in tables]
+            )
             for i, grid in grids.items()
             if grid.low_ is not None
         }

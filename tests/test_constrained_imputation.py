@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from sklearn_unsup import VAETransformer
+from sklearn_unsup import VAETransformer, _constrained_imputation
 from sklearn_unsup._constrained_imputation import Completions, encodable
 from sklearn_unsup._holes import conditional_network
 from sklearn_unsup._table.layout import FIRST_SET
@@ -111,10 +111,23 @@ def test_filled_rows_meet_all_constraints(fitted, sample_posterior):
     assert_filled(filled)
 
 
-def test_means_that_are_rounded_meet_them_too(fitted):
-    filled = fitted.impute(HOLES[20:40], round_numbers=True, random_state=0)
-    assert_filled(filled, HOLES[20:40])
+@pytest.mark.parametrize("n_together", [4_096, 20])
+def test_means_that_are_rounded_meet_them_too(fitted, n_together, monkeypatch):
+    """However many draws of a row are made in one pass; the last one has fewer."""
+    monkeypatch.setattr(_constrained_imputation, "PASS_ROWS", n_together)
+    n_rows, draw = [], Completions._draw
+
+    def spy(self, encoded):
+        n_rows.append(len(encoded))
+        return draw(self, encoded)
+
+    monkeypatch.setattr(Completions, "_draw", spy)
+    filled = fitted.impute(HOLES[20:28], round_numbers=True, random_state=0)
+    assert_filled(filled, HOLES[20:28])
     assert filled["low"].equals(filled["low"].round(1))
+    assert max(n_rows) <= n_together
+    n_draws = 24 * 8  # at least, and more of rows with a sum that is there
+    assert sum(n_rows) >= n_draws
 
 
 @pytest.mark.parametrize(
@@ -122,7 +135,7 @@ def test_means_that_are_rounded_meet_them_too(fitted):
 )
 def test_models_of_one_order_meet_them_too(sampling):
     vae = quick_vae(sampling=sampling, density_ratio=None).fit(TABLE)
-    holes = HOLES[:30]
+    holes = HOLES[:10]
     assert_filled(vae.impute(holes, sample_posterior=True, random_state=0), holes)
 
 
@@ -213,14 +226,14 @@ def test_cells_that_break_a_constraint_are_named(fitted, cells, message):
 
 def test_broken_rows_are_filled_if_they_are_ignored():
     vae = quick_vae(handle_unknown="ignore").fit(TABLE)
-    rows = HOLES[:20].reset_index(drop=True)
+    rows = HOLES[:8].reset_index(drop=True)
     rows.loc[3, ["low", "high", "noise", "city"]] = [9.0, 8.0, np.nan, np.nan]
     rows.loc[4, ["city", "country", "low"]] = ["Rome", "no", np.nan]
     for sample_posterior in (False, True):
         filled = vae.impute(rows, sample_posterior=sample_posterior)
         assert not filled.isna().any(axis=None)
         assert filled.loc[3, ["low", "high"]].tolist() == [9, 8]
-        others = [i for i in range(20) if i not in (3, 4)]
+        others = [i for i in range(8) if i not in (3, 4)]
         assert_filled(filled.iloc[others], rows.iloc[others])
 
 

@@ -187,6 +187,7 @@ def test_kept_rows_are_bounded(monkeypatch, numbers):
         assert neighbors.tree_.data.shape == (50, 3)
 
 
+@pytest.mark.slow
 def test_copies_score_alike(numbers):
     detector, X, _, _ = numbers
     copy = pickle.loads(pickle.dumps(detector))

@@ -166,7 +166,6 @@ def fitted(name, X=X, **parameters):
 QUICK_CASES = {
     ("VAE", True),
     ("autoencoder", False),
-    ("Wasserstein", False),
 }
 
 

@@ -289,6 +289,7 @@ def test_a_checkpoint_is_its_files_and_a_manifest(saver, tmp_path):
     assert loaded_epoch(saver) == 1
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_death_at_any_step_leaves_one_epoch(saver, tmp_path):
     """The old state or the new one, and the next save finds nothing in its way."""
