@@ -136,6 +136,7 @@ for code, message in (
 
 
 @on_no_gpu
+@pytest.mark.slow
 def test_the_pretended_gpu_refuses_what_a_real_one_does():
     done = run("from pretend_gpu import install\ninstall()\n" + REFUSALS)
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,10 @@ from sklearn_unsup.inspection import ReconstructionDisplay
 
 MODELS = AutoencoderTransformer, VAETransformer, GANSampler
 each_model = pytest.mark.parametrize("model_class", MODELS)
+# Fits of a GAN take longest.
+slow_gan = pytest.mark.parametrize(
+    "model_class", [*MODELS[:2], pytest.param(GANSampler, marks=pytest.mark.slow)]
+)
 # Models that have hardly been trained may warn that modes or components are missing.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Generated rows cover only"),
@@ -68,7 +72,7 @@ def test_a_row_has_the_same_code_in_any_company(model_class):
         pd.testing.assert_frame_equal(alone, decoded[rows].reset_index(drop=True))
 
 
-@each_model
+@slow_gan
 def test_containers_shapes_and_places_of_labels_mean_the_same(model_class):
     X = digits()
     codes = model_of(model_class).fit(X).transform(X)
@@ -159,7 +163,7 @@ def test_colours(model_class):
     assert model.net_.module_.layout.image_shape == (3, 4, 5)
 
 
-@each_model
+@slow_gan
 def test_clones_and_pickles(model_class):
     X = digits()
     model = model_of(model_class).fit(X)
@@ -179,7 +183,7 @@ def test_channels_in_a_search():
     assert len(search.best_estimator_.net_.module_.encoder.stages) in (1, 2)
 
 
-@each_model
+@slow_gan
 def test_streams_and_warm_starts(model_class):
     X = digits()
     model = model_of(model_class, handle_unknown="ignore")

@@ -260,7 +260,9 @@ def test_importances_name_the_columns_and_repeat_themselves(fitted, table):
 
 
 @pytest.mark.filterwarnings("ignore:Generated rows cover only")
-@pytest.mark.parametrize("cls", [*MODELS, GANSampler])
+@pytest.mark.parametrize(
+    "cls", [*MODELS, pytest.param(GANSampler, marks=pytest.mark.slow)]
+)
 def test_a_walk_changes_one_component(cls, table):
     model = quick(cls).fit(table)
     rows, values = model.traverse(1, return_values=True)

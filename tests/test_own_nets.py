@@ -55,12 +55,28 @@ def table():
     return make_mixed_table(200, random_state=0)[0]
 
 
+def with_own_nets(estimator):
+    """An estimator with a class and with a function, and arguments of the class."""
+    first, second = NAMES[estimator]
+    networks = {first: Net, second: linear, f"{first}__width": 16}
+    return estimator(3, max_iter=2, batch_size=50, random_state=0, **networks)
+
+
 @pytest.fixture(params=NAMES)
 def model(request):
-    """An estimator with a class and with a function, and arguments of the class."""
-    first, second = NAMES[request.param]
-    networks = {first: Net, second: linear, f"{first}__width": 16}
-    return request.param(3, max_iter=2, batch_size=50, random_state=0, **networks)
+    return with_own_nets(request.param)
+
+
+SLOW_GAN = [
+    # Its fits take longest, and the tests above show what it has of its own.
+    pytest.param(model, marks=pytest.mark.slow) if model is GANSampler else model
+    for model in NAMES
+]
+
+
+@pytest.fixture(params=SLOW_GAN)
+def other_model(request):
+    return with_own_nets(request.param)
 
 
 def own_nets(model):
@@ -100,8 +116,9 @@ def test_networks_get_sizes_and_arguments(model, table):
     assert (rows["plan"] == "pro").all()
 
 
-def test_only_the_own_seed_counts(model, table):
+def test_only_the_own_seed_counts(other_model, table):
     """Also where a network draws from torch's global generator."""
+    model = other_model
     torch.manual_seed(1)
     codes = model.fit(table).transform(table)
     torch.manual_seed(2)
@@ -118,7 +135,8 @@ def test_a_code_is_the_same_in_any_company(model, table):
     np.testing.assert_array_equal(model.transform(table[7:12]), codes[7:12])
 
 
-def test_saved_and_opened(model, table):
+def test_saved_and_opened(other_model, table):
+    model = other_model
     model.fit(table)
     other = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(other.transform(table), model.transform(table))
@@ -129,7 +147,8 @@ def test_saved_and_opened(model, table):
     np.testing.assert_array_equal(other.transform(table), model.transform(table))
 
 
-def test_warm_start_goes_on(model, table):
+def test_warm_start_goes_on(other_model, table):
+    model = other_model
     first, _ = NAMES[type(model)]
     model.set_params(warm_start=True).fit(table)
     network = own_nets(model)[0]
@@ -242,7 +261,7 @@ def test_a_search_over_callbacks():
 # ------------------------------------------------------------------------- optimizers
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=SLOW_GAN)
 def momentum_model(request):
     return request.param(
         2,

@@ -1063,7 +1063,7 @@ def canary_evidence(told, n_fits, epsilon=1.0):
 @pytest.mark.usefixtures("accountant")
 def test_evidence_of_a_canary_is_what_the_accountant_was_told(told):
     """Of normal noise it is normal: mean and variance follow from what was charged."""
-    scores, information = canary_evidence(told, 200)
+    scores, information = canary_evidence(told, 100)
     for is_member, sign in [(True, 1), (False, -1)]:
         standard = np.array(scores[is_member]) - sign * information / 2
         standard /= np.sqrt(information)

@@ -506,11 +506,11 @@ def test_text_in_a_pipeline():
     texts, kinds = make_texts()
     pipeline = make_pipeline(
         TfidfVectorizer(),
-        AutoencoderTransformer(2, hidden_layer_sizes=(16,), max_iter=20),
+        AutoencoderTransformer(2, hidden_layer_sizes=(16,), max_iter=10),
         LogisticRegression(),
     ).set_params(autoencodertransformer__random_state=0)
     grid = {"autoencodertransformer__n_components": [1, 2]}
-    search = GridSearchCV(pipeline, grid, cv=3).fit(texts, kinds)
+    search = GridSearchCV(pipeline, grid, cv=2).fit(texts, kinds)
     assert search.best_score_ > 0.9
     names = (
         pipeline[1]

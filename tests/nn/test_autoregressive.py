@@ -548,7 +548,7 @@ def test_sets_of_codes(n_particles):
     assert np.abs(shares - law).max() < 0.01
 
 
-@pytest.mark.parametrize("n_particles", [1, 400])
+@pytest.mark.parametrize("n_particles", [1, pytest.param(400, marks=pytest.mark.slow)])
 def test_a_range_of_a_late_number(n_particles):
     """Earlier columns follow their law given the range, as selected rows do."""
     rows, n, bounds = make_rows(MIXED), 100_000, torch.tensor([-3.0, 1.6])
