@@ -80,7 +80,10 @@ def pytest_collection_modifyitems(items):
 def _seed_global_generators():
     """A test that leans on a global generator by mistake at least repeats itself."""
     np.random.seed(0)  # noqa: NPY002  (the global generator is the one meant)
-    torch.manual_seed(0)
+    # `torch.manual_seed` would also queue a seed for each device, with a traceback.
+    torch.default_generator.manual_seed(0)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -451,7 +451,7 @@ def test_saved_models_open_in_a_new_process(table, tmp_path):
 )
 def test_nothing_saved_grows_with_the_rows(model, n, parameters):
     """No training row is inside: each would add 32 bytes, for its eight columns."""
-    estimator = quick(model, max_iter=1, **parameters)
+    estimator = quick(model, max_iter=1, batch_size=512, **parameters)
     small, large = (
         len(pickle.dumps(estimator.fit(make_mixed_table(n_rows, random_state=0)[0])))
         for n_rows in (6_000, n)

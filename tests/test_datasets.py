@@ -14,7 +14,7 @@ from scipy import stats
 from sklearn_unsup.datasets import MixedTableTruth, make_mixed_table
 
 ALPHA = 1e-6
-N_SAMPLES = 50_000
+N_SAMPLES = 20_000
 CATEGORICAL = ["plan", "region", "active"]
 NUMERIC = ["height", "weight", "visits", "spend", "joined"]
 CONDITIONS = [
