@@ -298,6 +298,56 @@ def test_guide_names_real_parameters():
         assert set(assigned) <= known, page.name
 
 
+LINKED = [
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
+    *PAGES,
+    *((ROOT / "docs" / name) for name in ("api.rst", "benchmarks.rst")),
+    *((ROOT / "docs" / name) for name in ("architecture.md", "changelog.md")),
+    *sorted((ROOT / "docs" / "notes").glob("*.md")),
+    *EXAMPLES,
+]
+
+
+def missing_links(path):
+    """Pages and files that a text leads to or names, and that are not there."""
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r":doc:`(?:[^`<]*<)?([^`>]+)>?`", text):
+        # sphinx-gallery puts the scripts' pages there.
+        folder = ROOT / "docs" / "auto_examples" if path in EXAMPLES else path.parent
+        base = ROOT / "docs" if target.startswith("/") else folder
+        page = (base / target.lstrip("/")).resolve()
+        if page.parent.name == "auto_examples":  # made of the scripts
+            page = ROOT / "examples" / page.name.replace("index", "GALLERY_HEADER")
+        if not any(page.with_suffix(end).exists() for end in (".rst", ".md", ".py")):
+            yield target
+    if path.suffix == ".md":
+        links = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", text)
+        yield from (link for link in links if not (path.parent / link).exists())
+    folders = "benchmarks|docs|examples|sklearn_unsup|tests"
+    named = re.findall(rf"`((?:{folders})/[\w/.-]*\w)(?=[` ])", text)
+    yield from (name for name in named if not (ROOT / name).exists())
+
+
+@pytest.mark.parametrize("path", LINKED, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    assert list(missing_links(path)) == []
+
+
+def test_missing_links_are_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "[a](b.md), [c](page.md), :doc:`d`, :doc:`page`, :doc:`text <e>`, "
+        "`benchmarks/none.py`, `benchmarks/peers.py --repeats 1`, `tests/no.py -x`"
+    )
+    assert list(missing_links(page)) == [
+        "d",
+        "e",
+        "b.md",
+        "benchmarks/none.py",
+        "tests/no.py",
+    ]
+
+
 def test_every_page_is_in_the_contents():
     """The build would say so, too, but the build is no part of the tests."""
     listed = re.findall(r"^   ([\w/]+)$", read("docs", "index.rst"), re.MULTILINE)
