@@ -30,9 +30,16 @@ N_QUANTILES = 2_000  # of a column, for the scale of normal quantiles
 N_STEPS = 800
 # Scores of training rows that are kept, and the share of them that is the tail.
 MAX_SCORES, TAIL_SHARE = 1_000, 0.1
+# Of a table with categories a tenth of the rows is held out, if that is so many.
+MIN_HELD_OUT = 20
+# A tail of a column has a tenth of its numbers, at least so many, at most half of them;
+# and the largest shape of its generalised Pareto distribution.
+MIN_TAIL, MAX_SHAPE = 40, 2.0
 # With contamination="auto" a row is an outlier that is as unusual, in the mean of what
 # is asked, as one training row in so many.
 AUTO_ROWS = 100
+# A number alone makes its row an outlier where one row in so many has one as far out.
+GROSS_ROWS = 1_000
 
 
 class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
@@ -46,7 +53,8 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
     autoencoder rebuilds the row, and how far its nearest neighbours are, once in
     standardised numbers and once in normal quantiles. Of a table with categories: how
     much likelier it is that one of its cells is any value of its column, than the one
-    that a `VAETransformer` expects given all others.
+    that a `VAETransformer` expects given all others. A number far beyond the bulk of
+    its column makes its row an outlier by itself, also if training has seen it.
 
     Parameters
     ----------
@@ -134,17 +142,22 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
             )
         if seed is not None and "random_state" in model.get_params():
             model.set_params(random_state=seed)
-        self.estimator_ = model.fit(checked)
+        rng = np.random.default_rng(0 if seed is None else seed)
+        train, held_out = self._split(checked, rng)
+        self.estimator_ = model.fit(train)
         self._neighbors = []
         if self._is_default and not self._has_levels and not issparse(checked):
-            rng = np.random.default_rng(0 if seed is None else seed)
             scales = "standard", "quantile"
             self._neighbors = [Neighbors(s).fit(checked, rng) for s in scales]
-        answers = self._answers(self._calibration_rows(checked, seed))
-        self._surprises = [Surprise().fit(answer) for answer in answers]
+        self._tails = None
+        if self._is_default and self._has_levels:
+            self._tails = Tails().fit(checked)
+        self._surprises = [Surprise().fit(a) for a in self._answers(held_out)]
         self.offset_ = -np.log(AUTO_ROWS)
         if self.contamination != "auto":
-            scores = self._combined(answers)
+            if held_out is not checked:
+                checked = take(checked, rng.permutation(checked.shape[0])[:MAX_SCORES])
+            scores = -self._combined(self._answers(checked), self._in_tails(checked))
             self.offset_ = float(np.percentile(scores, 100 * self.contamination))
         return self
 
@@ -163,7 +176,8 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
             beyond the most unusual one.
         """
         check_is_fitted(self)
-        return self._combined(self._answers(self._check(X, reset=False)))
+        checked = self._check(X, reset=False)
+        return -self._combined(self._answers(checked), self._in_tails(checked))
 
     def decision_function(self, X) -> np.ndarray:
         """Score above that of the least usual row that is no outlier.
@@ -199,8 +213,9 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
     def explain_samples(self, X, *, return_expected=False) -> Any:
         """Share of each cell in the score of its row.
 
-        In proportion to the nats that the cells cost `estimator_`; neighbours cannot
-        tell columns apart.
+        In proportion to the nats that the cells cost `estimator_`, or to their own
+        surprises if numbers far beyond the bulk of their columns decide the score;
+        neighbours cannot tell columns apart.
 
         Parameters
         ----------
@@ -220,7 +235,11 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         checked = self._check(X, reset=False)
         losses, expected, evidence = self.estimator_._cell_losses(checked)
-        scores = self._combined(self._answers(checked, evidence))
+        answers, in_tails = self._answers(checked, evidence), self._in_tails(checked)
+        scores = -self._combined(answers, in_tails)
+        if in_tails is not None:
+            decides = -scores > self._combined(answers)
+            losses = np.where(decides[:, None], -in_tails, losses)
         losses = losses - 1e-12  # cells of rows that cost nothing share alike
         shares = losses * (scores / losses.sum(1))[:, None]
         if is_polars(X):
@@ -248,13 +267,19 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
             ensure_all_finite=False if holds_objects(X) else "allow-nan",
         )
 
-    def _calibration_rows(self, X, seed):
-        """Training rows to measure surprises on: some of many where that takes long."""
-        if not (self._is_default and self._has_levels) or X.shape[0] <= MAX_SCORES:
-            return X
-        rng = np.random.default_rng(0 if seed is None else seed)
-        kept = np.sort(rng.permutation(X.shape[0])[:MAX_SCORES])
-        return X.iloc[kept] if isinstance(X, pd.DataFrame) else X[kept]
+    def _split(self, X, rng):
+        """Rows to fit a model to, and rows to measure surprises on.
+
+        A likelihood is higher for rows that a model has learnt from: by their surprises
+        a tenth of all others would be outliers.
+        """
+        n = X.shape[0]
+        n_held_out = min(MAX_SCORES, n // 10)
+        if not (self._is_default and self._has_levels) or n_held_out < MIN_HELD_OUT:
+            return X, X
+        order = rng.permutation(n)
+        parts = order[n_held_out:], order[:n_held_out]
+        return tuple(take(X, np.sort(part)) for part in parts)
 
     def _answers(self, X, evidence=None):
         """What is asked of each row, (n,) each, higher for the unusual."""
@@ -265,12 +290,20 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         own = -np.asarray(self.estimator_.score_samples(X), dtype=np.float64)
         return [own, *(neighbors.distances(X) for neighbors in self._neighbors)]
 
-    def _combined(self, answers):
+    def _in_tails(self, X):
+        """Surprises of single numbers (n, n_columns), if they are asked for."""
+        return None if self._tails is None else self._tails.surprises(X)
+
+    def _combined(self, answers, in_tails=None):
+        """Surprises of rows, (n,)."""
         surprises = [
             surprise.of(answer)
             for surprise, answer in zip(self._surprises, answers, strict=True)
         ]
-        return -np.mean(surprises, axis=0)
+        combined = np.mean(surprises, axis=0)
+        if in_tails is None:
+            return combined
+        return np.maximum(combined, self._tails.of_rows(in_tails))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -356,6 +389,77 @@ class Neighbors:
         return np.where(is_itself, near[:, 1:].mean(1), near[:, :-1].mean(1))
 
 
+class Tails:
+    """How far single numbers are beyond the bulk of their columns.
+
+    A model of quantiles cannot know: the largest number of a training column is its
+    largest, whatever it is.
+    """
+
+    def fit(self, X):
+        self.sides_ = {}
+        for place, (_, column) in enumerate(as_frame(X).items()):
+            if not is_categorical(column):
+                x = to_floats(column)
+                x = x[np.isfinite(x)]
+                if len(x):
+                    self.sides_[place] = Tail().fit(x), Tail().fit(-x)
+        return self
+
+    def surprises(self, X):
+        """Minus the log-probabilities of numbers as far out, (n, n_columns)."""
+        frame = as_frame(X)
+        found = np.zeros(frame.shape)
+        for place, (above, below) in self.sides_.items():
+            x = to_floats(frame.iloc[:, place])
+            there = ~np.isnan(x)
+            x = x[there]
+            found[there, place] = np.maximum(above.surprise(x), below.surprise(-x))
+        return found
+
+    def of_rows(self, surprises):
+        """Surprise at the largest one of a row, (n,), by Bonferroni's inequality.
+
+        Zero unless it makes the row an outlier: the order of others is the model's.
+        """
+        n_tails = max(1, 2 * len(self.sides_))
+        largest = surprises.max(axis=1, initial=0.0) - np.log(n_tails)
+        return np.where(largest > np.log(GROSS_ROWS), largest, 0.0)
+
+
+class Tail:
+    """The upper tail of a column: a generalised Pareto distribution of its excesses.
+
+    Its shape and scale follow from the median and the upper quartile (Pickands 1975),
+    which a few gross errors among the excesses hardly move.
+    """
+
+    def fit(self, x):
+        n = len(x)
+        n_tail = min(max(n // 10, MIN_TAIL), n // 2)
+        self.start_ = float(np.sort(x)[n - 1 - n_tail])
+        excesses = x[x > self.start_] - self.start_
+        # A column without excesses has seen none in n rows.
+        self.log_share_ = np.log((len(excesses) or 1) / (n + 1))
+        self.shape_, self.scale_ = 1.0, np.inf
+        if len(excesses):
+            median, quartile = np.quantile(excesses, [0.5, 0.75])
+            ratio = max((quartile - median) / median, 1.0)
+            # Of few excesses the shape is uncertain: to overrate it is the safe side.
+            shape = min(np.log2(ratio), MAX_SHAPE) + 1 / np.sqrt(len(excesses))
+            self.shape_ = float(shape)
+            self.scale_ = float(median * shape / (2**shape - 1))
+        return self
+
+    def surprise(self, x):
+        """Minus the log-probability of a number as large; zero below the tail."""
+        with np.errstate(over="ignore"):
+            ratio = self.shape_ * np.maximum(x - self.start_, 0.0) / self.scale_
+        ratio = np.minimum(ratio, np.finfo(np.float64).max)  # Scores are finite.
+        survival = np.log1p(ratio) / self.shape_
+        return np.where(x > self.start_, survival - self.log_share_, 0.0)
+
+
 def default_model(X, with_levels):
     """The model that is asked if none is given."""
     from sklearn_unsup import AutoencoderTransformer, VAETransformer
@@ -376,6 +480,11 @@ def default_model(X, with_levels):
 def floats_of(X) -> np.ndarray:
     """A table of numbers and dates as float64, NaN where missing."""
     return np.column_stack([to_floats(column) for _, column in as_frame(X).items()])
+
+
+def take(X, rows):
+    """Some rows of a frame or an array."""
+    return X.iloc[rows] if isinstance(X, pd.DataFrame) else X[rows]
 
 
 def has_levels(X) -> bool:

@@ -1,12 +1,14 @@
 """GenerativeOutlierDetector: scikit-learn's contract, and what it finds."""
 
+import copy
 import pickle
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from scipy.sparse import csr_array
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
@@ -19,6 +21,8 @@ from sklearn_unsup.outliers import (
     GenerativeOutlierDetector,
     Neighbors,
     Surprise,
+    Tail,
+    Tails,
 )
 
 QUICK = AutoencoderTransformer(2, hidden_layer_sizes=8, max_iter=2)
@@ -154,6 +158,120 @@ def test_a_mixed_table(mixed):
     assert (detector.explain_samples(odd).idxmin(axis=1) == "height").all()
     unseen = table.iloc[:3].assign(region="moon")
     assert (detector.explain_samples(unseen).idxmin(axis=1) == "region").all()
+
+
+@pytest.fixture(scope="module")
+def with_errors(few_steps):
+    """A detector of a mixed table with three gross errors, and the table."""
+    table, _ = make_mixed_table(400, random_state=0)
+    for row, (column, value) in enumerate(ERRORS.items()):
+        table.loc[row, column] = value
+    model = VAETransformer(2, max_iter=2, handle_unknown="ignore")
+    patch = pytest.MonkeyPatch()
+    patch.setattr("sklearn_unsup.outliers.default_model", lambda *_: model)
+    detector = GenerativeOutlierDetector(random_state=0).fit(table)
+    patch.undo()
+    return detector, table
+
+
+ERRORS = {"weight": 400.0, "height": 20.0, "spend": 1e6}
+
+
+def test_gross_errors_in_the_training_table_are_found(with_errors):
+    """The model of rows has learnt that 400 is the largest weight."""
+    detector, table = with_errors
+    scores = detector.score_samples(table)
+    assert set(np.argsort(scores)[:3]) == {0, 1, 2}
+    assert (detector.predict(table[:3]) == -1).all()
+    shares = detector.explain_samples(table[:50])
+    assert shares[:3].idxmin(axis=1).tolist() == list(ERRORS)
+    np.testing.assert_allclose(shares.sum(axis=1), scores[:50])
+    # Nearly all others are as the model sees them.
+    detector = copy.copy(detector)
+    detector._tails = None
+    others = detector.score_samples(table)[3:]
+    assert (others == scores[3:]).mean() > 0.99
+
+
+class Memory(BaseEstimator):
+    """A model that knows the rows which it has learnt."""
+
+    def fit(self, X):
+        self.rows_ = set(X["weight"])
+        return self
+
+    def _cell_losses(self, X):
+        known = X["weight"].isin(self.rows_).to_numpy()
+        noise = X["height"].to_numpy() / 100
+        evidence = np.where(known, noise - 50, noise)[:, None]
+        return np.zeros(X.shape), X, evidence
+
+
+def test_what_is_usual_is_measured_on_rows_that_the_model_has_not_learnt(monkeypatch):
+    """Else nearly all other rows would be outliers."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(4_000, 2)), columns=["weight", "height"])
+    X["group"] = "a"
+    monkeypatch.setattr("sklearn_unsup.outliers.default_model", lambda *_: Memory())
+    detector = GenerativeOutlierDetector(random_state=0).fit(X[:2_000])
+    assert len(detector.estimator_.rows_) == 1_800
+    assert np.mean(detector.predict(X[2_000:]) == -1) == pytest.approx(0.01, abs=0.01)
+    # A share of outliers is one of all rows that were given.
+    detector.set_params(contamination=0.04).fit(X[:2_000])
+    assert np.mean(detector.predict(X[:2_000]) == -1) == pytest.approx(0.04, abs=0.015)
+    few = GenerativeOutlierDetector(random_state=0).fit(X[:50])
+    assert len(few.estimator_.rows_) == 50
+
+
+def test_farther_is_ever_more_unusual_in_a_mixed_table(with_errors):
+    detector, table = with_errors
+    row = table.iloc[[10] * 6].assign(weight=[130, 200, 400, 1e4, 1e8, 1e300])
+    assert (np.diff(detector.score_samples(row)) < 0).all()
+    row["weight"] = [0.0, -100, -1e3, -1e5, -1e9, np.nan]
+    scores = detector.score_samples(row)
+    assert (np.diff(scores[:5]) < 0).all()
+    assert scores[5] > scores[0]
+
+
+@pytest.mark.parametrize("law", [stats.expon, stats.pareto(1.5), stats.lognorm(1)])
+def test_surprises_of_a_tail_are_log_probabilities(law):
+    tail = Tail().fit(law.rvs(size=20_000, random_state=0))
+    for probability in (0.05, 0.01, 0.001):
+        found = tail.surprise(law.isf([probability]))[0]
+        assert found == pytest.approx(-np.log(probability), rel=0.1)
+    assert (tail.surprise(law.isf([0.2, 0.5, 0.9])) == 0).all()
+
+
+@pytest.mark.parametrize("n", [60, 1_000])
+@pytest.mark.parametrize("law", [stats.norm, stats.uniform, stats.poisson(1)])
+def test_light_tails_are_no_outliers(law, n):
+    """The distribution has no tail that is lighter than exponential."""
+    rng = np.random.default_rng(0)
+    far = [
+        Tail()
+        .fit(law.rvs(size=n, random_state=rng))
+        .surprise(law.rvs(size=1_000, random_state=rng))
+        .max()
+        for _ in range(20)
+    ]
+    assert np.median(far) < np.log(1_000)
+
+
+def test_errors_hardly_move_the_tail_that_tells_them():
+    x = stats.norm.rvs(size=500, random_state=0)
+    expected = Tail().fit(x).surprise(np.array([10.0]))
+    x[:3] = 1e9
+    assert Tail().fit(x).surprise(np.array([10.0])) == pytest.approx(expected, rel=0.25)
+
+
+def test_tails_of_one_value_and_of_none():
+    constant = Tail().fit(np.zeros(99))
+    np.testing.assert_allclose(constant.surprise(np.array([0, 1e9])), [0, np.log(100)])
+    frame = pd.DataFrame({"gone": [np.nan] * 3, "x": [1.0, 2.0, np.nan]})
+    tails = Tails().fit(frame)
+    assert tails.surprises(frame.assign(gone=9.0)).shape == (3, 2)
+    assert (tails.surprises(frame.assign(gone=9.0))[:, 0] == 0).all()
+    assert tails.surprises(frame)[2].tolist() == [0, 0]
 
 
 def test_score_of_a_row_does_not_depend_on_company(mixed, numbers):

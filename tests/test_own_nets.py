@@ -496,7 +496,8 @@ class NoTensor(nn.Module):
         (
             {"encoder": nn.Linear},
             TypeError,
-            "encoder=Linear was called with  and raised: .*missing 2 required",
+            "encoder=Linear was called with no arguments and raised: .*missing 2 "
+            "required.* named n_inputs and n_outputs",
         ),
         (
             {"encoder": Net, "encoder__widht": 3},

@@ -1,6 +1,7 @@
 """Devices: the meaning of `device`, what a device can do, and its memory."""
 
 import difflib
+import re
 import threading
 import warnings
 from contextlib import contextmanager, suppress
@@ -40,9 +41,10 @@ def resolve_device(device):
             f"{_similar_device(device)} Pass {allowed}."
         ) from error
     try:
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
+        torch.empty(0, device=resolved).cpu()  # On "meta" there are no numbers.
+    except (RuntimeError, AssertionError, ImportError) as error:
+        # Of what torch says the first sentence; a list of its backends may follow.
+        reason = re.split(r"\n|\.(?:\s|$)", str(error), maxsplit=1)[0]
         raise ValueError(
             f"device={device!r} cannot be used here: {reason}. Pass {allowed} and a "
             "CUDA build of torch."

@@ -77,9 +77,11 @@ class OwnNet:
         try:
             net = self.source(**{**sizes, **self.options})
         except TypeError as error:
+            given = ", ".join({**sizes, **self.options}) or "no arguments"
             raise TypeError(
-                f"{self.label} was called with {', '.join({**sizes, **self.options})} "
-                f"and raised: {error}. Pass its other arguments as {self.name}__..."
+                f"{self.label} was called with {given} and raised: {error}. Sizes are "
+                "passed to arguments named n_inputs and n_outputs: rename its own, or "
+                f"pass a function that has these. Pass others as {self.name}__..."
             ) from error
         if not isinstance(net, nn.Module):
             raise TypeError(

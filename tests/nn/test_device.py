@@ -1,5 +1,7 @@
 """What a device can do, and what is done where it cannot."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -61,12 +63,17 @@ def test_devices_that_this_machine_lacks(monkeypatch):
     ):
         resolve_device("cuda:99")
 
-    def fail(*args, **kwargs):
-        raise RuntimeError("CUDA error: invalid device ordinal\nCompile with ...")
+    for more in ("", "\nCompile with ...", ". This could be because ...\nCPU: ..."):
+        error = RuntimeError(f"CUDA error: invalid device ordinal{more}")
+        monkeypatch.setattr(torch, "empty", Mock(side_effect=error))
+        with pytest.raises(ValueError, match=r"CUDA error: invalid device ordinal\. P"):
+            resolve_device("cuda:99")
 
-    monkeypatch.setattr(torch, "empty", fail)
-    with pytest.raises(ValueError, match="here: CUDA error: invalid device ordinal. P"):
-        resolve_device("cuda:99")
+
+@pytest.mark.parametrize("device", ["meta", "hpu"])
+def test_devices_that_hold_no_numbers(device):
+    with pytest.raises(ValueError, match=f"device='{device}' cannot be used here: "):
+        resolve_device(device)
 
 
 def test_there_is_bfloat16(device):
