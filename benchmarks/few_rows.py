@@ -7,7 +7,7 @@
 components: mean, least, and in how many fits it is lower by .005. Of the generated
 tables two are linear, "heavy" with heavy tails, one is skewed and one has clusters.
 *sample*: 70 % of a table are fitted, and compared with as many rows that are drawn:
-steps, processor seconds, C2ST beside the training rows, agreement of pairs of columns
+steps, processor seconds, c2st beside the training rows, agreement of pairs of columns
 with held-out rows, and minus the energy distance to those, or their log-likelihood.
 *seconds*: of the processor, for fits of 300 rows of ten columns, and for a grid search
 over three sizes and five folds.

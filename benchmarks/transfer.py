@@ -63,7 +63,7 @@ def halves(table, column):
 
 
 def measure(model, few, held_out, target, seed):
-    """Nats, C2ST and TSTR of a fitted model, and what the few rows themselves teach."""
+    """Nats, c2st and tstr of a fitted model, and what the few rows themselves teach."""
     drawn = model.sample(len(held_out), random_state=seed)
     utility = utility_scores(few, held_out, drawn, target, random_state=seed)
     scores = {

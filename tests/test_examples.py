@@ -308,6 +308,13 @@ LINKED = [
 ]
 
 
+@pytest.mark.parametrize("path", LINKED, ids=lambda path: path.name)
+def test_measures_have_one_name(path):
+    """That of their column in a report; papers write some of them in capitals."""
+    text = path.read_text(encoding="utf-8")
+    assert re.findall(r"\b(C2ST|TSTR|TRTR|DCR)\b", text) == []
+
+
 def missing_links(path):
     """Pages and files that a text leads to or names, and that are not there."""
     text = path.read_text(encoding="utf-8")
