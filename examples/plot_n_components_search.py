@@ -25,7 +25,9 @@ X_train, X_test, y_train, y_test = train_test_split(
     X / 16, y, train_size=900, random_state=0
 )
 
-autoencoder = AutoencoderTransformer(hidden_layer_sizes=(128, 64), random_state=0)
+autoencoder = AutoencoderTransformer(
+    hidden_layer_sizes=(128, 64), max_iter=40, random_state=0
+)
 search = GridSearchCV(
     Pipeline([("reduce", PCA()), ("classify", KNeighborsClassifier())]),
     {"reduce": [PCA(), autoencoder], "reduce__n_components": [2, 4, 8]},

@@ -19,7 +19,7 @@ from sklearn_unsup import AutoencoderTransformer
 
 X_train, X_test = train_test_split(load_digits().data / 16, random_state=0)
 sizes = [1, 2, 4, 8, 16]
-options = {"hidden_layer_sizes": (256, 128), "random_state": 0}
+options = {"hidden_layer_sizes": (128, 64), "random_state": 0}
 
 
 def variance_kept(model, k):
