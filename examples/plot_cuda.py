@@ -26,7 +26,7 @@ X, y = table.drop(columns="active"), table["active"]
 
 def fit_on(device):
     reducer = AutoencoderTransformer(
-        2, hidden_layer_sizes=(256, 128), device=device, random_state=0
+        2, hidden_layer_sizes=(256, 128), max_iter=20, device=device, random_state=0
     )
     start = time.perf_counter()
     model = make_pipeline(reducer, LogisticRegression()).fit(X, y)
