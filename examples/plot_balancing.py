@@ -26,9 +26,9 @@ from sklearn_unsup import VAETransformer
 from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.over_sampling import GenerativeOverSampler
 
-table, _ = make_mixed_table(8_000, missing_rate=0, random_state=0)
+table, _ = make_mixed_table(5_000, missing_rate=0, random_state=0)
 is_pro = table["plan"] == "pro"
-table = pd.concat([table[~is_pro], table[is_pro].sample(200, random_state=0)])
+table = pd.concat([table[~is_pro], table[is_pro].sample(125, random_state=0)])
 X, y = table.drop(columns=["plan", "joined"]), (table["plan"] == "pro").to_numpy()
 X = X.astype({"visits": float, "region": "category", "active": "category"})
 print(f"{y.sum()} of {len(y)} rows, or {y.mean():.1%}, are of the rare class")
