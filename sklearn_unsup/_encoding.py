@@ -94,7 +94,10 @@ def fit_codec(
         if isinstance(column, NumericColumn) and loses_digits(values):
             warn_of_lost_digits(values)
     for column in codec.categories_:
-        if getattr(column, "looks_like_identifier_", False):
+        is_chosen = not isinstance(categorical_features, str)
+        if not is_chosen and getattr(column, "looks_like_dates_", False):
+            warn_of_dates(column)
+        elif getattr(column, "looks_like_identifier_", False):
             warn_of_identifier(column)
     return codec
 
@@ -124,6 +127,16 @@ def warn_of_identifier(column):
         f"its {column.n_present_} values differ. Samples repeat them, and a saved "
         "model holds them. Drop the column, or pass max_categories to keep the "
         "frequent ones alone.",
+    )
+
+
+def warn_of_dates(column):
+    shown = next(level for level in column.levels_ if level is not None)
+    warn_user(
+        f"column {column.name!r} is text such as {shown!r}, and each of its "
+        f"{column.n_levels_seen_} dates becomes a category: they have no order, and no "
+        "other date can be drawn or transformed. Convert it by pandas.to_datetime for "
+        "dates, or by astype('category') for no warning.",
     )
 
 

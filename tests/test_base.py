@@ -981,6 +981,38 @@ def test_what_is_taken_for_an_identifier(column, warns):
         assert any("identifier" in str(w.message) for w in caught) == warns
 
 
+def days(n, form="%Y-%m-%d"):
+    return pd.date_range("2024-01-01", periods=n).strftime(form).tolist()
+
+
+@pytest.mark.parametrize(
+    ("column", "options", "warns"),
+    [
+        (days(150), {}, True),  # no identifier, although all differ
+        (days(30) * 5, {}, True),
+        (pd.Series(days(30) * 5, dtype="string"), {}, True),
+        (days(30, "%Y-%m-%d %H:%M") * 5, {}, True),
+        (([*days(28), None, "unknown"]) * 5, {}, True),
+        (days(19) * 5, {}, False),  # few: a season, say
+        (([*days(25), *"abcde"]) * 5, {}, False),
+        (days(30, "%Y%m%d") * 5, {}, False),  # numbers of articles, say
+        (days(30, "%Y-99-%d") * 5, {}, False),  # no month
+        (pd.Categorical(days(30) * 5), {}, False),
+        (days(30) * 5, {"categorical_features": ["a"]}, False),
+    ],
+)
+def test_text_that_holds_dates_is_warned_of_by_name(column, options, warns):
+    table = pd.DataFrame({"a": column, "b": np.arange(len(column)) % 5})
+    model = AutoencoderTransformer(1, hidden_layer_sizes=(4,), max_iter=1, **options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(table)
+    told = [str(w.message) for w in caught if "pandas.to_datetime" in str(w.message)]
+    assert len(told) == warns
+    assert all("'a' is text such as '2024-01-" in message for message in told)
+    assert not any("identifier" in str(w.message) for w in caught)
+
+
 @pytest.mark.parametrize(
     "dtype", [object, "category", pytest.param("string", marks=pytest.mark.slow)]
 )

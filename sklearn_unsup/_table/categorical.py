@@ -1,5 +1,6 @@
 """A column of categories: levels to integer codes and back."""
 
+import datetime
 import numbers
 from collections.abc import Hashable
 
@@ -14,6 +15,11 @@ from .unknown import UnknownValueError
 # From this share of values that differ, and so many of them, a column of categories is
 # taken for an identifier: a table of thirty rows may well have 25 cities.
 IDENTIFIER_SHARE, IDENTIFIER_LEVELS = 0.5, 100
+# From so many levels on, text is taken for dates if this share of a few levels is.
+DATE_LEVELS, DATE_SHARE, N_DATES_READ = 20, 0.9, 50
+
+BOOLEANS = bool | np.bool_
+NUMBERS = numbers.Number | np.bool_
 
 
 class CategoricalColumn:
@@ -90,12 +96,23 @@ class CategoricalColumn:
         most = self.n_levels_seen_ > IDENTIFIER_SHARE * self.n_present_
         return most and self.n_levels_seen_ >= IDENTIFIER_LEVELS and not self.pools_
 
+    @property
+    def looks_like_dates_(self) -> bool:
+        """Whether the levels are text, nearly all of it dates as ISO 8601 writes them.
+
+        Declared categories are what they are.
+        """
+        levels = [level for level in self.levels_ if level is not None]
+        is_declared = isinstance(self.values_, pd.Categorical)
+        if is_declared or len(levels) < DATE_LEVELS:
+            return False
+        read = levels[:: -(-len(levels) // N_DATES_READ)]
+        return sum(map(is_iso_date, read)) >= DATE_SHARE * len(read)
+
     def encode(self, column: pd.Series, ignore=False) -> np.ndarray:
         """Codes int64; unseen levels are refused or, with `ignore`, read as known."""
         codes, levels = factorize(self.name, column)
-        known = np.array(
-            [self.index_.get(key_of(level), -1) for level in levels], dtype=np.int64
-        )
+        known = self._places_in(levels)
         if self.pools_:
             there = np.array([level is not None for level in levels], dtype=bool)
             known[(known < 0) & there] = self.n_own_
@@ -122,8 +139,7 @@ class CategoricalColumn:
         all forgotten levels have in common is one level.
         """
         codes, levels = factorize(self.name, column)
-        places = [self.index_.get(key_of(level), -1) for level in levels]
-        places = np.array(places, dtype=np.int64)
+        places = self._places_in(levels)
         shares = np.zeros(len(self.levels_) + 1)
         if not self.pools_ and self.n_own_ < len(self.levels_):
             counts = np.maximum(self.counts_[self.n_own_ :], 1e-9)
@@ -169,22 +185,26 @@ class CategoricalColumn:
         """Whether a hashable object is a level."""
         return self._place_of(level) is not None
 
+    def _places_in(self, levels) -> np.ndarray:
+        """Places of levels, -1 for those that are unknown."""
+        places = [self._place_of(level) for level in levels]
+        return np.array([-1 if i is None else i for i in places], dtype=np.int64)
+
     def _place_of(self, level):
         """Place of a level, read as the type of the column; None for an unknown one."""
         key = key_of(level)
-        if key is None or key in self.index_:
+        if key is None or key in self.index_ or not isinstance(level, NUMBERS):
             return self.index_.get(key)
-        types = {type(known) for known in self.levels_ if known is not None}
-        if isinstance(level, bool | np.bool_):
+        known = (other for other in self.levels_ if other is not None)
+        if isinstance(level, BOOLEANS):
             # Flags that are stored as 0 and 1.
-            is_number = all(issubclass(t, numbers.Number) for t in types)
+            is_number = all(isinstance(other, NUMBERS) for other in known)
             return self.index_.get(int(level)) if is_number else None
-        if isinstance(level, numbers.Number):
-            if types <= {bool, np.bool_} and level in (0, 1):
-                return self.index_.get(key_of(bool(level)))
-            dtype = getattr(self.values_, "categories", self.values_).dtype
-            if dtype.kind == "f":  # A float32 column has rounded its levels, too.
-                return self.index_.get(dtype.type(level))
+        if level in (0, 1) and all(isinstance(other, BOOLEANS) for other in known):
+            return self.index_.get(key_of(bool(level)))
+        dtype = getattr(self.values_, "categories", self.values_).dtype
+        if dtype.kind == "f":  # A float32 column has rounded its levels, too.
+            return self.index_.get(dtype.type(level))
         return None
 
     def _told_of_pool(self):
@@ -241,7 +261,7 @@ def key_of(level):
     """A dictionary key that keeps 1, True and 1.0 of an object column apart."""
     if level is None or level is pd.NaT or level is pd.NA or level != level:
         return None
-    if isinstance(level, bool | np.bool_):
+    if isinstance(level, BOOLEANS):
         return bool, bool(level)
     return level
 
@@ -286,3 +306,14 @@ def unhashable(value) -> bool:
     except TypeError:
         return True
     return False
+
+
+def is_iso_date(level) -> bool:
+    """Whether a level is text such as 2024-02-29, with or without a time of day."""
+    if not isinstance(level, str) or level[4:5] + level[7:8] != "--":
+        return False
+    try:
+        datetime.datetime.fromisoformat(level)
+    except ValueError:
+        return False
+    return True

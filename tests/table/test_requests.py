@@ -222,7 +222,33 @@ def test_levels_are_read_as_the_type_of_the_column(column, asked, level):
     assert isinstance(back[0], bool | np.bool_) == isinstance(level, bool)
 
 
+@pytest.mark.parametrize(
+    ("fitted", "cells"),
+    [
+        (pd.Series([True, False] * 3), pd.Series([1, 0])),
+        (pd.Series([True, False] * 3), pd.Series([1.0, 0.0])),
+        (pd.Series([True, None, False] * 2, dtype=object), pd.Series([1, 0])),
+        (pd.Series([1, 0] * 3, dtype="category"), pd.Series([True, False])),
+        (pd.Series([0.1, 0.2] * 3, dtype="float32"), pd.Series([0.1, 0.2])),
+    ],
+)
+def test_cells_are_read_as_the_type_of_the_column(fitted, cells):
+    """As conditions are: by transforming, scoring and filling in."""
+    codec = TableCodec(categorical_features=["a"]).fit(pd.DataFrame({"a": fitted}))
+    [column] = codec.columns_codec_
+    own = pd.Series([value for value in fitted if value is not None][:2])
+    expected = column.encode(own)
+    assert expected[0] != expected[1]
+    assert_array_equal(column.encode(cells), expected)
+    assert not column.log_shares(cells)[1].any()
+
+
 def test_other_types_are_no_level():
+    for cells, others in [([1, 0, "a"], [True]), ([True, False, "a"], [1]), ([1], [2])]:
+        X = pd.DataFrame({"a": pd.Series(cells, dtype=object)})
+        [column] = TableCodec(categorical_features=["a"]).fit(X).columns_codec_
+        with pytest.raises(ValueError, match="values that were not there when fitted"):
+            column.encode(pd.Series(others, dtype=object))
     for cells, asked in [([1, 0, "a"], True), ([True, False, "a"], 1), ([1, 2], "1")]:
         X = pd.DataFrame({"a": pd.Series(cells, dtype=object)})
         codec = TableCodec(categorical_features=["a"]).fit(X)
