@@ -5,13 +5,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .._table.layout import ANY_CODE, FIRST_SET, EncodedConditions, TableLayout
-from .autoregressive import (
-    AutoregressiveModel,
-    piecewise_linear_features,
-    resample_particles_,
-)
+from .autoregressive import AutoregressiveModel, resample_particles_
 from .conditions import draw_codes
 from .distributions import indices, presence, softcap
+from .features import piecewise_linear_features
 from .gaussian import conditional_moments, fit_gaussian, precision
 from .random import draw_index, uniform
 
@@ -240,10 +237,7 @@ class AnyOrderModel(AutoregressiveModel):
         units = slice(position * self.width, (position + 1) * self.width)
         layer = self.input_layer
         weight = layer.weight[units] * self.mask[units]
-        hidden = F.silu(F.linear(features, weight, layer.bias[units]))
-        bias = self.hidden_bias[position]
-        after = torch.addmm(bias, hidden, self.hidden_layer[position])
-        return hidden + F.silu(after)
+        return self._hidden_of(position, F.linear(features, weight, layer.bias[units]))
 
     # ------------------------------------------------------------------ missing cells
 

@@ -9,12 +9,16 @@ from torch.nn import functional as F
 from .._table.layout import EncodedConditions, TableLayout
 from .conditions import draw_codes
 from .distributions import indices, one_hot_block, presence, softcap
-from .fused import column_networks, hat_functions
+from .features import (
+    N_PIECES,
+    DenseFeatures,
+    SparseFeatures,
+    piecewise_linear_features,
+)
+from .fused import column_networks
 from .heads import CategoryHeads, NumberHeads
 from .random import draw_index, random_bytes, uniform
 
-# Number of intervals of the piecewise linear features of a number.
-N_PIECES = 16
 # Maximum number of levels of a column that is one-hot encoded for the other columns,
 # and width of the embedding of a column with more levels.
 MAX_ONE_HOT, EMBEDDING_WIDTH = 32, 16
@@ -181,7 +185,8 @@ class AutoregressiveModel(nn.Module):
             done = place.stop
         return torch.cat([*parts, features[:, done:]], 1) if parts else features
 
-    def _category_features(self, column: int, codes: Tensor) -> Tensor:
+    def category_features(self, column: int, codes: Tensor) -> Tensor:
+        """Features of codes (n,) of one column."""
         if str(column) in self.embeddings:
             return self.embeddings[str(column)](codes)
         return one_hot_block(codes, self.layout.cardinalities[column])
@@ -246,10 +251,9 @@ class AutoregressiveModel(nn.Module):
             x_cat = torch.zeros(
                 n, layout.n_categorical, dtype=torch.int64, device=device
             )
-            features = torch.zeros(n, self.input_layer.in_features, device=device)
         else:
             x_num, x_cat = (tensor.clone() for tensor in begun)
-            features = self.features(x_num, x_cat, presence(layout, x_cat))
+        features = self._drawn_features(x_num, x_cat, columns.start)
         state = x_num, x_cat, features, log_weights
         for position in columns:
             if position < layout.n_categorical:
@@ -260,13 +264,31 @@ class AutoregressiveModel(nn.Module):
                 column = position - layout.n_categorical
                 conditioned = self._draw_number(column, state, conditions, generator)
             if conditioned and n_particles > 1 and position + 1 < self.n_columns:
-                resample_particles_(state, n_particles, generator)
+                tensors = x_num, x_cat, *features.tensors, log_weights
+                resample_particles_(tensors, n_particles, generator)
         return x_num, x_cat, log_weights
+
+    def _drawn_features(self, x_num, x_cat, n_drawn: int):
+        """Features of rows of which the first columns are drawn."""
+        is_cpu = x_num.device.type == "cpu"
+        features = (SparseFeatures if is_cpu else DenseFeatures)(self, len(x_num))
+        n_categorical = self.layout.n_categorical
+        for column in range(min(n_drawn, n_categorical)):
+            features.set_category(column, x_cat[:, column])
+        for column in range(n_drawn - n_categorical):
+            present = self._presence_of(column, x_cat)
+            features.set_number(column, x_num[:, column], present)
+        return features
+
+    def _presence_of(self, column: int, x_cat: Tensor) -> Tensor | None:
+        """Where a number is present, as 0 and 1; None if it is everywhere."""
+        mask = self.layout.masks[column]
+        return None if mask < 0 else (x_cat[:, mask] == 0).float()
 
     def _draw_category(self, column, state, conditions, generator) -> bool:
         """Draw one column of codes; return whether there is a condition on it."""
         _, x_cat, features, log_weights = state
-        hidden = self._column_hidden(column, features)
+        hidden = self._hidden_of(column, features.first_layer(column))
         logits = softcap(F.linear(hidden, *self.category_heads.of_column(column)))
         wanted = conditions.codes.get(column)
         if wanted is None:
@@ -277,16 +299,14 @@ class AutoregressiveModel(nn.Module):
             )
             log_weights += log_mass
         x_cat[:, column] = codes
-        features[:, self.feature_slices[column]] = self._category_features(
-            column, codes
-        )
+        features.set_category(column, codes)
         return wanted is not None
 
     def _draw_number(self, column, state, conditions, generator) -> bool:
         """Draw one column of numbers; return whether there is a condition on it."""
         x_num, x_cat, features, log_weights = state
         position = self.layout.n_categorical + column
-        hidden = self._column_hidden(position, features)
+        hidden = self._hidden_of(position, features.first_layer(position))
         bounds = conditions.bounds.get(column)
         if bounds is None:
             values = self.number_heads.sample(column, hidden, generator)
@@ -295,13 +315,11 @@ class AutoregressiveModel(nn.Module):
                 column, hidden, *bounds.unbind(1), generator
             )
             log_weights += log_mass
-        seen = piecewise_linear_features(values[:, None])[:, 0]
-        mask = self.layout.masks[column]
-        if mask >= 0:
-            present = (x_cat[:, mask] == 0).float()
-            values, seen = values * present, seen * present[:, None]
+        present = self._presence_of(column, x_cat)
+        if present is not None:
+            values = values * present
         x_num[:, column] = values
-        features[:, self.feature_slices[position]] = seen
+        features.set_number(column, values, present)
         return bounds is not None
 
     def parts(self, conditions: EncodedConditions) -> list[range]:
@@ -316,18 +334,15 @@ class AutoregressiveModel(nn.Module):
         """Whether draws have weights: columns are drawn without later conditions."""
         return not conditions.is_empty
 
-    def _column_hidden(self, position: int, features: Tensor) -> Tensor:
-        """Hidden units of one column from the columns drawn so far, (n, width)."""
-        units = slice(position * self.width, (position + 1) * self.width)
-        stop = self.feature_slices[position].start  # later features are still zero
-        weight, bias = (
-            self.input_layer.weight[units, :stop],
-            self.input_layer.bias[units],
-        )
-        hidden = F.silu(F.linear(features[:, :stop], weight, bias))
+    def _hidden_of(self, position: int, first: Tensor) -> Tensor:
+        """Hidden units of one column's network from inputs of its first ones.
+
+        Both have shape (n, width); the inputs are overwritten.
+        """
+        hidden = F.silu(first, inplace=True)
         bias = self.hidden_bias[position]
         after = torch.addmm(bias, hidden, self.hidden_layer[position])
-        return hidden + F.silu(after)
+        return F.silu(after, inplace=True).add_(hidden)
 
 
 def visible_blocks(mask: Tensor, width: int) -> list[tuple[slice, slice]]:
@@ -404,15 +419,6 @@ def dropout_masks(n_masks: int, shape, generator, device) -> Tensor:
     # Straight into floats: six times as fast as by way of booleans.
     masks = torch.empty(drawn.shape, device=device)
     return torch.ge(drawn, DROPPED_BYTES, out=masks).mul_(256 / (256 - DROPPED_BYTES))
-
-
-def piecewise_linear_features(x: Tensor) -> Tensor:
-    """A standard normal number and hat functions of its quantile.
-
-    Shape (n, columns) to (n, columns, N_PIECES + 2).
-    """
-    hats, _ = hat_functions(x, N_PIECES)
-    return torch.cat([x[..., None], hats], -1)
 
 
 def affordable_width(layout: TableLayout, widest: int = NARROW_WIDTH) -> int:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .._table.layout import EncodedConditions, TableLayout
-from .autoregressive import N_PIECES
 from .conditions import draw_codes, kernel_log_mass
 from .distributions import (
     block_indicator,
@@ -18,6 +17,7 @@ from .distributions import (
     presence,
     softcap,
 )
+from .features import N_PIECES
 from .fused import column_heads, piecewise_linear_input, straight_through_gumbel
 from .images import ImageDecoder, ImageEncoder
 from .layers import ResidualMLP, TableInput

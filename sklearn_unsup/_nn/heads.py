@@ -21,6 +21,9 @@ from .random import draw_index, normal, uniform
 # Number of components of the mixture of normals of a number, and bounds of their
 # logarithmic standard deviations.
 N_NORMALS, LOG_SCALE_BOUNDS = 8, (-6.0, 2.0)
+# Position of the gate among the outputs of a number's network: after weights, means and
+# scales of the mixture, before the bins.
+GATE = 3 * N_NORMALS
 # Maximum absolute value of a number that is drawn. A table with a value beyond would
 # have a billion rows.
 MAX_Z = 6.0
@@ -161,26 +164,53 @@ class NumberHeads(nn.Module):
         `moments` are means and standard deviations (n,) that the normals of the mixture
         are relative to; None for 0 and 1.
         """
-        return self._sample(column, self._raw(column, hidden, moments), generator)
+        gate = torch.addmv(
+            self.bias[column, 0, GATE], hidden, self.weight[column, :, GATE]
+        )
+        is_sharp = uniform(gate.shape, generator, gate.device) < gate.sigmoid()
+        if gate.device.type != "cpu":
+            # Calls take longer there than rows, and rows that are picked have to wait.
+            smooth = self._draw_smooth(column, hidden, generator, moments)
+            sharp = self._draw_sharp(column, hidden, generator)
+            return torch.where(is_sharp, sharp, smooth).clamp_(-MAX_Z, MAX_Z)
+        x = torch.empty_like(gate)
+        index = is_sharp.nonzero()[:, 0]
+        picked = hidden.index_select(0, index)
+        x[index] = self._draw_sharp(column, picked, generator)
+        index = is_sharp.logical_not_().nonzero()[:, 0]
+        own = None if moments is None else tuple(m[index] for m in moments)
+        picked = hidden.index_select(0, index)
+        x[index] = self._draw_smooth(column, picked, generator, own)
+        return x.clamp_(-MAX_Z, MAX_Z)
+
+    def _draw_smooth(self, column, hidden, generator, moments):
+        """Numbers from mixtures of normals, shape (n,)."""
+        raw = torch.addmm(
+            self.bias[column, :, :GATE], hidden, self.weight[column, :, :GATE]
+        )
+        weights, means, log_scales = raw.float().split(N_NORMALS, 1)
+        place = draw_index(weights, generator)[:, None]
+        means, log_scales = (a.gather(1, place)[:, 0] for a in (means, log_scales))
+        if moments is not None:
+            mean, scale = moments
+            means, log_scales = mean + scale * means, log_scales + scale.log()
+        scales = log_scales.clamp(*LOG_SCALE_BOUNDS).exp()
+        return means + normal(means.shape, generator, raw.device) * scales
+
+    def _draw_sharp(self, column, hidden, generator):
+        """Numbers from histograms, shape (n,)."""
+        bias, weight = self.bias[column, :, GATE + 1 :], self.weight[column]
+        bins = torch.addmm(bias, hidden, weight[:, GATE + 1 :]).float()
+        place = draw_index(bins, generator)
+        start, width, sign = (
+            part[column][place] for part in (self.start, self.widths, self.sign)
+        )
+        u = start + width * uniform(place.shape, generator, bins.device)
+        return sign * torch.special.ndtri(u)
 
     def _raw(self, column, hidden, moments):
         raw = torch.addmm(self.bias[column], hidden, self.weight[column])
         return self._relative_to(raw.float(), moments)
-
-    def _sample(self, column, raw, generator):
-        weights, means, log_scales, gate, bins = self._split(raw)
-        place = draw_index(weights, generator)[:, None]
-        scales = log_scales.gather(1, place).clamp(*LOG_SCALE_BOUNDS).exp()
-        shape, device = (len(raw), 1), raw.device
-        smooth = means.gather(1, place) + normal(shape, generator, device) * scales
-        place = draw_index(bins, generator)[:, None]
-        start, width, sign = (
-            part[column][place] for part in (self.start, self.widths, self.sign)
-        )
-        u = start + width * uniform(shape, generator, device)
-        sharp = sign * torch.special.ndtri(u)
-        is_sharp = uniform(shape, generator, device) < gate.sigmoid()
-        return torch.where(is_sharp, sharp, smooth)[:, 0].clamp(-MAX_Z, MAX_Z)
 
     def sample_within(
         self,
@@ -204,10 +234,11 @@ class NumberHeads(nn.Module):
             if not len(index):
                 continue
             own = None if moments is None else tuple(m[index] for m in moments)
-            raw = self._raw(column, hidden[index], own)
             if kind == 0:
-                values[index] = self._sample(column, raw, generator)
-            elif kind == 1:
+                values[index] = self.sample(column, hidden[index], generator, own)
+                continue
+            raw = self._raw(column, hidden[index], own)
+            if kind == 1:
                 log_mass[index] = self._log_density(column, values[index], raw)
             else:
                 values[index], log_mass[index] = self._sample_within(

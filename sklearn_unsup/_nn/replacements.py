@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .autoregressive import AutoregressiveModel, piecewise_linear_features
+from .autoregressive import AutoregressiveModel
 from .distributions import TableDistribution, one_hot_index, presence, softcap
+from .features import piecewise_linear_features
 from .heads import LOG_SCALE_BOUNDS
 from .likelihoods import number_log_prob
 
@@ -165,7 +166,7 @@ def candidate_log_probs(model, features, inputs, x_num, x_cat, candidates) -> Te
     for position in positions:
         place = model.feature_slices[position]
         if position < n_categorical:
-            changed = model._category_features(position, x_cat[:, position])
+            changed = model.category_features(position, x_cat[:, position])
         else:
             number = position - n_categorical
             changed = piecewise_linear_features(x_num[:, [number]])[:, 0]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .autoregressive import N_PIECES, AutoregressiveModel, piecewise_linear_features
+from .autoregressive import AutoregressiveModel
+from .features import N_PIECES, piecewise_linear_features
 from .heads import N_NORMALS, NumberHeads
 from .layers import ResidualMLP
 

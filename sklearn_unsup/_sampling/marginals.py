@@ -90,8 +90,13 @@ class MarginalMap:
 
 
 def random_ranks(values, rng):
-    """Ranks of values in (0, 1); equal values are ranked in random order."""
-    order = np.lexsort((rng.random(len(values)), values))
+    """Ranks of float32 values in (0, 1); equal values are ranked in random order."""
+    # Integers in the same order as the values, with random bits below those of the
+    # value: they are sorted in a fraction of the time that `np.lexsort` takes.
+    keys = (values + np.float32(0.0)).view(np.int32).astype(np.int64)  # -0.0 is 0.0
+    keys ^= (keys >> 31) & 0x7FFFFFFF
+    keys <<= 32
+    keys |= rng.integers(2**32, size=len(values), dtype=np.uint32)
     ranks = np.empty(len(values))
-    ranks[order] = (np.arange(len(values)) + rng.random()) / max(1, len(values))
-    return ranks
+    ranks[np.argsort(keys)] = np.arange(len(values))
+    return (ranks + rng.random()) / max(1, len(values))

@@ -18,7 +18,7 @@ PARTICLE_BLOCK, PARTICLES_PER_ROW, MIN_SEQUENTIAL = 4_000, 8, 20_000
 # maximum number for one row.
 N_PARTICLES, MIN_PARTICLES, MAX_PARTICLES = 50_000, 32, 1_000
 # Number of rows in a pass on a CPU: what a network makes of more is not in its cache.
-CPU_ROWS = 4_096
+CPU_ROWS = 2_048
 
 
 def effective_sample_size(weights):

@@ -904,19 +904,27 @@ def test_a_table_of_constants_is_calibrated_to_itself():
 
 def test_random_ranks():
     rng = rng_of()
-    values = np.repeat([3.0, 1.0, 2.0], [50, 30, 20])
+    # Negative numbers, and both zeros, which are equal.
+    values = np.float32([1.5, 1.5, -2.0, 0.0, -0.0, -0.5])
+    values = values.repeat([25, 25, 30, 5, 5, 10])
     ranks = random_ranks(values, rng)
     assert ((ranks > 0) & (ranks < 1)).all()
     # one in each hundredth, in the order of the values
     np.testing.assert_array_equal(np.sort((ranks * 100).astype(int)), np.arange(100))
-    for value, low, high in [(1.0, 0.0, 0.3), (2.0, 0.3, 0.5), (3.0, 0.5, 1.0)]:
+    for value, low, high in [
+        (-2, 0.0, 0.3),
+        (-0.5, 0.3, 0.4),
+        (0, 0.4, 0.5),
+        (1.5, 0.5, 1),
+    ]:
         of_value = ranks[values == value]
         assert of_value.min() > low
         assert of_value.max() < high
     # equal values are in no order
-    first = [random_ranks(np.ones(10), rng)[0] for _ in range(2_000)]
-    assert stats.kstest(first, "uniform").pvalue > ALPHA
-    assert len(random_ranks(np.zeros(0), rng)) == 0
+    for equal in (np.ones(10, np.float32), np.float32([0.0, -0.0] * 5)):
+        first = [random_ranks(equal, rng)[0] for _ in range(2_000)]
+        assert stats.kstest(first, "uniform").pvalue > ALPHA
+    assert len(random_ranks(np.zeros(0, np.float32), rng)) == 0
 
 
 # ------------------------------------------------------------------- gaps

@@ -1,0 +1,142 @@
+"""Features of the columns of a row, and what first layers make of them in a draw."""
+
+import math
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .fused import hat_functions
+
+# Number of intervals of the piecewise linear features of a number.
+N_PIECES = 16
+
+
+def piecewise_linear_features(x: Tensor) -> Tensor:
+    """A standard normal number and hat functions of its quantile.
+
+    Shape (n, columns) to (n, columns, N_PIECES + 2).
+    """
+    hats, _ = hat_functions(x, N_PIECES)
+    return torch.cat([x[..., None], hats], -1)
+
+
+class DenseFeatures:
+    """All features of the columns drawn so far; those of later columns are zero.
+
+    On a GPU a product with all of them takes hardly longer than one with the few that
+    are not zero.
+
+    Parameters
+    ----------
+    model : AutoregressiveModel
+        Whose first layers read the features.
+    n : int
+        Number of rows.
+    """
+
+    def __init__(self, model, n: int):
+        self.model = model
+        weight = model.input_layer.weight
+        self.values = torch.zeros(n, weight.shape[1], device=weight.device)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Everything that belongs to rows, with one entry per row."""
+        return [self.values]
+
+    def set_category(self, column: int, codes: Tensor):
+        features = self.model.category_features(column, codes)
+        self.values[:, self.model.feature_slices[column]] = features
+
+    def set_number(self, column: int, x: Tensor, present: Tensor | None):
+        """Set the numbers of a column, which count only where they are present."""
+        features = piecewise_linear_features(x[:, None])[:, 0]
+        if present is not None:
+            features = features * present[:, None]
+        position = self.model.layout.n_categorical + column
+        self.values[:, self.model.feature_slices[position]] = features
+
+    def first_layer(self, position: int) -> Tensor:
+        """Inputs of the first hidden units of one column, shape (n, width)."""
+        model = self.model
+        units = slice(position * model.width, (position + 1) * model.width)
+        stop = model.feature_slices[position].start
+        layer = model.input_layer
+        return F.linear(
+            self.values[:, :stop], layer.weight[units, :stop], layer.bias[units]
+        )
+
+
+class SparseFeatures:
+    """The features of the columns drawn so far that are not zero, with their positions.
+
+    A level is one feature, and a number three: itself and the two hat functions that
+    it lies under. On a CPU their weights are summed in a fraction of the time that a
+    product with all features takes. Methods are those of :class:`DenseFeatures`.
+
+    Parameters
+    ----------
+    model : AutoregressiveModel
+    n : int
+    """
+
+    def __init__(self, model, n: int):
+        self.model, layout = model, model.layout
+        sizes = [int(str(i) not in model.embeddings) for i in range(model.n_columns)]
+        sizes[layout.n_categorical :] = [3] * layout.n_numeric
+        # Of each row the first one, at position 0, is a constant whose weight is the
+        # bias, so that positions of features count from 1.
+        self.starts = list(accumulate(sizes, initial=1))
+        self.positions = torch.zeros(n, self.starts[-1], dtype=torch.int32)
+        self.values = torch.zeros(n, self.starts[-1])
+        self.values[:, 0] = 1.0
+        # Embeddings of a column's levels have no zeros.
+        self.embedded = {}
+
+    @property
+    def tensors(self):
+        return [self.positions, self.values, *self.embedded.values()]
+
+    def set_category(self, column, codes):
+        if str(column) in self.model.embeddings:
+            self.embedded[column] = self.model.category_features(column, codes)
+            return
+        place = self.starts[column]
+        first = self.model.feature_slices[column].start + 1
+        self.positions[:, place] = codes + first
+        self.values[:, place] = 1.0
+
+    def set_number(self, column, x, present):
+        quantile = torch.erf(x * math.sqrt(0.5)).add_(1.0).mul_(N_PIECES / 2)
+        left = quantile.floor().clamp_max_(N_PIECES - 1)
+        position = self.model.layout.n_categorical + column
+        place = self.starts[position]
+        first = self.model.feature_slices[position].start + 1
+        self.positions[:, place] = first
+        self.positions[:, place + 1] = left + (first + 1)
+        self.positions[:, place + 2] = left + (first + 2)
+        above = quantile.sub_(left)
+        values = torch.stack([x, 1.0 - above, above], 1)
+        if present is not None:
+            values *= present[:, None]
+        self.values[:, place : place + 3] = values
+
+    def first_layer(self, position):
+        model = self.model
+        units = slice(position * model.width, (position + 1) * model.width)
+        weight, bias = model.input_layer.weight[units], model.input_layer.bias[units]
+        stop = model.feature_slices[position].start
+        n_set = self.starts[position]
+        total = F.embedding_bag(
+            self.positions[:, :n_set].contiguous(),
+            torch.cat([bias[None], weight[:, :stop].t()]),
+            per_sample_weights=self.values[:, :n_set].contiguous(),
+            mode="sum",
+        )
+        for column, features in self.embedded.items():
+            if column < position:
+                part = weight[:, model.feature_slices[column]]
+                total.addmm_(features, part.t())
+        return total

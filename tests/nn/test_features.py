@@ -1,0 +1,68 @@
+"""Features that are not zero, and all of them, are the same first layers."""
+
+import pytest
+import torch
+
+from sklearn_unsup._nn.autoregressive import AutoregressiveModel
+from sklearn_unsup._nn.distributions import presence
+from sklearn_unsup._nn.features import DenseFeatures, SparseFeatures
+from sklearn_unsup._table.layout import TableLayout
+
+# The second column has an embedding, and the second number is missing in places.
+LAYOUT = TableLayout(3, (3, 40, 2), masks=(-1, 2, -1))
+
+
+@torch.no_grad()
+def make_model():
+    torch.manual_seed(0)
+    model = AutoregressiveModel(LAYOUT, 8).eval()
+    model.input_layer.bias.normal_()
+    return model
+
+
+def rows_with_extremes(n):
+    """Rows with numbers in the middle, at both ends, beyond them and between."""
+    x_num = torch.randn(n, 3)
+    x_num[:5, 0] = torch.tensor([0.0, -6.0, 6.0, -9.0, 9.0])
+    sizes = LAYOUT.cardinalities
+    x_cat = torch.stack([torch.arange(n) % size for size in sizes], 1)
+    return x_num * presence(LAYOUT, x_cat), x_cat
+
+
+@pytest.mark.parametrize("kind", [DenseFeatures, SparseFeatures])
+@torch.no_grad()
+def test_columns_that_are_set_are_what_the_networks_learn_from(kind):
+    model, n = make_model(), 50
+    x_num, x_cat = rows_with_extremes(n)
+    present = presence(LAYOUT, x_cat)
+    whole = model.input_layer(model.features(x_num, x_cat, present))
+    whole = whole.view(n, model.n_columns, model.width)
+    drawn = kind(model, n)
+    for position in range(model.n_columns):
+        torch.testing.assert_close(
+            drawn.first_layer(position), whole[:, position], atol=1e-5, rtol=1e-5
+        )
+        column = position - LAYOUT.n_categorical
+        if column < 0:
+            drawn.set_category(position, x_cat[:, position])
+        else:
+            mask = present[:, column] if LAYOUT.masks[column] >= 0 else None
+            # What a missing number would have been must not matter.
+            values = torch.where(present[:, column] > 0, x_num[:, column], 3.0)
+            drawn.set_number(column, values, mask)
+
+
+@pytest.mark.parametrize("kind", [DenseFeatures, SparseFeatures])
+@torch.no_grad()
+def test_all_that_belongs_to_rows_can_be_resampled(kind):
+    model, n = make_model(), 50
+    x_num, x_cat = rows_with_extremes(n)
+    drawn = kind(model, n)
+    for column in range(LAYOUT.n_categorical):
+        drawn.set_category(column, x_cat[:, column])
+    drawn.set_number(0, x_num[:, 0], None)
+    expected = drawn.first_layer(4)[torch.arange(n).flip(0)]
+    for tensor in drawn.tensors:
+        assert len(tensor) == n
+        tensor.copy_(tensor.flip(0))
+    torch.testing.assert_close(drawn.first_layer(4), expected)
