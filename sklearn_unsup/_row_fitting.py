@@ -6,11 +6,21 @@ import numpy as np
 import torch
 
 from ._nn.autoregressive import NARROW_WIDTH, WIDE_WIDTH
+from ._training.row_trial import RowTrial, best_row_epochs
 from ._transfer import width_of_rows
 
 # Minimum number of rows of a table for some of them to be held out. Smaller tables need
 # all rows to learn from: there the number of rows sets steps and regularisation.
 MIN_ROWS = 10_000
+# Numbers of rows between which trials find the number of epochs of the model of rows,
+# and the fraction of the rows that each is judged by. Up to as many rows it begins with
+# regressions.
+MIN_TRIAL_ROWS, MAX_TRIAL_ROWS, TRIAL_FRACTION = 30, 3_000, 0.2
+# Fraction of the epochs for which it learns from fewer rows, of which nothing is tried:
+# about what trials find for the smallest tables.
+UNTRIED_FRACTION = 0.4
+# Number of rows that all trials together are judged by, if so few trials can do that.
+TRIAL_ROWS, MAX_TRIALS = 60, 2
 # Fraction of the rows that is held out, and the maximum number of them.
 HELD_OUT_FRACTION, MAX_HELD_OUT = 0.05, 2_000
 # Factors of the learning rate and of the number of steps of a wide model, relative to a
@@ -72,6 +82,23 @@ class RowFitting:
         widest = WIDE_WIDTH if self._holds_out_rows(n_rows) else NARROW_WIDTH
         return width_of_rows(self._source, self.codec_.layout_, widest)
 
+    def _has_linear_rows(self, n_rows):
+        """Whether the model of rows describes numbers relative to regressions.
+
+        A model that starts from another one does if that one does.
+        """
+        if self._source is not None:
+            old = self._source.net_.module_.autoregressive
+            if old is not None and old.linear is not None:
+                return True
+        return (
+            self._has_fixed_order and not self._is_stream and n_rows <= MAX_TRIAL_ROWS
+        )
+
+    @property
+    def _has_fixed_order(self):
+        return not self._samples_from_latent and self.sampling != "any_order"
+
     def _train(self, train, valid, process_group):
         net = self.net_
         net.row_interval = self._row_interval(len(train))
@@ -83,12 +110,47 @@ class RowFitting:
             train, held_out = train.split(order, n - n_held_out)
             net.evaluation_rows_ = held_out, train
             self._has_held_out = True
+        elif self._tries_lengths(len(train), process_group):
+            net.row_epochs_ = self._best_row_epochs(train)
         try:
             super()._train(train, valid, process_group)
         finally:
             # A fitted model holds no rows.
-            net.evaluation_rows_ = net.row_stop_ = None
+            net.evaluation_rows_ = net.row_stop_ = net.row_epochs_ = None
             self._has_held_out = False
+
+    def _tries_lengths(self, n_rows, process_group):
+        """Whether a trial decides for how many epochs the model of rows learns."""
+        is_default = self.max_iter == "auto" and not self.early_stopping
+        is_alone = process_group is None
+        return (
+            is_default
+            and is_alone
+            and self._has_fixed_order
+            and n_rows <= MAX_TRIAL_ROWS
+        )
+
+    def _best_row_epochs(self, dataset):
+        """Number of epochs after which rows that were held out were likeliest."""
+        n, (rng_order, *rngs) = len(dataset), self._trial_rngs()
+        if n < MIN_TRIAL_ROWS:
+            return math.ceil(UNTRIED_FRACTION * self._n_epochs(n))
+        order, n_held_out = rng_order.permutation(n), round(TRIAL_FRACTION * n)
+        n_trials = int(np.clip(TRIAL_ROWS / n_held_out, 1, MAX_TRIALS))
+        max_epochs = self._n_epochs(n - n_held_out)
+        trials = []
+        for place, rng in enumerate(rngs[:n_trials]):
+            others = torch.from_numpy(np.roll(order, place * n_held_out))
+            train, held_out = dataset.split(others, n - n_held_out)
+            net = self._build_net(train, rng)
+            net.row_interval = self.net_.row_interval
+            trials.append(RowTrial(net, train, held_out, max_epochs))
+        n_epochs, _ = best_row_epochs(trials, max_epochs)
+        return n_epochs
+
+    def _trial_rngs(self):
+        """Generators of the order of the rows, and of each trial."""
+        return np.random.default_rng(self.net_.seed).spawn(MAX_TRIALS + 1)
 
     # ------------------------------------------------------------------ steps
 

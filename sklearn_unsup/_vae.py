@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import ndtr
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
@@ -13,14 +14,14 @@ from ._imputation import impute_table
 from ._interpretation import DecoderInspection
 from ._nn.autoencoders import VariationalAutoencoder, importance_bound, reparameterize
 from ._nn.autoregressive import affordable_width
+from ._nn.bins import histogram_edges, level_cuts
 from ._nn.chunks import CHUNK_ROWS
 from ._nn.device import freed_memory
-from ._nn.heads import histogram_edges
 from ._nn.losses import NegativeELBO, check_unit_interval
 from ._nn.random import normal_points
 from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, resolved_layer_sizes
 from ._private.budget import Budget, noise_generator, private_table
-from ._row_fitting import FEW_ROWS, RowFitting
+from ._row_fitting import FEW_ROWS, MAX_TRIAL_ROWS, RowFitting
 from ._sampling.proposals import RowSource
 from ._scoring import explained, likelihood_losses, likelihood_terms, rebuilt_losses
 from ._sklearn import Interval, StrOptions
@@ -132,10 +133,11 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
         Epochs. "auto" sets gradient steps: where rows are autoregressive 5 to 26 times
         the root of the number of rows (5 for small and 26 for large tables; fewer of
         more than 128 rows), but at least 300, else 3,000. Of up to 800 rows the model
-        of rows learns from every second batch only. From 10,000 rows on it is a wide
-        one that takes half of these steps, each twice as long, and may stop before: a
-        twentieth of the rows, at most 2,000, is held out to see when it begins to
-        memorise the others.
+        of rows learns from every second batch only, and of up to 3,000 rows for as many
+        epochs as let a fifth of them, held out in a trial, become likelier. From 10,000
+        rows on it is a wide one that takes half of these steps, each twice as long, and
+        may stop before: a twentieth of the rows, at most 2,000, is held out to see when
+        it begins to memorise the others.
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about a 32nd of the rows, from 16 to 512. Of images it
         is at most 128, and where rows are autoregressive, but then on a GPU 1,024 from
@@ -548,9 +550,10 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
             module__decoder=self._own_net("decoder"),
             module__bernoulli=self._bernoulli,
             module__autoregressive_width=self._autoregressive_width(len(dataset)),
-            module__bin_edges=self._bin_edges(len(dataset)),
+            module__bin_edges=self._bin_edges(dataset),
             module__any_order=self.sampling == "any_order",
             module__missing_codes=self._missing_codes(),
+            module__linear_rows=self._has_linear_rows(len(dataset)),
             criterion__beta=float(self.beta),
             criterion__n_warmup_steps=N_WARMUP_STEPS,
             n_warmup_steps=N_WARMUP_STEPS,
@@ -558,13 +561,11 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
             code_interval=self._code_interval(len(dataset)),
             **self._net_options(len(dataset), rng),
         ).initialize()
-        if net.module_.autoregressive is not None:
-            net.module_.autoregressive.start_at_frequencies(dataset.x_cat)
-            if self.sampling == "any_order":
-                arrays = dataset.x_num, dataset.x_cat
-                net.module_.autoregressive.start_at_gaussian(
-                    *(array.to(self.device_) for array in arrays)
-                )
+        rows = net.module_.autoregressive
+        if rows is not None:
+            rows.start_at_frequencies(dataset.x_cat)
+            if rows.linear is not None or self.sampling == "any_order":
+                rows.start_at_normal(*dataset.take(slice(None)))
         start_module(net.module_, self.codec_, self._source)
         return net
 
@@ -595,15 +596,34 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
             return not (is_table and self._is_standardized and is_affordable)
         return self.sampling == "latent"
 
-    def _bin_edges(self, n_rows):
+    def _bin_edges(self, dataset):
         """Edges of the histograms of numbers; None where they are not normal ones."""
         if self._samples_from_latent or self.codec_.numeric_scaling != "quantile":
             return None
+        n_rows = len(dataset)
         n_bins = int(np.clip(n_rows // ROWS_PER_BIN, 1, MAX_BINS))
         min_share = max(MIN_ATOM_SHARE, MIN_ATOM_ROWS / n_rows)
-        return [
+        every = [
             histogram_edges(atoms, n_bins, min_share) for atoms in self.codec_.atoms()
         ]
+        if n_rows > MAX_TRIAL_ROWS:
+            return every
+        # Of few rows bins are so wide that rows of several kinds may share one.
+        for column, (edges, atoms) in enumerate(
+            zip(every, self.codec_.atoms(), strict=True)
+        ):
+            gaps, _ = self.codec_.cluster_gaps(column)
+            u, codes = self._quantiles_and_codes(dataset, column)
+            cuts = [*gaps, *level_cuts(edges, u, codes)]
+            every[column] = histogram_edges(atoms, n_bins, min_share, cuts)
+        return every
+
+    def _quantiles_and_codes(self, dataset, column):
+        """Quantiles of a number where it is present, and codes of the same rows."""
+        z, codes = dataset.x_num[:, column].cpu().numpy(), dataset.x_cat.cpu().numpy()
+        mask = self.codec_.layout_.masks[column]
+        rows = codes[:, mask] == 0 if mask >= 0 else slice(None)
+        return ndtr(z[rows]), codes[rows]
 
     def _missing_codes(self):
         """For each column of `x_cat` the code of a missing value, or -1."""

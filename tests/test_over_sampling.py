@@ -407,11 +407,6 @@ def test_vae_takes_listed_categories(categories):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True,
-    reason="a tenth of the rows is drawn from the other class, where the bin of a"
-    " histogram ends in neither",
-)
 def test_vae_rows_look_like_their_class():
     # two classes six standard deviations apart in one column: no overlap to speak of
     rng = np.random.default_rng(0)

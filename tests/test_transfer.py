@@ -117,12 +117,30 @@ def test_levels_come_and_go(sources):
 
 @pytest.mark.usefixtures("unjudged")
 def test_a_column_that_is_gone_leaves_the_others_dependent(sources):
+    X, source = make_table()[["size", "rent"]], sources[VAETransformer]
+    model = started(VAETransformer, X, source)
+    apart = X.assign(rent=np.roll(X["rent"], 1))
+    assert model.score(X) > model.score(apart) + 0.1
+
+
+@pytest.mark.usefixtures("unjudged")
+def test_few_rows_start_from_a_model_of_many(sources, monkeypatch):
+    """Whose numbers are not relative to regressions, and the other way round."""
     X, source = make_table(), sources[VAETransformer]
-    model = started(VAETransformer, X[["size", "rent"]], source)
-    fresh = make(VAETransformer, max_iter=1, learning_rate_init=1e-12).fit(
-        X[["rent", "size"]]
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MAX_TRIAL_ROWS", N_ROWS - 1)
+    options = {"max_iter": 20, "batch_size": 40, "learning_rate_init": 1e-2}
+    many = make(VAETransformer, **options).fit(X)
+    assert many.net_.module_.autoregressive.linear is None
+    relative = started(VAETransformer, X, source)
+    np.testing.assert_allclose(
+        relative.score_samples(X), source.score_samples(X), atol=1e-4
     )
-    assert model.score(X[["size", "rent"]]) > fresh.score(X[["rent", "size"]]) + 0.1
+    monkeypatch.undo()
+    monkeypatch.setattr(BaseTableModel, "_judges_starts", False)
+    few = started(VAETransformer, X, many)
+    assert few.net_.module_.autoregressive.linear is not None
+    # Bins are not the same.
+    assert few.score(X) == pytest.approx(many.score(X), abs=0.1)
 
 
 @pytest.mark.usefixtures("unjudged")

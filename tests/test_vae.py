@@ -963,3 +963,46 @@ def test_values_that_do_not_go_together_are_drawn_with_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         vae.sample(50, conditions={"kind": "a", "also": "a!", "x": (-1.0, 1.0)})
+
+
+# ------------------------------------------------------------------ few rows
+
+
+def test_a_near_copy_of_a_column_is_drawn_as_one():
+    """A correlation of .995, of which networks alone learnt .90 to .95."""
+    x = np.random.default_rng(0).normal(size=(400, 2)) * [1.0, 0.1]
+    drawn = (
+        VAETransformer(random_state=0).fit(x.cumsum(1)).sample(2_000, random_state=0)
+    )
+    assert np.corrcoef(np.asarray(drawn).T)[0, 1] > 0.98
+
+
+def test_regressions_are_for_few_rows_of_a_fixed_order(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    options = {"max_iter": 1, "hidden_layer_sizes": 4, "random_state": 0}
+
+    def has_regressions(model):
+        rows = model.net_.module_.autoregressive
+        return rows is not None and rows.linear is not None
+
+    assert has_regressions(VAETransformer(**options).fit(X))
+    for sampling in ("any_order", "latent"):
+        model = VAETransformer(sampling=sampling, **options).fit(X)
+        assert not has_regressions(model)
+    assert not has_regressions(VAETransformer(**options).partial_fit(X))
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MAX_TRIAL_ROWS", 59)
+    assert not has_regressions(VAETransformer(**options).fit(X))
+
+
+def test_bins_end_where_those_of_few_rows_would_hold_two_kinds(monkeypatch):
+    """A tenth of the rows is of the other level, and apart from the rest."""
+    rng = np.random.default_rng(0)
+    kind = np.repeat(["a", "b"], [450, 50])
+    X = pd.DataFrame({"kind": kind, "x": rng.normal(size=500) + 6.0 * (kind == "b")})
+    options = {"max_iter": 1, "hidden_layer_sizes": 4, "random_state": 0}
+    X["y"] = rng.permutation(X["x"] + 10.0 * (X["x"] > 3))  # a gap, and no level
+    edges = VAETransformer(2, **options).fit(X).net_.module__bin_edges
+    assert all(np.abs(own - 0.9).min() < 0.005 for own in edges)
+    monkeypatch.setattr("sklearn_unsup._vae.MAX_TRIAL_ROWS", 499)
+    edges = VAETransformer(2, **options).fit(X).net_.module__bin_edges
+    assert all(np.abs(own - 0.9).min() > 0.05 for own in edges)

@@ -80,7 +80,7 @@ class AnyOrderModel(AutoregressiveModel):
         self.number_heads._split(self.number_heads.bias)[3].fill_(GATE_BIAS)
 
     @torch.no_grad()
-    def start_at_gaussian(self, x_num: Tensor, x_cat: Tensor):
+    def start_at_normal(self, x_num: Tensor, x_cat: Tensor):
         """Begin with the joint normal distribution of the numbers."""
         if not 1 < self.layout.n_numeric <= MAX_GAUSSIAN:
             return

@@ -196,6 +196,7 @@ class VariationalAutoencoder(TableModule):
         bin_edges=None,
         any_order: bool = False,
         missing_codes=(),
+        linear_rows: bool = False,
         encoder: OwnNet | None = None,
         decoder: OwnNet | None = None,
     ):
@@ -222,7 +223,7 @@ class VariationalAutoencoder(TableModule):
             )
         elif autoregressive_width:
             self.autoregressive = AutoregressiveModel(
-                layout, autoregressive_width, bin_edges
+                layout, autoregressive_width, bin_edges, linear_rows
             )
 
     def posterior(self, x_num: Tensor, x_cat: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from .features import (
 )
 from .fused import column_networks
 from .heads import CategoryHeads, NumberHeads
+from .linear_moments import LinearMoments
 from .random import draw_index, random_bytes, uniform
 
 # Maximum number of levels of a column that is one-hot encoded for the other columns,
@@ -24,6 +25,9 @@ from .random import draw_index, random_bytes, uniform
 MAX_ONE_HOT, EMBEDDING_WIDTH = 32, 16
 # Number of values of a byte, of 256, that drop a hidden unit: a dropout rate of 0.1.
 DROPPED_BYTES = 26
+# Maximum number of rows that the regressions of numbers are fitted to, and maximum
+# number of levels of all categories for them to be regressed on these, too.
+MAX_REGRESSION_ROWS, MAX_REGRESSION_LEVELS = 4_000, 250
 
 # Numbers of hidden units per column of the autoregressive model. The largest one that
 # is affordable is used, up to `WIDE_WIDTH` if held-out rows stop the training in time,
@@ -58,6 +62,9 @@ class AutoregressiveModel(nn.Module):
     bin_edges : sequence of array-like or None, default=None
         Edges of each number's histogram, see :class:`NumberHeads`; None for no
         histograms.
+    linear : bool, default=False
+        Describe each number relative to its linear regression on the columns before
+        it, which is fitted in closed form: a good start where rows are few.
 
     Examples
     --------
@@ -72,7 +79,9 @@ class AutoregressiveModel(nn.Module):
     torch.Size([5])
     """
 
-    def __init__(self, layout: TableLayout, width: int, bin_edges=None):
+    def __init__(
+        self, layout: TableLayout, width: int, bin_edges=None, linear: bool = False
+    ):
         super().__init__()
         self.layout, self.width = layout, width
         n_numeric, cardinalities = layout.n_numeric, layout.cardinalities
@@ -101,6 +110,9 @@ class AutoregressiveModel(nn.Module):
         if bin_edges is None:
             bin_edges = [()] * n_numeric
         self.number_heads = NumberHeads(width, bin_edges)
+        self.linear = None
+        if linear and n_numeric:
+            self.linear = LinearMoments(n_numeric, n_features)
         self.reset_parameters()
 
     @property
@@ -137,6 +149,30 @@ class AutoregressiveModel(nn.Module):
             shares.append(counts / counts.sum())
         self.category_heads.start_at(shares)
 
+    @torch.no_grad()
+    def start_at_normal(self, x_num: Tensor, x_cat: Tensor):
+        """Begin with numbers that are normal given the columns before them."""
+        if self.linear is None:
+            return
+        step = -(-len(x_num) // MAX_REGRESSION_ROWS)
+        x_num, x_cat = x_num[::step], x_cat[::step]
+        present = presence(self.layout, x_cat)
+        n_categorical = self.layout.n_categorical
+        levels = [
+            feature
+            for position, block in enumerate(self.feature_slices[:n_categorical])
+            if str(position) not in self.embeddings
+            for feature in range(block.start, block.stop)
+        ]
+        if len(levels) > MAX_REGRESSION_LEVELS:
+            levels = []
+        # The first feature of a number is the number itself.
+        numbers = [block.start for block in self.feature_slices[n_categorical:]]
+        inputs = [levels + numbers[:column] for column in range(len(numbers))]
+        features = self.features(x_num, x_cat, present)
+        self.linear.fit(features, x_num, present, inputs)
+        self.number_heads.start_beside(self.linear.scale)
+
     # ------------------------------------------------------------------ density
 
     def log_prob(self, x_num: Tensor, x_cat: Tensor, generator=None) -> Tensor:
@@ -145,14 +181,16 @@ class AutoregressiveModel(nn.Module):
         While the model is training, with dropout, whose masks the generator draws.
         """
         layout, present = self.layout, presence(self.layout, x_cat)
-        hidden = self._hidden(self.features(x_num, x_cat, present), generator)
+        features = self.features(x_num, x_cat, present)
+        hidden = self._hidden(features, generator)
         # Split and not indexed: the gradient of each index would be a whole tensor.
         category_hidden, number_hidden = hidden.split(
             [layout.n_categorical, layout.n_numeric], 0
         )
         total = 0.0
         if layout.n_numeric:
-            total = self.number_heads.log_prob(number_hidden, x_num, present)
+            moments = self._moments(features)
+            total = self.number_heads.log_prob(number_hidden, x_num, present, moments)
         if layout.n_categorical:
             total = total + self.category_heads.log_prob(category_hidden, x_cat)
         return total
@@ -166,6 +204,10 @@ class AutoregressiveModel(nn.Module):
                 numbers = numbers * present[:, :, None]
             parts.append(numbers.flatten(1))
         return torch.cat(parts, 1)
+
+    def _moments(self, features: Tensor):
+        """Moments that the normals of numbers are relative to; None for 0 and 1."""
+        return None if self.linear is None else self.linear(features)
 
     def _categories(self, x_cat: Tensor) -> Tensor:
         """Features of all categorical columns: one scatter, and the embeddings."""
@@ -270,8 +312,9 @@ class AutoregressiveModel(nn.Module):
 
     def _drawn_features(self, x_num, x_cat, n_drawn: int):
         """Features of rows of which the first columns are drawn."""
-        is_cpu = x_num.device.type == "cpu"
-        features = (SparseFeatures if is_cpu else DenseFeatures)(self, len(x_num))
+        # Regressions read all features.
+        is_dense = x_num.device.type != "cpu" or self.linear is not None
+        features = (DenseFeatures if is_dense else SparseFeatures)(self, len(x_num))
         n_categorical = self.layout.n_categorical
         for column in range(min(n_drawn, n_categorical)):
             features.set_category(column, x_cat[:, column])
@@ -307,12 +350,14 @@ class AutoregressiveModel(nn.Module):
         x_num, x_cat, features, log_weights = state
         position = self.layout.n_categorical + column
         hidden = self._hidden_of(position, features.first_layer(position))
-        bounds = conditions.bounds.get(column)
+        bounds, moments = conditions.bounds.get(column), None
+        if self.linear is not None:
+            moments = self.linear.of_column(column, features.values)
         if bounds is None:
-            values = self.number_heads.sample(column, hidden, generator)
+            values = self.number_heads.sample(column, hidden, generator, moments)
         else:
             values, log_mass = self.number_heads.sample_within(
-                column, hidden, *bounds.unbind(1), generator
+                column, hidden, *bounds.unbind(1), generator, moments
             )
             log_weights += log_mass
         present = self._presence_of(column, x_cat)

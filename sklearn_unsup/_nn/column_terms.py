@@ -39,11 +39,13 @@ def column_terms(
     of_categories : Tensor of shape (n, n_categorical), float64
     """
     layout, present = model.layout, presence(model.layout, x_cat)
-    hidden = model._hidden(model.features(x_num, x_cat, present), None)
+    features = model.features(x_num, x_cat, present)
+    hidden = model._hidden(features, None)
     of_categories, of_numbers = hidden.split([layout.n_categorical, layout.n_numeric])
     numbers = torch.zeros_like(middle, dtype=torch.float64)
     if layout.n_numeric:
-        raw = number_parameters(model.number_heads, of_numbers)
+        moments = model._moments(features)
+        raw = number_parameters(model.number_heads, of_numbers, moments)
         numbers = interval_log_prob(
             model.number_heads, raw, precise(middle).t(), precise(half).t()
         ).t()
@@ -61,9 +63,11 @@ def precise(x: Tensor) -> Tensor:
     return x.to(device, torch.float64)
 
 
-def number_parameters(heads: NumberHeads, hidden: Tensor) -> Tensor:
+def number_parameters(heads: NumberHeads, hidden: Tensor, moments=None) -> Tensor:
     """Parameters of the conditional of each number, (n_numeric, n, n_parameters)."""
-    return precise(torch.baddbmm(heads.bias, hidden, heads.weight).float())
+    raw = precise(torch.baddbmm(heads.bias, hidden, heads.weight).float())
+    moments = None if moments is None else tuple(precise(m) for m in moments)
+    return heads._relative_to(raw, moments)
 
 
 def category_terms(heads, hidden: Tensor, codes: Tensor) -> Tensor:

@@ -35,37 +35,6 @@ MAX_PADDING = 4
 UNUSED_BIAS = -1e4
 
 
-def histogram_edges(atoms, n_bins: int, min_share: float) -> np.ndarray:
-    """Inner edges of the bins of a histogram, ascending quantiles in (0, 1).
-
-    An atom with a share of the rows has a bin of its own. Each stretch between two such
-    atoms is cut into bins of equal shares.
-
-    Parameters
-    ----------
-    atoms : array-like of shape (4, n_atoms)
-        Of a codec: their last two rows are the quantiles where atoms begin and end.
-    n_bins : int
-        Bins of a column without atoms.
-    min_share : float
-        Share of the rows from which on an atom has a bin.
-    """
-    begin, end = np.asarray(atoms)[2:]
-    large = end - begin >= min_share
-    stops = np.concatenate([begin[large], [1.0]])
-    starts = np.concatenate([[0.0], end[large]])
-    edges = [starts[1:], stops[:-1]]
-    for start, stop in zip(starts, stops, strict=True):
-        n_parts = max(1, int(np.ceil(n_bins * (stop - start))))
-        edges.append(np.linspace(start, stop, n_parts + 1)[1:-1])
-    edges = np.unique(np.concatenate(edges))
-    # An atom may begin where the last one ends, or at an end of the column, of which
-    # codecs leave out half a row.
-    smallest = min_share / 8
-    edges = edges[(edges > smallest) & (edges < 1 - smallest)]
-    return edges[np.diff(edges, prepend=0.0) > smallest]
-
-
 class NumberHeads(nn.Module):
     """Conditional densities of numbers: smooth or sharp, as the data are.
 
@@ -119,6 +88,19 @@ class NumberHeads(nn.Module):
         means.copy_(torch.linspace(-1.5, 1.5, N_NORMALS))
         log_scales.fill_(-0.5)
         bins.copy_(self.log_widths[:, None])
+
+    @torch.no_grad()
+    def start_beside(self, scales: Tensor):
+        """Begin with mixtures of mean 0 and variance 1, relative to known moments.
+
+        Histograms begin without these. So the odds of each are the share of its
+        number's variance (n_numeric,) that the moments leave: squared `scales`.
+        """
+        _, means, log_scales, gate, _ = self._split(self.bias)
+        variance = means.var(-1, correction=0) + (2.0 * log_scales).exp().mean(-1)
+        means /= variance.sqrt()[..., None]
+        log_scales -= 0.5 * variance.log()[..., None]
+        gate.copy_(2.0 * scales.log()[:, None, None])
 
     def _split(self, raw: Tensor) -> tuple[Tensor, ...]:
         """Weights, means and log scales of the mixture; the gate; the bins."""

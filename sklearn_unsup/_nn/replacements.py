@@ -120,9 +120,10 @@ def replacement_losses(
     """
     features = model.features(x_num, x_cat, presence(model.layout, x_cat))
     inputs = F.linear(features, model.input_layer.weight, model.input_layer.bias)
-    answers = []
+    means = None if model.linear is None else model.linear(features)[0].t()
+    given, answers = (features, inputs, means), []
     for candidates in columns:
-        joint = candidate_log_probs(model, features, inputs, x_num, x_cat, candidates)
+        joint = candidate_log_probs(model, given, x_num, x_cat, candidates)
         answers.append(candidates.judge(joint, x_cat))
     return tuple(torch.stack(parts, 1) for parts in zip(*answers, strict=True))
 
@@ -147,12 +148,15 @@ def scored_replacements(
     return tuple(torch.stack(parts, 1) for parts in zip(*answers, strict=True))
 
 
-def candidate_log_probs(model, features, inputs, x_num, x_cat, candidates) -> Tensor:
+def candidate_log_probs(model, given, x_num, x_cat, candidates) -> Tensor:
     """Log-likelihood of rows as they are, and with each candidate, up to a constant.
 
     Shape (n_candidates + 1, n). Columns before the changed one are left out, as the
-    candidates do not change their terms.
+    candidates do not change their terms. `given` are the features of the rows as they
+    are, and what is linear in these: the inputs of all columns' networks, and the
+    numbers' means by regression, or None.
     """
+    features, inputs, means = given
     n, n_categorical = len(x_num), model.layout.n_categorical
     x_num, x_cat = candidates.put(x_num, x_cat)
     positions = []
@@ -163,6 +167,8 @@ def candidate_log_probs(model, features, inputs, x_num, x_cat, candidates) -> Te
     present, start = presence(model.layout, x_cat), min(positions)
     units = slice(start * model.width, None)
     inputs = inputs[:, units].repeat(len(candidates) + 1, 1)
+    if means is not None:
+        means = means.repeat(len(candidates) + 1, 1)
     for position in positions:
         place = model.feature_slices[position]
         if position < n_categorical:
@@ -174,7 +180,9 @@ def candidate_log_probs(model, features, inputs, x_num, x_cat, candidates) -> Te
                 changed = changed * present[:, [number]]
         change = changed - features[:, place].repeat(len(candidates) + 1, 1)
         inputs += F.linear(change, model.input_layer.weight[units, place])
-    total = later_log_prob(model, inputs, start, x_num, x_cat, present)
+        if means is not None:
+            means += F.linear(change, model.linear.weight[:, place])
+    total = later_log_prob(model, (inputs, means), start, x_num, x_cat, present)
     if candidates.numbers is not None:
         density = 0.5 * x_num[:, candidates.number].square()
         if present is not None:
@@ -183,18 +191,19 @@ def candidate_log_probs(model, features, inputs, x_num, x_cat, candidates) -> Te
     return total.view(-1, n)
 
 
-def later_log_prob(model, inputs, start, x_num, x_cat, present) -> Tensor:
+def later_log_prob(model, given, start, x_num, x_cat, present) -> Tensor:
     """Log-probability of the columns from `start` on given those before, shape (n,).
 
     Parameters
     ----------
     model : AutoregressiveModel
-    inputs : Tensor of shape (n, n_later * width)
-        What their networks' first layers get.
+    given : tuple of Tensor or None
+        What their networks' first layers get, shape (n, n_later * width), and the means
+        of all numbers by regression, (n, n_numeric), or None.
     start : int
     x_num, x_cat, present : Tensor
     """
-    n_categorical = model.layout.n_categorical
+    n_categorical, (inputs, means) = model.layout.n_categorical, given
     hidden = F.silu(inputs).unflatten(1, (-1, model.width)).transpose(0, 1)
     after = torch.baddbmm(
         model.hidden_bias[start:], hidden.contiguous(), model.hidden_layer[start:]
@@ -212,6 +221,10 @@ def later_log_prob(model, inputs, start, x_num, x_cat, present) -> Tensor:
     heads = model.number_heads
     units = hidden[n_categorical + first - start :].contiguous()
     raw = torch.baddbmm(heads.bias[first:], units, heads.weight[first:]).float()
+    if means is not None:
+        means = means[:, first:].t()
+        scales = model.linear.scale[first:, None].expand_as(means)
+        raw = heads._relative_to(raw, (means, scales))
     x = x_num[:, first:].t().contiguous()
     places = torch.searchsorted(heads.edges[first:], x)
     present = None if present is None else present[:, first:].t()

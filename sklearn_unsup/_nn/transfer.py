@@ -268,6 +268,8 @@ def start_rows(
             heads = target.number_heads, source.number_heads
             places = own - n_categorical[0], known - n_categorical[1]
             start_number(*heads, *places)
+            if target.linear is not None:
+                start_regression(target, source, places, blocks)
     return True
 
 
@@ -299,6 +301,25 @@ def start_number(
     log_widths = target.log_widths[own][is_bin]
     target.weight[own][:, n:][:, is_bin] = weight[:, n:] @ shares[is_bin].t()
     target.bias[own][:, n:][:, is_bin] = density @ shares[is_bin].t() + log_widths
+
+
+def start_regression(
+    target: AutoregressiveModel, source: AutoregressiveModel, places, blocks
+) -> None:
+    """Copy what the conditional of a number is relative to.
+
+    The networks of a source that is relative to nothing are to be so here, too.
+    """
+    linear, old, (own, known) = target.linear, source.linear, places
+    if old is None:
+        linear.weight[own], linear.bias[own], linear.scale[own] = 0.0, 0.0, 1.0
+        return
+    row = old.weight[known : known + 1].to(linear.weight)
+    weight, bias = carried_weights(row, *blocks)
+    unit = (target.layout.n_categorical + own) * target.width
+    linear.weight[own] = weight[0] * target.mask[unit]
+    linear.bias[own] = old.bias[known].to(bias) + bias[0]
+    linear.scale[own] = old.scale[known].to(bias)
 
 
 def bin_ends(heads: NumberHeads, column: int) -> tuple[Tensor, Tensor]:

@@ -34,9 +34,13 @@ class VAENet(TableNet):
     evaluation_rows_ : tuple of EncodedDataset or None
         Rows that decide during a run how long the autoregressive model learns: held-out
         ones, and those that it learns from. The net must then average its weights.
+    row_epochs_ : int or None
+        Number of epochs of a run after which the autoregressive model stops, with its
+        averaged weights; None for no such number.
     """
 
-    evaluation_rows_, row_stop_ = None, None
+    evaluation_rows_, row_stop_, row_epochs_ = None, None, None
+    _has_done_epochs = False
 
     def __init__(self, module, criterion, *, code_interval=1, row_interval=1, **kwargs):
         super().__init__(module, criterion, **kwargs)
@@ -61,6 +65,10 @@ class VAENet(TableNet):
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         self.row_stop_ = None
+        # A callback may have loaded a run whose model of rows has stopped.
+        self._has_done_epochs = (
+            self.row_epochs_ is not None and self._n_epochs_done >= self.row_epochs_
+        )
         return super().fit_loop(X, y, epochs, **fit_params)
 
     def on_epoch_begin(self, net, *args, **kwargs):
@@ -70,6 +78,9 @@ class VAENet(TableNet):
 
     def on_epoch_end(self, net, *args, **kwargs):
         super().on_epoch_end(net, *args, **kwargs)
+        if self._n_epochs_done == self.row_epochs_:
+            self._use_averaged_rows()
+            self._has_done_epochs = True
         if self.evaluation_rows_ is None or self._rows_are_done:
             return
         if self.row_stop_ is None:
@@ -79,6 +90,18 @@ class VAENet(TableNet):
         if self.row_stop_.is_due(n_steps):
             scores = self.row_stop_.evaluate(n_steps, self._broadcast_from_first)
             self.history.record("held_out_row_loss", -scores[0])
+
+    @property
+    def _n_epochs_done(self):
+        return len(self.history) - self.epochs_before_
+
+    @torch.no_grad()
+    def _use_averaged_rows(self):
+        average = self.average_
+        own = {id(parameter) for parameter in self.module_.autoregressive.parameters()}
+        for parameter, mean in zip(average.parameters, average.average, strict=True):
+            if id(parameter) in own:
+                parameter.copy_(mean)
 
     def _broadcast_from_first(self, numbers):
         group = self.process_group_
@@ -97,7 +120,8 @@ class VAENet(TableNet):
 
     @property
     def _rows_are_done(self):
-        return self.row_stop_ is not None and self.row_stop_.is_done
+        is_stopped = self.row_stop_ is not None and self.row_stop_.is_done
+        return is_stopped or self._has_done_epochs
 
     @property
     def _codes_are_due(self):

@@ -38,13 +38,28 @@ MIXED = TableLayout(2, (3, 2), masks=(-1, 1))  # the second number has a mask
 def make_rows(layout, width=8, seed=0, gain=2.0):
     torch.manual_seed(seed)
     bin_edges = [(0.2, 0.5, 0.55)] * layout.n_numeric
-    rows = AutoregressiveModel(layout, width, bin_edges).eval()
+    rows = AutoregressiveModel(layout, width, bin_edges, linear=True).eval()
+    regress_at_random(rows)
     with torch.no_grad():
         for parameter in rows.parameters():
             # biases are zero at the start: without noise they would not be tested
             parameter.mul_(gain).add_(0.2 * torch.randn_like(parameter))
         rows.input_layer.weight.mul_(rows.mask)
     return rows
+
+
+def regress_at_random(rows):
+    """Numbers that depend linearly on those before them and on categories."""
+    layout, generator = rows.layout, torch.Generator().manual_seed(0)
+    sizes = layout.cardinalities
+    x_cat = [torch.randint(size, (50,), generator=generator) for size in sizes]
+    x_cat = torch.stack(x_cat, 1) if x_cat else torch.zeros(50, 0, dtype=torch.int64)
+    x_num = torch.randn(50, layout.n_numeric, generator=generator)
+    x_num[:, 1:] += 0.5 * x_num[:, :-1]
+    if x_cat.shape[1]:
+        x_num += 0.5 * x_cat[:, :1]
+    rows.start_at_normal(x_num, x_cat)
+    rows.number_heads.reset_parameters()  # With as much of the histogram as before.
 
 
 def generator(seed=0):

@@ -16,15 +16,19 @@ def randn(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=[False, True], ids=["free", "linear"])
+def model(request):
     layout = TableLayout(2, (3, 40, 2), (2, -1))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = AutoregressiveModel(layout, 16, EDGES).eval()
+        model = AutoregressiveModel(layout, 16, EDGES, linear=request.param).eval()
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.4)
         model.input_layer.weight.data.mul_(model.mask)
+        if request.param:
+            seen = model.mask[16 * layout.n_categorical :: 16]
+            model.linear.weight.copy_(torch.randn(seen.shape) * seen)
+            model.linear.scale.copy_(torch.tensor([1.0, 0.3]))
     return model
 
 

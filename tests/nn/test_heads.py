@@ -3,7 +3,6 @@
 import functools
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from scipy import integrate, stats
@@ -11,9 +10,7 @@ from scipy import integrate, stats
 from sklearn_unsup._nn.heads import (
     MAX_Z,
     NumberHeads,
-    histogram_edges,
 )
-from sklearn_unsup._table.codec import TableCodec
 
 EDGES = [(0.1, 0.3, 0.35, 0.8), (), (0.5,)]
 WIDTH = 4
@@ -182,43 +179,21 @@ def test_a_draw_stays_in_its_bin():
     assert stats.kstest(u, stats.uniform(0.1, 0.2).cdf).pvalue > 1e-4
 
 
-# ------------------------------------------------------------------- edges
+# ------------------------------------------------------------------- starts
 
 
-def atoms_of(*values):
-    frame = pd.DataFrame({"x": np.concatenate(values)})
-    return TableCodec().fit(frame).atoms()[0]
-
-
-def test_without_atoms_bins_have_equal_shares():
-    edges = histogram_edges(np.empty((4, 0)), 5, 0.01)
-    np.testing.assert_allclose(edges, [0.2, 0.4, 0.6, 0.8])
-
-
-def test_an_atom_has_a_bin_of_its_own():
-    """Zeros are 30 % of the rows, below all others, which share what is left."""
-    rng = np.random.default_rng(0)
-    atoms = atoms_of(np.zeros(300), rng.uniform(1, 2, 700))
-    edges = histogram_edges(atoms, 10, 0.05)
-    np.testing.assert_allclose(edges, 0.3 + 0.1 * np.arange(7), atol=1e-6)
-
-
-def test_a_column_of_atoms_has_a_bin_for_each():
-    values = np.repeat([1.0, 2.0, 3.0, 4.0], [100, 200, 300, 400])
-    edges = histogram_edges(atoms_of(values), 64, 0.01)
-    np.testing.assert_allclose(edges, [0.1, 0.3, 0.6], atol=1e-6)
-
-
-def test_small_atoms_have_no_bin():
-    values = np.repeat(np.arange(100.0), 10)
-    edges = histogram_edges(atoms_of(values), 4, 0.02)
-    np.testing.assert_allclose(edges, [0.25, 0.5, 0.75])
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_edges_ascend_and_leave_no_empty_bin(seed):
-    rng = np.random.default_rng(seed)
-    values = rng.choice(rng.normal(size=30), size=2_000, p=rng.dirichlet(np.ones(30)))
-    mixed = np.concatenate([values, rng.normal(size=rng.integers(1_000))])
-    edges = histogram_edges(atoms_of(mixed), 64, 1 / 400)
-    assert (np.diff(edges, prepend=0.0, append=1.0) > 1 / 4_000).all()
+def test_a_start_beside_moments_has_their_mean_and_variance():
+    heads = NumberHeads(WIDTH, EDGES)
+    before = heads.bias.clone()
+    heads.start_beside(torch.tensor([1.0, 0.5, 0.1]))
+    weights, means, log_scales, gate, bins = heads._split(heads.bias.detach())
+    p = weights.softmax(-1)
+    mean = (p * means).sum(-1)
+    variance = (p * (means.square() + (2 * log_scales).exp())).sum(-1)
+    torch.testing.assert_close(mean, torch.zeros_like(mean))
+    torch.testing.assert_close(variance, torch.ones_like(variance))
+    # As many draws of the histogram to one of the mixture as variance is left.
+    torch.testing.assert_close(
+        gate.exp().flatten(), torch.tensor([1.0, 0.25, 0.01]), rtol=1e-4, atol=0
+    )
+    torch.testing.assert_close(bins, heads._split(before)[4])

@@ -27,17 +27,21 @@ COLUMNS = {
 }
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=[False, True], ids=["free", "linear"])
+def model(request):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         edges = [[0.2, 0.5], [], [0.4]]
-        model = AutoregressiveModel(LAYOUT, 16, edges).eval()
+        model = AutoregressiveModel(LAYOUT, 16, edges, linear=request.param).eval()
         for name, parameter in model.named_parameters():
             # These keep unused levels and bins away.
             if "biases" not in name and name != "number_heads.bias":
                 torch.nn.init.normal_(parameter, std=0.3)
         model.input_layer.weight.data.mul_(model.mask)
+        if request.param:
+            seen = model.mask[16 * LAYOUT.n_categorical :: 16]
+            model.linear.weight.copy_(0.2 * torch.randn(seen.shape) * seen)
+            model.linear.scale.copy_(torch.tensor([1.0, 0.5, 0.2]))
     return model
 
 

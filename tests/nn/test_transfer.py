@@ -34,10 +34,17 @@ def model_of(columns, seed, bin_edges=None, model=AutoregressiveModel):
     """A model with random weights, heads among them, for columns."""
     torch.manual_seed(seed)
     sizes = tuple(map(len, columns.levels))
-    rows = model(TableLayout(len(columns.numbers), sizes), 8, bin_edges).eval()
+    options = {"linear": True} if model is AutoregressiveModel else {}
+    layout = TableLayout(len(columns.numbers), sizes)
+    rows = model(layout, 8, bin_edges, **options).eval()
     for parameter in rows.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     rows.input_layer.weight.data *= rows.mask
+    if rows.linear is not None:
+        seen = rows.mask[8 * layout.n_categorical :: 8]
+        rows.linear.weight += 0.3 * torch.randn_like(seen) * seen
+        rows.linear.bias += 0.3 * torch.randn_like(rows.linear.bias)
+        rows.linear.scale *= 0.5
     return rows
 
 
@@ -176,3 +183,14 @@ def test_columns_stay_blind_to_those_after_them():
     # v comes first here, and no longer knows u.
     assert not weight[:8].any()
     assert torch.equal(target.hidden_layer[0], source.hidden_layer[1])
+
+
+def test_a_source_without_regressions_is_relative_to_nothing():
+    columns = keys("uv", a="xyz")
+    target = model_of(columns, 1)
+    layout = TableLayout(2, (3,))
+    source = AutoregressiveModel(layout, 8).eval()
+    x_num, x_cat = torch.randn(N, 2), torch.randint(3, (N, 1))
+    assert start_rows(target, source, (columns, columns))
+    expected = source.log_prob(x_num, x_cat)
+    torch.testing.assert_close(target.log_prob(x_num, x_cat), expected)

@@ -1,0 +1,148 @@
+"""Linear regressions that numbers are described relative to."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_unsup._nn.autoregressive import AutoregressiveModel
+from sklearn_unsup._nn.gaussian import MIN_VARIANCE
+from sklearn_unsup._nn.linear_moments import LinearMoments, ridge
+from sklearn_unsup._table.layout import EncodedConditions, TableLayout
+
+
+def randn(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def test_many_rows_give_the_least_squares_solution():
+    A, noise = randn(20_000, 3), randn(20_000, seed=1)
+    true = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    weight, bias, scale = ridge(A + 1.0, A @ true + 3.0 + 0.5 * noise)
+    # Five standard errors of a weight.
+    torch.testing.assert_close(weight, true, atol=5 * 0.5 / 20_000**0.5, rtol=0)
+    assert bias.item() == pytest.approx(3.0 - true.sum().item(), abs=0.05)
+    assert scale.item() == pytest.approx(0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("n_features", [1, 12, 25])
+def test_the_deviation_is_that_of_errors_on_new_rows(n_features):
+    """On average, also of nearly as many features as rows, which training rows hide."""
+    ratios = []
+    for seed in range(60):
+        A, noise = randn(130, n_features, seed=seed), randn(130, seed=100 + seed)
+        y = A.sum(1) / n_features**0.5 + noise
+        weight, bias, scale = ridge(A[:30], y[:30])
+        errors = y[30:] - A[30:] @ weight - bias
+        ratios.append((errors.square().mean() / scale.square()).item())
+    assert 0.7 < np.median(ratios) < 1.5
+
+
+def test_noise_is_not_explained():
+    A, y = randn(60, 20), randn(60, seed=1)
+    weight, _, scale = ridge(A, y)
+    # The weights of least squares have a squared length of about 20 / 40.
+    assert weight.square().sum() < 0.15
+    assert scale.item() == pytest.approx(y.std().item(), rel=0.15)
+
+
+def test_an_exact_dependence_has_a_least_deviation():
+    A = randn(30, 1)
+    _, _, scale = ridge(A, torch.zeros(30, dtype=torch.float64))
+    assert scale.item() == pytest.approx(MIN_VARIANCE**0.5)
+
+
+def test_few_rows_and_no_inputs_leave_a_standard_normal():
+    linear = LinearMoments(2, 3)
+    features, x = randn(7, 3).float(), randn(7, 2, seed=1).float()
+    linear.fit(features, x, None, [[0], [0, 1]])
+    linear.fit(torch.cat(2 * [features]), torch.cat(2 * [x]), None, [[], []])
+    means, scales = linear(features)
+    assert not means.any()
+    assert (scales == 1).all()
+
+
+def test_missing_numbers_are_left_out():
+    features = randn(60, 1).float()
+    x, present = 2 * features + 1, torch.ones(60, 1)
+    x[::2], present[::2] = 0.0, 0.0
+    linear = LinearMoments(1, 1)
+    linear.fit(features, x, present, [[0]])
+    # The least penalty is a tenth of a row.
+    torch.testing.assert_close(
+        linear(features)[0][0], 2 * features[:, 0] + 1, atol=0.05, rtol=0
+    )
+
+
+# ------------------------------------------------------------------- in a model
+
+
+@pytest.fixture(scope="module")
+def started():
+    """A model that begins with a category and two numbers, all dependent."""
+    x_cat = torch.arange(2_000)[:, None] % 3
+    first = randn(2_000).float() * 0.6 + (x_cat[:, 0] - 1.0)
+    second = 0.9 * first + 0.3 * randn(2_000, seed=1).float()
+    x_num = torch.stack([first, second], 1)
+    model = AutoregressiveModel(TableLayout(2, (3,)), 8, [(0.5,)] * 2, linear=True)
+    model.start_at_frequencies(x_cat)
+    model.start_at_normal(x_num, x_cat)
+    return model.eval(), x_num, x_cat
+
+
+def test_it_begins_at_the_regressions(started):
+    model, x_num, x_cat = started
+    means, scales = model.linear(model.features(x_num, x_cat))
+    torch.testing.assert_close(means[0], x_cat[:, 0] - 1.0, atol=0.1, rtol=0)
+    torch.testing.assert_close(means[1], 0.9 * x_num[:, 0], atol=0.1, rtol=0)
+    torch.testing.assert_close(
+        scales[:, 0], torch.tensor([0.6, 0.3]), atol=0.03, rtol=0
+    )
+    for column in range(2):
+        own = model.linear.of_column(column, model.features(x_num, x_cat))
+        torch.testing.assert_close(own[0], means[column])
+        torch.testing.assert_close(own[1], scales[column])
+
+
+def test_a_start_draws_what_depends_linearly(started):
+    """Before any step; the share of histograms is what the regressions leave."""
+    model, x_num, x_cat = started
+    conditions = EncodedConditions(20_000)
+    drawn, codes, _ = model.sample(conditions, torch.Generator().manual_seed(0))
+    expected = np.corrcoef(torch.cat([x_num, x_cat], 1).T)
+    found = np.corrcoef(torch.cat([drawn, codes], 1).T)
+    np.testing.assert_allclose(found, expected, atol=0.25)
+    assert found[0, 1] > 0.75
+
+
+def test_a_start_is_likelier_than_independent_numbers(started):
+    model, x_num, x_cat = started
+    free = AutoregressiveModel(TableLayout(2, (3,)), 8, [(0.5,)] * 2).eval()
+    free.start_at_normal(x_num, x_cat)  # Which has nothing to start.
+    free.start_at_frequencies(x_cat)
+    with torch.no_grad():
+        gain = (model.log_prob(x_num, x_cat) - free.log_prob(x_num, x_cat)).mean()
+    # Less what the histograms get: minus the logarithms of the deviations.
+    assert gain > 0.8 * -np.log([0.6, 0.3]).sum() - 0.3
+
+
+def test_levels_of_embedded_categories_are_no_inputs():
+    layout = TableLayout(2, (40, 2))
+    model = AutoregressiveModel(layout, 4, linear=True)
+    x_cat = torch.stack([torch.arange(100) % 40, torch.arange(100) % 2], 1)
+    model.start_at_normal(randn(100, 2).float() + x_cat[:, 1:], x_cat)
+    used = model.linear.weight != 0
+    embedded, levels, first, _ = model.feature_slices
+    assert not used[:, embedded].any()
+    assert used[:, levels].all()
+    assert used[:, first].sum() == 1
+    assert used[1, first.start]
+
+
+def test_very_many_levels_are_no_inputs(monkeypatch):
+    monkeypatch.setattr("sklearn_unsup._nn.autoregressive.MAX_REGRESSION_LEVELS", 5)
+    model = AutoregressiveModel(TableLayout(2, (6,)), 4, linear=True)
+    x_cat = torch.arange(60)[:, None] % 6
+    x_num = randn(60, 2).float() + x_cat
+    model.start_at_normal(x_num, x_cat)
+    assert (model.linear.weight != 0).sum() == 1

@@ -1,0 +1,208 @@
+"""Trials that find out for how many epochs the model of rows learns."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_unsup import VAETransformer
+from sklearn_unsup._encoding import upload
+from sklearn_unsup._training import vae_net
+from sklearn_unsup._training.row_trial import RowTrial, best_row_epochs
+from sklearn_unsup.datasets import make_mixed_table
+
+X, _ = make_mixed_table(120, random_state=0)
+SMALL = {"n_components": 2, "hidden_layer_sizes": (8,), "random_state": 0}
+
+
+class Told:
+    """A trial whose scores are known."""
+
+    def __init__(self, scores):
+        self.scores, self.n_epochs = scores, 0
+
+    def train_epoch(self):
+        self.n_epochs += 1
+        return self.scores[self.n_epochs - 1]
+
+
+# Scores after each epoch, and how many epochs are best and how many were tried.
+CURVES = [
+    ([1.0, 2.0, 3.0, 2.0], 3, 4),
+    ([3.0, 2.0, 2.0, 2.0, 9.0], 1, 4),
+    ([1.0, 2.0, 3.0, 2.0, 2.0, 4.0, 3.0, 3.0, 3.0, 9.0], 6, 9),
+    ([-1.0, -2.0, -3.0, -1.5, -0.5], 1, 4),
+    ([1.0, 2.0, float("nan"), 9.0], 2, 3),
+    ([float("nan"), 9.0], 1, 1),
+    # The patience grows with the epochs.
+    ([1.0] * 20, 1, 4),
+    ([*range(8), *[1.0] * 12], 8, 12),
+]
+
+
+@pytest.mark.parametrize(("scores", "best", "n_tried"), CURVES)
+def test_the_likeliest_epoch(scores, best, n_tried):
+    trial = Told(scores)
+    n_epochs, found = best_row_epochs([trial], len(scores))
+    assert (n_epochs, trial.n_epochs) == (best, n_tried)
+    np.testing.assert_array_equal(found, scores[:n_tried])
+
+
+def test_trials_decide_together():
+    trials = [Told([1.0, 5.0, 4.0]), Told([1.0, 2.0, 9.0])]
+    n_epochs, scores = best_row_epochs(trials, 3)
+    assert n_epochs == 3
+    assert scores == [1.0, 3.5, 6.5]
+
+
+@pytest.fixture(scope="module")
+def model():
+    options = {"max_iter": 1, "batch_size": 16, "learning_rate_init": 1e-3}
+    return VAETransformer(**SMALL, **options).fit(X)
+
+
+def test_a_trial_trains_the_model_of_rows_alone(model):
+    net = copy.deepcopy(model).net_
+    net.initialize()
+    net.row_interval = 2
+    rows = upload(model.codec_, X, "cpu")
+    train, held_out = rows.split(torch.arange(len(X)), 100)
+    before = {name: tensor.clone() for name, tensor in net.weights().items()}
+    trial = RowTrial(net, train, held_out, 3)
+    steps = []
+    update = net._train_autoregressive
+    net._train_autoregressive = lambda batch: (
+        steps.append(len(batch[0][0])),
+        update(batch),
+    )
+    score = trial.train_epoch()
+    changed = {n for n, tensor in net.weights().items() if not tensor.equal(before[n])}
+    assert {name.split(".")[1] for name in changed} == {"autoregressive"}
+    # Of seven batches every second one learns, beginning with the first.
+    assert steps == [16, 16, 16, 4]
+    assert net.step_ == 7
+    # What is judged is the average, on held-out rows, without dropout.
+    net.average_.use_average()
+    with torch.no_grad():
+        log_probs = net.module_.eval().autoregressive.log_prob(
+            *held_out.take(slice(None))
+        )
+    assert len(log_probs) == 20
+    assert score == pytest.approx(log_probs.mean().item(), rel=1e-5)
+
+
+# ------------------------------------------------------------------- in a fit
+
+
+@pytest.fixture
+def found(monkeypatch):
+    """Fits whose trials tell a number of epochs, and what these trials were."""
+    taken = {}
+
+    def told(trials, max_epochs):
+        taken.update(
+            rows=[(len(trial.train), len(trial.rows[0])) for trial in trials],
+            held_out=[trial.rows for trial in trials],
+            max_epochs=max_epochs,
+            intervals=[trial.net.row_interval for trial in trials],
+        )
+        return taken["n_epochs"], []
+
+    monkeypatch.setattr("sklearn_unsup._row_fitting.best_row_epochs", told)
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 60)
+
+    def begin(n_epochs):
+        taken["n_epochs"] = n_epochs
+        return taken
+
+    return begin
+
+
+def weights_of_rows(net):
+    pairs = net.module_.autoregressive.named_parameters()
+    return {name: tensor.detach().clone() for name, tensor in pairs}
+
+
+def test_a_fit_stops_the_model_of_rows_with_its_average(found, monkeypatch):
+    found(2)
+    seen = []
+    on_epoch_end = vae_net.VAENet.on_epoch_end
+
+    def told(net, *args, **kwargs):
+        ids = map(id, net.average_.parameters)
+        averages = dict(zip(ids, net.average_.average, strict=True))
+        on_epoch_end(net, *args, **kwargs)
+        model = net.module_.autoregressive
+        own = {n: averages[id(p)].clone() for n, p in model.named_parameters()}
+        seen.append((own, weights_of_rows(net)))
+
+    monkeypatch.setattr(vae_net.VAENet, "on_epoch_end", told)
+    model = VAETransformer(**SMALL).fit(X)
+    assert len(seen) > 4  # encoder and decoder go on
+    (_, after_one), (average, after_two), *_ = seen
+    assert any(not after_one[name].equal(average[name]) for name in average)
+    for name, tensor in weights_of_rows(model.net_).items():
+        torch.testing.assert_close(tensor, average[name], rtol=1e-4, atol=1e-6)
+        assert after_two[name].equal(average[name])
+    assert model.net_.row_epochs_ is None
+
+
+def test_the_found_epochs_decide_what_is_learnt(found):
+    scores = []
+    for n_epochs in (1, 6):
+        found(n_epochs)
+        scores.append(VAETransformer(**SMALL).fit(X).score(X))
+    assert scores[0] < scores[1] - 0.1
+
+
+@pytest.mark.parametrize(("n", "rows"), [(120, [(96, 24)] * 2), (60, [(48, 12)] * 2)])
+def test_each_trial_holds_out_other_rows(found, n, rows):
+    taken = found(1)
+    model = VAETransformer(**SMALL).fit(X[:n])
+    assert taken["rows"] == rows
+    numbers = torch.cat([x_num for x_num, _ in taken["held_out"]])
+    assert len(numbers.unique(dim=0)) == sum(size for _, size in rows)
+    assert taken["intervals"] == [model.net_.row_interval] * len(rows)
+
+
+def test_one_trial_of_enough_rows(found):
+    taken = found(1)
+    table, _ = make_mixed_table(600, random_state=1)
+    VAETransformer(**SMALL).fit(table)
+    assert taken["rows"] == [(480, 120)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_iter": 1},
+        {"early_stopping": True, "n_iter_no_change": 1},
+        {"sampling": "latent", "max_iter": 1},
+    ],
+    ids=str,
+)
+def test_fits_without_trials(found, options):
+    taken = found(1)
+    VAETransformer(**{**SMALL, **options}).fit(X)
+    assert "rows" not in taken
+
+
+def test_a_stream_has_no_trial(found):
+    taken = found(1)
+    VAETransformer(**SMALL).partial_fit(X)
+    assert "rows" not in taken
+
+
+def test_of_very_few_rows_a_fixed_part_of_the_epochs_is_learnt(found, monkeypatch):
+    taken, told = found(1), []
+    fit_loop = vae_net.VAENet.fit_loop
+
+    def tell(net, *args, **kwargs):
+        told.append((net.row_epochs_, net.max_epochs))
+        return fit_loop(net, *args, **kwargs)
+
+    monkeypatch.setattr(vae_net.VAENet, "fit_loop", tell)
+    VAETransformer(**SMALL).fit(X[:29])
+    assert "rows" not in taken
+    assert told == [(12, 30)]  # two steps an epoch, of at least sixty
