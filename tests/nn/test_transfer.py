@@ -194,3 +194,17 @@ def test_a_source_without_regressions_is_relative_to_nothing():
     assert start_rows(target, source, (columns, columns))
     expected = source.log_prob(x_num, x_cat)
     torch.testing.assert_close(target.log_prob(x_num, x_cat), expected)
+
+
+def test_regressions_see_the_mean_of_a_column_that_is_gone():
+    wide, narrow = keys("uv", a="xyz"), keys("uv")
+    source, target = model_of(wide, 0), model_of(narrow, 1)
+    assert start_rows(target, source, (narrow, wide))
+    x_num, none = torch.randn(N, 2), torch.zeros(N, 0, dtype=torch.int64)
+    means = [
+        source.linear(source.features(x_num, torch.full((N, 1), code)))[0]
+        for code in range(3)  # all as frequent
+    ]
+    found, scales = target.linear(target.features(x_num, none))
+    torch.testing.assert_close(found, torch.stack(means).mean(0))
+    torch.testing.assert_close(scales[:, 0], source.linear.scale)

@@ -5,6 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
+from skorch.callbacks import Callback
+from skorch.history import History
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup._encoding import upload
@@ -146,6 +148,29 @@ def test_a_fit_stops_the_model_of_rows_with_its_average(found, monkeypatch):
         torch.testing.assert_close(tensor, average[name], rtol=1e-4, atol=1e-6)
         assert after_two[name].equal(average[name])
     assert model.net_.row_epochs_ is None
+
+
+class Resume(Callback):
+    """Goes on after some epochs of an earlier run, as a checkpoint would."""
+
+    def __init__(self, history):
+        self.history = history
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        net.history_ = History(dict(epoch) for epoch in self.history)
+        self.begun = weights_of_rows(net)
+
+
+@pytest.mark.parametrize("n_epochs", [2, 3, 4])
+def test_a_model_of_rows_that_had_stopped_stays_as_it_was(found, n_epochs):
+    found(3)
+    history = VAETransformer(**SMALL).fit(X).net_.history
+    callback = Resume(history[:n_epochs])
+    model = VAETransformer(**SMALL, callbacks=[callback]).fit(X)
+    assert len(model.net_.history) == len(history)
+    rows = weights_of_rows(model.net_)
+    kept = [name for name in rows if rows[name].equal(callback.begun[name])]
+    assert (len(kept) == len(rows)) == (n_epochs >= 3)
 
 
 def test_the_found_epochs_decide_what_is_learnt(found):
