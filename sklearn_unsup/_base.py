@@ -91,6 +91,8 @@ class BaseTableModel(
     _default_scaling = "quantile"
     # Minimum number of columns of a table that looks like pixels.
     _min_pixel_columns = 32
+    # Whether such columns may stand beside categories, which are labels of the images.
+    _knows_labelled_pixels = False
     # What the trial of the latest fit has shown; None for a fit without a trial.
     _trial = None
 
@@ -332,7 +334,8 @@ class BaseTableModel(
         self.device_ = shared_device or resolve_device(self.device)
         options = {name: getattr(self, name) for name in CODEC_PARAMETERS}
         auto = self._default_scaling, self._min_pixel_columns
-        self.codec_ = fit_codec(X, *auto, is_stream, **options)
+        knows_labels = self._knows_labelled_pixels
+        self.codec_ = fit_codec(X, *auto, knows_labels, is_stream, **options)
 
     def _prepare_start(self, X, process_group, rng):
         """Judge the model to start from, and encode columns in its order."""

@@ -1,5 +1,6 @@
 """Encoding of tables for a network: fitting the codec, and datasets on the device."""
 
+import numpy as np
 import torch
 from scipy.sparse import issparse
 
@@ -10,7 +11,12 @@ from ._table.frames import as_frame
 from ._table.images import full_image_shape
 from ._table.numeric import ENCODED_MAX, NumericColumn
 from ._table.plain import loses_digits
-from ._table.scaling import resolve_scaling, resolve_sparse_scaling
+from ._table.scaling import (
+    holds_plain_numbers,
+    holds_shades,
+    resolve_scaling,
+    resolve_sparse_scaling,
+)
 from ._table.sparse import SparseCodec
 from ._training.atoms import Dequantizer
 from ._training.data import LazyDataset, place_dataset, place_sparse_dataset
@@ -32,6 +38,7 @@ def fit_codec(
     X,
     default_scaling,
     min_pixel_columns,
+    knows_labelled_pixels,
     is_stream,
     *,
     numeric_scaling,
@@ -51,6 +58,8 @@ def fit_codec(
         Meaning of ``numeric_scaling="auto"`` unless a table looks like pixels.
     min_pixel_columns : int
         Minimum number of columns of a table that looks like pixels.
+    knows_labelled_pixels : bool
+        Whether pixels are looked for beside categories, too.
     is_stream : bool
         Whether more rows will follow, with values that X may not have.
     numeric_scaling, loss, categorical_features, handle_unknown, max_categories, \
@@ -77,9 +86,12 @@ def fit_codec(
         codec_class, limit["constraints"] = ConstrainedCodec, constraints
     if image_shape is not None:
         limit["image_shape"] = image_shape
+    pixels = X
+    if knows_labelled_pixels and numeric_scaling == "auto" and not constraints:
+        pixels = pixels_beside_labels(X, categorical_features, min_pixel_columns)
     codec = codec_class(
         numeric_scaling=resolve_scaling(
-            X, numeric_scaling, default_scaling, min_pixel_columns
+            pixels, numeric_scaling, default_scaling, min_pixel_columns
         ),
         categorical_features=categorical_features,
         handle_unknown=handle_unknown,
@@ -100,6 +112,25 @@ def fit_codec(
         elif getattr(column, "looks_like_identifier_", False):
             warn_of_identifier(column)
     return codec
+
+
+def pixels_beside_labels(X, categorical_features, min_columns):
+    """The numbers of a table if they can be pixels beside categories, else the table.
+
+    Returns
+    -------
+    table : DataFrame or ndarray
+    """
+    if X.shape[1] <= min_columns:
+        return X
+    frame = as_frame(X)
+    codec = TableCodec(categorical_features=categorical_features)
+    mask = np.asarray(codec.categorical_mask(frame))
+    numbers = frame.loc[:, ~mask]
+    is_possible = mask.any() and numbers.shape[1] >= min_columns
+    if is_possible and holds_plain_numbers(numbers) and holds_shades(numbers):
+        return numbers
+    return X
 
 
 def refuse_options_of_tables(X, numeric_scaling, constraints):

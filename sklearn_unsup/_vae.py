@@ -93,8 +93,9 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
     numeric_scaling : {"auto", "quantile", "standard", "minmax"} or None, \
             default="auto"
         Encoding of numbers. "auto" is "quantile", which makes each column normal. For
-        a table that looks like pixels, at least 32 columns of numbers only, it is None
-        if all are in [0, 1], and "minmax" if most run from 0 to one same maximum. Of
+        a table that looks like pixels, at least 32 columns of numbers, it is None if
+        all are in [0, 1], and "minmax" if most run from 0 to one same maximum. Beside
+        categories, which are then labels, these have 16 to 256 values together. Of
         sparse rows, zeros and ones are left as they are, others in [0, 1] are divided
         by one number, and the rest is "standard".
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
@@ -552,6 +553,7 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
             module__autoregressive_width=self._autoregressive_width(len(dataset)),
             module__bin_edges=self._bin_edges(dataset),
             module__any_order=self.sampling == "any_order",
+            module__labelled=self._has_labelled_pixels,
             module__missing_codes=self._missing_codes(),
             module__linear_rows=self._has_linear_rows(len(dataset)),
             criterion__beta=float(self.beta),
@@ -586,6 +588,18 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
             is_in_unit_interval = self.codec_.numeric_scaling in (None, "minmax")
             return is_in_unit_interval and self.numeric_scaling == "auto"
         return self.loss == "binary_crossentropy"
+
+    @property
+    def _knows_labelled_pixels(self):
+        # A budget may not be spent on looking, and other models need normal numbers.
+        return self.privacy is None and self.sampling in ("auto", "latent")
+
+    @property
+    def _has_labelled_pixels(self):
+        """Whether numbers look like pixels, and categories beside them are labels."""
+        is_recognised = self.numeric_scaling == "auto" and not self._is_standardized
+        layout = self.codec_.layout_
+        return is_recognised and bool(layout.n_categorical) and layout.n_numeric > 0
 
     @property
     def _samples_from_latent(self):
@@ -670,7 +684,8 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
     def _sampling_options(self):
         has_rows, ratio = self._is_autoregressive, self.density_ratio
         # Trees do not see what makes an image look real.
-        if ratio == "auto" and (has_rows or self.image_shape is not None):
+        is_image = self.image_shape is not None or self._has_labelled_pixels
+        if ratio == "auto" and (has_rows or is_image):
             ratio = None
         density = None if has_rows else self.latent_density
         return {"latent_density": density, "density_ratio": ratio}

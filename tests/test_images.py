@@ -9,7 +9,8 @@ from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.svm import SVC
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup.constraints import Inequality
@@ -128,6 +129,97 @@ def test_images_belong_to_the_label_that_was_asked_for(model_class, options):
         differences = images[:, half] - images[:, 1 - half]
         assert differences.mean() > 0.35  # Of real images it is .7, or -.7.
         assert np.mean(differences > 0) > 0.85  # By chance it would be .5.
+
+
+def shades(n=160, seed=0):
+    """Images of 6 x 6 pixels, dark or bright as the label says, in 17 shades."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(2, size=n)
+    images = rng.integers(0, 10, (n, 36)) + 7 * label[:, None]
+    table = pd.DataFrame(images, columns=[f"p{i}" for i in range(36)])
+    return table.assign(label=pd.Categorical(np.array(["dark", "bright"])[label]))
+
+
+NOISE = np.random.default_rng(1).random((160, 36))
+
+
+def flat_model(**options):
+    options = {"hidden_layer_sizes": (8,), "max_iter": 1, "random_state": 0} | options
+    return VAETransformer(2, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "scaling"),
+    [
+        (lambda X: X, {}, "minmax"),
+        (lambda X: X.assign(**X.filter(like="p") / 16), {}, None),
+        (
+            lambda X: X.assign(label=X["label"].cat.codes).to_numpy(),
+            {"categorical_features": [-1]},
+            "minmax",
+        ),
+        # Numbers that were scaled, flags, marks, few columns, holes, other scales.
+        (
+            lambda X: X.assign(**(X.filter(like="p") + NOISE).clip(upper=16)),
+            {},
+            "quantile",
+        ),
+        (lambda X: X.assign(**X.filter(like="p") > 8).replace(True, 1), {}, "quantile"),
+        (lambda X: X.assign(**X.filter(like="p") // 4 + 1), {}, "quantile"),
+        (lambda X: X.drop(columns=list(X)[:5]), {}, "quantile"),
+        (lambda X: X.assign(p3=X["p3"].where(X["p3"] > 0)), {}, "quantile"),
+        (lambda X: X.assign(**X.filter(like="p") - 8), {}, "quantile"),
+        (lambda X: X, {"numeric_scaling": "quantile"}, "quantile"),
+        (lambda X: X, {"sampling": "autoregressive"}, "quantile"),
+        (lambda X: X, {"constraints": [Inequality("p0", "p1")]}, "quantile"),
+    ],
+)
+def test_pixels_are_recognised_beside_labels(change, options, scaling):
+    X = shades()
+    if "constraints" in options:
+        X["p1"] = X[["p0", "p1"]].max(axis=1)
+    model = flat_model(**options).fit(change(X))
+    assert model.codec_.numeric_scaling == scaling
+
+
+def test_pixels_without_a_shape_belong_to_the_label_that_was_asked_for():
+    X = shades()
+    model = flat_model(max_iter=30, batch_size=16, learning_rate_init=5e-3).fit(X)
+    # Dark images have a mean of 4.5 and bright ones one of 11.5.
+    for name, sign in [("dark", -1), ("bright", 1)]:
+        drawn = model.sample(200, conditions={"label": name}, random_state=0)
+        assert (drawn["label"] == name).all()
+        images = drawn.drop(columns="label")
+        assert (images.dtypes == X.dtypes.iloc[:36]).all()
+        differences = sign * (images.mean(axis=1) - 8)
+        assert differences.mean() > 2
+        assert np.mean(differences > 0) > 0.8
+    both = model.sample(200, random_state=1)
+    is_bright = both.drop(columns="label").mean(axis=1) > 8
+    assert np.mean(is_bright == (both["label"] == "bright")) > 0.8
+    rebuilt = model.inverse_transform(model.transform(X))
+    assert (rebuilt["label"] == X["label"]).mean() > 0.9
+    assert np.isfinite(model.score_samples(X)).all()
+    again = pickle.loads(pickle.dumps(model))
+    pd.testing.assert_frame_equal(
+        again.sample(5, random_state=2), model.sample(5, random_state=2)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("image_shape", [None, (8, 8)])
+def test_digits_that_are_asked_for_are_read(image_shape):
+    """At defaults, by a classifier that has learnt the real ones."""
+    X = digits(None)
+    train, test = train_test_split(X, test_size=0.2, random_state=0)
+    model = VAETransformer(image_shape=image_shape, random_state=0).fit(train)
+    asked = np.repeat(np.arange(10), 50)
+    drawn = model.sample(500, conditions={"label": asked}, random_state=0)
+    reader = SVC().fit(train.drop(columns="label"), train["label"])
+    assert reader.score(drawn.drop(columns="label"), asked) > 0.93
+    own = model.sample(2_000, random_state=1)
+    student = SVC().fit(own.drop(columns="label"), own["label"])
+    assert student.score(test.drop(columns="label"), test["label"]) > 0.93
 
 
 def test_an_autoencoder_starts_at_pca():

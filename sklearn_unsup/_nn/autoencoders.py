@@ -183,6 +183,8 @@ class VariationalAutoencoder(TableModule):
     encoder, decoder : OwnNet or None, default=None
         Networks in the place of the multilayer perceptrons. Means and log-variances of
         the posterior are the two halves of the encoder's output.
+    labelled : bool, default=False
+        Whether numbers are decoded from categories as well, as those of images are.
     """
 
     def __init__(
@@ -199,6 +201,7 @@ class VariationalAutoencoder(TableModule):
         linear_rows: bool = False,
         encoder: OwnNet | None = None,
         decoder: OwnNet | None = None,
+        labelled: bool = False,
     ):
         super().__init__(layout, bernoulli)
         del self.log_scale
@@ -211,7 +214,7 @@ class VariationalAutoencoder(TableModule):
         )
         if decoder is not None:
             self.decoder = decoder.build(n_components, width)
-        elif layout.image_shape is not None:
+        elif labelled or layout.image_shape is not None:
             args = layout, hidden_layer_sizes, n_components
             self.decoder = LabelledImageDecoder(*args, activation)
         else:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .._table.layout import EncodedConditions, TableLayout
 from .distributions import TableDistribution, indices, one_hot
-from .layers import ACTIVATIONS
+from .layers import ACTIVATIONS, ResidualMLP
 
 # The default number of stages leaves at most so many pixels in the shorter side, and is
 # in these bounds: two layers see more than one, and the smallest images are small.
@@ -249,9 +249,10 @@ class LabelledImageDecoder(nn.Module):
     Parameters
     ----------
     layout : TableLayout
-        With an image shape.
+        With an image shape, or without one for pixels whose places are not known.
     channels : tuple of int
-        See :class:`ImageDecoder`.
+        See :class:`ImageDecoder`. Without an image shape: sizes of the encoder's hidden
+        layers, which are here in reverse.
     n_components : int
         Size of the latent vectors.
     activation : str
@@ -269,13 +270,13 @@ class LabelledImageDecoder(nn.Module):
         self.category_head = None
         if layout.n_one_hot:
             self.category_head = nn.Linear(n_components, layout.n_one_hot)
-        self.pixels = ImageDecoder(
-            layout,
-            channels,
-            n_components + layout.n_one_hot,
-            activation,
-            linear_path=False,
-        )
+        n_inputs = n_components + layout.n_one_hot
+        options = {"activation": activation, "linear_path": False}
+        if layout.image_shape is None:
+            args = n_inputs, channels[::-1], layout.n_numeric
+            self.pixels = ResidualMLP(*args, **options)
+        else:
+            self.pixels = ImageDecoder(layout, channels, n_inputs, **options)
 
     def logits(self, z: Tensor) -> Tensor:
         """Logits of the categories (n, n_one_hot) of latent vectors."""

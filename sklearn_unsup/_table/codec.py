@@ -108,7 +108,7 @@ class TableCodec(BaseEstimator):
         self.array_dtype_ = None if isinstance(X, pd.DataFrame) else np.asarray(X).dtype
         frame = as_frame(X)
         self.columns_ = frame.columns
-        chosen = self._categorical_mask(frame)
+        chosen = self.categorical_mask(frame)
         columns, chosen = self._columns_to_fit(frame, chosen)
         self.columns_codec_ = [
             self._fit_column(*column)
@@ -182,7 +182,8 @@ class TableCodec(BaseEstimator):
             ).fit(column)
         return NumericColumn(name, self.numeric_scaling, self.n_quantiles).fit(column)
 
-    def _categorical_mask(self, frame):
+    def categorical_mask(self, frame):
+        """Which columns of a frame are categories, one bool for each."""
         chosen = self.categorical_features
         if isinstance(chosen, str):
             return [is_categorical(column) for _, column in frame.items()]

@@ -3,6 +3,10 @@
 import numpy as np
 import pandas as pd
 
+# Number of values that the pixels of images with labels have together, and number of
+# rows that are looked at for it.
+MIN_SHADES, MAX_SHADES, SHADE_ROWS = 16, 256, 1_000
+
 
 def resolve_scaling(X, scaling, default, pixel_columns):
     """What "auto" means: the default, but for tables that look like pixels.
@@ -16,6 +20,18 @@ def resolve_scaling(X, scaling, default, pixel_columns):
     if is_unit_interval(X):
         return None
     return "minmax" if default == "quantile" and shares_one_scale(X) else default
+
+
+def holds_shades(X) -> bool:
+    """Whether numbers are the shades of images: the same few values in all columns.
+
+    Numbers that were only scaled to one range have more values than a byte, and flags
+    or marks have few.
+    """
+    rows = X[:: -(-len(X) // SHADE_ROWS)]
+    shades = [np.unique(part) for part in float_chunks(rows)]
+    n_shades = len(np.unique(np.concatenate(shades)))
+    return MIN_SHADES <= n_shades <= MAX_SHADES
 
 
 def resolve_sparse_scaling(X, scaling, loss, default):
