@@ -150,20 +150,30 @@ class NumberHeads(nn.Module):
             self.bias[column, 0, GATE], hidden, self.weight[column, :, GATE]
         )
         is_sharp = uniform(gate.shape, generator, gate.device) < gate.sigmoid()
-        if gate.device.type != "cpu":
-            # Calls take longer there than rows, and rows that are picked have to wait.
-            smooth = self._draw_smooth(column, hidden, generator, moments)
-            sharp = self._draw_sharp(column, hidden, generator)
-            return torch.where(is_sharp, sharp, smooth).clamp_(-MAX_Z, MAX_Z)
-        x = torch.empty_like(gate)
+        draw = self._draw_parts if gate.device.type == "cpu" else self._draw_both
+        x = draw(column, hidden, is_sharp, generator, moments)
+        return x.clamp_(-MAX_Z, MAX_Z)
+
+    def _draw_parts(self, column, hidden, is_sharp, generator, moments):
+        """Numbers of mixtures or histograms, each drawn for its rows only."""
+        x = torch.empty_like(is_sharp, dtype=hidden.dtype)
         index = is_sharp.nonzero()[:, 0]
         picked = hidden.index_select(0, index)
         x[index] = self._draw_sharp(column, picked, generator)
-        index = is_sharp.logical_not_().nonzero()[:, 0]
+        index = is_sharp.logical_not().nonzero()[:, 0]
         own = None if moments is None else tuple(m[index] for m in moments)
         picked = hidden.index_select(0, index)
         x[index] = self._draw_smooth(column, picked, generator, own)
-        return x.clamp_(-MAX_Z, MAX_Z)
+        return x
+
+    def _draw_both(self, column, hidden, is_sharp, generator, moments):
+        """The same of both for all rows.
+
+        On a GPU calls take longer than rows, and to pick rows it has to be waited for.
+        """
+        smooth = self._draw_smooth(column, hidden, generator, moments)
+        sharp = self._draw_sharp(column, hidden, generator)
+        return torch.where(is_sharp, sharp, smooth)
 
     def _draw_smooth(self, column, hidden, generator, moments):
         """Numbers from mixtures of normals, shape (n,)."""

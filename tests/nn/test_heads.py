@@ -58,6 +58,28 @@ def test_densities_integrate_to_one(gate, column):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("moments", [None, (0.5, 2.0)])
+def test_draws_of_a_gpu_and_of_a_cpu_have_one_law(moments):
+    """A GPU draws mixture and histogram for all rows, a CPU one of them for each."""
+    heads, n = make_heads(), 20_000
+    hidden = hidden_units(n)
+    if moments is not None:
+        moments = tuple(torch.full((n,), value) for value in moments)
+    is_sharp = torch.arange(n) % 3 == 0
+    generator = torch.Generator().manual_seed(0)
+    drawn = [
+        draw(0, hidden, is_sharp, generator, moments)
+        for draw in (heads._draw_parts, heads._draw_both)
+    ]
+    laws = []
+    for rows in (is_sharp, ~is_sharp):
+        one, other = (x[rows].numpy() for x in drawn)
+        assert stats.ks_2samp(one, other).pvalue > 1e-4
+        laws.append(one)
+    assert stats.ks_2samp(*laws).pvalue < 1e-4
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("gate", [-30.0, 0.0, 30.0])
 @pytest.mark.parametrize("column", range(len(EDGES)))
 def test_draws_follow_the_density(gate, column):
