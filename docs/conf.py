@@ -22,6 +22,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",  # each class and function leads to its source
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
