@@ -182,6 +182,8 @@ def test_columns_stay_blind_to_those_after_them():
     assert torch.equal(weight, weight * target.mask)
     # v comes first here, and no longer knows u.
     assert not weight[:8].any()
+    assert source.linear.weight[1].any()
+    assert not target.linear.weight[0].any()
     assert torch.equal(target.hidden_layer[0], source.hidden_layer[1])
 
 
