@@ -185,6 +185,8 @@ def test_pixels_are_recognised_beside_labels(change, options, scaling):
 def test_pixels_without_a_shape_belong_to_the_label_that_was_asked_for():
     X = shades()
     model = flat_model(max_iter=30, batch_size=16, learning_rate_init=5e-3).fit(X)
+    # Whichever label is asked for, its pixels are decoded from it.
+    assert model.net_.module_.decodes_labels
     # Dark images have a mean of 4.5 and bright ones one of 11.5.
     for name, sign in [("dark", -1), ("bright", 1)]:
         drawn = model.sample(200, conditions={"label": name}, random_state=0)
