@@ -125,9 +125,9 @@ def test_means_that_are_rounded_meet_them_too(fitted, n_together, monkeypatch):
     filled = fitted.impute(HOLES[20:28], round_numbers=True, random_state=0)
     assert_filled(filled, HOLES[20:28])
     assert filled["low"].equals(filled["low"].round(1))
-    assert max(n_rows) <= n_together
-    n_draws = 24 * 8  # at least, and more of rows with a sum that is there
-    assert sum(n_rows) >= n_draws
+    # At most four draws of a row in one pass, or all of them.
+    assert (len(n_rows) > 6) == (n_together == 20)
+    assert sum(n_rows) >= 8 * 24
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,9 @@ class RowTrial:
         return score
 
 
-def best_row_epochs(trials: list, max_epochs: int) -> tuple[int, list[float]]:
+def best_row_epochs(
+    trials: list, max_epochs: int, to_beat: float = -math.inf
+) -> tuple[int, list[float]]:
     """Train models of rows until held-out rows no longer become likelier.
 
     Parameters
@@ -65,6 +67,9 @@ def best_row_epochs(trials: list, max_epochs: int) -> tuple[int, list[float]]:
     trials : list of RowTrial
         Of the same table, with other rows held out. Their mean score decides.
     max_epochs : int
+    to_beat : float, default=-inf
+        A score that is out of reach if the latest gains, which shrink from epoch to
+        epoch, would have to grow for it: then the trials end.
 
     Returns
     -------
@@ -83,6 +88,10 @@ def best_row_epochs(trials: list, max_epochs: int) -> tuple[int, list[float]]:
             best = epoch
         if epoch - best >= max(MIN_PATIENCE, PATIENCE_SHARE * (best + 1)):
             break
+        if epoch >= MIN_PATIENCE:
+            gain = (scores[-1] - scores[-1 - MIN_PATIENCE]) / MIN_PATIENCE
+            if scores[-1] + gain * (max_epochs - 1 - epoch) < to_beat:
+                break
     return best + 1, scores
 
 

@@ -51,6 +51,15 @@ def test_the_likeliest_epoch(scores, best, n_tried):
     np.testing.assert_array_equal(found, scores[:n_tried])
 
 
+def test_trials_end_where_they_cannot_win():
+    scores = [0.0, 3.0, 5.0, 6.0, 6.8, 7.4, 7.8, *[8.0] * 3]
+    for to_beat, n_tried in ((18.1, 4), (17.9, 5), (7.9, 10), (-1.0, 10)):
+        trial = Told(scores)
+        n_epochs, found = best_row_epochs([trial], len(scores), to_beat)
+        assert trial.n_epochs == len(found) == n_tried
+        assert n_epochs == min(n_tried, 8)
+
+
 def test_trials_decide_together():
     trials = [Told([1.0, 5.0, 4.0]), Told([1.0, 2.0, 9.0])]
     n_epochs, scores = best_row_epochs(trials, 3)
@@ -102,20 +111,24 @@ def found(monkeypatch):
     """Fits whose trials tell a number of epochs, and what these trials were."""
     taken = {}
 
-    def told(trials, max_epochs):
+    def told(trials, max_epochs, to_beat):
         taken.update(
             rows=[(len(trial.train), len(trial.rows[0])) for trial in trials],
             held_out=[trial.rows for trial in trials],
             max_epochs=max_epochs,
             intervals=[trial.net.row_interval for trial in trials],
         )
-        return taken["n_epochs"], []
+        model = trials[0].net.module_.autoregressive
+        taken["starts"].append("regressions" if model.linear else "none")
+        score = taken["scores"][taken["starts"][-1]]
+        return taken["n_epochs"], [score] * taken["n_epochs"]
 
     monkeypatch.setattr("sklearn_unsup._row_fitting.best_row_epochs", told)
     monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 60)
 
-    def begin(n_epochs):
-        taken["n_epochs"] = n_epochs
+    def begin(n_epochs, **scores):
+        taken.update(n_epochs=n_epochs, starts=[])
+        taken["scores"] = {"regressions": 0.0, "none": 0.0, **scores}
         return taken
 
     return begin
@@ -196,6 +209,35 @@ def test_one_trial_of_enough_rows(found):
     table, _ = make_mixed_table(600, random_state=1)
     VAETransformer(**SMALL).fit(table)
     assert taken["rows"] == [(480, 120)]
+
+
+@pytest.mark.parametrize("better", ["regressions", "none"])
+def test_the_better_start_is_taken(found, better):
+    taken = found(2, **{better: 1.0})
+    model = VAETransformer(**SMALL).fit(X)
+    assert taken["starts"] == ["regressions", "none"]
+    rows = model.net_.module_.autoregressive
+    assert (rows.linear is None) == (better == "none")
+    assert model._may_begin_linear
+    again = VAETransformer(**SMALL).fit(X)
+    assert again.score(X) == model.score(X)
+    assert len(model.loss_curve_) == model.n_iter_ > 2
+
+
+def test_without_numbers_there_is_one_start(found):
+    taken = found(1)
+    VAETransformer(**SMALL).fit(X[["plan", "region"]])
+    assert taken["starts"] == ["none"]
+
+
+def test_a_start_from_another_model_is_kept(found, monkeypatch):
+    found(1)
+    source = VAETransformer(**SMALL).fit(X)
+    monkeypatch.setattr(VAETransformer, "_judges_starts", False)
+    taken = found(1, none=1.0)
+    model = VAETransformer(**SMALL).fit(X[:40], start_from=source)
+    assert taken["starts"] == ["regressions"]
+    assert model.net_.module_.autoregressive.linear is not None
 
 
 @pytest.mark.parametrize(
