@@ -111,7 +111,7 @@ def test_filled_rows_meet_all_constraints(fitted, sample_posterior):
     assert_filled(filled)
 
 
-@pytest.mark.parametrize("n_together", [4_096, 20])
+@pytest.mark.parametrize("n_together", [4_096, 100])
 def test_means_that_are_rounded_meet_them_too(fitted, n_together, monkeypatch):
     """However many draws of a row are made in one pass; the last one has fewer."""
     monkeypatch.setattr(_constrained_imputation, "PASS_ROWS", n_together)
