@@ -261,6 +261,8 @@ def test_rows_of_noise_are_not_memorised(monkeypatch):
     rng = np.random.default_rng(0)
     train, test = rng.normal(size=(2, 1_000, 4))
     monkeypatch.setattr(VAETransformer, "_autoregressive_steps", lambda *_: 1_500)
+    # Trials of few rows would end the other fit in time, too.
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MAX_TRIAL_ROWS", 0)
     scores = {}
     for min_rows in (500, 10_000):
         monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ROWS", min_rows)
