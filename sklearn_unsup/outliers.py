@@ -400,7 +400,7 @@ class Tails:
         self.sides_ = {}
         for place, (_, column) in enumerate(as_frame(X).items()):
             if not is_categorical(column):
-                x = to_floats(column)
+                x = quarters_of(column)
                 x = x[np.isfinite(x)]
                 if len(x):
                     self.sides_[place] = Tail().fit(x), Tail().fit(-x)
@@ -411,7 +411,7 @@ class Tails:
         frame = as_frame(X)
         found = np.zeros(frame.shape)
         for place, (above, below) in self.sides_.items():
-            x = to_floats(frame.iloc[:, place])
+            x = quarters_of(frame.iloc[:, place])
             there = ~np.isnan(x)
             x = x[there]
             found[there, place] = np.maximum(above.surprise(x), below.surprise(-x))
@@ -444,7 +444,8 @@ class Tail:
         self.shape_, self.scale_ = 1.0, np.inf
         if len(excesses):
             median, quartile = np.quantile(excesses, [0.5, 0.75])
-            ratio = max((quartile - median) / median, 1.0)
+            with np.errstate(over="ignore"):
+                ratio = max((quartile - median) / median, 1.0)
             # Of few excesses the shape is uncertain: to overrate it is the safe side.
             shape = min(np.log2(ratio), MAX_SHAPE) + 1 / np.sqrt(len(excesses))
             self.shape_ = float(shape)
@@ -480,6 +481,11 @@ def default_model(X, with_levels):
 def floats_of(X) -> np.ndarray:
     """A table of numbers and dates as float64, NaN where missing."""
     return np.column_stack([to_floats(column) for _, column in as_frame(X).items()])
+
+
+def quarters_of(column) -> np.ndarray:
+    """Quarters of numbers, whose differences are finite whatever the numbers are."""
+    return to_floats(column) / 4
 
 
 def take(X, rows):

@@ -264,6 +264,17 @@ def test_errors_hardly_move_the_tail_that_tells_them():
     assert Tail().fit(x).surprise(np.array([10.0])) == pytest.approx(expected, rel=0.25)
 
 
+@pytest.mark.parametrize("scale", [5e-324, 1.0, 1.7e308])
+def test_tails_of_extreme_numbers_are_finite(scale):
+    x = np.linspace(-1, 1, 101)
+    frame = pd.DataFrame({"x": np.append(x, [0.9, 1.0]) * scale})
+    tails = Tails().fit(frame)
+    found = tails.surprises(pd.DataFrame({"x": [0.0, 1.7e308, -1.7e308, np.nan]}))
+    assert np.isfinite(found).all()
+    assert found[0] == found[3] == 0
+    assert (found[1:3] > 0).all()
+
+
 def test_tails_of_one_value_and_of_none():
     constant = Tail().fit(np.zeros(99))
     np.testing.assert_allclose(constant.surprise(np.array([0, 1e9])), [0, np.log(100)])
