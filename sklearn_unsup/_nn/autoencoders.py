@@ -183,6 +183,9 @@ class VariationalAutoencoder(TableModule):
     encoder, decoder : OwnNet or None, default=None
         Networks in the place of the multilayer perceptrons. Means and log-variances of
         the posterior are the two halves of the encoder's output.
+    linear_rows : bool, default=False
+        Whether an autoregressive model of one order describes numbers relative to
+        regressions.
     labelled : bool, default=False
         Whether numbers are decoded from categories as well, as those of images are.
     """
@@ -228,6 +231,16 @@ class VariationalAutoencoder(TableModule):
             self.autoregressive = AutoregressiveModel(
                 layout, autoregressive_width, bin_edges, linear_rows
             )
+
+    def load_state_dict(self, state_dict, *args, **kwargs):
+        """Load weights. Regressions of the model of rows come and go with them.
+
+        Fits of few rows may have them, and streams that go on from these begin without.
+        """
+        if self.autoregressive is not None:
+            has_regressions = "autoregressive.linear.weight" in state_dict
+            self.autoregressive.set_regressions(has_regressions)
+        return super().load_state_dict(state_dict, *args, **kwargs)
 
     def posterior(self, x_num: Tensor, x_cat: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latent vectors, each (n, n_components)."""

@@ -110,9 +110,7 @@ class AutoregressiveModel(nn.Module):
         if bin_edges is None:
             bin_edges = [()] * n_numeric
         self.number_heads = NumberHeads(width, bin_edges)
-        self.linear = None
-        if linear and n_numeric:
-            self.linear = LinearMoments(n_numeric, n_features)
+        self.set_regressions(linear and n_numeric > 0)
         self.reset_parameters()
 
     @property
@@ -148,6 +146,13 @@ class AutoregressiveModel(nn.Module):
             counts = torch.bincount(x_cat[:, column], minlength=size) + 0.5
             shares.append(counts / counts.sum())
         self.category_heads.start_at(shares)
+
+    def set_regressions(self, wanted: bool):
+        """Describe numbers relative to regressions, of no effect until fitted, or not."""
+        weight, self.linear = self.input_layer.weight, None
+        if wanted:
+            moments = LinearMoments(self.layout.n_numeric, weight.shape[1])
+            self.linear = moments.to(weight.device)
 
     @torch.no_grad()
     def start_at_normal(self, x_num: Tensor, x_cat: Tensor):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_unsup._nn.autoencoders import VariationalAutoencoder
 from sklearn_unsup._nn.autoregressive import AutoregressiveModel
 from sklearn_unsup._nn.gaussian import MIN_VARIANCE
 from sklearn_unsup._nn.linear_moments import LinearMoments, ridge
@@ -146,3 +147,22 @@ def test_very_many_levels_are_no_inputs(monkeypatch):
     x_num = randn(60, 2).float() + x_cat
     model.start_at_normal(x_num, x_cat)
     assert (model.linear.weight != 0).sum() == 1
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_regressions_come_and_go_with_loaded_weights(linear):
+    """A checkpoint of a fit of few rows may be what a stream goes on from."""
+    layout = TableLayout(2, (3,))
+
+    def make(linear_rows):
+        sizes = layout, 1, (4,), "silu", False, 8
+        return VariationalAutoencoder(*sizes, linear_rows=linear_rows)
+
+    first, second = make(linear), make(not linear)
+    if linear:
+        first.autoregressive.linear.scale.fill_(0.5)
+    second.load_state_dict(first.state_dict())
+    assert (second.autoregressive.linear is not None) == linear
+    rows = torch.randn(9, 2), torch.randint(3, (9, 1))
+    expected = first.eval().autoregressive.log_prob(*rows)
+    assert torch.equal(second.eval().autoregressive.log_prob(*rows), expected)

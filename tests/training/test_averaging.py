@@ -171,11 +171,8 @@ def test_a_net_saved_amid_a_stream_opens():
 
 
 @pytest.mark.slow
-def test_a_stream_begins_with_the_weights_that_a_callback_loads(tmp_path, monkeypatch):
+def test_a_stream_begins_with_the_weights_that_a_callback_loads(tmp_path):
     from skorch.callbacks import Checkpoint, LoadInitState
-
-    # A stream has no regressions, with which a fit of few rows would begin.
-    monkeypatch.setattr("sklearn_unsup._row_fitting.MAX_TRIAL_ROWS", 0)
 
     checkpoint = Checkpoint(monitor=None, dirname=str(tmp_path))
     fitted = VAETransformer(
