@@ -148,7 +148,7 @@ class AutoregressiveModel(nn.Module):
         self.category_heads.start_at(shares)
 
     def set_regressions(self, wanted: bool):
-        """Have regressions, which change nothing until they are fitted, or have none."""
+        """Have regressions, which change nothing until fitted, or have none."""
         weight, self.linear = self.input_layer.weight, None
         if wanted:
             moments = LinearMoments(self.layout.n_numeric, weight.shape[1])
