@@ -338,6 +338,7 @@ class AutoregressiveModel(nn.Module):
         _, x_cat, features, log_weights = state
         hidden = self._hidden_of(column, features.first_layer(column))
         logits = softcap(F.linear(hidden, *self.category_heads.of_column(column)))
+        logits = features.expand(logits)
         wanted = conditions.codes.get(column)
         if wanted is None:
             codes = draw_index(logits, generator)
@@ -355,6 +356,7 @@ class AutoregressiveModel(nn.Module):
         x_num, x_cat, features, log_weights = state
         position = self.layout.n_categorical + column
         hidden = self._hidden_of(position, features.first_layer(position))
+        hidden = features.expand(hidden)
         bounds, moments = conditions.bounds.get(column), None
         if self.linear is not None:
             moments = self.linear.of_column(column, features.values)

@@ -11,6 +11,8 @@ from .fused import hat_functions
 
 # Number of intervals of the piecewise linear features of a number.
 N_PIECES = 16
+# Share of the rows up to which it pays to look for distinct ones.
+MAX_GROUPS = 0.5
 
 
 def piecewise_linear_features(x: Tensor) -> Tensor:
@@ -59,7 +61,11 @@ class DenseFeatures:
         self.values[:, self.model.feature_slices[position]] = features
 
     def first_layer(self, position: int) -> Tensor:
-        """Inputs of the first hidden units of one column, shape (n, width)."""
+        """Inputs of the first hidden units of one column, shape (n_distinct, width).
+
+        They are computed once for rows that are known to be alike so far, of which
+        there are none here; :meth:`expand` gives each row its own.
+        """
         model = self.model
         units = slice(position * model.width, (position + 1) * model.width)
         stop = model.feature_slices[position].start
@@ -68,13 +74,19 @@ class DenseFeatures:
             self.values[:, :stop], layer.weight[units, :stop], layer.bias[units]
         )
 
+    def expand(self, outputs: Tensor) -> Tensor:
+        """Outputs (n, ...) of all rows, of those of distinct rows (n_distinct, ...)."""
+        return outputs
+
 
 class SparseFeatures:
     """The features of the columns drawn so far that are not zero, with their positions.
 
     A level is one feature, and a number three: itself and the two hat functions that
     it lies under. On a CPU their weights are summed in a fraction of the time that a
-    product with all features takes. Methods are those of :class:`DenseFeatures`.
+    product with all features takes. As long as only categories are drawn many rows are
+    alike, and a network needs to see each kind of row only once. Methods are those of
+    :class:`DenseFeatures`.
 
     Parameters
     ----------
@@ -94,12 +106,16 @@ class SparseFeatures:
         self.values[:, 0] = 1.0
         # Embeddings of a column's levels have no zeros.
         self.embedded = {}
+        # Rows of one group have the same features; None if most rows are unlike others.
+        self.groups, self.n_groups = torch.zeros(n, dtype=torch.int64), min(n, 1)
 
     @property
     def tensors(self):
-        return [self.positions, self.values, *self.embedded.values()]
+        groups = [] if self.groups is None else [self.groups]
+        return [self.positions, self.values, *self.embedded.values(), *groups]
 
     def set_category(self, column, codes):
+        self._split_groups(codes, self.model.layout.cardinalities[column])
         if str(column) in self.model.embeddings:
             self.embedded[column] = self.model.category_features(column, codes)
             return
@@ -108,7 +124,17 @@ class SparseFeatures:
         self.positions[:, place] = codes + first
         self.values[:, place] = 1.0
 
+    def _split_groups(self, codes, n_codes):
+        if self.groups is not None:
+            keys, self.groups = (self.groups * n_codes + codes).unique(
+                return_inverse=True
+            )
+            self.n_groups = len(keys)
+            if self.n_groups > MAX_GROUPS * len(codes):
+                self.groups = None
+
     def set_number(self, column, x, present):
+        self.groups = None
         quantile = torch.erf(x * math.sqrt(0.5)).add_(1.0).mul_(N_PIECES / 2)
         left = quantile.floor().clamp_max_(N_PIECES - 1)
         position = self.model.layout.n_categorical + column
@@ -128,15 +154,26 @@ class SparseFeatures:
         units = slice(position * model.width, (position + 1) * model.width)
         weight, bias = model.input_layer.weight[units], model.input_layer.bias[units]
         stop = model.feature_slices[position].start
-        n_set = self.starts[position]
+        n_set, rows = self.starts[position], self._distinct_rows()
         total = F.embedding_bag(
-            self.positions[:, :n_set].contiguous(),
+            self.positions[rows, :n_set].contiguous(),
             torch.cat([bias[None], weight[:, :stop].t()]),
-            per_sample_weights=self.values[:, :n_set].contiguous(),
+            per_sample_weights=self.values[rows, :n_set].contiguous(),
             mode="sum",
         )
         for column, features in self.embedded.items():
             if column < position:
                 part = weight[:, model.feature_slices[column]]
-                total.addmm_(features, part.t())
+                total.addmm_(features[rows], part.t())
         return total
+
+    def _distinct_rows(self):
+        """Positions of one row of each group, or a slice of all rows."""
+        if self.groups is None:
+            return slice(None)
+        n = len(self.groups)
+        first = torch.zeros(self.n_groups, dtype=torch.int64)
+        return first.scatter_(0, self.groups, torch.arange(n))
+
+    def expand(self, outputs):
+        return outputs if self.groups is None else outputs[self.groups]

@@ -39,9 +39,8 @@ def test_columns_that_are_set_are_what_the_networks_learn_from(kind):
     whole = whole.view(n, model.n_columns, model.width)
     drawn = kind(model, n)
     for position in range(model.n_columns):
-        torch.testing.assert_close(
-            drawn.first_layer(position), whole[:, position], atol=1e-5, rtol=1e-5
-        )
+        inputs = drawn.expand(drawn.first_layer(position))
+        torch.testing.assert_close(inputs, whole[:, position], atol=1e-5, rtol=1e-5)
         column = position - LAYOUT.n_categorical
         if column < 0:
             drawn.set_category(position, x_cat[:, position])
@@ -52,17 +51,42 @@ def test_columns_that_are_set_are_what_the_networks_learn_from(kind):
             drawn.set_number(column, values, mask)
 
 
+@pytest.mark.parametrize("n_drawn", [1, 2, 4])
 @pytest.mark.parametrize("kind", [DenseFeatures, SparseFeatures])
 @torch.no_grad()
-def test_all_that_belongs_to_rows_can_be_resampled(kind):
+def test_all_that_belongs_to_rows_can_be_resampled(kind, n_drawn):
     model, n = make_model(), 50
     x_num, x_cat = rows_with_extremes(n)
     drawn = kind(model, n)
-    for column in range(LAYOUT.n_categorical):
+    for column in range(min(n_drawn, LAYOUT.n_categorical)):
         drawn.set_category(column, x_cat[:, column])
-    drawn.set_number(0, x_num[:, 0], None)
-    expected = drawn.first_layer(4)[torch.arange(n).flip(0)]
+    for column in range(n_drawn - LAYOUT.n_categorical):
+        drawn.set_number(column, x_num[:, column], None)
+    # Only rows with the first or the last level of the first column remain.
+    chosen = (x_cat[:, 0] != 1).nonzero()[:, 0].flip(0)
+    chosen = torch.cat([chosen, chosen])[:n]
+    expected = drawn.expand(drawn.first_layer(n_drawn))[chosen]
     for tensor in drawn.tensors:
         assert len(tensor) == n
-        tensor.copy_(tensor.flip(0))
-    torch.testing.assert_close(drawn.first_layer(4), expected)
+        tensor.copy_(tensor[chosen])
+    found = drawn.expand(drawn.first_layer(n_drawn))
+    torch.testing.assert_close(found, expected)
+
+
+@torch.no_grad()
+def test_rows_that_are_alike_so_far_are_computed_once():
+    model, n = make_model(), 100
+    x_num, x_cat = rows_with_extremes(n)
+    drawn = SparseFeatures(model, n)
+    assert len(drawn.first_layer(0)) == 1
+    drawn.set_category(0, x_cat[:, 0])
+    assert len(drawn.first_layer(1)) == 3
+    drawn.set_number(0, x_num[:, 0], None)
+    assert len(drawn.first_layer(1)) == n
+
+
+@torch.no_grad()
+def test_no_rows_have_no_features():
+    drawn = SparseFeatures(make_model(), 0)
+    drawn.set_category(0, torch.zeros(0, dtype=torch.int64))
+    assert drawn.expand(drawn.first_layer(1)).shape == (0, 8)
