@@ -84,6 +84,14 @@ def test_rows_come_back(iris, steps, container, output):
         assert np.asarray(rows).shape == (20, X.shape[1])
 
 
+def test_a_pipeline_of_scikit_learn_has_no_sample(iris):
+    """Its error is scikit-learn's own; the function takes the same pipeline."""
+    pipeline = make_pipeline(StandardScaler(), Bootstrap()).fit(iris)
+    with pytest.raises(AttributeError, match="'Pipeline' object has no .*'sample'"):
+        pipeline.sample(3)
+    assert_rows_of(sample_pipeline(pipeline, 3, random_state=0), iris)
+
+
 def test_one_row_by_default(iris):
     pipeline = make_pipeline(StandardScaler(), Bootstrap()).fit(iris)
     assert sample_pipeline(pipeline).shape == (1, 4)

@@ -44,6 +44,11 @@ def as_container(X, key="X"):
             f"{key} is a {type(X).__name__}, which can be read once only: pass "
             f"list({key}), or its parts to partial_fit one by one."
         )
+    if getattr(getattr(X, "dtype", None), "names", None):
+        raise TypeError(
+            f"{key} is a structured {type(X).__name__}, whose rows are records: pass "
+            f"pandas.DataFrame({key})."
+        )
     if isinstance(X, np.ma.MaskedArray):
         return fill_masked(X)
     if isinstance(X, list | tuple):

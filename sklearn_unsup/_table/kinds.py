@@ -1,6 +1,7 @@
 """What kind of column this is: the one answer of codec, metrics and displays."""
 
 import datetime
+import enum
 from decimal import Decimal
 
 import numpy as np
@@ -57,8 +58,8 @@ def column_kind(column: pd.Series) -> str:
     -------
     kind : {"number", "date", "duration", "category", "empty"}
         A period is a date, a time of day is the duration since midnight, and a boolean
-        is a category. "empty" is an object column without any value, which may stand
-        for every kind.
+        is a category, as are members of an enumeration, those of `IntEnum` too. "empty"
+        is an object column without any value, which may stand for every kind.
 
     Raises
     ------
@@ -79,7 +80,8 @@ def column_kind(column: pd.Series) -> str:
     if arrow is not None:
         return KIND_OF_ARROW[arrow]
     if pd.api.types.is_object_dtype(dtype):
-        return KIND_OF_OBJECTS.get(inferred_dtype(column), CATEGORIES)
+        kind = KIND_OF_OBJECTS.get(inferred_dtype(column), CATEGORIES)
+        return CATEGORIES if kind == NUMBERS and holds_members(column) else kind
     if dtype.kind == "c":
         raise complex_error(column)
     if dtype.kind in "iuf":
@@ -90,6 +92,15 @@ def column_kind(column: pd.Series) -> str:
 def is_categorical(column: pd.Series) -> bool:
     """Whether a column is one of categories; one without values is not."""
     return column_kind(column) == CATEGORIES
+
+
+def holds_members(column: pd.Series) -> bool:
+    """Whether all cells are members of enumerations, which pandas takes for numbers.
+
+    Between two members, such as 1 and 10, there need not be another one.
+    """
+    types = set(map(type, column[column.notna().to_numpy()]))
+    return all(issubclass(kind, enum.Enum) for kind in types)
 
 
 def inferred_dtype(column: pd.Series) -> str:

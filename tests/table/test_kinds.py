@@ -1,6 +1,7 @@
 """One answer to what a column holds, and columns of any dtype that come back."""
 
 import datetime as dt
+import enum
 import importlib.util
 import pickle
 from decimal import Decimal
@@ -271,6 +272,29 @@ def test_floats_count_days():
     assert to_floats(last) == (dt.date(9999, 12, 31) - dt.date(1970, 1, 1)).days
 
 
+class Size(enum.IntEnum):
+    SMALL = 1
+    MEDIUM = 2
+    HUGE = 100
+
+
+def test_members_of_an_enumeration_are_levels():
+    """Also those that are numbers, which would else be drawn between the members."""
+    cells = list(Size) * 5 + [None]
+    column = objects(cells)
+    assert column_kind(column) == "category"
+    assert column_kind(objects([1, 2, 100])) == "number"
+    assert column_kind(objects([Size.SMALL, 2])) == "number"
+    table = pd.DataFrame({"size": column})
+    for categorical in ("from_dtype", ["size"]):
+        codec = TableCodec(categorical_features=categorical).fit(table)
+        back = codec.decode(*codec.encode(table), np.random.default_rng(0))
+        assert back["size"].tolist() == cells
+        assert {type(cell) for cell in back["size"]} == {Size, type(None)}
+    codec = TableCodec(categorical_features=None).fit(table)
+    assert codec.layout_.n_numeric == 1
+
+
 # ------------------------------------------------------------------- frames
 
 
@@ -314,6 +338,15 @@ def test_tables_of_arrow_are_refused_by_what_to_call():
         as_frame(table, "real")
     with pytest.raises(TypeError, match=r"X\.to_pandas\(\)"):
         AutoencoderTransformer(1).fit(table)
+
+
+def test_records_are_refused_by_what_to_call():
+    records = np.rec.fromarrays([[1.0, 2.0], [3, 4]], names="x,n")
+    masked = np.ma.masked_array(records, [(0, 1), (0, 0)])
+    for X in (records, np.asarray(records), masked):
+        with pytest.raises(TypeError, match=r"pass pandas\.DataFrame\(X\)\.$"):
+            as_container(X)
+    assert as_frame(pd.DataFrame(records)).columns.tolist() == ["x", "n"]
 
 
 def test_sparse_matrices_are_frames_for_those_who_ask():
