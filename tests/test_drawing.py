@@ -1,8 +1,12 @@
 """Rows drawn again: near ones for what no network is asked, good ones for broken."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from sklearn_unsup._drawing import N_CANDIDATES, nearest_rows
 from sklearn_unsup._table.layout import EncodedConditions
@@ -50,3 +54,42 @@ def test_rows_that_are_as_asked_stay():
     x_num, x_cat = np.zeros((n, 1), np.float32), np.zeros((n, 0), np.int64)
     found, _ = nearest_rows(None, codec, asked, x_num, x_cat)
     assert not found.any()
+
+
+MANY = """
+import resource, sys
+import sklearn_unsup
+from sklearn_unsup.datasets import make_mixed_table
+def peak():  # MiB; kilobytes but for macOS, where it counts bytes
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+table, _ = make_mixed_table(1_000, random_state=0)
+name = sys.argv[1]
+model = getattr(sklearn_unsup, name)(max_iter=1, random_state=0).fit(table)
+model.sample(1_000)
+before = peak()
+rows = model.sample(300_000)
+assert len(rows) == 300_000
+print(peak() - before - rows.memory_usage().sum() / 2**20)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module there")
+@pytest.mark.parametrize(
+    "name", ["AutoencoderTransformer", "VAETransformer", "GANSampler"]
+)
+def test_memory_of_many_rows(name):
+    """Beyond the returned table less than one hidden layer of all rows would have.
+
+    One of 128 units has 146 MiB. A GAN of one epoch keeps its density ratio, which
+    chooses each row among four.
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", MANY, name],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(done.stdout) < 146, done.stdout

@@ -18,6 +18,9 @@ from .ratio import DensityRatio, resample_distinct
 
 # Number of rows drawn for each row that is kept by a density ratio.
 POOL_FACTOR = 4
+# Number of rows that are drawn at a time where a density ratio chooses among proposals:
+# the classifier takes a kilobyte for each proposal, of which there are several a row.
+RATIO_CHUNK = 25_000
 # Number of generated rows that the map of the marginals is fitted to: at most, at
 # least, and for each training row. Few rows do not show their own marginals exactly.
 CALIBRATION_ROWS, MIN_CALIBRATION_ROWS, CALIBRATION_FACTOR = 20_000, 4_000, 10
@@ -211,6 +214,8 @@ class TableSampler:
         """Draw rows that have the same conditions."""
         n = len(conditions)
         if self.ratio_ is not None:
+            if n > RATIO_CHUNK:
+                return self._draw_chunks(self._draw, source, codec, conditions, rng)
             conditions = conditions.take(np.arange(POOL_FACTOR * n) % n)
         propose = partial(source.propose, density=self.density_)
         x_num, x_cat, log_mass = draw_conditional(propose, conditions, rng)
@@ -223,9 +228,21 @@ class TableSampler:
             x_num, x_cat = x_num[chosen], x_cat[chosen]
         return x_num, x_cat, log_mass
 
+    @staticmethod
+    def _draw_chunks(draw, source, codec, conditions, rng):
+        """Draw rows by one of the other methods, a bounded number at a time."""
+        n = len(conditions)
+        chunks = []
+        for index in np.array_split(np.arange(n), -(-n // RATIO_CHUNK)):
+            *rows, log_mass = draw(source, codec, conditions.take(index), rng)
+            chunks.append((*rows, np.broadcast_to(log_mass, len(index))))
+        return tuple(map(np.concatenate, zip(*chunks, strict=True)))
+
     def _draw_each(self, source, codec, conditions, rng):
         """Draw rows that have conditions of their own."""
         n, n_draws = len(conditions), 1 if self.ratio_ is None else POOL_FACTOR
+        if self.ratio_ is not None and n > RATIO_CHUNK:
+            return self._draw_chunks(self._draw_each, source, codec, conditions, rng)
         propose = partial(source.propose, density=self.density_)
         x_num, x_cat, log_mass = draw_each(
             propose, conditions, rng, n_draws, source.needs_particles

@@ -659,6 +659,28 @@ def test_conditions_and_the_ratio_together():
     assert x_num[given == 1, 0].mean() > x_num[given == 0, 0].mean() + 0.5
 
 
+def test_a_ratio_weighs_a_bounded_number_of_rows_at_a_time(monkeypatch):
+    """Four proposals for each row of a chunk; rows stay in the order of conditions."""
+    monkeypatch.setattr(sampler, "RATIO_CHUNK", 300)
+    X = pd.DataFrame(normal_table(400), columns=["a", "b"])
+    X["level"] = np.where(np.arange(400) < 100, "high", "low")
+    source = NormalSource(X, [0.0, 0.0])
+    source.needs_particles = lambda conditions: True
+    fitted = fitted_sampler(source, X, Odds(), rng_of())
+    sizes, weights = [], fitted.ratio_.weights
+    fitted.ratio_.weights = lambda rows: sizes.append(len(rows)) or weights(rows)
+    for draw, given in (
+        (fitted._draw, np.ones(1_000, int)),
+        (fitted._draw_each, np.arange(1_000) % 2),
+    ):
+        conditions = given_codes(1_000, {0: given})
+        x_num, x_cat, log_mass = draw(source, source.codec, conditions, rng_of())
+        np.testing.assert_array_equal(x_cat[:, 0], given)
+        assert len(np.unique(x_num[:, 0])) == 1_000
+        assert log_mass.shape == (1_000,)
+    assert sizes == [1_000] * 8  # for 250 rows each
+
+
 def test_columns_that_boosting_takes_as_categories():
     n = 700
     X = pd.DataFrame(
