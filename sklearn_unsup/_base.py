@@ -268,6 +268,7 @@ class BaseTableModel(
         try:
             if not first:
                 self.codec_ = updated_codec(codec_before, X)
+                self._follow_codec()
             dataset = self._encode_for_training(X, rng)
             if first:
                 self.net_ = self._build_net(dataset, rng)
@@ -287,7 +288,12 @@ class BaseTableModel(
         except BaseException:
             # The weights and the sampler belong to the codec from before the call.
             self.codec_ = codec_before
+            if not first:
+                self._follow_codec()
             raise
+
+    def _follow_codec(self):
+        """Change what a net knows of the codec, which has just become another one."""
 
     @contextmanager
     def _usable_after_errors(self, dataset, rng, new_sampler=True):

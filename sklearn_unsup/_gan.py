@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseTableModel
 from ._encoding import upload
+from ._nn.frequent_values import FrequentValues
 from ._nn.gan import AdversarialModel, Critic
 from ._nn.gan_losses import MinimaxLoss, RelativisticLoss, WassersteinLoss
 from ._nn.two_sample import coverage, energy_distance
@@ -47,6 +48,9 @@ GENERATOR_SIZES, CRITIC_SIZES = (128, 128), (256, 256)
 # step size is larger, up to twice.
 SMALL_GENERATOR_SIZES, SMALL_CRITIC_SIZES = (64, 64), (128, 128)
 FEW_ROWS, MIN_STEPS, FULL_STEPS = 800, 450, 900
+# Minimum share of the rows that have a frequent value, and maximum number of values of
+# a column all of which count as such.
+FREQUENT_SHARE, FEW_VALUES = 0.05, 32
 # Channels of the first two convolutions of images.
 IMAGE_CHANNELS = 32, 64
 # Maximum number of rows of which `score` computes the energy distance.
@@ -274,6 +278,8 @@ class GANSampler(BaseTableModel):
     _averages_streams = False  # The generator has an average of its own.
     # Whether rows come in chunks, whose number nobody knows.
     _is_stream = False
+    # Of each number the values that the networks see as codes; None for none.
+    _frequent_values = None
 
     def __init__(
         self,
@@ -414,6 +420,10 @@ class GANSampler(BaseTableModel):
                 "hidden_layer_sizes=() leaves the generator without a state: pass at "
                 "least one width, such as (128,)."
             )
+        self._frequent_values = self._find_frequent_values(len(dataset))
+        intervals, inner_layout = self._frequent_intervals(), layout
+        if intervals is not None:
+            inner_layout = FrequentValues(layout, intervals).layout
         return GANNet(
             AdversarialModel,
             LOSSES[self.loss],
@@ -425,7 +435,8 @@ class GANSampler(BaseTableModel):
             ),
             module__activation=self.activation,
             module__generator=self._own_net("generator"),
-            critic__layout=layout,
+            module__frequent_values=intervals,
+            critic__layout=inner_layout,
             critic__net=self._own_net("critic"),
             critic__hidden_layer_sizes=resolved_layer_sizes(
                 self.critic_hidden_layer_sizes, critic_sizes, layout, IMAGE_CHANNELS
@@ -436,6 +447,26 @@ class GANSampler(BaseTableModel):
             n_warmup_steps=N_WARMUP_STEPS,
             **self._net_options(len(dataset), rng),
         ).initialize()
+
+    def _find_frequent_values(self, n_rows):
+        """Frequent values of each number, or None if there are none to speak of.
+
+        Of few rows a column of few values is better learnt as a number. A stream does
+        not know yet which values are frequent.
+        """
+        if n_rows <= FEW_ROWS or self._is_stream:
+            return None
+        values = self.codec_.frequent_values(FREQUENT_SHARE, FEW_VALUES)
+        return values if any(len(own) for own in values) else None
+
+    def _frequent_intervals(self):
+        values = self._frequent_values
+        return None if values is None else self.codec_.intervals(values)
+
+    def _follow_codec(self):
+        if self._frequent_values is not None:
+            frequent = self.net_.module_.frequent
+            frequent.set_intervals(self._frequent_intervals())
 
     def _optimizer_options(self):
         options = super()._optimizer_options()
@@ -482,7 +513,8 @@ class GANSampler(BaseTableModel):
     # ------------------------------------------------------------------ sampling
 
     def _row_source(self):
-        return RowSource(self.net_.module_.eval().ema_generator)
+        network = self.net_.module_.eval().ema_generator
+        return RowSource(network, self._frequent_intervals())
 
     def _sampling_options(self):
         density_ratio = self.density_ratio

@@ -784,3 +784,86 @@ def test_seed_decides():
     assert not torch.equal(
         first["critic.scores.output.weight"], other["critic.scores.output.weight"]
     )
+
+
+# ------------------------------------------------------------------- frequent values
+
+
+def spiked_table(n, seed=0):
+    """A number of five values, one with a spike and holes, and a plain one."""
+    rng = np.random.default_rng(seed)
+    few = rng.integers(0, 5, n)
+    spiked = np.where(rng.random(n) < 0.4, 0.0, few + rng.exponential(size=n))
+    spiked[rng.random(n) < 0.1] = np.nan
+    return pd.DataFrame({"few": few, "spiked": spiked, "plain": rng.normal(size=n)})
+
+
+@pytest.fixture(scope="module")
+def spiked():
+    return ignored(small(max_iter=40).fit, spiked_table(1_000))
+
+
+def test_frequent_values_are_as_frequent_as_in_the_table(spiked):
+    table, sample = spiked_table(1_000), spiked.sample(4_000, random_state=0)
+    for column, values in {"few": range(5), "spiked": [0.0]}.items():
+        for value in values:
+            share = (table[column] == value).mean()
+            assert (sample[column] == value).mean() == pytest.approx(share, abs=0.05)
+    assert sample["spiked"].isna().mean() == pytest.approx(0.1, abs=0.05)
+    rest = [t.loc[t["spiked"] != 0, "spiked"].dropna() for t in (table, sample)]
+    assert stats.ks_2samp(*rest).statistic < 0.1
+
+
+@pytest.mark.parametrize(
+    ("conditions", "holds"),
+    [
+        ({"few": 3}, lambda t: t["few"] == 3),
+        ({"few": (1, 2)}, lambda t: t["few"].between(1, 2)),
+        ({"spiked": 0.0}, lambda t: t["spiked"] == 0),
+        ({"spiked": (0.5, 1.0)}, lambda t: t["spiked"].between(0.5, 1.0)),
+        ({"spiked": (None, 0.2)}, lambda t: t["spiked"] <= 0.2),
+        ({"spiked": None}, lambda t: t["spiked"].isna()),
+        (
+            {"spiked": (0.1, None), "few": 4},
+            lambda t: (t["spiked"] >= 0.1) & (t.few == 4),
+        ),
+    ],
+)
+def test_conditions_hold_beside_frequent_values(spiked, conditions, holds):
+    assert holds(spiked.sample(300, conditions=conditions, random_state=0)).all()
+
+
+def test_a_range_around_a_frequent_value_has_the_share_of_it(spiked):
+    table = spiked_table(1_000)
+    inside = table.loc[table["spiked"] <= 0.5, "spiked"]
+    sample = spiked.sample(2_000, conditions={"spiked": (None, 0.5)}, random_state=0)
+    wanted, found = ((x == 0).mean() for x in (inside, sample["spiked"]))
+    assert found == pytest.approx(wanted, abs=0.1)
+
+
+def test_frequent_values_follow_the_codec_of_a_stream(spiked):
+    gan = copy.deepcopy(spiked)
+    more = spiked_table(3_000, seed=1).assign(spiked=0.0)
+    ignored(gan.partial_fit, more)
+    saved = pickle.loads(pickle.dumps(gan))
+    for model in (gan, saved):
+        intervals = model.codec_.intervals(model._frequent_values)
+        frequent = model.net_.module_.frequent
+        row = frequent.columns.index(1)
+        assert frequent.low[row, 0].item() == np.float32(intervals[1][0, 0])
+        # Where most rows are zero that takes most of the quantiles.
+        assert frequent.width[row, 0] > 0.6
+    assert gan.sample(3, random_state=0).equals(saved.sample(3, random_state=0))
+
+
+def test_few_rows_and_streams_keep_frequent_values_as_numbers():
+    for model, n in ((untrained().fit, 500), (untrained().partial_fit, 1_000)):
+        gan = ignored(model, spiked_table(n))
+        assert gan.net_.module_.frequent is None
+
+
+def test_codes_come_back_as_frequent_values(spiked):
+    table = spiked_table(200, seed=2)
+    rows = spiked.inverse_transform(spiked.transform(table))
+    assert set(rows["few"]) <= set(range(5))
+    assert list(rows.dtypes) == list(table.dtypes)

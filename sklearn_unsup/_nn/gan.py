@@ -18,6 +18,7 @@ from .distributions import (
     softcap,
 )
 from .features import N_PIECES
+from .frequent_values import FrequentValues
 from .fused import column_heads, piecewise_linear_input, straight_through_gumbel
 from .images import ImageDecoder, ImageEncoder
 from .layers import ResidualMLP, TableInput
@@ -55,6 +56,9 @@ class GeneratorNet(nn.Module):
     activation : str
     trunk : OwnNet or None, default=None
         Network from noise to state in the place of the multilayer perceptron.
+    frequent : FrequentValues or None, default=None
+        Turns frequent values of numbers into codes and back. The networks make rows of
+        its layout then, and :meth:`mode` and :meth:`sample` return those of `layout`.
 
     Examples
     --------
@@ -74,8 +78,11 @@ class GeneratorNet(nn.Module):
         hidden_layer_sizes: tuple[int, ...],
         activation: str,
         trunk: OwnNet | None = None,
+        frequent: FrequentValues | None = None,
     ):
         super().__init__()
+        self.frequent = frequent
+        layout = layout if frequent is None else frequent.layout
         self.layout, self.n_components = layout, n_components
         options = {"activation": activation, "linear_path": False}
         if layout.image_shape is None:
@@ -166,7 +173,8 @@ class GeneratorNet(nn.Module):
 
     def mode(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Rows `x_num`, `x_cat` with the likeliest category of each column in turn."""
-        return self.generate(noise, lambda column, logits: logits.argmax(1))
+        rows = self.generate(noise, lambda column, logits: logits.argmax(1))
+        return rows if self.frequent is None else self.frequent.to_outer(*rows)
 
     def log_prob(self, noise: Tensor, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """Log-likelihood of rows given their noise in nats, shape (n,).
@@ -218,16 +226,22 @@ class GeneratorNet(nn.Module):
         device, n = generator.device, len(conditions)
         noise = normal((n, self.n_components), generator, device)
         log_weights = torch.zeros(n, device=device)
+        inner = conditions
+        if self.frequent is not None:
+            inner = self.frequent.conditions(conditions)
 
         def choose(column, logits):
-            if column not in conditions.codes:
+            if column not in inner.codes:
                 return (logits + gumbel(logits, generator)).argmax(1)
-            wanted, sets = conditions.codes[column], conditions.sets.get(column)
+            wanted, sets = inner.codes[column], inner.sets.get(column)
             codes, log_mass = draw_codes(logits, wanted, sets, generator)
             log_weights.add_(log_mass)
             return codes
 
         x_num, x_cat = self.generate(noise, choose)
+        if self.frequent is not None:
+            bounds = conditions.bounds
+            x_num, x_cat = self.frequent.to_outer(x_num, x_cat, generator, bounds)
         for column, bounds in conditions.bounds.items():
             log_weights += kernel_log_mass(x_num[:, column], *bounds.unbind(1))
         return x_num, x_cat, log_weights
@@ -248,6 +262,9 @@ class AdversarialModel(nn.Module):
     activation : str
     generator : OwnNet or None, default=None
         Network from noise to the generator's state.
+    frequent_values : sequence of array-like or None, default=None
+        Of each number the intervals of its frequent values, which the networks see as
+        codes, see :class:`FrequentValues`; None if there are none.
     """
 
     def __init__(
@@ -257,26 +274,39 @@ class AdversarialModel(nn.Module):
         hidden_layer_sizes: tuple[int, ...],
         activation: str,
         generator: OwnNet | None = None,
+        frequent_values=None,
     ):
         super().__init__()
         self.layout, self.n_components = layout, n_components
         sizes = tuple(hidden_layer_sizes)
         self.table = TableInput(layout)
+        self.frequent, inner = None, layout
+        if frequent_values is not None:
+            self.frequent = FrequentValues(layout, frequent_values)
+            inner = self.frequent.layout
+        self.inner_table = TableInput(inner)
         self.generator = GeneratorNet(
-            layout, n_components, sizes, activation, generator
+            layout, n_components, sizes, activation, generator, self.frequent
         )
         self.ema_generator = copy.deepcopy(self.generator).requires_grad_(False)
+        self.ema_generator.frequent = self.frequent
         options = {"activation": activation, "linear_path": True}
         if layout.image_shape is None:
             self.encoder = ResidualMLP(
-                layout.width, sizes[::-1], n_components, **options
+                inner.width, sizes[::-1], n_components, **options
             )
         else:
             self.encoder = ImageEncoder(layout, sizes, n_components, **options)
 
     def encode(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """Noise that the generator would make each row from, (n, n_components)."""
-        return self.encoder(self.table(x_num, x_cat))
+        return self.encoder(self.inner_table(*self.to_inner(x_num, x_cat)))
+
+    def to_inner(self, x_num: Tensor, x_cat: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows as the networks see them, `x_num` and `x_cat`."""
+        if self.frequent is None:
+            return x_num, x_cat
+        return self.frequent.to_inner(x_num, x_cat)
 
     @torch.no_grad()
     def update_ema(self, decay: float | Tensor):
@@ -305,14 +335,14 @@ class AdversarialModel(nn.Module):
         Parameters
         ----------
         x_num, x_cat : Tensor
-            Real rows.
+            Real rows, as the networks see them.
         noise : Tensor of shape (n, n_components)
         fake : tuple of Tensor
             Numbers and one-hot blocks that the generator made of the noise.
         noise_weight : float or Tensor
         """
         fake = torch.cat(fake, 1).detach()
-        both = torch.cat([fake, self.table(x_num, x_cat)])
+        both = torch.cat([fake, self.inner_table(x_num, x_cat)])
         sizes = [len(noise), len(x_num)]
         fake_noise, real_noise = self.encoder(both).float().split(sizes)
         errors = F.mse_loss(fake_noise, noise, reduction="sum") / len(noise)

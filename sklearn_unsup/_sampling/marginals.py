@@ -14,12 +14,16 @@ class MarginalMap:
     Parameters
     ----------
     codec : TableCodec
+    kept_intervals : sequence of ndarray of shape (4, n_values) or None, default=None
+        Of each number intervals, as of `codec.atoms()`, that no value shall leave or
+        enter, because other columns of its row depend on whether it is inside.
     n_knots : int, default=1_000
         Number of quantiles that are kept of each cluster.
     """
 
-    def __init__(self, codec, n_knots=1_000):
+    def __init__(self, codec, kept_intervals=None, n_knots=1_000):
         self.codec, self.n_knots = codec, n_knots
+        self.kept_intervals = kept_intervals
 
     def fit(self, x_num, x_cat):
         """Keep quantiles of generated numbers, including their extremes."""
@@ -28,12 +32,33 @@ class MarginalMap:
         self.clusters_ = []
         for column in range(x_num.shape[1]):
             values = x_num[self._present(column, x_cat), column]
-            u, borders = self.codec.cluster_gaps(column)
+            u, borders, kept = self._borders(column)
             cluster = np.searchsorted(borders, values)
             edges = np.concatenate([[0.0], u, [1.0]])
-            knots = [self._knots(values[cluster == i]) for i in range(len(u) + 1)]
+            knots = [
+                None if kept[i] else self._knots(values[cluster == i])
+                for i in range(len(u) + 1)
+            ]
             self.clusters_.append((borders, edges, knots))
         return self
+
+    def _borders(self, column):
+        """Borders of clusters, as quantiles and as encoded values, ascending.
+
+        And whether the values of each cluster are to stay as they are.
+        """
+        u, borders = self.codec.cluster_gaps(column)
+        if self.kept_intervals is None:
+            return u, borders, [False] * (len(u) + 1)
+        low, high, begin, end = self.kept_intervals[column]
+        known = low <= high
+        # The least value of an interval belongs to it.
+        low = np.nextafter(low[known].astype(np.float32), np.float32(-np.inf))
+        u = np.concatenate([u, begin[known], end[known]])
+        borders = np.concatenate([borders, low, high[known]])
+        order = np.argsort(borders, kind="stable")
+        kept = np.append(False, np.isin(borders[order], low))
+        return u[order], borders[order], kept
 
     def _knots(self, values):
         if not len(values):
@@ -68,9 +93,12 @@ class MarginalMap:
             present = self._present(column, x_cat)
             values = x_num[present, column]
             cluster = np.searchsorted(borders, values)
-            u = np.empty(len(values))
+            u, kept = np.empty(len(values)), np.zeros(len(values), dtype=bool)
             for i, (low, high) in enumerate(pairwise(edges)):
                 inside = cluster == i
+                if knots[i] is None:
+                    kept |= inside
+                    continue
                 if ranked:
                     ranks = random_ranks(values[inside], rng)
                 else:
@@ -81,7 +109,9 @@ class MarginalMap:
                         self.probabilities_[-2] if i < len(borders) else 1.0,
                     )
                 u[inside] = low + (high - low) * ranks
-            out[present, column] = self.codec.encoded_quantile(column, u)
+            values = values.copy()
+            values[~kept] = self.codec.encoded_quantile(column, u[~kept])
+            out[present, column] = values
         return out
 
     def _present(self, column, x_cat):

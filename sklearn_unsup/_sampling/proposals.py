@@ -55,7 +55,7 @@ class LatentSource:
         Called with a number of rows whenever so many were drawn.
     """
 
-    report = staticmethod(ignore)
+    report, kept_intervals = staticmethod(ignore), None
 
     def __init__(self, distribution, layout, device):
         self.distribution, self.layout, self.device = distribution, layout, device
@@ -82,14 +82,16 @@ class RowSource:
     network : AutoregressiveModel or GeneratorNet
         A network in evaluation mode whose ``sample(conditions, generator)`` returns
         `x_num`, `x_cat` and log-weights.
+    kept_intervals : sequence of ndarray or None, default=None
+        Intervals of numbers that calibration shall keep, see :class:`MarginalMap`.
     report : callable, default=ignore
         See :class:`LatentSource`.
     """
 
     report = staticmethod(ignore)
 
-    def __init__(self, network):
-        self.network = network
+    def __init__(self, network, kept_intervals=None):
+        self.network, self.kept_intervals = network, kept_intervals
 
     def propose(self, conditions, rng, density=None, n_particles=1):
         """Propose a row for each of the conditions.

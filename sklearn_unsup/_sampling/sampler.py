@@ -147,7 +147,8 @@ class TableSampler:
             n = max(MIN_CALIBRATION_ROWS, CALIBRATION_FACTOR * self.n_rows_)
             nothing = EncodedConditions(min(n, CALIBRATION_ROWS))
             x_num, x_cat, _ = self._draw(source, codec, nothing, rng)
-            self.marginals_ = MarginalMap(codec).fit(x_num, x_cat)
+            self.marginals_ = MarginalMap(codec, source.kept_intervals)
+            self.marginals_.fit(x_num, x_cat)
 
     def _fit_to_stream(self, source, codec):
         if self.needs_latent and self.reservoir_ is None:

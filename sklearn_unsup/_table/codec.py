@@ -432,6 +432,26 @@ class TableCodec(BaseEstimator):
             return [np.empty((4, 0))]
         return [column.atoms() for column in self.numbers_]
 
+    def frequent_values(self, min_share: float, few: int) -> list:
+        """Of each column of `x_num` the values of at least a share of the rows.
+
+        All values of a column that has few of them, each in several rows; none under
+        other scalings than "quantile".
+        """
+        if self.empty_ or self.numeric_scaling != "quantile":
+            return [np.empty(0)] * self.layout_.n_numeric
+        return [
+            column.quantiles_.frequent_values(min_share, few)
+            for column in self.numbers_
+        ]
+
+    def intervals(self, values: list) -> list:
+        """Intervals of values of each column of `x_num`, as those of :meth:`atoms`."""
+        return [
+            column.quantiles_.intervals(own) if len(own) else np.empty((4, 0))
+            for column, own in zip(self.numbers_, values, strict=True)
+        ]
+
     # ------------------------------------------------------------------ conditions
 
     def encode_conditions(self, conditions, n_rows: int) -> TableConditions:

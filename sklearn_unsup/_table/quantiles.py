@@ -182,6 +182,26 @@ class Quantiles:
         wide = lower < upper
         return np.stack([lower, upper, self.u_lower_, self.u_upper_])[:, wide]
 
+    def frequent_values(self, min_share: float, few: int) -> np.ndarray:
+        """Values of at least a share of the rows; all of a column that has few."""
+        if self.discrete_ and len(self.values_) <= few:
+            return self.values_
+        return self.values_[self.u_upper_ - self.u_lower_ >= min_share]
+
+    def intervals(self, values) -> np.ndarray:
+        """Intervals of given values as in :meth:`atoms`, shape (4, n_values).
+
+        That of a value which is not known any more is empty.
+        """
+        found = np.zeros((4, len(values)))
+        found[:2] = [[np.inf], [-np.inf]]
+        lower, upper = self._float_intervals()
+        place = np.minimum(np.searchsorted(self.values_, values), len(self.values_) - 1)
+        known = (self.values_[place] == values) & (lower < upper)[place]
+        every = np.stack([lower, upper, self.u_lower_, self.u_upper_])
+        found[:, known] = every[:, place[known]]
+        return found
+
     def _between(self, x):
         z = np.interp(x, *self._map())
         # Outside the training range go on straight: an outlier must look like one.

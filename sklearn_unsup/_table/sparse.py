@@ -179,6 +179,10 @@ dtype=float32))
         """None: no scaling here gives a value an interval."""
         return []
 
+    def frequent_values(self, min_share: float, few: int) -> list:
+        """None, as no value has an interval."""
+        return []
+
     # ------------------------------------------------------------------ decoding
 
     def decode(

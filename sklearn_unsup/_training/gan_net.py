@@ -106,6 +106,7 @@ class GANNet(TableNet):
     def train_on_batch(self, batch, variant, noise_weight, decay):
         (x_num, x_cat), train_generator = batch[0], variant
         model = self.module_
+        x_num, x_cat = model.to_inner(x_num, x_cat)
         real = split_blocks(model, x_num, x_cat)
         noise = self._draw_noise(len(x_num))
         with torch.set_grad_enabled(train_generator), self._autocast():
@@ -169,6 +170,7 @@ class GANNet(TableNet):
 
 
 def split_blocks(model, x_num, x_cat):
-    """Numbers and one-hot blocks of encoded rows."""
-    layout = model.layout
-    return model.table(x_num, x_cat).split([layout.n_numeric, layout.n_one_hot], 1)
+    """Numbers and one-hot blocks of rows as the networks see them."""
+    layout = model.generator.layout
+    whole = model.inner_table(x_num, x_cat)
+    return whole.split([layout.n_numeric, layout.n_one_hot], 1)

@@ -471,6 +471,8 @@ def test_distinct_rows_are_proportional_where_that_can_be():
 class NormalSource:
     """Rows of independent normal numbers and a category; the codec is of the truth."""
 
+    kept_intervals = None
+
     def __init__(self, X, shift, levels=None):
         self.codec = TableCodec(None).fit(X)
         self.shift, self.levels = shift, levels
@@ -790,6 +792,30 @@ def test_a_map_of_calibrated_rows_leaves_their_atoms(scaling):
     bound = dkw(20_000 * 0.7, 3_000 * 0.7) + 2 / 1_000
     for column in X:
         assert ecdf_distance(after[column].dropna(), X[column].dropna()) < bound
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+def test_kept_intervals_are_neither_left_nor_entered(ranked):
+    """Other columns of a row depend on whether it has a frequent value."""
+    rng = rng_of()
+    X = np.where(rng.random(3_000) < 0.3, 1.0, rng.lognormal(size=3_000))[:, None]
+    codec = TableCodec("quantile").fit(X)
+    kept = codec.intervals([np.array([1.0])])
+    # A wrong share has the value, and the others have a wrong distribution.
+    has_value = rng.random(20_000) < 0.5
+    wrong = np.where(has_value, 1.0, rng.lognormal(0.3, 1.5, 20_000))
+    x_num = codec.encode(wrong[:, None])
+    rows, none = (part.copy() for part in x_num)
+    before = codec.decode(rows, none)[:, 0]
+    marginals = MarginalMap(codec, kept).fit(rows, none)
+    fixed = marginals.apply(rows, none, rng, ranked=ranked)
+    after = codec.decode(fixed, none)[:, 0]
+    np.testing.assert_array_equal(before == 1.0, after == 1.0)
+    np.testing.assert_array_equal(fixed[before == 1.0], rows[before == 1.0])
+    for side in (np.less, np.greater):
+        real, moved = (x[side(x, 1.0)] for x in (X[:, 0], after))
+        np.testing.assert_array_equal(side(before, 1.0), side(after, 1.0))
+        assert ecdf_distance(moved, real) < dkw(10_000 * 0.5, 3_000 * 0.35) + 2 / 1_000
 
 
 def test_the_fixed_map_reaches_the_extremes():
