@@ -51,6 +51,9 @@ FEW_ROWS, MIN_STEPS, FULL_STEPS = 800, 450, 900
 # Minimum share of the rows that have a frequent value, and maximum number of values of
 # a column all of which count as such.
 FREQUENT_SHARE, FEW_VALUES = 0.05, 32
+# Number of steps for each gradient penalty and for each step of the encoder, if there
+# are many rows and steps.
+PENALTY_INTERVAL, ENCODER_INTERVAL = 4, 4
 # Channels of the first two convolutions of images.
 IMAGE_CHANNELS = 32, 64
 # Maximum number of rows of which `score` computes the energy distance.
@@ -444,9 +447,24 @@ class GANSampler(BaseTableModel):
             critic__piecewise_linear=self.codec_.numeric_scaling == "quantile",
             criterion__gradient_penalty=float(self._resolve_auto("gradient_penalty")),
             n_critic_steps=int(self._resolve_auto("n_critic_steps")),
+            **self._intervals(len(dataset)),
             n_warmup_steps=N_WARMUP_STEPS,
             **self._net_options(len(dataset), rng),
         ).initialize()
+
+    def _intervals(self, n_rows):
+        """How often the parts of a step that cost most are left out.
+
+        In fits of a few hundred steps a penalty in each of them covers modes better.
+        """
+        is_table = self.image_shape is None and n_rows > FEW_ROWS
+        is_long = self.max_iter == "auto" and not self._is_stream
+        if not (is_table and is_long) or self.loss == "wasserstein":
+            return {}
+        return {
+            "penalty_interval": PENALTY_INTERVAL,
+            "encoder_interval": ENCODER_INTERVAL,
+        }
 
     def _find_frequent_values(self, n_rows):
         """Frequent values of each number, or None if there are none to speak of.

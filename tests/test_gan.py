@@ -689,6 +689,25 @@ def test_callbacks_hear_of_every_batch():
     )
 
 
+def test_the_encoder_learns_at_every_nth_step():
+    listener = Listener()
+    make_net(callbacks=[listener], encoder_interval=4).partial_fit(make_rows())
+    learns = [any("encoder" in name for name in part) for part in listener.learning]
+    assert learns == [True, False, False, False] * 3
+
+
+def test_a_penalty_counts_for_the_steps_without_one():
+    options = {"batch_size": 64, "max_epochs": 1}
+    lazy = make_net(penalty_interval=3, **options)
+    penalised = make_net(**options).initialize()
+    # Of four steps the first and the last have a penalty, three times as large.
+    for weight in (3.0, 0.0, 0.0, 3.0):
+        penalised.criterion_.gradient_penalty = weight
+        for net in (lazy, penalised):
+            net.partial_fit(make_rows())
+        assert_equal(parts_of(lazy, "critic."), parts_of(penalised, "critic."))
+
+
 @pytest.mark.parametrize("n_critic_steps", [1, 3])
 def test_the_generator_learns_at_every_nth_step(n_critic_steps):
     class Moves(Callback):
@@ -867,3 +886,15 @@ def test_codes_come_back_as_frequent_values(spiked):
     rows = spiked.inverse_transform(spiked.transform(table))
     assert set(rows["few"]) <= set(range(5))
     assert list(rows.dtypes) == list(table.dtypes)
+
+
+def test_long_fits_leave_out_most_penalties_and_steps_of_the_encoder(monkeypatch):
+    monkeypatch.setattr(GANSampler, "_default_steps", lambda self, n_rows: 1)
+    table = spiked_table(1_000)
+    nets = [
+        ignored(small(max_iter="auto", **own).fit, table.iloc[:n]).net_
+        for n, own in ((1_000, {}), (500, {}), (1_000, {"loss": "wasserstein"}))
+    ]
+    nets.append(ignored(untrained().fit, table).net_)
+    assert [net.penalty_interval for net in nets] == [4, 1, 1, 1]
+    assert [net.encoder_interval for net in nets] == [4, 1, 1, 1]

@@ -1,6 +1,6 @@
 """The net that trains a generator against a critic."""
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 
@@ -14,13 +14,21 @@ from .net import TableNet
 from .optimizer import LeanAdamW
 
 
+class Parts(NamedTuple):
+    """What a step does beside the critic's loss on the batch."""
+
+    train_generator: bool
+    penalize: bool = True
+    train_encoder: bool = True
+
+
 class GANNet(TableNet):
     """Adversarial training of `module`, an `AdversarialModel`, against `critic`.
 
-    Every batch trains the critic and the encoder, and every `n_critic_steps`-th batch
-    trains the generator. In the history "train_loss" is the generator's loss,
-    "train_critic_loss" that of the critic without its penalty, and "valid_loss" the
-    energy distance between generated and held-out rows.
+    Every batch trains the critic, every `n_critic_steps`-th batch the generator, and
+    every `encoder_interval`-th one the encoder. In the history "train_loss" is the
+    generator's loss, "train_critic_loss" that of the critic without its penalty, and
+    "valid_loss" the energy distance between generated and held-out rows.
 
     Parameters
     ----------
@@ -31,6 +39,11 @@ class GANNet(TableNet):
         Its parameters have the prefix ``critic_optimizer__``.
     n_critic_steps : int
         Number of steps of the critic for each step of the generator.
+    penalty_interval : int
+        Number of the critic's steps for each gradient penalty, which then counts as
+        many times (lazy regularisation: Karras et al. 2020, appendix B).
+    encoder_interval : int
+        Number of steps for each one of the encoder.
     decay : float
         Decay of the running average of the generator's weights.
     """
@@ -45,6 +58,8 @@ class GANNet(TableNet):
         critic=Critic,
         critic_optimizer=LeanAdamW,
         n_critic_steps=1,
+        penalty_interval=1,
+        encoder_interval=1,
         decay=0.999,
         **kwargs,
     ):
@@ -52,6 +67,8 @@ class GANNet(TableNet):
         self.critic = critic
         self.critic_optimizer = critic_optimizer
         self.n_critic_steps = n_critic_steps
+        self.penalty_interval = penalty_interval
+        self.encoder_interval = encoder_interval
         self.decay = decay
 
     def initialize_module(self):
@@ -97,32 +114,36 @@ class GANNet(TableNet):
             self.step_ % self.n_critic_steps == 0 or not self.generator_trained_
         )
         self.generator_trained_ = True
+        penalize = self.step_ % self.penalty_interval == 0
+        train_encoder = self.step_ % self.encoder_interval == 0
+        variant = Parts(train_generator, penalize, train_encoder)
         # Generated rows help the encoder at the beginning. In the end only its error
         # on real rows should count.
         noise_weight = self.lr_factor_**4
         decay = ema_decay(self.step_, self.decay)
-        return train_generator, {"noise_weight": noise_weight, "decay": decay}
+        return variant, {"noise_weight": noise_weight, "decay": decay}
 
     def train_on_batch(self, batch, variant, noise_weight, decay):
-        (x_num, x_cat), train_generator = batch[0], variant
-        model = self.module_
+        (x_num, x_cat), model = batch[0], self.module_
         x_num, x_cat = model.to_inner(x_num, x_cat)
         real = split_blocks(model, x_num, x_cat)
         noise = self._draw_noise(len(x_num))
-        with torch.set_grad_enabled(train_generator), self._autocast():
+        with torch.set_grad_enabled(variant.train_generator), self._autocast():
             fake = model.generator(noise, self.generator_)
-        critic_loss = self._train_critic(real, tuple(t.detach() for t in fake))
+        detached = tuple(tensor.detach() for tensor in fake)
+        critic_loss = self._train_critic(real, detached, variant.penalize)
         self.optimizer_.zero_grad()
         generator, encoder = (g["params"] for g in self.optimizer_.param_groups)
-        if train_generator:
+        if variant.train_generator:
             loss = self._generator_loss(real, fake)
             set_gradients(loss, generator)
             self.last_loss_.copy_(loss.detach())
         # The encoder shares no weights with the generator, so that one optimizer step
         # can update both.
-        with self._autocast():
-            loss = model.encoder_loss(x_num, x_cat, noise, fake, noise_weight)
-        set_gradients(loss, encoder)
+        if variant.train_encoder:
+            with self._autocast():
+                loss = model.encoder_loss(x_num, x_cat, noise, fake, noise_weight)
+            set_gradients(loss, encoder)
         self._step_optimizer(model, self.optimizer_, batch)
         model.update_ema(decay)
         return {"loss": torch.stack([self.last_loss_, critic_loss]), "y_pred": fake}
@@ -139,13 +160,18 @@ class GANNet(TableNet):
             self.critic_.requires_grad_(True)
         return self.criterion_.generator_loss(real_scores.float(), fake_scores.float())
 
-    def _train_critic(self, real, fake):
+    def _train_critic(self, real, fake, penalize):
         self.critic_optimizer_.zero_grad()
         with self._autocast():
-            loss, penalty = self.criterion_.critic_losses(
-                self.critic_, real, fake, self.generator_
-            )
-        set_gradients(loss + penalty, parameters_of(self.critic_optimizer_))
+            if penalize:
+                loss, penalty = self.criterion_.critic_losses(
+                    self.critic_, real, fake, self.generator_
+                )
+                whole = loss + self.penalty_interval * penalty
+            else:
+                scores = self.critic_(*real), self.critic_(*fake)
+                whole = loss = self.criterion_.critic_loss(*scores)
+        set_gradients(whole, parameters_of(self.critic_optimizer_))
         self._step_optimizer(self.critic_, self.critic_optimizer_)
         return loss.detach()
 
