@@ -422,7 +422,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         ).initialize()
         if not self._has_own_nets:
             start_at_pca(net.module_, dataset, bernoulli)
-        start_module(net.module_, self.codec_, self._source)
+        start_module(net.module_, self.codec_, self._source, dataset)
         self.n_components_ = net.module_.n_components
         return net
 

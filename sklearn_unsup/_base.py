@@ -191,7 +191,8 @@ class BaseTableModel(
             with freed_memory():
                 self._fit(X)
         finally:
-            vars(self).pop("_source", None)
+            for name in ("_source", "_found"):
+                vars(self).pop(name, None)
         return self
 
     def _fit(self, X):
@@ -347,9 +348,26 @@ class BaseTableModel(
         """Judge the model to start from, and encode columns in its order."""
         check_columns(self, self._source)
         if self._judges_starts and process_group is None:
-            self._source = helpful_source(self, self._source, X, rng)
+            self._source = helpful_source(self, X, rng)
         if self._source is not None:
             self.codec_.arrange_like(self._source.codec_)
+
+    def _scores_of_starts(self, folds, new_judge):
+        """Scores of held-out rows after fits with the start, and without.
+
+        Parameters
+        ----------
+        folds : list of tuple
+            Tables to learn from, and rows that are held out.
+        new_judge : callable
+            Returns an estimator to fit to them.
+        """
+        scores = [
+            new_judge().fit(train, start_from=start).score_samples(held_out)
+            for start in (self._source, None)
+            for train, held_out in folds
+        ]
+        return [np.concatenate(scores[i:][: len(folds)]) for i in (0, len(folds))]
 
     def _encode_for_training(self, X, rng):
         if issparse(X):

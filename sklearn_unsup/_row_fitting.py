@@ -1,12 +1,16 @@
 """RowFitting: steps, width and early stopping of an autoregressive model of rows."""
 
 import math
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from ._encoding import upload
 from ._nn.autoregressive import NARROW_WIDTH, WIDE_WIDTH
+from ._scoring import likelihood_terms
 from ._training.row_trial import RowTrial, best_row_epochs
 from ._transfer import width_of_rows
 
@@ -51,6 +55,24 @@ MAX_BATCH, MAX_GPU_BATCH, MIN_LARGE_BATCH_ROWS = 128, 1_024, 12_000
 DECAY_ROWS, MAX_DECAY_FACTOR = 10_000, 30.0
 
 
+class FoundStart(NamedTuple):
+    """What trials say of a start of the model of rows.
+
+    Parameters
+    ----------
+    scores : ndarray
+        Those of held-out rows.
+    n_epochs : int
+        Number of epochs after which they were best.
+    has_regressions : bool
+        Whether numbers were relative to regressions.
+    """
+
+    scores: np.ndarray
+    n_epochs: int
+    has_regressions: bool
+
+
 class RowFitting:
     """Mixin of an estimator whose net trains an autoregressive model of rows.
 
@@ -65,6 +87,9 @@ class RowFitting:
     _has_held_out = False
     # Whether the model of rows may describe numbers relative to regressions.
     _may_begin_linear = True
+    # Of a fit that was to start from another model: what trials said of fits with it
+    # and without, by whether it is there.
+    _found = None
 
     def _begin_fit(self, X, process_group, is_stream=False):
         super()._begin_fit(X, process_group, is_stream)
@@ -90,6 +115,8 @@ class RowFitting:
 
         A model that starts from another one does if that one does.
         """
+        if self._found is not None:
+            return self._found[self._source is not None].has_regressions
         if self._source is not None:
             old = self._source.net_.module_.autoregressive
             if old is not None and old.linear is not None:
@@ -140,6 +167,9 @@ class RowFitting:
         are a worse start than none.
         """
         n = len(dataset)
+        if self._found is not None:
+            self.net_.row_epochs_ = self._found[self._source is not None].n_epochs
+            return
         if n < MIN_TRIAL_ROWS:
             epochs = math.ceil(UNTRIED_FRACTION * self._n_epochs(n))
             self.net_.row_epochs_ = epochs
@@ -178,6 +208,59 @@ class RowFitting:
             trials.append(RowTrial(net, train, held_out, max_epochs))
         n_epochs, scores = best_row_epochs(trials, max_epochs, to_beat)
         return scores[n_epochs - 1], n_epochs
+
+    def _scores_of_starts(self, folds, new_judge):
+        n = sum(map(len, folds[0]))
+        if not self._tries_lengths(n, None):
+            return super()._scores_of_starts(folds, new_judge)
+        judges = [new_judge() for _ in folds]
+        started = self._try_tables(n, folds, judges, self._source)
+        alone = self._try_tables(n, folds, judges, None)
+        self._found = {True: started, False: alone}
+        return started.scores, alone.scores
+
+    def _try_tables(self, n_rows, folds, judges, source) -> "FoundStart":
+        """Find out how a fit to so many rows begins, by trials on parts of their table.
+
+        What is held out is unknown to the codecs, too.
+        """
+
+        def best(to_beat=-math.inf):
+            trials = [
+                judge._table_trial(n_rows, *fold, source)
+                for judge, fold in zip(judges, folds, strict=True)
+            ]
+            max_epochs = judges[0]._n_epochs(len(folds[0][0]))
+            n_epochs, scores = best_row_epochs(trials, max_epochs, to_beat)
+            models = [trial.kept_model() for trial in trials]
+            return scores[n_epochs - 1], n_epochs, models
+
+        found = best()
+        if source is None and found[-1][0].linear is not None:
+            with ExitStack() as stack:
+                for judge in judges:
+                    stack.enter_context(judge._without_regressions())
+                found = max(found, best(found[0]), key=itemgetter(0))
+        _, n_epochs, models = found
+        # In the units of the table, which count what is beyond a codec's range.
+        scores = [
+            likelihood_terms(model, judge.codec_, held_out, self.device_).sum(1)
+            for model, judge, (_, held_out) in zip(models, judges, folds, strict=True)
+        ]
+        has_regressions = models[0].linear is not None
+        return FoundStart(np.concatenate(scores), n_epochs, has_regressions)
+
+    def _table_trial(self, n_rows, train, held_out, source) -> RowTrial:
+        """Trial of a part of a table of so many rows."""
+        rng, self._source = self._init_randomness(False), source
+        self._begin_fit(train, None)
+        if source is not None:
+            self.codec_.arrange_like(source.codec_)
+        dataset = self._encode_for_training(train, rng)
+        net = self._build_net(dataset, rng)
+        net.row_interval = self._row_interval(n_rows)
+        held_out = upload(self.codec_, held_out, self.device_)
+        return RowTrial(net, dataset, held_out, self._n_epochs(len(dataset)))
 
     def _trial_rngs(self):
         """Generators of the order of the rows, of each trial, and of another net."""

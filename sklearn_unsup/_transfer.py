@@ -1,6 +1,5 @@
 """Fits that start from a model of another table."""
 
-import math
 import warnings
 
 import numpy as np
@@ -15,6 +14,7 @@ from ._nn.autoregressive import (
 )
 from ._nn.transfer import (
     ColumnKeys,
+    calibrate_levels,
     plain_blocks,
     start_perceptron,
     start_rows,
@@ -27,8 +27,9 @@ from ._warnings import warn_user
 # Number of rows from which on, and up to which, held-out rows judge a start. Fewer say
 # little; more correct what is wrong in a start by themselves.
 MIN_JUDGED_ROWS, MAX_JUDGED_ROWS = 30, 2_000
-# Fraction of these rows that is held out.
-JUDGING_FRACTION = 1 / 3
+# Fraction of these rows that is held out at a time, and the number of rows that are in
+# turn if there are so many.
+JUDGING_FRACTION, JUDGING_ROWS = 1 / 5, 200
 
 
 def check_source(model, source) -> None:
@@ -78,11 +79,8 @@ def check_columns(model, source) -> None:
         )
 
 
-def helpful_source(model, source, X, rng):
-    """The source, or None if held-out rows score better without a start from it.
-
-    Better by more than a standard error of the mean difference: a start is asked for,
-    and stays where neither is clearly better.
+def helpful_source(model, X, rng):
+    """The source of a model, or None if held-out rows score better without it.
 
     Warns
     -----
@@ -90,11 +88,7 @@ def helpful_source(model, source, X, rng):
         If it is None.
     """
     if not MIN_JUDGED_ROWS <= len(X) <= MAX_JUDGED_ROWS:
-        return source
-    order = rng.permutation(len(X))
-    n_held_out = round(JUDGING_FRACTION * len(X))
-    rows = X.iloc[order] if hasattr(X, "iloc") else X[order]
-    held_out, train = rows[:n_held_out], rows[n_held_out:]
+        return model._source
     known = model.get_params(deep=False)
     quiet = {
         "callbacks": None,  # Those of a user see the fit alone.
@@ -104,21 +98,35 @@ def helpful_source(model, source, X, rng):
         "verbose": 0,
     }
     parameters = {**known, **{k: v for k, v in quiet.items() if k in known}}
-    started, alone = (clone(type(model)(**parameters)) for _ in range(2))
-    started._judges_starts = False
+
+    def new_judge():
+        judge = clone(type(model)(**parameters))
+        judge._judges_starts = False
+        return judge
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with_start = started.fit(train, start_from=source).score_samples(held_out)
-        without = alone.fit(train).score_samples(held_out)
-    losses = without - with_start
-    if losses.mean() <= losses.std() / math.sqrt(n_held_out):
-        return source
+        scores = model._scores_of_starts(list(folds(X, rng)), new_judge)
+    started, alone = (part.mean() for part in scores)
+    if not started < alone:
+        return model._source
     warn_user(
-        f"start_from does not help: {n_held_out} rows that were held out score "
-        f"{with_start.mean():.2f} after a start from it and {without.mean():.2f} "
-        "without. The model starts afresh."
+        f"start_from does not help: {len(scores[0])} rows that were held out score "
+        f"{started:.2f} after a start from it and {alone:.2f} without. The model "
+        "starts afresh."
     )
     return None
+
+
+def folds(X, rng):
+    """Pairs of rows to learn from and of rows that are held out."""
+    n = len(X)
+    order, n_held_out = rng.permutation(n), round(JUDGING_FRACTION * n)
+    n_folds = int(np.clip(JUDGING_ROWS / n_held_out, 1, 1 / JUDGING_FRACTION))
+    for place in range(n_folds):
+        rolled = np.roll(order, place * n_held_out)
+        parts = rolled[n_held_out:], rolled[:n_held_out]
+        yield tuple(X.iloc[p] if hasattr(X, "iloc") else X[p] for p in parts)
 
 
 def column_keys(codec) -> ColumnKeys:
@@ -168,8 +176,16 @@ def width_of_rows(source, layout, widest) -> int:
     return affordable_width(layout, widest)
 
 
-def start_module(module, codec, source) -> None:
+def start_module(module, codec, source, dataset) -> None:
     """Start the networks of an autoencoder from those of a fitted estimator, if any.
+
+    Parameters
+    ----------
+    module : Module
+    codec : TableCodec
+    source : estimator or None
+    dataset : DenseDataset
+        Rows of the new table.
 
     Warns
     -----
@@ -200,6 +216,9 @@ def start_module(module, codec, source) -> None:
         kept["model of rows"] = old_rows is not None and start_rows(
             rows, old_rows, columns
         )
+        # Models of any order take many steps, and see other columns in each.
+        if kept["model of rows"] and type(rows) is AutoregressiveModel:
+            calibrate_levels(rows, *dataset.take(slice(None)))
     if kept["decoder"]:
         start_scales(module, old, columns)
     fresh = [name for name, is_kept in kept.items() if not is_kept]

@@ -568,7 +568,7 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
             rows.start_at_frequencies(dataset.x_cat)
             if rows.linear is not None or self.sampling == "any_order":
                 rows.start_at_normal(*dataset.take(slice(None)))
-        start_module(net.module_, self.codec_, self._source)
+        start_module(net.module_, self.codec_, self._source, dataset)
         return net
 
     def _resolved_layer_sizes(self, n_rows):

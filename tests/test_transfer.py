@@ -263,7 +263,7 @@ def turned(seed, n):
 def test_a_start_that_does_not_help_is_dropped(sources):
     X, others = turned(1, 120), turned(2, 500)
     model = make(VAETransformer, batch_size=20, learning_rate_init=1e-2)
-    with pytest.warns(UserWarning, match="40 rows that were held out score") as caught:
+    with pytest.warns(UserWarning, match="120 rows that were held out score") as caught:
         model.fit(X, start_from=sources[VAETransformer])
     assert caught[0].filename == __file__
     assert model.codec_.order_ == clone(model).fit(X).codec_.order_

@@ -25,9 +25,9 @@ from .random import draw_index, random_bytes, uniform
 MAX_ONE_HOT, EMBEDDING_WIDTH = 32, 16
 # Number of values of a byte, of 256, that drop a hidden unit: a dropout rate of 0.1.
 DROPPED_BYTES = 26
-# Maximum number of rows that the regressions of numbers are fitted to, and maximum
-# number of levels of all categories for them to be regressed on these, too.
-MAX_REGRESSION_ROWS, MAX_REGRESSION_LEVELS = 4_000, 250
+# Maximum number of rows that a model is set to before it learns, and maximum number of
+# levels of all categories for the numbers to be regressed on these, too.
+MAX_START_ROWS, MAX_REGRESSION_LEVELS = 4_000, 250
 
 # Numbers of hidden units per column of the autoregressive model. The largest one that
 # is affordable is used, up to `WIDE_WIDTH` if held-out rows stop the training in time,
@@ -159,8 +159,7 @@ class AutoregressiveModel(nn.Module):
         """Begin with numbers that are normal given the columns before them."""
         if self.linear is None:
             return
-        step = -(-len(x_num) // MAX_REGRESSION_ROWS)
-        x_num, x_cat = x_num[::step], x_cat[::step]
+        x_num, x_cat = every_nth(x_num, x_cat)
         present = presence(self.layout, x_cat)
         n_categorical = self.layout.n_categorical
         levels = [
@@ -395,6 +394,12 @@ class AutoregressiveModel(nn.Module):
         bias = self.hidden_bias[position]
         after = torch.addmm(bias, hidden, self.hidden_layer[position])
         return F.silu(after, inplace=True).add_(hidden)
+
+
+def every_nth(*tensors: Tensor) -> list[Tensor]:
+    """Every n-th row of a table, so that there are at most MAX_START_ROWS."""
+    step = -(-len(tensors[0]) // MAX_START_ROWS)
+    return [tensor[::step] for tensor in tensors]
 
 
 def visible_blocks(mask: Tensor, width: int) -> list[tuple[slice, slice]]:

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from .autoregressive import AutoregressiveModel
+from .autoregressive import AutoregressiveModel, every_nth
+from .distributions import presence, softcap
 from .features import N_PIECES, piecewise_linear_features
 from .heads import N_NORMALS, NumberHeads
 from .layers import ResidualMLP
 
 # Number of quantiles over which the features of a number are averaged.
 N_QUANTILES = 512
+# Numbers of rows that what a source says of the frequencies of levels may count as.
+PRIOR_ROWS = tuple(10.0 ** (power / 2) for power in range(11))
 
 
 @dataclass(frozen=True)
@@ -279,6 +283,54 @@ def start_category(target, source, places, levels) -> None:
     pairs = zip(target.of_column(places[0]), source.of_column(places[1]), strict=True)
     for tensor, old in pairs:
         tensor[own.to(tensor.device)] = old[known.to(old.device)].to(tensor)
+
+
+@torch.no_grad()
+def calibrate_levels(model: AutoregressiveModel, x_num: Tensor, x_cat: Tensor) -> None:
+    """Make each level as likely, on average, as rows say that it is frequent.
+
+    Logits move by as much as the logarithms of the frequencies do, and not with what
+    the columns before say, of which few rows know little.
+    """
+    layout, was_training = model.layout, model.training
+    x_num, x_cat = every_nth(x_num, x_cat)
+    features = model.features(x_num, x_cat, presence(layout, x_cat))
+    hidden = model.eval()._hidden(features, None)
+    model.train(was_training)
+    for column, size in enumerate(layout.cardinalities):
+        weight, bias = model.category_heads.of_column(column)
+        logits = softcap(F.linear(hidden[column], weight, bias)).cpu()
+        shares = logits.double().softmax(-1).mean(0)
+        counts = torch.bincount(x_cat[:, column], minlength=size).cpu()
+        bias += (updated_shares(shares, counts) / shares).log().to(bias)
+
+
+def updated_shares(shares: Tensor, counts: Tensor) -> Tensor:
+    """Shares of levels after rows that have other ones.
+
+    The mean under a Dirichlet prior about the known shares, which counts as many rows
+    as make the counts likeliest (empirical Bayes). Where these differ by chance alone
+    the shares stay nearly what they were.
+
+    Parameters
+    ----------
+    shares : Tensor of shape (n_levels,), float64
+    counts : Tensor of shape (n_levels,)
+
+    Examples
+    --------
+    >>> half = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    >>> updated_shares(half, torch.tensor([48, 52]))
+    tensor([0.5000, 0.5000], dtype=torch.float64)
+    >>> updated_shares(half, torch.tensor([0, 100]))
+    tensor([0.0050, 0.9950], dtype=torch.float64)
+    """
+    n_prior = torch.tensor(PRIOR_ROWS, dtype=torch.float64)[:, None]
+    prior = n_prior * shares
+    fits = (torch.lgamma(prior + counts) - torch.lgamma(prior)).sum(1, keepdim=True)
+    fits += torch.lgamma(n_prior) - torch.lgamma(n_prior + counts.sum())
+    best = fits.argmax()
+    return (prior[best] + counts) / (n_prior[best] + counts.sum())
 
 
 def start_number(

@@ -35,7 +35,9 @@ class RowTrial:
         )
         net.initialize_callbacks()
         net.on_train_begin(net)
-        net.average_ = WeightAverage(net.module_.autoregressive.parameters())
+        self.model = net.module_.autoregressive
+        net.average_ = WeightAverage(self.model.parameters())
+        self.kept = net.average_.average
 
     def train_epoch(self) -> float:
         """Mean nats of the held-out rows after one more epoch."""
@@ -52,15 +54,28 @@ class RowTrial:
             net.average_.update()
             net.step_ += 1
         net.average_.use_average()
-        score = mean_log_prob(net.module_.autoregressive, self.rows)
+        score = mean_log_prob(self.model, self.rows)
         net.average_.use_latest()
         return score
+
+    def keep(self):
+        """Keep the averaged weights for :meth:`kept_model`."""
+        self.kept = [mean.clone() for mean in self.net.average_.average]
+
+    @torch.no_grad()
+    def kept_model(self):
+        """The model of rows with the weights that were kept last."""
+        for parameter, kept in zip(self.model.parameters(), self.kept, strict=True):
+            parameter.copy_(kept)
+        return self.model.eval()
 
 
 def best_row_epochs(
     trials: list, max_epochs: int, to_beat: float = -math.inf
 ) -> tuple[int, list[float]]:
     """Train models of rows until held-out rows no longer become likelier.
+
+    The trials keep the weights that are best for all of them together.
 
     Parameters
     ----------
@@ -84,8 +99,10 @@ def best_row_epochs(
         scores.append(sum(trial.train_epoch() for trial in trials) / len(trials))
         if not math.isfinite(scores[-1]):
             break
-        if scores[-1] > scores[best]:
+        if epoch == 0 or scores[-1] > scores[best]:
             best = epoch
+            for trial in trials:
+                trial.keep()
         if epoch - best >= max(MIN_PATIENCE, PATIENCE_SHARE * (best + 1)):
             break
         if epoch >= MIN_PATIENCE:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from sklearn_unsup._nn.any_order import AnyOrderModel
@@ -10,14 +11,16 @@ from sklearn_unsup._nn.heads import NumberHeads
 from sklearn_unsup._nn.layers import ResidualMLP
 from sklearn_unsup._nn.transfer import (
     ColumnKeys,
+    calibrate_levels,
     carried_weights,
     plain_blocks,
     start_number,
     start_perceptron,
     start_rows,
     table_blocks,
+    updated_shares,
 )
-from sklearn_unsup._table.layout import TableLayout
+from sklearn_unsup._table.layout import EncodedConditions, TableLayout
 
 N = 50
 
@@ -95,6 +98,53 @@ def test_a_new_level_is_seen_as_the_mean_of_the_known_ones():
     known = hidden(target, x_num, torch.tensor([[2], [0], [2]]))[1]
     expected = hidden(source, x_num, torch.tensor([[0], [1], [0]]))[1]
     torch.testing.assert_close(known, expected)
+
+
+def drawn(model, n, codes=None):
+    """Encoded rows of a model, of which the first column may be given."""
+    conditions = EncodedConditions(n, codes={} if codes is None else {0: codes})
+    return model.sample(conditions, torch.Generator().manual_seed(0))[:2]
+
+
+def log_odds(model, column):
+    bias = model.category_heads.of_column(column)[1].detach().clone()
+    return bias - bias.mean()
+
+
+def test_levels_become_as_frequent_as_they_are():
+    model = model_of(keys("u", a="xyz", b="pq"), 0)
+    rows = drawn(model, 2_000, torch.arange(2_000) % 10 // 9)
+    before = [log_odds(model, column) for column in (0, 1)]
+    calibrate_levels(model, *rows)
+    shares = drawn(model, 4_000)[1][:, 0].bincount() / 4_000
+    np.testing.assert_allclose(shares, [0.9, 0.1, 0.0], atol=0.02)
+    # Its changes are all due to the first column, which it follows as it did.
+    torch.testing.assert_close(log_odds(model, 1), before[1], atol=0.1, rtol=0)
+    assert (log_odds(model, 0) - before[0]).abs().max() > 1.0
+
+
+def test_levels_stay_where_their_frequencies_agree():
+    model = model_of(keys("u", a="xyz", b="pq"), 0)
+    rows = drawn(model, 1_000)
+    before = [log_odds(model, column) for column in (0, 1)]
+    calibrate_levels(model, *rows)
+    for column in (0, 1):
+        expected = before[column]
+        torch.testing.assert_close(log_odds(model, column), expected, atol=0.1, rtol=0)
+
+
+def test_shares_move_as_far_as_counts_agree_with_each_other():
+    """A Dirichlet prior about the shares, of the strength that is likeliest."""
+    shares = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    counts = torch.tensor([14, 20, 6])
+    fits = []
+    for n in 10.0 ** np.arange(0, 5.5, 0.5):
+        prior = scipy.stats.dirichlet_multinomial(n * shares.numpy(), 40)
+        fits.append((prior.logpmf(counts), n))
+    n = max(fits)[1]
+    assert 1 < n < 1e5
+    expected = (n * shares + counts) / (n + 40)
+    torch.testing.assert_close(updated_shares(shares, counts), expected)
 
 
 @pytest.mark.parametrize("n_levels", [3, 40])

@@ -28,6 +28,9 @@ class Told:
         self.n_epochs += 1
         return self.scores[self.n_epochs - 1]
 
+    def keep(self):
+        self.kept = self.n_epochs
+
 
 # Scores after each epoch, and how many epochs are best and how many were tried.
 CURVES = [
@@ -48,6 +51,7 @@ def test_the_likeliest_epoch(scores, best, n_tried):
     trial = Told(scores)
     n_epochs, found = best_row_epochs([trial], len(scores))
     assert (n_epochs, trial.n_epochs) == (best, n_tried)
+    assert np.isnan(scores[0]) or trial.kept == best
     np.testing.assert_array_equal(found, scores[:n_tried])
 
 
