@@ -11,8 +11,9 @@ import torch
 from ._encoding import upload
 from ._nn.autoregressive import NARROW_WIDTH, WIDE_WIDTH
 from ._scoring import likelihood_terms
+from ._table.codec import TableCodec
 from ._training.row_trial import RowTrial, best_row_epochs
-from ._transfer import width_of_rows
+from ._transfer import column_keys, width_of_rows
 
 # Minimum number of rows of a table for some of them to be held out. Smaller tables need
 # all rows to learn from: there the number of rows sets steps and regularisation.
@@ -55,22 +56,48 @@ MAX_BATCH, MAX_GPU_BATCH, MIN_LARGE_BATCH_ROWS = 128, 1_024, 12_000
 DECAY_ROWS, MAX_DECAY_FACTOR = 10_000, 30.0
 
 
+# Number of standard errors by which a column's nats must be higher without a start.
+N_ERRORS = 1.0
+
+
 class FoundStart(NamedTuple):
     """What trials say of a start of the model of rows.
 
     Parameters
     ----------
-    scores : ndarray
-        Those of held-out rows.
+    terms : ndarray of shape (n_samples, n_features)
+        Nats of the cells of held-out rows.
     n_epochs : int
-        Number of epochs after which they were best.
+        Number of epochs after which they were likeliest.
     has_regressions : bool
         Whether numbers were relative to regressions.
+    codec : TableCodec
+        One of those that rows were encoded by.
+    afresh : frozenset
+        Keys of columns that started as without a source.
     """
 
-    scores: np.ndarray
+    terms: np.ndarray
     n_epochs: int
     has_regressions: bool
+    codec: TableCodec
+    afresh: frozenset
+
+
+def columns_to_start_afresh(started: FoundStart, alone: FoundStart) -> frozenset:
+    """Keys of the columns that held-out rows are clearly likelier in without a start.
+
+    There are none where columns are in another order, and given other ones.
+    """
+    columns = [column_keys(found.codec) for found in (started, alone)]
+    orders = [(part.categories, part.numbers) for part in columns]
+    keys = started.codec.keys()
+    losses = alone.terms - started.terms
+    if orders[0] != orders[1] or losses.shape[1] != len(keys):
+        return frozenset()
+    errors = losses.std(0) / math.sqrt(len(losses))
+    worse = [keys[i] for i in np.flatnonzero(losses.mean(0) > N_ERRORS * errors)]
+    return frozenset([*worse, *(("missing", key) for key in worse)])
 
 
 class RowFitting:
@@ -88,8 +115,10 @@ class RowFitting:
     # Whether the model of rows may describe numbers relative to regressions.
     _may_begin_linear = True
     # Of a fit that was to start from another model: what trials said of fits with it
-    # and without, by whether it is there.
-    _found = None
+    # and without, by whether it is there, and keys of columns that start without.
+    _found, _afresh = None, frozenset()
+    # Number of rows of the table of which a trial has a part.
+    _n_judged = None
 
     def _begin_fit(self, X, process_group, is_stream=False):
         super()._begin_fit(X, process_group, is_stream)
@@ -216,10 +245,14 @@ class RowFitting:
         judges = [new_judge() for _ in folds]
         started = self._try_tables(n, folds, judges, self._source)
         alone = self._try_tables(n, folds, judges, None)
+        afresh = columns_to_start_afresh(started, alone)
+        if afresh:
+            mixed = self._try_tables(n, folds, judges, self._source, afresh)
+            started = max(started, mixed, key=lambda found: found.terms.mean())
         self._found = {True: started, False: alone}
-        return started.scores, alone.scores
+        return started.terms.sum(1), alone.terms.sum(1)
 
-    def _try_tables(self, n_rows, folds, judges, source) -> "FoundStart":
+    def _try_tables(self, n_rows, folds, judges, source, afresh=frozenset()):
         """Find out how a fit to so many rows begins, by trials on parts of their table.
 
         What is held out is unknown to the codecs, too.
@@ -227,7 +260,7 @@ class RowFitting:
 
         def best(to_beat=-math.inf):
             trials = [
-                judge._table_trial(n_rows, *fold, source)
+                judge._table_trial(n_rows, *fold, source, afresh)
                 for judge, fold in zip(judges, folds, strict=True)
             ]
             max_epochs = judges[0]._n_epochs(len(folds[0][0]))
@@ -243,16 +276,22 @@ class RowFitting:
                 found = max(found, best(found[0]), key=itemgetter(0))
         _, n_epochs, models = found
         # In the units of the table, which count what is beyond a codec's range.
-        scores = [
-            likelihood_terms(model, judge.codec_, held_out, self.device_).sum(1)
+        terms = [
+            likelihood_terms(model, judge.codec_, held_out, self.device_)
             for model, judge, (_, held_out) in zip(models, judges, folds, strict=True)
         ]
-        has_regressions = models[0].linear is not None
-        return FoundStart(np.concatenate(scores), n_epochs, has_regressions)
+        return FoundStart(
+            np.concatenate(terms),
+            n_epochs,
+            models[0].linear is not None,
+            judges[0].codec_,
+            afresh,
+        )
 
-    def _table_trial(self, n_rows, train, held_out, source) -> RowTrial:
+    def _table_trial(self, n_rows, train, held_out, source, afresh) -> RowTrial:
         """Trial of a part of a table of so many rows."""
-        rng, self._source = self._init_randomness(False), source
+        rng = self._init_randomness(False)
+        self._source, self._afresh, self._n_judged = source, afresh, n_rows
         self._begin_fit(train, None)
         if source is not None:
             self.codec_.arrange_like(source.codec_)

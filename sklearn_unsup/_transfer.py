@@ -176,7 +176,7 @@ def width_of_rows(source, layout, widest) -> int:
     return affordable_width(layout, widest)
 
 
-def start_module(module, codec, source, dataset) -> None:
+def start_module(module, codec, source, dataset, afresh=frozenset()) -> None:
     """Start the networks of an autoencoder from those of a fitted estimator, if any.
 
     Parameters
@@ -186,6 +186,8 @@ def start_module(module, codec, source, dataset) -> None:
     source : estimator or None
     dataset : DenseDataset
         Rows of the new table.
+    afresh : frozenset
+        Keys of columns whose networks in a model of rows start as without a source.
 
     Warns
     -----
@@ -214,7 +216,7 @@ def start_module(module, codec, source, dataset) -> None:
     rows, old_rows = (getattr(part, "autoregressive", None) for part in (module, old))
     if isinstance(rows, AutoregressiveModel):
         kept["model of rows"] = old_rows is not None and start_rows(
-            rows, old_rows, columns
+            rows, old_rows, columns, afresh
         )
         # Models of any order take many steps, and see other columns in each.
         if kept["model of rows"] and type(rows) is AutoregressiveModel:

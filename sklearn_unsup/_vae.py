@@ -568,7 +568,8 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
             rows.start_at_frequencies(dataset.x_cat)
             if rows.linear is not None or self.sampling == "any_order":
                 rows.start_at_normal(*dataset.take(slice(None)))
-        start_module(net.module_, self.codec_, self._source, dataset)
+        afresh = self._afresh if self._found is None else self._found[True].afresh
+        start_module(net.module_, self.codec_, self._source, dataset, afresh)
         return net
 
     def _resolved_layer_sizes(self, n_rows):
@@ -614,7 +615,7 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
         """Edges of the histograms of numbers; None where they are not normal ones."""
         if self._samples_from_latent or self.codec_.numeric_scaling != "quantile":
             return None
-        n_rows = len(dataset)
+        n_rows = self._n_judged or len(dataset)
         n_bins = int(np.clip(n_rows // ROWS_PER_BIN, 1, MAX_BINS))
         min_share = max(MIN_ATOM_SHARE, MIN_ATOM_ROWS / n_rows)
         every = [

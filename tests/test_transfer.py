@@ -14,6 +14,7 @@ from skorch.callbacks import Callback
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._base import BaseTableModel
+from sklearn_unsup._transfer import folds
 
 N_ROWS = 240
 CLASSES = AutoencoderTransformer, VAETransformer
@@ -260,10 +261,28 @@ def turned(seed, n):
     return make_table(seed, n).assign(size=lambda table: -table["size"])
 
 
+def test_every_row_of_few_is_held_out_once():
+    X = make_table(0, 47)
+    parts = list(folds(X, np.random.default_rng(0)))
+    held_out = [row for _, rows in parts for row in rows.index]
+    assert len(parts) == 5
+    assert len(set(held_out)) == len(held_out) == 45
+    for train, rows in parts:
+        assert sorted([*train.index, *rows.index]) == list(range(47))
+    assert len(list(folds(np.zeros((2_000, 1)), np.random.default_rng(0)))) == 1
+
+
+@pytest.fixture
+def briefly(monkeypatch):
+    """Starts are judged by a fifth of the rows."""
+    monkeypatch.setattr("sklearn_unsup._transfer.JUDGING_ROWS", 1)
+
+
+@pytest.mark.usefixtures("briefly")
 def test_a_start_that_does_not_help_is_dropped(sources):
     X, others = turned(1, 120), turned(2, 500)
     model = make(VAETransformer, batch_size=20, learning_rate_init=1e-2)
-    with pytest.warns(UserWarning, match="120 rows that were held out score") as caught:
+    with pytest.warns(UserWarning, match="24 rows that were held out score") as caught:
         model.fit(X, start_from=sources[VAETransformer])
     assert caught[0].filename == __file__
     assert model.codec_.order_ == clone(model).fit(X).codec_.order_
@@ -271,6 +290,7 @@ def test_a_start_that_does_not_help_is_dropped(sources):
     assert unjudged.score(others) < model.score(others) - 0.1
 
 
+@pytest.mark.usefixtures("briefly")
 def test_a_start_is_judged_without_the_callbacks_and_levels_of_the_fit(sources):
     """Levels that only held-out rows have are no reason to refuse them."""
     X = make_table(1, 90).assign(city=[f"city {i}" for i in range(90)])

@@ -237,10 +237,12 @@ def start_rows(
     target: AutoregressiveModel,
     source: AutoregressiveModel,
     columns: tuple[ColumnKeys, ColumnKeys],
+    afresh: frozenset = frozenset(),
 ) -> bool:
     """Start an autoregressive model from another one; return whether that is possible.
 
-    The networks of columns that both have are copied. Those of others stay as they are.
+    The networks of columns that both have are copied. Those of others, and of the
+    columns with keys in `afresh`, stay as they are.
     """
     if type(target) is not type(source) or target.width != source.width:
         return False
@@ -257,6 +259,8 @@ def start_rows(
     layer, device = target.input_layer, target.input_layer.weight.device
     width, n_categorical = target.width, [len(part.categories) for part in columns]
     for own, known in zip(*(part.tolist() for part in matching(*keys)), strict=True):
+        if keys[0][own] in afresh:
+            continue
         units, old_units = (slice(p * width, (p + 1) * width) for p in (own, known))
         old_weight = source.input_layer.weight[old_units].to(device)
         weight, bias = carried_weights(old_weight, *blocks)

@@ -87,6 +87,19 @@ def test_new_columns_change_nothing_at_first():
     assert target.input_layer.weight[8:16].abs().max() > 0
 
 
+def test_columns_that_are_named_start_afresh():
+    columns = keys("uv", a="xyz", b="pq")
+    source, target = model_of(columns, 0), model_of(columns, 1)
+    x_num, x_cat = torch.randn(N, 2), torch.randint(2, (N, 2))
+    fresh = hidden(target, x_num, x_cat)
+    assert start_rows(target, source, (columns, columns), frozenset("bu"))
+    after, known = hidden(target, x_num, x_cat), hidden(source, x_num, x_cat)
+    torch.testing.assert_close(after[[1, 2]], fresh[[1, 2]])  # of a, b, u, v
+    torch.testing.assert_close(after[[0, 3]], known[[0, 3]])
+    assert torch.equal(target.linear.weight[1], source.linear.weight[1])
+    assert not torch.equal(target.linear.bias[0], source.linear.bias[0])
+
+
 def test_a_new_level_is_seen_as_the_mean_of_the_known_ones():
     source_keys, target_keys = keys("u", a="xy"), keys("u", a="ynx")
     source, target = model_of(source_keys, 0), model_of(target_keys, 1)

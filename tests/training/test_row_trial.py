@@ -10,6 +10,8 @@ from skorch.history import History
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup._encoding import upload
+from sklearn_unsup._row_fitting import FoundStart, columns_to_start_afresh
+from sklearn_unsup._table.codec import TableCodec
 from sklearn_unsup._training import vae_net
 from sklearn_unsup._training.row_trial import RowTrial, best_row_epochs
 from sklearn_unsup.datasets import make_mixed_table
@@ -242,6 +244,48 @@ def test_a_start_from_another_model_is_kept(found, monkeypatch):
     model = VAETransformer(**SMALL).fit(X[:40], start_from=source)
     assert taken["starts"] == ["regressions"]
     assert model.net_.module_.autoregressive.linear is not None
+
+
+def test_trials_that_judge_a_start_set_its_epochs(found, monkeypatch):
+    """On each fold: with it, and without it with regressions and without these."""
+    monkeypatch.setattr("sklearn_unsup._transfer.JUDGING_ROWS", 16)
+    found(1)
+    source = VAETransformer(**SMALL).fit(X)
+    told = []
+    fit_loop = vae_net.VAENet.fit_loop
+
+    def tell(net, *args, **kwargs):
+        told.append(net.row_epochs_)
+        return fit_loop(net, *args, **kwargs)
+
+    monkeypatch.setattr(vae_net.VAENet, "fit_loop", tell)
+    taken = found(2)
+    model = VAETransformer(**SMALL).fit(X[:40], start_from=source)
+    assert taken["starts"][:3] == ["regressions", "regressions", "none"]
+    assert set(taken["starts"][3:]) <= {"regressions"}  # some columns afresh
+    assert taken["rows"] == [(32, 8)] * 2
+    assert told == [2]
+    assert not {"_found", "_source", "_afresh"} & set(vars(model))
+
+
+def told_terms(means, columns):
+    """What trials said, by the mean nats of each cell of 100 rows."""
+    terms = np.random.default_rng(0).normal(size=(100, len(means)))
+    terms += np.subtract(means, terms.mean(0))
+    codec = TableCodec().fit(X[columns])
+    return FoundStart(terms, 1, True, codec, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [(["height", "weight", "spend"], {"weight"}), (["spend", "weight", "height"], ())],
+)
+def test_columns_that_are_clearly_likelier_alone_start_afresh(order, expected):
+    alone = told_terms([0.0, 0.0, 0.0], order)
+    started = told_terms([0.5, -0.5, 0.0], ["height", "weight", "spend"])
+    every = {("number", name, 0) for name in expected}
+    every |= {("missing", key) for key in every}
+    assert columns_to_start_afresh(started, alone) == every
 
 
 @pytest.mark.parametrize(
