@@ -171,10 +171,10 @@ class BaseTableModel(
         start_from : estimator or None, default=None
             A fitted estimator of the same class, of a related table: the networks
             start from its own. Columns are found by name and kind, levels by value;
-            see :doc:`/guide/transfer`. Of 30 to 2,000 rows a third is held out first,
-            to find out whether they are likelier with the start; if they are not, a
-            warning says so, and the networks start afresh. The estimator that is given
-            stays as it is. In a pipeline it is passed as
+            see :doc:`/guide/transfer`. Of 30 to 2,000 rows up to 200 are held out in
+            turn first, to find out whether they are likelier with the start; if they
+            are not, a warning says so, and the networks start afresh. The estimator
+            that is given stays as it is. In a pipeline it is passed as
             ``fit(X, vae__start_from=fitted)``.
 
         Returns

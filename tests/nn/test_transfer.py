@@ -92,7 +92,7 @@ def test_columns_that_are_named_start_afresh():
     source, target = model_of(columns, 0), model_of(columns, 1)
     x_num, x_cat = torch.randn(N, 2), torch.randint(2, (N, 2))
     fresh = hidden(target, x_num, x_cat)
-    assert start_rows(target, source, (columns, columns), frozenset("bu"))
+    assert start_rows(target, source, (columns, columns), frozenset({"b", "u"}))
     after, known = hidden(target, x_num, x_cat), hidden(source, x_num, x_cat)
     torch.testing.assert_close(after[[1, 2]], fresh[[1, 2]])  # of a, b, u, v
     torch.testing.assert_close(after[[0, 3]], known[[0, 3]])
