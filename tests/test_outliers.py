@@ -16,13 +16,16 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from sklearn_unsup import AutoencoderTransformer, VAETransformer
 from sklearn_unsup.datasets import make_mixed_table
-from sklearn_unsup.outliers import (
+from sklearn_unsup.outliers import GenerativeOutlierDetector
+from sklearn_unsup.outliers._contrast import Contrast, broken_copy
+from sklearn_unsup.outliers._detector import (
+    AUTO_ROWS,
     MAX_REFERENCES,
-    GenerativeOutlierDetector,
     Neighbors,
     Surprise,
     Tail,
     Tails,
+    mean_surprise,
 )
 
 QUICK = AutoencoderTransformer(2, hidden_layer_sizes=8, max_iter=2)
@@ -34,9 +37,11 @@ def quick(**options):
 
 @pytest.fixture(scope="module", autouse=True)
 def few_steps():
-    """Of the default autoencoder, which finds what is asked for here as soon."""
+    """Of the default models, which find what is asked for here as soon."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sklearn_unsup.outliers.N_STEPS", 200)
+        patch.setattr("sklearn_unsup.outliers._contrast.N_ROUNDS", 8)
+        patch.setattr("sklearn_unsup.outliers._contrast.N_CLASSIFIERS", 2)
+        patch.setattr("sklearn_unsup.outliers._detector.N_STEPS", 200)
         yield
 
 
@@ -51,7 +56,7 @@ def contract():
 
 @pytest.mark.parametrize(("detector", "check"), contract())
 def test_contract_of_scikit_learn(detector, check, monkeypatch):
-    monkeypatch.setattr("sklearn_unsup.outliers.N_STEPS", 20)
+    monkeypatch.setattr("sklearn_unsup.outliers._detector.N_STEPS", 20)
     check(detector)
 
 
@@ -138,7 +143,7 @@ def mixed(few_steps):
     table, _ = make_mixed_table(400, random_state=0)
     model = VAETransformer(2, max_iter=8, handle_unknown="ignore")
     patch = pytest.MonkeyPatch()
-    patch.setattr("sklearn_unsup.outliers.default_model", lambda *_: model)
+    patch.setattr("sklearn_unsup.outliers._detector.default_model", lambda *_: model)
     detector = GenerativeOutlierDetector(random_state=0).fit(table)
     patch.undo()
     return detector, table
@@ -147,6 +152,7 @@ def mixed(few_steps):
 def test_a_mixed_table(mixed):
     detector, table = mixed
     assert detector._neighbors == []
+    assert detector._contrast is not None
     shares = detector.explain_samples(table.iloc[20:30])
     assert shares.columns.equals(table.columns)
     assert shares.index.equals(table.index[20:30])
@@ -168,7 +174,7 @@ def with_errors(few_steps):
         table.loc[row, column] = value
     model = VAETransformer(2, max_iter=2, handle_unknown="ignore")
     patch = pytest.MonkeyPatch()
-    patch.setattr("sklearn_unsup.outliers.default_model", lambda *_: model)
+    patch.setattr("sklearn_unsup.outliers._detector.default_model", lambda *_: model)
     detector = GenerativeOutlierDetector(random_state=0).fit(table)
     patch.undo()
     return detector, table
@@ -212,7 +218,9 @@ def test_what_is_usual_is_measured_on_rows_that_the_model_has_not_learnt(monkeyp
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(4_000, 2)), columns=["weight", "height"])
     X["group"] = "a"
-    monkeypatch.setattr("sklearn_unsup.outliers.default_model", lambda *_: Memory())
+    monkeypatch.setattr(
+        "sklearn_unsup.outliers._detector.default_model", lambda *_: Memory()
+    )
     detector = GenerativeOutlierDetector(random_state=0).fit(X[:2_000])
     assert len(detector.estimator_.rows_) == 1_800
     assert np.mean(detector.predict(X[2_000:]) == -1) == pytest.approx(0.01, abs=0.01)
@@ -221,6 +229,7 @@ def test_what_is_usual_is_measured_on_rows_that_the_model_has_not_learnt(monkeyp
     assert np.mean(detector.predict(X[:2_000]) == -1) == pytest.approx(0.04, abs=0.015)
     few = GenerativeOutlierDetector(random_state=0).fit(X[:50])
     assert len(few.estimator_.rows_) == 50
+    assert few._contrast is None
 
 
 def test_farther_is_ever_more_unusual_in_a_mixed_table(with_errors):
@@ -275,6 +284,17 @@ def test_tails_of_extreme_numbers_are_finite(scale):
     assert (found[1:3] > 0).all()
 
 
+def test_a_number_that_many_rows_share_is_no_error():
+    x = stats.norm.rvs(size=1_000, random_state=0)
+    x[:20] = 99.0
+    tail = Tail().fit(x)
+    assert tail.surprise(np.array([99.0]))[0] <= np.log(1_000 / 20)
+    assert tail.surprise(np.array([98.0]))[0] <= np.log(1_000 / 20)
+    farther = tail.surprise(np.array([99.1, 200.0, 1e6]))
+    assert (np.diff(farther) > 0).all()
+    assert farther[0] > np.log(1_000)
+
+
 def test_tails_of_one_value_and_of_none():
     constant = Tail().fit(np.zeros(99))
     np.testing.assert_allclose(constant.surprise(np.array([0, 1e9])), [0, np.log(100)])
@@ -308,7 +328,7 @@ def test_missing_numbers_sparse_rows_and_polars(numbers):
 
 
 def test_kept_rows_are_bounded(monkeypatch, numbers):
-    monkeypatch.setattr("sklearn_unsup.outliers.MAX_REFERENCES", 50)
+    monkeypatch.setattr("sklearn_unsup.outliers._detector.MAX_REFERENCES", 50)
     assert MAX_REFERENCES == 3_000
     X = numbers[1]
     for scale in ("standard", "quantile"):
@@ -339,6 +359,72 @@ def test_surprise_of_ties():
     surprise = Surprise().fit(np.repeat([0.0, 1.0], 50))
     x = surprise.of(np.array([0.0, 1.0]))
     np.testing.assert_allclose(x, [0, np.log(2)], atol=1e-6)
+
+
+def test_no_question_outweighs_the_others_by_a_guess():
+    x = np.array([0.5, 3.0, 4.0, 6.0, 20.0, 400.0])
+    np.testing.assert_array_equal(mean_surprise([x]), x)
+    # Up to one row in a hundred the mean, and beyond it an outlier as ever.
+    np.testing.assert_allclose(mean_surprise([x, x])[:3], x[:3])
+    limit = np.log(AUTO_ROWS)
+    for others in (0.1, 2.0, 5.0):
+        surprises = [x, np.full(6, others), np.full(6, others)]
+        found, mean = mean_surprise(surprises), np.mean(surprises, axis=0)
+        np.testing.assert_array_equal(found > limit, mean > limit)
+        assert (np.diff(found) > 0).all()
+    # One that is sure comes after three that agree.
+    one, three = np.array([60.0, 7.0]), np.array([0.5, 7.0])
+    assert np.diff(mean_surprise([one, three, three]))[0] > 0
+
+
+def test_a_broken_copy_has_cells_of_other_rows():
+    rng = np.random.default_rng(0)
+    table = np.arange(300.0)[:, None] + 1_000 * np.arange(5)
+    table[::7, 2] = np.nan
+    copy = broken_copy(table, rng)
+    for cells, column in zip(copy.T, table.T, strict=True):
+        assert np.isin(cells[~np.isnan(cells)], column).all()
+    rows = copy - 1_000 * np.arange(5)
+    kept = np.array([np.unique(row[~np.isnan(row)]).size > 1 for row in rows])
+    assert kept.mean() > 0.95  # The others differ in what is missing.
+    assert broken_copy(np.ones((50, 3)), rng).shape == (0, 3)
+
+
+def test_log_odds_are_those_of_broken_rows(monkeypatch):
+    monkeypatch.setattr("sklearn_unsup.outliers._contrast.N_ROUNDS", 120)
+    rng = np.random.default_rng(0)
+    x = rng.integers(2, size=1_000).astype(float)
+    table = np.column_stack([x, np.where(rng.random(1_000) < 0.1, 1 - x, x)])
+    copies = np.concatenate([broken_copy(table, rng) for _ in range(20)])
+    agrees = [np.mean(rows[:, 0] == rows[:, 1]) for rows in (table, copies)]
+    expected = np.diff([np.log(share / (1 - share)) for share in agrees])[0]
+    contrast = Contrast().fit(table, rng)
+    odds = contrast.log_odds(np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+    assert odds[0] - odds[1] == pytest.approx(expected, abs=0.2)
+    assert odds[0] == pytest.approx(odds[2], abs=0.15)
+
+
+def test_trees_name_the_cell_that_does_not_go_with_the_others():
+    rng = np.random.default_rng(0)
+    group = rng.integers(3, size=600)
+    table = pd.DataFrame({"x": group + 0.1 * rng.normal(size=600), "y": -group})
+    table["group"] = np.array(["a", "b", "c"])[group]
+    contrast = Contrast().fit(table, rng)
+    rows = table[group == 0]
+    for name, value in {"x": 2.0, "y": -2, "group": "c"}.items():
+        costs = contrast.cell_costs(rows.assign(**{name: value}))
+        assert costs.shape == rows.shape
+        assert (costs.argmax(axis=1) == table.columns.get_loc(name)).mean() > 0.9
+    strange = pd.DataFrame({"x": [np.nan], "y": [np.nan], "group": ["new"]})
+    assert np.isfinite(contrast.log_odds(strange)).all()
+    assert np.isfinite(contrast.cell_costs(strange)).all()
+
+
+def test_equal_rows_are_not_contrasted():
+    frame = pd.DataFrame({"x": [1.0] * 30, "group": "a"})
+    contrast = Contrast().fit(frame, np.random.default_rng(0))
+    assert (contrast.log_odds(frame) == 0).all()
+    assert (contrast.cell_costs(frame) == 0).all()
 
 
 @pytest.mark.parametrize("contamination", [0, 0.0, 0.6, -0.1, "half", 1])

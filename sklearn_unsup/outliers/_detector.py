@@ -1,4 +1,4 @@
-"""Outlier detection in mixed tables, by scikit-learn's contract."""
+"""The detector: questions about rows, and what their answers are worth together."""
 
 from numbers import Integral, Real
 from typing import Any, Self
@@ -13,14 +13,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._table.frames import as_container, as_frame
-from ._table.kinds import is_categorical
-from ._table.plain import to_floats
-from ._table.polars import is_polars, numbers_to_polars, schema_of, to_polars
-from ._table.quantiles import Quantiles
-from ._validation import holds_objects, refuse_empty
-
-__all__ = ["GenerativeOutlierDetector"]
+from .._table.frames import as_container, as_frame
+from .._table.kinds import is_categorical
+from .._table.plain import to_floats
+from .._table.polars import is_polars, numbers_to_polars, schema_of, to_polars
+from .._table.quantiles import Quantiles
+from .._validation import holds_objects, refuse_empty
+from ._contrast import Contrast
 
 # Rows that neighbours are looked for among, and neighbours that count.
 MAX_REFERENCES, N_NEIGHBORS = 3_000, 5
@@ -35,6 +34,8 @@ MIN_HELD_OUT = 20
 # A tail of a column has a tenth of its numbers, at least so many, at most half of them;
 # and the largest shape of its generalised Pareto distribution.
 MIN_TAIL, MAX_SHAPE = 40, 2.0
+# A number that so many rows share is no error of one of them.
+MIN_COMMON = 10
 # With contamination="auto" a row is an outlier that is as unusual, in the mean of what
 # is asked, as one training row in so many.
 AUTO_ROWS = 100
@@ -47,14 +48,16 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
 
     Several questions are put to a row, and each answer is read as a surprise: minus the
     logarithm of the share of training rows that are at least as unusual. The score is
-    minus the mean of the surprises.
+    minus the mean of the surprises, in which very large ones count by their logarithm.
 
     By default, of a table of numbers, dates and missing values alone: how badly an
     autoencoder rebuilds the row, and how far its nearest neighbours are, once in
     standardised numbers and once in normal quantiles. Of a table with categories: how
     much likelier it is that one of its cells is any value of its column, than the one
-    that a `VAETransformer` expects given all others. A number far beyond the bulk of
-    its column makes its row an outlier by itself, also if training has seen it.
+    that a `VAETransformer` expects given all others; and, of 200 rows or more, how
+    sure boosted trees are that some of its cells are another row's. There a number far
+    beyond the bulk of its column makes its row an outlier by itself, also if training
+    has seen it.
 
     Parameters
     ----------
@@ -149,10 +152,16 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         if self._is_default and not self._has_levels and not issparse(checked):
             scales = "standard", "quantile"
             self._neighbors = [Neighbors(s).fit(checked, rng) for s in scales]
-        self._tails = None
+        self._tails = self._contrast = self._overall = None
         if self._is_default and self._has_levels:
             self._tails = Tails().fit(checked)
-        self._surprises = [Surprise().fit(a) for a in self._answers(held_out)]
+            # Trees know the rows that they have learnt from.
+            if held_out is not checked:
+                self._contrast = Contrast().fit(train, rng)
+        answers = self._answers(held_out)
+        self._surprises = [Surprise().fit(answer) for answer in answers]
+        if self._contrast is not None:
+            self._overall = Surprise().fit(self._combined(answers))
         self.offset_ = -np.log(AUTO_ROWS)
         if self.contamination != "auto":
             if held_out is not checked:
@@ -213,9 +222,9 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
     def explain_samples(self, X, *, return_expected=False) -> Any:
         """Share of each cell in the score of its row.
 
-        In proportion to the nats that the cells cost `estimator_`, or to their own
-        surprises if numbers far beyond the bulk of their columns decide the score;
-        neighbours cannot tell columns apart.
+        In proportion to the nats that the cells cost `estimator_`, and of a table with
+        categories the trees, or to their own surprises if numbers far beyond the bulk
+        of their columns decide the score; neighbours cannot tell columns apart.
 
         Parameters
         ----------
@@ -237,6 +246,11 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         losses, expected, evidence = self.estimator_._cell_losses(checked)
         answers, in_tails = self._answers(checked, evidence), self._in_tails(checked)
         scores = -self._combined(answers, in_tails)
+        if evidence is not None:
+            costs = evidence - losses
+            if self._contrast is not None:
+                costs += self._contrast.cell_costs(checked)
+            losses = -np.maximum(costs, 0.0)
         if in_tails is not None:
             decides = -scores > self._combined(answers)
             losses = np.where(decides[:, None], -in_tails, losses)
@@ -286,7 +300,10 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         if self._is_default and self._has_levels:
             if evidence is None:
                 evidence = self.estimator_._cell_losses(X)[2]
-            return [logsumexp(evidence, axis=1) - np.log(evidence.shape[1])]
+            answers = [logsumexp(evidence, axis=1) - np.log(evidence.shape[1])]
+            if self._contrast is not None:
+                answers.append(self._contrast.log_odds(X))
+            return answers
         own = -np.asarray(self.estimator_.score_samples(X), dtype=np.float64)
         return [own, *(neighbors.distances(X) for neighbors in self._neighbors)]
 
@@ -300,7 +317,9 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
             surprise.of(answer)
             for surprise, answer in zip(self._surprises, answers, strict=True)
         ]
-        combined = np.mean(surprises, axis=0)
+        combined = mean_surprise(surprises)
+        if self._overall is not None:
+            combined = self._overall.of(combined)
         if in_tails is None:
             return combined
         return np.maximum(combined, self._tails.of_rows(in_tails))
@@ -312,6 +331,28 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         tags.input_tags.categorical = True
         tags.input_tags.sparse = True
         return tags
+
+
+def mean_surprise(surprises):
+    """Mean of surprises, of which none outweighs the others by a guess.
+
+    How rare an answer is that no training row came near to is a guess. Of one beyond
+    one row in AUTO_ROWS the excess counts by its logarithm, unless it makes the row
+    an outlier: what a single question is sure of is not to be overlooked, but among
+    outliers those come first that several questions agree on.
+    """
+    if len(surprises) == 1:
+        return surprises[0]
+    limit = np.log(AUTO_ROWS)
+    damped = np.mean(
+        [
+            np.minimum(surprise, limit) + np.log1p(np.maximum(surprise - limit, 0.0))
+            for surprise in surprises
+        ],
+        axis=0,
+    )
+    floor = np.minimum(np.mean(surprises, axis=0), limit + 0.01 * damped)
+    return np.maximum(damped, floor)
 
 
 class Surprise:
@@ -431,7 +472,8 @@ class Tail:
     """The upper tail of a column: a generalised Pareto distribution of its excesses.
 
     Its shape and scale follow from the median and the upper quartile (Pickands 1975),
-    which a few gross errors among the excesses hardly move.
+    which a few gross errors among the excesses hardly move. Numbers up to one that
+    many rows share are as probable, at least, as these rows are frequent.
     """
 
     def fit(self, x):
@@ -450,6 +492,10 @@ class Tail:
             shape = min(np.log2(ratio), MAX_SHAPE) + 1 / np.sqrt(len(excesses))
             self.shape_ = float(shape)
             self.scale_ = float(median * shape / (2**shape - 1))
+        values, counts = np.unique(x[x > self.start_], return_counts=True)
+        common = values[counts >= MIN_COMMON]
+        self.common_ = float(common[-1]) if len(common) else -np.inf
+        self.most_ = -np.log(np.mean(x >= self.common_))
         return self
 
     def surprise(self, x):
@@ -458,7 +504,8 @@ class Tail:
             ratio = self.shape_ * np.maximum(x - self.start_, 0.0) / self.scale_
         ratio = np.minimum(ratio, np.finfo(np.float64).max)  # Scores are finite.
         survival = np.log1p(ratio) / self.shape_
-        return np.where(x > self.start_, survival - self.log_share_, 0.0)
+        surprise = np.where(x > self.start_, survival - self.log_share_, 0.0)
+        return np.where(x <= self.common_, np.minimum(surprise, self.most_), surprise)
 
 
 def default_model(X, with_levels):

@@ -1,0 +1,5 @@
+"""Outlier detection in mixed tables, by scikit-learn's contract."""
+
+from ._detector import GenerativeOutlierDetector
+
+__all__ = ["GenerativeOutlierDetector"]
