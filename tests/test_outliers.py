@@ -83,6 +83,36 @@ def test_rows_off_the_line_are_found(numbers):
     assert (detector.predict(usual) == 1).mean() > 0.9
 
 
+class Copies(BaseEstimator):
+    """A model that rebuilds the rows which it has learnt, and no others."""
+
+    def fit(self, X):
+        self.rows_ = X
+        return self
+
+    def score_samples(self, X):
+        known = np.isin(X[:, 0], self.rows_[:, 0])
+        return np.where(known, 0.0, -np.abs(X[:, 0]) - 1.0)
+
+
+def test_rebuilt_rows_are_usual_by_rows_that_were_held_out(monkeypatch):
+    """Else nearly all other rows would be rebuilt worse than a hundredth of these."""
+    X = np.random.default_rng(0).normal(size=(4_000, 2))
+    where = "sklearn_unsup.outliers._detector.default_model"
+    monkeypatch.setattr(where, lambda *_: Copies())
+    detector = GenerativeOutlierDetector(random_state=0).fit(X[:2_000])
+    assert len(detector.estimator_.rows_) == 1_800
+    answers = detector._answers(X[2_000:])
+    surprises = detector._surprises[0].of(answers[0])
+    assert np.mean(surprises > np.log(10)) == pytest.approx(0.1, abs=0.07)
+    for surprise, distances in zip(detector._surprises[1:], answers[1:], strict=True):
+        assert np.mean(surprise.of(distances) > np.log(10)) == pytest.approx(
+            0.1, abs=0.04
+        )
+    few = GenerativeOutlierDetector(random_state=0).fit(X[:100])
+    assert len(few.estimator_.rows_) == 100
+
+
 def test_score_decision_and_label_agree(numbers):
     detector, _, _, broken = numbers
     scores = detector.score_samples(broken)

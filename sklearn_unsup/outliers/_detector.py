@@ -29,7 +29,7 @@ N_QUANTILES = 2_000  # of a column, for the scale of normal quantiles
 N_STEPS = 800
 # Scores of training rows that are kept, and the share of them that is the tail.
 MAX_SCORES, TAIL_SHARE = 1_000, 0.1
-# Of a table with categories a tenth of the rows is held out, if that is so many.
+# For the default model's surprises a tenth of the rows is held out, if that is so many.
 MIN_HELD_OUT = 20
 # A tail of a column has a tenth of its numbers, at least so many, at most half of them;
 # and the largest shape of its generalised Pareto distribution.
@@ -159,12 +159,17 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
             if held_out is not checked:
                 self._contrast = Contrast().fit(train, rng)
         answers = self._answers(held_out)
+        # A row is not its own neighbour: these answers are fair of all rows.
+        answers[1:] = [
+            *(neighbors.distances(checked) for neighbors in self._neighbors),
+            *answers[1 + len(self._neighbors) :],
+        ]
         self._surprises = [Surprise().fit(answer) for answer in answers]
         if self._contrast is not None:
             self._overall = Surprise().fit(self._combined(answers))
         self.offset_ = -np.log(AUTO_ROWS)
         if self.contamination != "auto":
-            if held_out is not checked:
+            if self._has_levels and held_out is not checked:
                 checked = take(checked, rng.permutation(checked.shape[0])[:MAX_SCORES])
             scores = -self._combined(self._answers(checked), self._in_tails(checked))
             self.offset_ = float(np.percentile(scores, 100 * self.contamination))
@@ -284,12 +289,12 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
     def _split(self, X, rng):
         """Rows to fit a model to, and rows to measure surprises on.
 
-        A likelihood is higher for rows that a model has learnt from: by their surprises
-        a tenth of all others would be outliers.
+        Rows that a model has learnt from are likelier, and rebuilt better: by their
+        surprises up to a tenth of all others would be outliers.
         """
         n = X.shape[0]
         n_held_out = min(MAX_SCORES, n // 10)
-        if not (self._is_default and self._has_levels) or n_held_out < MIN_HELD_OUT:
+        if not self._is_default or n_held_out < MIN_HELD_OUT:
             return X, X
         order = rng.permutation(n)
         parts = order[n_held_out:], order[:n_held_out]
