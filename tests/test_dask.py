@@ -295,8 +295,9 @@ def test_no_row_travels(model, monkeypatch):
 
     A column's knots are values of the table, and all are taken from 6,000 rows on.
     """
-    # Of some values one in twenty rows is so nearly the share that only the larger
-    # table has them as levels, with weights of their own.
+    # A column of few values has each of them as a level, with weights of its own, and
+    # some values are in the larger table alone.
+    monkeypatch.setattr("sklearn_unsup._gan.FEW_VALUES", 0)
     monkeypatch.setattr("sklearn_unsup._gan.FREQUENT_SHARE", 0.2)
     table = make_mixed_table(24_000, random_state=0)[0]
     own = {"density_ratio": None} if model is not AutoencoderTransformer else {}
