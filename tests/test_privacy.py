@@ -115,11 +115,35 @@ class Frequencies(BaseEstimator):
 def test_a_likelihood_ratio_of_levels_that_neither_model_knows_is_one():
     model = Frequencies("ignore").fit(pd.DataFrame({"c": [*"aaab"]}))
     reference, targets = (pd.DataFrame({"c": [*text]}) for text in ("abbb", "abz"))
-    scores = likelihood_attack(targets, model, reference)
+    scores = likelihood_attack([targets], model, reference)
     np.testing.assert_allclose(scores, [np.log(3), -np.log(3), 0.0])
     # The clone that is fitted to the reference takes what it has not seen, too.
     known = Frequencies().fit(pd.DataFrame({"c": [*"aabz"]}))
-    assert likelihood_attack(targets, known, reference)[2] > 100
+    assert likelihood_attack([targets], known, reference)[2] > 100
+
+
+class ScoresByChance(BaseEstimator):
+    """Gives all rows one score, which each `fit` draws anew."""
+
+    def __init__(self, handle_unknown="error"):
+        self.handle_unknown = handle_unknown
+
+    def fit(self, X, y=None):
+        self.score_ = np.random.default_rng().normal()
+        return self
+
+    def score_samples(self, X):
+        return np.full(len(X), self.score_)
+
+
+def test_members_and_others_are_compared_with_one_model():
+    """Another seed, or the noise of a budget, tells nobody who was a member."""
+    members, others, reference = (pd.DataFrame({"c": np.arange(50.0)}),) * 3
+    audit = membership_audit(
+        reference, members, others, reference, model=ScoresByChance().fit(members),
+        attacks="likelihood_ratio", random_state=0,
+    )  # fmt: skip
+    assert audit.attacks.loc["likelihood_ratio", "auc"] == 0.5
 
 
 def randomised_response(epsilon, n, rng):

@@ -22,19 +22,24 @@ def density_attack(targets, synthetic, reference, seed):
     from sklearn_unsup import VAETransformer
 
     model = VAETransformer(random_state=seed, handle_unknown="ignore")
-    return likelihood_attack(targets, quietly_fitted(model, synthetic), reference)
+    return likelihood_attack([targets], quietly_fitted(model, synthetic), reference)
 
 
-def likelihood_attack(targets, model, reference):
-    """How much likelier a row is under a model than under its like for the reference.
+def likelihood_attack(tables, model, reference):
+    """How much likelier rows are under a model than under its like for the reference.
 
-    Both are trained in the same way; the second has seen no member.
+    Both are trained in the same way; the second has seen no member. One such model
+    scores all `tables`: two fits may differ in their seed or in the noise of a budget,
+    and rows of different tables could then be told by that alone.
     """
     other = clone(model).set_params(handle_unknown="ignore")
     other = quietly_fitted(other, reference)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Levels that one of the models has not seen.
-        first, second = (m.score_samples(targets) for m in (model, other))
+        first, second = (
+            np.concatenate([m.score_samples(table) for table in tables])
+            for m in (model, other)
+        )
     # A row that neither model thinks possible is no evidence.
     with np.errstate(invalid="ignore"):
         return np.nan_to_num(first - second)

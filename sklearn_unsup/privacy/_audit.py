@@ -259,9 +259,7 @@ def run_attack(name, encoded, frames, model, targets, reference, seed):
         return classifier_attack(*encoded, seed)
     if name == "density_ratio":
         return density_attack(*frames, seed)
-    return np.concatenate(
-        [likelihood_attack(table, model, reference) for table in targets]
-    )
+    return likelihood_attack(targets, model, reference)
 
 
 def evidence_table(members, others, rng):
