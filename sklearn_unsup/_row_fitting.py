@@ -32,7 +32,7 @@ HELD_OUT_FRACTION, MAX_HELD_OUT = 0.05, 2_000
 # Factors of the learning rate and of the number of steps of a wide model, relative to a
 # narrow one. With twice the learning rate two thirds of the steps come as far, and a
 # step takes half as long again.
-WIDE_LR_SCALE, WIDE_STEPS_FACTOR = 2.0, 0.5
+WIDE_LR_SCALE, WIDE_STEPS_FACTOR = 2.0, 0.55
 # Minimum number of gradient steps of a model of any order, which hides a part of each
 # row anew in each step, and their ratio to those of a model of a fixed order.
 MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR = 300, 1.5
