@@ -45,7 +45,7 @@ MIN_STEPS, CODE_STEPS = 300, 1_000
 FEW_ROWS, FEW_ROWS_INTERVAL, INTERVAL_LR_SCALE = 800, 2, 1.2
 # Number of steps of the autoregressive model from which on encoder and decoder learn
 # from every second batch only.
-MIN_ALTERNATING_STEPS = 2_500
+MIN_ALTERNATING_STEPS = 2_750
 # Maximum batch size if the autoregressive model is trained. Its weights are averaged
 # over steps, for which many noisy steps are better than few precise ones. On a GPU a
 # step takes about as long for a larger batch, so that from MIN_LARGE_BATCH_ROWS rows on
