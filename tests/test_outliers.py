@@ -434,7 +434,7 @@ def test_log_odds_are_those_of_broken_rows(monkeypatch):
     assert odds[0] == pytest.approx(odds[2], abs=0.15)
 
 
-def test_trees_name_the_cell_that_does_not_go_with_the_others():
+def test_trees_name_the_cell_that_does_not_go_with_the_others(monkeypatch):
     rng = np.random.default_rng(0)
     group = rng.integers(3, size=600)
     table = pd.DataFrame({"x": group + 0.1 * rng.normal(size=600), "y": -group})
@@ -445,6 +445,10 @@ def test_trees_name_the_cell_that_does_not_go_with_the_others():
         costs = contrast.cell_costs(rows.assign(**{name: value}))
         assert costs.shape == rows.shape
         assert (costs.argmax(axis=1) == table.columns.get_loc(name)).mean() > 0.9
+    with monkeypatch.context() as patch:
+        patch.setattr("sklearn_unsup.outliers._contrast.COSTED_ROWS", 7)
+        part_by_part = contrast.cell_costs(rows)
+    np.testing.assert_array_equal(part_by_part, contrast.cell_costs(rows))
     strange = pd.DataFrame({"x": [np.nan], "y": [np.nan], "group": ["new"]})
     assert np.isfinite(contrast.log_odds(strange)).all()
     assert np.isfinite(contrast.cell_costs(strange)).all()

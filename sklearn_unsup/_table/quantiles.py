@@ -191,15 +191,18 @@ class Quantiles:
     def intervals(self, values) -> np.ndarray:
         """Intervals of given values as in :meth:`atoms`, shape (4, n_values).
 
-        That of a value which is not known any more is empty.
+        That of a value which is not known any more is empty: its least encoded value
+        is above the greatest, and both are where it would be, so that all are in order.
         """
-        found = np.zeros((4, len(values)))
-        found[:2] = [[np.inf], [-np.inf]]
-        lower, upper = self._float_intervals()
         place = np.minimum(np.searchsorted(self.values_, values), len(self.values_) - 1)
-        known = (self.values_[place] == values) & (lower < upper)[place]
-        every = np.stack([lower, upper, self.u_lower_, self.u_upper_])
-        found[:, known] = every[:, place[known]]
+        every = np.stack([*self._float_intervals(), self.u_lower_, self.u_upper_])
+        found = every[:, place]
+        unknown = self.values_[place] != values
+        is_beyond = values > self.values_[place]
+        u = np.where(is_beyond, self.u_upper_[place], self.u_lower_[place])[unknown]
+        z = ndtri(u).astype(np.float32)
+        below = np.nextafter(z, np.float32(-np.inf))
+        found[:, unknown] = np.stack([z, below, u, u])
         return found
 
     def _between(self, x):

@@ -14,7 +14,7 @@ from .net import TableNet
 from .optimizer import LeanAdamW
 
 
-class Parts(NamedTuple):
+class StepVariant(NamedTuple):
     """What a step does beside the critic's loss on the batch."""
 
     train_generator: bool
@@ -116,7 +116,7 @@ class GANNet(TableNet):
         self.generator_trained_ = True
         penalize = self.step_ % self.penalty_interval == 0
         train_encoder = self.step_ % self.encoder_interval == 0
-        variant = Parts(train_generator, penalize, train_encoder)
+        variant = StepVariant(train_generator, penalize, train_encoder)
         # Generated rows help the encoder at the beginning. In the end only its error
         # on real rows should count.
         noise_weight = self.lr_factor_**4

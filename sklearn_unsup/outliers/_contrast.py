@@ -20,6 +20,8 @@ MAX_BROKEN = 3
 MAX_ROWS, MAX_LEVELS = 15_000, 254
 # Values that may stand in a cell instead: quantiles of a number, and levels.
 N_QUANTILES, N_TRIED_LEVELS = 12, 16
+# Rows whose cells are replaced at a time, which makes up to sixteen copies of them.
+COSTED_ROWS = 10_000
 
 
 class Contrast:
@@ -79,16 +81,22 @@ class Contrast:
         """
         rows = self._coded(as_frame(X))
         costs = np.zeros(rows.shape)
-        for classifier in self.classifiers_[:1]:
-            own = classifier.decision_function(rows)
-            for place, (values, log_shares) in enumerate(self.candidates_):
-                if not len(values):
-                    continue
-                others = np.repeat(rows, len(values), axis=0)
-                others[:, place] = np.tile(values, len(rows))
-                odds = classifier.decision_function(others).reshape(len(rows), -1)
-                gain = np.maximum(own - odds.min(axis=1), 0.0)
-                costs[:, place] = gain + own + logsumexp(log_shares - odds, axis=1)
+        if self.classifiers_:
+            for start in range(0, len(rows), COSTED_ROWS):
+                part = slice(start, start + COSTED_ROWS)
+                costs[part] = self._costs_by(self.classifiers_[0], rows[part])
+        return costs
+
+    def _costs_by(self, classifier, rows):
+        costs, own = np.zeros(rows.shape), classifier.decision_function(rows)
+        for place, (values, log_shares) in enumerate(self.candidates_):
+            if not len(values):
+                continue
+            others = np.repeat(rows, len(values), axis=0)
+            others[:, place] = np.tile(values, len(rows))
+            odds = classifier.decision_function(others).reshape(len(rows), -1)
+            gain = np.maximum(own - odds.min(axis=1), 0.0)
+            costs[:, place] = gain + own + logsumexp(log_shares - odds, axis=1)
         return costs
 
     def _coded(self, frame):
