@@ -455,9 +455,10 @@ class GANSampler(BaseTableModel):
     def _intervals(self, n_rows):
         """How often the parts of a step that cost most are left out.
 
-        In fits of a few hundred steps a penalty in each of them covers modes better.
+        In fits of a few hundred steps, and of pixels, a penalty in each of them covers
+        modes better.
         """
-        is_table = self.image_shape is None and n_rows > FEW_ROWS
+        is_table = self.codec_.numeric_scaling == "quantile" and n_rows > FEW_ROWS
         is_long = self.max_iter == "auto" and not self._is_stream
         if not (is_table and is_long) or self.loss == "wasserstein":
             return {}

@@ -893,8 +893,13 @@ def test_long_fits_leave_out_most_penalties_and_steps_of_the_encoder(monkeypatch
     table = spiked_table(1_000)
     nets = [
         ignored(small(max_iter="auto", **own).fit, table.iloc[:n]).net_
-        for n, own in ((1_000, {}), (500, {}), (1_000, {"loss": "wasserstein"}))
+        for n, own in (
+            (1_000, {}),
+            (500, {}),
+            (1_000, {"loss": "wasserstein"}),
+            (1_000, {"numeric_scaling": "minmax"}),
+        )
     ]
     nets.append(ignored(untrained().fit, table).net_)
-    assert [net.penalty_interval for net in nets] == [4, 1, 1, 1]
-    assert [net.encoder_interval for net in nets] == [4, 1, 1, 1]
+    assert [net.penalty_interval for net in nets] == [4, 1, 1, 1, 1]
+    assert [net.encoder_interval for net in nets] == [4, 1, 1, 1, 1]
