@@ -16,7 +16,12 @@ from sklearn_unsup.privacy import (
     membership_audit,
 )
 from sklearn_unsup.privacy._attacks import likelihood_attack
-from sklearn_unsup.privacy._audit import evidence_table, exposed_rows, plain_frames
+from sklearn_unsup.privacy._audit import (
+    attacks_that_find,
+    evidence_table,
+    exposed_rows,
+    plain_frames,
+)
 from sklearn_unsup.privacy._disclosure import difference_interval
 from sklearn_unsup.privacy._evidence import (
     proportion_interval,
@@ -210,6 +215,7 @@ def test_copies_are_found(tables):
     assert evidence["auc"] > 0.95
     assert evidence["epsilon"] > 2
     assert evidence["tpr_1%_low"] > 0.8
+    assert audit.leaks == ["nearest"]
     assert "Members are found by 'nearest'" in audit.findings[0]
     assert any("No claim of an epsilon below" in text for text in audit.findings)
 
@@ -222,8 +228,30 @@ def test_fresh_rows_are_not(tables):
     assert (audit.attacks["auc_low"] < 0.5).all()
     assert (audit.attacks["auc_high"] > 0.5).all()
     assert audit.attacks["epsilon"].max() < 0.3
+    assert audit.leaks == []
     assert audit.findings[0].startswith("No attack finds members")
     assert not any("exposed" in sentence for sentence in audit.findings)
+
+
+def test_attacks_that_find_nothing_leak_in_a_twentieth_of_audits():
+    """Five independent attacks: each alone would be above a half in 2.5 % of audits."""
+    names, rng = list("abcde"), np.random.default_rng(0)
+    n_leaks = 0
+    for _ in range(500):
+        members, others = (
+            pd.DataFrame(rng.normal(size=(100, 5)), columns=names) for _ in range(2)
+        )
+        n_leaks += bool(attacks_that_find(members, others, members.mean()))
+    # The two-sided error of 5 % is shared: .5 % above for each of the five.
+    assert 3 <= n_leaks <= 25
+
+
+def test_leaks_are_named_best_first():
+    rng = np.random.default_rng(0)
+    members = pd.DataFrame(rng.normal([1, 0, 2], size=(200, 3)), columns=[*"abc"])
+    others = pd.DataFrame(rng.normal(size=(200, 3)), columns=[*"abc"])
+    areas = evidence_table(members, others, np.random.RandomState(0))["auc"]
+    assert attacks_that_find(members, others, areas) == ["c", "a"]
 
 
 def test_copies_of_others_are_no_evidence(tables):

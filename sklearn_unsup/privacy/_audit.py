@@ -41,6 +41,8 @@ class MembershipAudit:
         See below.
     columns : Series
         See below.
+    leaks : list of str
+        See below.
     findings : list of str
         See below.
 
@@ -65,6 +67,9 @@ class MembershipAudit:
     columns : Series
         By how much the area of the attack "nearest" falls if it does not know the
         column; large for columns by which members are recognised.
+    leaks : list of str
+        The attacks that find members, the best one first: an area of one half lies
+        below their intervals, which hold together at 95 %. Empty if none does.
     findings : list of str
         A sentence for each thing found.
 
@@ -82,16 +87,19 @@ class MembershipAudit:
     ... )
     >>> audit.attacks["auc"].round(1).to_dict()
     {'nearest': 1.0}
+    >>> audit.leaks
+    ['nearest']
     """
 
     def __init__(
-        self, attacks, member_scores, non_member_scores, rows, columns, findings
+        self, attacks, member_scores, non_member_scores, rows, columns, leaks, findings
     ) -> None:
         self.attacks = attacks
         self.member_scores = member_scores
         self.non_member_scores = non_member_scores
         self.rows = rows
         self.columns = columns
+        self.leaks = leaks
         self.findings = findings
 
     def __repr__(self):
@@ -172,8 +180,8 @@ def membership_audit(
     >>> audit = membership_audit(
     ...     drawn, members, others, fresh, attacks=["nearest"], random_state=0
     ... )
-    >>> bool(audit.attacks.loc["nearest", "auc_low"] < 0.5)
-    True
+    >>> audit.leaks  # none of the attacks finds members
+    []
     """
     names = check_attacks(attacks, model)
     rng = check_random_state(random_state)
@@ -209,9 +217,11 @@ def membership_audit(
     split = len(members)
     scores = scores.iloc[:split], scores.iloc[split:]
     table = evidence_table(*scores, rng)
+    leaks = attacks_that_find(*scores, table["auc"])
     rows = exposed_rows(*scores)
     exposed = exposed_columns(first, second, rest, columns)
-    return MembershipAudit(table, *scores, rows, exposed, describe(table, exposed))
+    findings = describe(table, leaks, exposed)
+    return MembershipAudit(table, *scores, rows, exposed, leaks, findings)
 
 
 def check_attacks(attacks, model):
@@ -277,13 +287,29 @@ def evidence_table(members, others, rng):
             keys = (f"tpr_{label}{end}" for end in ("", "_low", "_high"))
             values = true_positives(*pair, share, CONFIDENCE)
             record.update(zip(keys, values, strict=True))
-        # Together the bounds hold with the confidence that each would have alone.
-        confidence = 1 - (1 - CONFIDENCE) / members.shape[1]
         record["epsilon"] = epsilon_lower_bound(
-            *pair, confidence=confidence, random_state=rng
+            *pair, confidence=joint_confidence(members), random_state=rng
         )
         records[name] = record
     return pd.DataFrame.from_dict(records, orient="index")
+
+
+def joint_confidence(scores):
+    """What each attack needs so that all of them together have the usual confidence."""
+    return 1 - (1 - CONFIDENCE) / scores.shape[1]
+
+
+def attacks_that_find(members, others, areas):
+    """Attacks whose area is above one half; see `MembershipAudit.leaks`."""
+    confidence = joint_confidence(members)
+    lowest = {
+        name: auc_interval(
+            members[name].to_numpy(), others[name].to_numpy(), confidence
+        )[1]
+        for name in members
+    }
+    best_first = areas.sort_values(ascending=False, kind="stable").index
+    return [name for name in best_first if lowest[name] > 0.5]
 
 
 def exposed_rows(members, others):
@@ -319,10 +345,9 @@ def exposed_columns(members, others, tables, columns):
     return falls.sort_values(ascending=False, kind="stable")
 
 
-def describe(table, columns):
+def describe(table, leaks, columns):
     """Sentences about what the attacks have found."""
-    found = table[table["auc_low"] > 0.5].sort_values("auc", ascending=False)
-    if found.empty:
+    if not leaks:
         sentences = [
             "No attack finds members: no area is above .5 by more than chance."
         ]
@@ -332,9 +357,9 @@ def describe(table, columns):
                 "same distribution, and is the split random?"
             ]
     else:
-        best = found.iloc[0]
+        best = table.loc[leaks[0]]
         sentences = [
-            f"Members are found by {found.index[0]!r}: it ranks a member above another "
+            f"Members are found by {leaks[0]!r}: it ranks a member above another "
             f"row in {best['auc']:.0%} of pairs (at 95 % between {best['auc_low']:.1%} "
             f"and {best['auc_high']:.1%}; chance is 50 %)."
         ]
