@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import ndtr
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
@@ -14,14 +13,14 @@ from ._imputation import impute_table
 from ._interpretation import DecoderInspection
 from ._nn.autoencoders import VariationalAutoencoder, importance_bound, reparameterize
 from ._nn.autoregressive import affordable_width
-from ._nn.bins import histogram_edges, level_cuts
 from ._nn.chunks import CHUNK_ROWS
 from ._nn.device import freed_memory
 from ._nn.losses import NegativeELBO, check_unit_interval
 from ._nn.random import normal_points
 from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, resolved_layer_sizes
 from ._private.budget import Budget, noise_generator, private_table
-from ._row_fitting import FEW_ROWS, MAX_TRIAL_ROWS, RowFitting
+from ._row_columns import RowColumns
+from ._row_fitting import FEW_ROWS, RowFitting
 from ._sampling.proposals import RowSource
 from ._scoring import explained, likelihood_losses, likelihood_terms, rebuilt_losses
 from ._sklearn import Interval, StrOptions
@@ -35,11 +34,6 @@ from ._warnings import warn_user
 # Minimum variance over rows of a component's posterior mean for the component to count
 # as active (Burda et al. 2016).
 ACTIVE_VARIANCE = 0.01
-# Maximum number of bins of a number's histogram, and the number of rows per bin that a
-# smaller table has.
-MAX_BINS, ROWS_PER_BIN = 64, 90
-# Minimum share and number of the rows for a repeated value to have a bin of its own.
-MIN_ATOM_SHARE, MIN_ATOM_ROWS = 1 / 400, 15
 # Number of steps over which the learning rate and the weight of the KL term rise.
 N_WARMUP_STEPS = 200
 # Meaning of hidden_layer_sizes="auto" for a table of many rows, and of few.
@@ -47,7 +41,7 @@ LAYER_SIZES, SMALL_LAYER_SIZES = (256, 256), (128, 128)
 MAX_GRAD_NORM = 10.0
 
 
-class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
+class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
     """Reduce, score and generate mixed tables with a variational autoencoder.
 
     An encoder gives every row a normal posterior over codes, a decoder gives every
@@ -540,6 +534,7 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
                 f"got numeric_scaling={self.codec_.numeric_scaling!r}: pass 'quantile' "
                 "or 'standard', or sampling='latent'."
             )
+        self._telling_values = self._find_telling_values(dataset)
         net = VAENet(
             VariationalAutoencoder,
             NegativeELBO,
@@ -552,6 +547,7 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
             module__bernoulli=self._bernoulli,
             module__autoregressive_width=self._autoregressive_width(len(dataset)),
             module__bin_edges=self._bin_edges(dataset),
+            module__value_intervals=self._value_intervals(),
             module__any_order=self.sampling == "any_order",
             module__labelled=self._has_labelled_pixels,
             module__missing_codes=self._missing_codes(),
@@ -610,35 +606,6 @@ class VAETransformer(DecoderInspection, RowFitting, BaseTableModel):
             is_table = self.image_shape is None
             return not (is_table and self._is_standardized and is_affordable)
         return self.sampling == "latent"
-
-    def _bin_edges(self, dataset):
-        """Edges of the histograms of numbers; None where they are not normal ones."""
-        if self._samples_from_latent or self.codec_.numeric_scaling != "quantile":
-            return None
-        n_rows = self._n_judged or len(dataset)
-        n_bins = int(np.clip(n_rows // ROWS_PER_BIN, 1, MAX_BINS))
-        min_share = max(MIN_ATOM_SHARE, MIN_ATOM_ROWS / n_rows)
-        every = [
-            histogram_edges(atoms, n_bins, min_share) for atoms in self.codec_.atoms()
-        ]
-        if n_rows > MAX_TRIAL_ROWS:
-            return every
-        # Of few rows bins are so wide that rows of several kinds may share one.
-        for column, (edges, atoms) in enumerate(
-            zip(every, self.codec_.atoms(), strict=True)
-        ):
-            gaps, _ = self.codec_.cluster_gaps(column)
-            u, codes = self._quantiles_and_codes(dataset, column)
-            cuts = [*gaps, *level_cuts(edges, u, codes)]
-            every[column] = histogram_edges(atoms, n_bins, min_share, cuts)
-        return every
-
-    def _quantiles_and_codes(self, dataset, column):
-        """Quantiles of a number where it is present, and codes of the same rows."""
-        z, codes = dataset.x_num[:, column].cpu().numpy(), dataset.x_cat.cpu().numpy()
-        mask = self.codec_.layout_.masks[column]
-        rows = codes[:, mask] == 0 if mask >= 0 else slice(None)
-        return ndtr(z[rows]), codes[rows]
 
     def _missing_codes(self):
         """For each column of `x_cat` the code of a missing value, or -1."""

@@ -76,6 +76,7 @@ FLOORS = {
                 "_interpretation",
                 "_own_nets",
                 "_ownership",
+                "_row_columns",
                 "_row_fitting",
                 "_transfer",
             ),
@@ -86,7 +87,7 @@ FLOORS = {
             *("_scoring", "_drawing", "_fitting", "_holes", "_imputation"),
             "_constrained_imputation",
             *("_interpretation", "_own_nets", "_ownership"),
-            *("_row_fitting", "_transfer"),
+            *("_row_columns", "_row_fitting", "_transfer"),
             *("_table", "_nn", "_training", "_sampling", "_warnings", "_version"),
         },
     ),
@@ -94,8 +95,8 @@ FLOORS = {
         {"_autoencoder", "_vae", "_gan"},
         {*TABLE_LIBRARIES, "skorch", "torch"},
         {"_base", "_encoding", "_imputation", "_interpretation", "_parameters"}
-        | {"_row_fitting", "_scoring", "_sklearn", "_private", "_transfer"}
-        | {"_validation"}
+        | {"_row_columns", "_row_fitting", "_scoring", "_sklearn", "_private"}
+        | {"_transfer", "_validation"}
         | {"_table", "_nn", "_training", "_sampling", "_warnings"},
     ),
     "side rooms": Floor(

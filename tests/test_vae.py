@@ -1003,6 +1003,6 @@ def test_bins_end_where_those_of_few_rows_would_hold_two_kinds(monkeypatch):
     X["y"] = rng.permutation(X["x"] + 10.0 * (X["x"] > 3))  # a gap, and no level
     edges = VAETransformer(2, **options).fit(X).net_.module__bin_edges
     assert all(np.abs(own - 0.9).min() < 0.005 for own in edges)
-    monkeypatch.setattr("sklearn_unsup._vae.MAX_TRIAL_ROWS", 499)
+    monkeypatch.setattr("sklearn_unsup._row_columns.MAX_TRIAL_ROWS", 499)
     edges = VAETransformer(2, **options).fit(X).net_.module__bin_edges
     assert all(np.abs(own - 0.9).min() > 0.05 for own in edges)

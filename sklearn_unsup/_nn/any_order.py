@@ -8,8 +8,8 @@ from .._table.layout import ANY_CODE, FIRST_SET, EncodedConditions, TableLayout
 from .autoregressive import AutoregressiveModel, resample_particles_
 from .conditions import draw_codes
 from .distributions import indices, presence, softcap
-from .features import piecewise_linear_features
 from .gaussian import conditional_moments, fit_gaussian, precision
+from .number_features import piecewise_linear_features
 from .random import draw_index, uniform
 
 # Maximum number of numeric columns whose joint normal distribution is fitted, for each

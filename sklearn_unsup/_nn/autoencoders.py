@@ -188,6 +188,8 @@ class VariationalAutoencoder(TableModule):
         regressions.
     labelled : bool, default=False
         Whether numbers are decoded from categories as well, as those of images are.
+    value_intervals : sequence of array-like or None, default=None
+        Of an autoregressive model of one order, see :class:`NumberFeatures`.
     """
 
     def __init__(
@@ -205,6 +207,7 @@ class VariationalAutoencoder(TableModule):
         encoder: OwnNet | None = None,
         decoder: OwnNet | None = None,
         labelled: bool = False,
+        value_intervals=None,
     ):
         super().__init__(layout, bernoulli)
         del self.log_scale
@@ -229,7 +232,7 @@ class VariationalAutoencoder(TableModule):
             )
         elif autoregressive_width:
             self.autoregressive = AutoregressiveModel(
-                layout, autoregressive_width, bin_edges, linear_rows
+                layout, autoregressive_width, bin_edges, linear_rows, value_intervals
             )
 
     def load_state_dict(self, state_dict, *args, **kwargs):

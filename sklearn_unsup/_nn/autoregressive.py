@@ -9,15 +9,11 @@ from torch.nn import functional as F
 from .._table.layout import EncodedConditions, TableLayout
 from .conditions import draw_codes
 from .distributions import indices, one_hot_block, presence, softcap
-from .features import (
-    N_PIECES,
-    DenseFeatures,
-    SparseFeatures,
-    piecewise_linear_features,
-)
+from .features import DenseFeatures, SparseFeatures
 from .fused import column_networks
 from .heads import CategoryHeads, NumberHeads
 from .linear_moments import LinearMoments
+from .number_features import NumberFeatures
 from .random import draw_index, random_bytes, uniform
 
 # Maximum number of levels of a column that is one-hot encoded for the other columns,
@@ -65,6 +61,9 @@ class AutoregressiveModel(nn.Module):
     linear : bool, default=False
         Describe each number relative to its linear regression on the columns before
         it, which is fitted in closed form: a good start where rows are few.
+    value_intervals : sequence of array-like or None, default=None
+        Of each number the values that are features of their own for the columns after
+        it, see :class:`NumberFeatures`.
 
     Examples
     --------
@@ -80,7 +79,12 @@ class AutoregressiveModel(nn.Module):
     """
 
     def __init__(
-        self, layout: TableLayout, width: int, bin_edges=None, linear: bool = False
+        self,
+        layout: TableLayout,
+        width: int,
+        bin_edges=None,
+        linear: bool = False,
+        value_intervals=None,
     ):
         super().__init__()
         self.layout, self.width = layout, width
@@ -93,8 +97,9 @@ class AutoregressiveModel(nn.Module):
                 self.embeddings[str(column)] = nn.Embedding(size, EMBEDDING_WIDTH)
                 size = EMBEDDING_WIDTH
             self._add_features(size, column, owners)
-        for column in range(n_numeric):
-            self._add_features(N_PIECES + 2, layout.n_categorical + column, owners)
+        self.number_features = NumberFeatures(n_numeric, value_intervals)
+        for column, size in enumerate(self.number_features.widths):
+            self._add_features(size, layout.n_categorical + column, owners)
         owners += [-1] * self.n_shared_features
         n_features = len(owners)
         mask = self._is_visible(
@@ -168,11 +173,22 @@ class AutoregressiveModel(nn.Module):
             if str(position) not in self.embeddings
             for feature in range(block.start, block.stop)
         ]
-        if len(levels) > MAX_REGRESSION_LEVELS:
-            levels = []
-        # The first feature of a number is the number itself.
+        # The first feature of a number is the number itself, the last ones its values.
         numbers = [block.start for block in self.feature_slices[n_categorical:]]
-        inputs = [levels + numbers[:column] for column in range(len(numbers))]
+        values = [
+            list(range(block.stop - n_values, block.stop))
+            for block, n_values in zip(
+                self.feature_slices[n_categorical:],
+                self.number_features.n_values,
+                strict=True,
+            )
+        ]
+        if len(levels) + sum(map(len, values)) > MAX_REGRESSION_LEVELS:
+            levels, values = [], [[]] * len(numbers)
+        inputs = [
+            levels + numbers[:column] + sum(values[:column], [])
+            for column in range(len(numbers))
+        ]
         features = self.features(x_num, x_cat, present)
         self.linear.fit(features, x_num, present, inputs)
         self.number_heads.start_beside(self.linear.scale)
@@ -203,10 +219,7 @@ class AutoregressiveModel(nn.Module):
         """Features of all columns, which later ones see, shape (n, n_features)."""
         parts = [self._categories(x_cat)] if self.layout.n_categorical else []
         if self.layout.n_numeric:
-            numbers = piecewise_linear_features(x_num)
-            if present is not None:
-                numbers = numbers * present[:, :, None]
-            parts.append(numbers.flatten(1))
+            parts.append(self.number_features(x_num, present))
         return torch.cat(parts, 1)
 
     def _moments(self, features: Tensor):

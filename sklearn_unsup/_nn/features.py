@@ -7,21 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .fused import hat_functions
+from .number_features import N_PIECES
 
-# Number of intervals of the piecewise linear features of a number.
-N_PIECES = 16
 # Share of the rows up to which it pays to look for distinct ones.
 MAX_GROUPS = 0.5
-
-
-def piecewise_linear_features(x: Tensor) -> Tensor:
-    """A standard normal number and hat functions of its quantile.
-
-    Shape (n, columns) to (n, columns, N_PIECES + 2).
-    """
-    hats, _ = hat_functions(x, N_PIECES)
-    return torch.cat([x[..., None], hats], -1)
 
 
 class DenseFeatures:
@@ -54,11 +43,10 @@ class DenseFeatures:
 
     def set_number(self, column: int, x: Tensor, present: Tensor | None):
         """Set the numbers of a column, which count only where they are present."""
-        features = piecewise_linear_features(x[:, None])[:, 0]
-        if present is not None:
-            features = features * present[:, None]
         position = self.model.layout.n_categorical + column
-        self.values[:, self.model.feature_slices[position]] = features
+        self.values[:, self.model.feature_slices[position]] = (
+            self.model.number_features.of_column(column, x, present)
+        )
 
     def first_layer(self, position: int) -> Tensor:
         """Inputs of the first hidden units of one column, shape (n_distinct, width).
@@ -83,7 +71,8 @@ class SparseFeatures:
     """The features of the columns drawn so far that are not zero, with their positions.
 
     A level is one feature, and a number three: itself and the two hat functions that
-    it lies under. On a CPU their weights are summed in a fraction of the time that a
+    it lies under; it has a fourth one where some values of its column have features of
+    their own. On a CPU their weights are summed in a fraction of the time that a
     product with all features takes. As long as only categories are drawn many rows are
     alike, and a network needs to see each kind of row only once. Methods are those of
     :class:`DenseFeatures`.
@@ -97,7 +86,8 @@ class SparseFeatures:
     def __init__(self, model, n: int):
         self.model, layout = model, model.layout
         sizes = [int(str(i) not in model.embeddings) for i in range(model.n_columns)]
-        sizes[layout.n_categorical :] = [3] * layout.n_numeric
+        n_values = model.number_features.n_values
+        sizes[layout.n_categorical :] = [3 + (n > 0) for n in n_values]
         # Of each row the first one, at position 0, is a constant whose weight is the
         # bias, so that positions of features count from 1.
         self.starts = list(accumulate(sizes, initial=1))
@@ -135,6 +125,7 @@ class SparseFeatures:
 
     def set_number(self, column, x, present):
         self.groups = None
+        value, x = self.model.number_features.snapped(column, x)
         quantile = torch.erf(x * math.sqrt(0.5)).add_(1.0).mul_(N_PIECES / 2)
         left = quantile.floor().clamp_max_(N_PIECES - 1)
         position = self.model.layout.n_categorical + column
@@ -144,10 +135,15 @@ class SparseFeatures:
         self.positions[:, place + 1] = left + (first + 1)
         self.positions[:, place + 2] = left + (first + 2)
         above = quantile.sub_(left)
-        values = torch.stack([x, 1.0 - above, above], 1)
+        values = [x, 1.0 - above, above]
+        if value is not None:
+            own = value.clamp_min(0) + (first + N_PIECES + 2)
+            self.positions[:, place + 3] = own
+            values.append((value >= 0).float())
+        values = torch.stack(values, 1)
         if present is not None:
             values *= present[:, None]
-        self.values[:, place : place + 3] = values
+        self.values[:, place : place + values.shape[1]] = values
 
     def first_layer(self, position):
         model = self.model

@@ -17,12 +17,12 @@ from .distributions import (
     presence,
     softcap,
 )
-from .features import N_PIECES
 from .frequent_values import FrequentValues
 from .fused import column_heads, piecewise_linear_input, straight_through_gumbel
 from .images import ImageDecoder, ImageEncoder
 from .layers import ResidualMLP, TableInput
 from .likelihoods import categorical_log_prob
+from .number_features import N_PIECES
 from .own import OwnNet
 from .random import gumbel, normal
 from .torch_private import lerp_each

@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from .autoregressive import AutoregressiveModel
 from .distributions import TableDistribution, one_hot_index, presence, softcap
-from .features import piecewise_linear_features
 from .heads import LOG_SCALE_BOUNDS
 from .likelihoods import number_log_prob
 
@@ -175,9 +174,8 @@ def candidate_log_probs(model, given, x_num, x_cat, candidates) -> Tensor:
             changed = model.category_features(position, x_cat[:, position])
         else:
             number = position - n_categorical
-            changed = piecewise_linear_features(x_num[:, [number]])[:, 0]
-            if present is not None:
-                changed = changed * present[:, [number]]
+            own = None if present is None else present[:, number]
+            changed = model.number_features.of_column(number, x_num[:, number], own)
         change = changed - features[:, place].repeat(len(candidates) + 1, 1)
         inputs += F.linear(change, model.input_layer.weight[units, place])
         if means is not None:

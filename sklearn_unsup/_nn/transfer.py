@@ -9,12 +9,9 @@ from torch.nn import functional as F
 
 from .autoregressive import AutoregressiveModel, every_nth
 from .distributions import presence, softcap
-from .features import N_PIECES, piecewise_linear_features
 from .heads import N_NORMALS, NumberHeads
 from .layers import ResidualMLP
 
-# Number of quantiles over which the features of a number are averaged.
-N_QUANTILES = 512
 # Numbers of rows that what a source says of the frequencies of levels may count as.
 PRIOR_ROWS = tuple(10.0 ** (power / 2) for power in range(11))
 
@@ -117,16 +114,11 @@ def feature_blocks(model: AutoregressiveModel, columns: ColumnKeys) -> dict:
             mean = shares @ embedding.weight.detach().cpu()
         place = model.feature_slices[column]
         blocks[key] = InputBlock(place, mean, levels, shares, embedding)
-    u = (torch.arange(N_QUANTILES, dtype=torch.float64) + 0.5) / N_QUANTILES
-    z = torch.special.ndtri(u).float()
-    mean = piecewise_linear_features(z[:, None])[:, 0].mean(0)
-    for key, place in zip(
-        columns.numbers, model.feature_slices[n_categorical:], strict=True
-    ):
-        blocks[key] = InputBlock(place, mean)
+    for column, key in enumerate(columns.numbers):
+        place = model.feature_slices[n_categorical + column]
+        blocks[key] = InputBlock(place, model.number_features.mean(column))
     n_shared = model.n_shared_features // max(1, len(columns.numbers))
-    start = n_categorical and model.feature_slices[n_categorical - 1].stop
-    start += (N_PIECES + 2) * len(columns.numbers)
+    start = model.feature_slices[-1].stop if model.feature_slices else 0
     for key in columns.numbers if n_shared else ():
         place = slice(start, start + n_shared)
         blocks["moments", key] = InputBlock(place, torch.zeros(n_shared))

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 
 from .categorical import CategoricalColumn, factorize, key_of
 from .frames import as_frame
+from .frequent import frequent_values, value_intervals
 from .images import refuse_no_pixels, share_scale
 from .kinds import is_categorical
 from .layout import TableLayout
@@ -440,17 +441,11 @@ class TableCodec(BaseEstimator):
         """
         if self.empty_ or self.numeric_scaling != "quantile":
             return [np.empty(0)] * self.layout_.n_numeric
-        return [
-            column.quantiles_.frequent_values(min_share, few)
-            for column in self.numbers_
-        ]
+        return [frequent_values(column, min_share, few) for column in self.numbers_]
 
     def intervals(self, values: list) -> list:
         """Intervals of values of each column of `x_num`, as those of :meth:`atoms`."""
-        return [
-            column.quantiles_.intervals(own) if len(own) else np.empty((4, 0))
-            for column, own in zip(self.numbers_, values, strict=True)
-        ]
+        return [*map(value_intervals, self.numbers_, values)]
 
     # ------------------------------------------------------------------ conditions
 

@@ -12,10 +12,20 @@ from sklearn_unsup._table.layout import TableLayout
 LAYOUT = TableLayout(3, (3, 40, 2), masks=(-1, 2, -1))
 
 
+# Values of the first two numbers that are features of their own: two in the middle, and
+# one at the lower end.
+QUANTILES = [
+    torch.tensor([[0.4, 0.5], [0.5, 0.7]], dtype=torch.float64),
+    torch.tensor([[0.0], [0.3]], dtype=torch.float64),
+    torch.zeros(2, 0, dtype=torch.float64),
+]
+
+
 @torch.no_grad()
 def make_model():
     torch.manual_seed(0)
-    model = AutoregressiveModel(LAYOUT, 8).eval()
+    intervals = [torch.cat([torch.special.ndtri(u), u]) for u in QUANTILES]
+    model = AutoregressiveModel(LAYOUT, 8, value_intervals=intervals).eval()
     model.input_layer.bias.normal_()
     return model
 

@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
-from sklearn_unsup._nn.features import N_PIECES, piecewise_linear_features
+from sklearn_unsup._nn.number_features import N_PIECES, piecewise_linear_features
 from sklearn_unsup._nn.gan import (
     MAX_NUMBER_FEATURES,
     TEMPERATURE,

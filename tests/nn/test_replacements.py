@@ -18,6 +18,12 @@ from sklearn_unsup._table.layout import TableLayout
 
 LAYOUT = TableLayout(3, (3, 40, 2), (-1, 2, -1))
 GRID = (-1.0, 0.2, 1.4)
+# A value of the first number that is a feature of its own, and the only one of a second.
+VALUES = [
+    [[1.0], [2.0], [0.84], [0.98]],
+    [[-9.0], [9.0], [0.0], [1.0]],
+    torch.zeros(4, 0),
+]
 COLUMNS = {
     "category": Candidates(codes=(0, 1, 2), category=0),
     "many levels": Candidates(codes=(0, 5, 39), category=1),
@@ -32,7 +38,9 @@ def model(request):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         edges = [[0.2, 0.5], [], [0.4]]
-        model = AutoregressiveModel(LAYOUT, 16, edges, linear=request.param).eval()
+        model = AutoregressiveModel(
+            LAYOUT, 16, edges, linear=request.param, value_intervals=VALUES
+        ).eval()
         for name, parameter in model.named_parameters():
             # These keep unused levels and bins away.
             if "biases" not in name and name != "number_heads.bias":

@@ -1,0 +1,88 @@
+"""Numbers of which single values say more of later columns than their size does."""
+
+import torch
+from torch import Tensor
+
+from .number_features import NumberFeatures
+
+# Minimum gain, in nats of all rows together, for a column to have features of its
+# values, beyond what as many features of noise would gain.
+MIN_VALUE_GAIN = 10.0
+# Maximum number of rows that it is measured on.
+MAX_VALUE_ROWS = 20_000
+# Ridge penalty and least residual variance, relative to a standardised column.
+RIDGE, MIN_RESIDUAL = 1e-6, 1e-9
+
+
+@torch.no_grad()
+def telling_columns(x_num: Tensor, present: Tensor | None, intervals) -> list[bool]:
+    """Of which columns later ones depend on values, and not smoothly on the number.
+
+    Later numbers, and their squares, are regressed on the hat functions of a column,
+    and on these and its values. Which of the two is better is told by the Bayesian
+    information criterion (Schwarz 1978), with a margin.
+
+    Parameters
+    ----------
+    x_num : Tensor of shape (n, n_numeric)
+        Encoded numbers in the order in which they are drawn.
+    present : Tensor of shape (n, n_numeric) or None
+        1 where a number is present, else 0; None if all are.
+    intervals : sequence of array-like of shape (4, n_values)
+        Values of each column, see :class:`NumberFeatures`.
+
+    Examples
+    --------
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> u = torch.rand(1_000, 1, generator=generator, dtype=torch.float64)
+    >>> # Forty values, the odd ones of which say that a second number is large.
+    >>> begin = torch.arange(40, dtype=torch.float64) / 40
+    >>> quantiles = torch.stack([begin, begin + 1 / 40])
+    >>> intervals = [torch.cat([torch.special.ndtri(quantiles), quantiles])]
+    >>> odd = ((40 * u).floor() % 2).float()
+    >>> x_num = torch.cat([torch.special.ndtri(u).float(), 2 * odd - 1], 1)
+    >>> telling_columns(x_num, None, [*intervals, torch.zeros(4, 0)])
+    [True, False]
+    """
+    step = -(-len(x_num) // MAX_VALUE_ROWS)
+    x_num = x_num[::step]
+    present = None if present is None else present[::step]
+    later = standardized(x_num, present)
+    features, telling = NumberFeatures(x_num.shape[1], intervals).to(x_num.device), []
+    for column, n_values in enumerate(features.n_values):
+        telling.append(False)
+        targets = later[:, column + 1 :].flatten(1)
+        if not n_values or not targets.shape[1]:
+            continue
+        own = None if present is None else present[:, column]
+        inputs = features.of_column(column, x_num[:, column], own).to(targets)
+        smooth, n_smooth = residuals(inputs[:, :-n_values], targets)
+        every, n_every = residuals(inputs, targets)
+        log_n = torch.tensor(float(len(inputs))).log()
+        gain = 0.5 * len(inputs) * (smooth / every).log().max()
+        telling[-1] = bool(gain - 0.5 * (n_every - n_smooth) * log_n > MIN_VALUE_GAIN)
+    return telling
+
+
+def standardized(x_num: Tensor, present: Tensor | None) -> Tensor:
+    """Numbers and their squares, each of mean 0 and variance 1, (n, n_numeric, 2).
+
+    Missing ones are 0, and columns that do not vary as well.
+    """
+    weights = torch.ones_like(x_num) if present is None else present
+    weights, x = weights.double()[..., None], x_num.double()
+    targets = torch.stack([x, x.square()], 2)
+    n = weights.sum(0).clamp_min(1.0)
+    targets = (targets - (targets * weights).sum(0) / n) * weights
+    variance = targets.square().sum(0) / n
+    return targets / variance.sqrt().clamp_min(1e-6)
+
+
+def residuals(inputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+    """Mean squared residuals of regressions on the same inputs, and their rank."""
+    n, size = inputs.shape
+    moments = inputs.t() @ inputs / n
+    rank = int(torch.linalg.matrix_rank(moments, hermitian=True, rtol=1e-9))
+    ridge = RIDGE * torch.eye(size, dtype=inputs.dtype, device=inputs.device)
+    weights = torch.linalg.solve(moments + ridge, inputs.t() @ targets / n)
+    return (targets - inputs @ weights).square().mean(0).clamp_min(MIN_RESIDUAL), rank

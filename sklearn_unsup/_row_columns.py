@@ -1,0 +1,112 @@
+"""RowColumns: what the columns of a table ask of an autoregressive model of rows."""
+
+import numpy as np
+from scipy.special import ndtr
+
+from ._nn.autoregressive import MAX_AUTOREGRESSIVE_WEIGHTS, n_first_weights
+from ._nn.bins import histogram_edges, level_cuts
+from ._nn.distributions import presence
+from ._nn.telling_values import telling_columns
+from ._row_fitting import MAX_TRIAL_ROWS
+from ._transfer import column_keys
+
+# Maximum number of bins of a number's histogram, and the number of rows per bin that a
+# smaller table has.
+MAX_BINS, ROWS_PER_BIN = 64, 90
+# Minimum share and number of the rows for a repeated value to have a bin of its own.
+MIN_ATOM_SHARE, MIN_ATOM_ROWS = 1 / 400, 15
+# The same for a value to be a feature of its own, where later columns depend on it.
+MIN_VALUE_SHARE, MIN_VALUE_ROWS = 1 / 200, 15
+
+
+class RowColumns:
+    """Mixin of an estimator with an autoregressive model: histograms and features."""
+
+    # Of each number the values that are features of their own, or None for none.
+    _telling_values = None
+
+    @property
+    def _describes_quantiles(self):
+        """Whether there is a model of rows, and numbers are quantiles for it."""
+        is_quantile = self.codec_.numeric_scaling == "quantile"
+        return is_quantile and not self._samples_from_latent
+
+    # ------------------------------------------------------------------ bins
+
+    def _bin_edges(self, dataset):
+        """Edges of the histograms of numbers; None where they are not normal ones."""
+        if not self._describes_quantiles:
+            return None
+        n_rows = self._n_judged or len(dataset)
+        n_bins = int(np.clip(n_rows // ROWS_PER_BIN, 1, MAX_BINS))
+        min_share = max(MIN_ATOM_SHARE, MIN_ATOM_ROWS / n_rows)
+        every = [
+            histogram_edges(atoms, n_bins, min_share) for atoms in self.codec_.atoms()
+        ]
+        if n_rows > MAX_TRIAL_ROWS:
+            return every
+        # Of few rows bins are so wide that rows of several kinds may share one.
+        for column, (edges, atoms) in enumerate(
+            zip(every, self.codec_.atoms(), strict=True)
+        ):
+            gaps, _ = self.codec_.cluster_gaps(column)
+            u, codes = self._quantiles_and_codes(dataset, column)
+            cuts = [*gaps, *level_cuts(edges, u, codes)]
+            every[column] = histogram_edges(atoms, n_bins, min_share, cuts)
+        return every
+
+    def _quantiles_and_codes(self, dataset, column):
+        """Quantiles of a number where it is present, and codes of the same rows."""
+        z, codes = dataset.x_num[:, column].cpu().numpy(), dataset.x_cat.cpu().numpy()
+        mask = self.codec_.layout_.masks[column]
+        rows = codes[:, mask] == 0 if mask >= 0 else slice(None)
+        return ndtr(z[rows]), codes[rows]
+
+    # ------------------------------------------------------------------ values
+
+    def _find_telling_values(self, dataset):
+        """Values that are features of their own; those of the model it starts from."""
+        if self._source is not None:
+            return values_of_source(self._source, self.codec_)
+        # A stream does not know yet which values are frequent.
+        is_possible = self._describes_quantiles and self._has_fixed_order
+        if not is_possible or self._is_stream:
+            return None
+        n_rows = self._n_judged or len(dataset)
+        min_share = max(MIN_VALUE_SHARE, MIN_VALUE_ROWS / n_rows)
+        values = self.codec_.frequent_values(min_share, 0)
+        if not any(map(len, values)):
+            return None
+        x_num, x_cat = dataset.take(slice(None))
+        telling = telling_columns(
+            x_num, presence(self.codec_.layout_, x_cat), self.codec_.intervals(values)
+        )
+        values = [
+            own if is_telling else own[:0]
+            for own, is_telling in zip(values, telling, strict=True)
+        ]
+        layout, width = self.codec_.layout_, self._autoregressive_width(n_rows)
+        n_columns = layout.n_numeric + layout.n_categorical
+        n_more = width * n_columns * sum(map(len, values))
+        is_affordable = (
+            n_first_weights(layout, width) + n_more <= MAX_AUTOREGRESSIVE_WEIGHTS
+        )
+        return values if any(telling) and is_affordable else None
+
+    def _value_intervals(self):
+        values = self._telling_values
+        return None if values is None else self.codec_.intervals(values)
+
+    def _follow_codec(self):
+        if self._telling_values is not None:
+            rows = self.net_.module_.autoregressive
+            rows.number_features.set_intervals(self._value_intervals())
+
+
+def values_of_source(source, codec):
+    """The telling values of a fitted model, of the same columns of another table."""
+    if source._telling_values is None:
+        return None
+    names = column_keys(source.codec_).numbers
+    known = dict(zip(names, source._telling_values, strict=True))
+    return [known.get(key, ()) for key in column_keys(codec).numbers]
