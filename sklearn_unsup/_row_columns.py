@@ -17,6 +17,8 @@ MAX_BINS, ROWS_PER_BIN = 64, 90
 MIN_ATOM_SHARE, MIN_ATOM_ROWS = 1 / 400, 15
 # The same for a value to be a feature of its own, where later columns depend on it.
 MIN_VALUE_SHARE, MIN_VALUE_ROWS = 1 / 200, 15
+# Minimum share of the rows with such values in a column that begins as a histogram.
+MIN_DISCRETE_SHARE = 0.95
 
 
 class RowColumns:
@@ -24,6 +26,8 @@ class RowColumns:
 
     # Of each number the values that are features of their own, or None for none.
     _telling_values = None
+    # Positions of the numbers that depend on such values, and are as discrete.
+    _told_columns = ()
 
     @property
     def _describes_quantiles(self):
@@ -66,6 +70,7 @@ class RowColumns:
 
     def _find_telling_values(self, dataset):
         """Values that are features of their own; those of the model it starts from."""
+        self._told_columns = ()
         if self._source is not None:
             return values_of_source(self._source, self.codec_)
         # A stream does not know yet which values are frequent.
@@ -78,14 +83,19 @@ class RowColumns:
         if not any(map(len, values)):
             return None
         x_num, x_cat = dataset.take(slice(None))
-        telling = telling_columns(
-            x_num, presence(self.codec_.layout_, x_cat), self.codec_.intervals(values)
+        intervals = self.codec_.intervals(values)
+        present = presence(self.codec_.layout_, x_cat)
+        telling, told = telling_columns(x_num, present, intervals)
+        self._told_columns = tuple(
+            column
+            for column, (low, high) in enumerate(i[2:] for i in intervals)
+            if told[column] and (high - low).sum() > MIN_DISCRETE_SHARE
         )
         values = [
             own if is_telling else own[:0]
             for own, is_telling in zip(values, telling, strict=True)
         ]
-        layout, width = self.codec_.layout_, self._autoregressive_width(n_rows)
+        layout, width = self.codec_.layout_, self._autoregressive_width(len(dataset))
         n_columns = layout.n_numeric + layout.n_categorical
         n_more = width * n_columns * sum(map(len, values))
         is_affordable = (

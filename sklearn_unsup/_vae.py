@@ -564,6 +564,8 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
             rows.start_at_frequencies(dataset.x_cat)
             if rows.linear is not None or self.sampling == "any_order":
                 rows.start_at_normal(*dataset.take(slice(None)))
+            elif self._told_columns:
+                rows.number_heads.start_as_histograms([*self._told_columns])
         afresh = self._afresh if self._found is None else self._found[True].afresh
         start_module(net.module_, self.codec_, self._source, dataset, afresh)
         return net

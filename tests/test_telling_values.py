@@ -12,7 +12,7 @@ PRICES = np.random.default_rng(7).permutation(30).astype(float)
 
 
 def make_table(n, seed=0):
-    """A number of 30 codes, the price of each with a little noise, and a smooth pair."""
+    """A number of 30 codes, the price of each with some noise, and a smooth pair."""
     rng = np.random.default_rng(seed)
     code, smooth = rng.integers(30, size=n), rng.normal(size=n)
     table = {

@@ -24,6 +24,8 @@ N_NORMALS, LOG_SCALE_BOUNDS = 8, (-6.0, 2.0)
 # Position of the gate among the outputs of a number's network: after weights, means and
 # scales of the mixture, before the bins.
 GATE = 3 * N_NORMALS
+# Bias of the gate of a column that begins as a histogram.
+HISTOGRAM_GATE = 8.0
 # Maximum absolute value of a number that is drawn. A table with a value beyond would
 # have a billion rows.
 MAX_Z = 6.0
@@ -101,6 +103,11 @@ class NumberHeads(nn.Module):
         means /= variance.sqrt()[..., None]
         log_scales -= 0.5 * variance.log()[..., None]
         gate.copy_(2.0 * scales.log()[:, None, None])
+
+    @torch.no_grad()
+    def start_as_histograms(self, columns: list[int]):
+        """Begin some columns without their mixtures, which would blur single values."""
+        self.bias[columns, :, GATE] = HISTOGRAM_GATE
 
     def _split(self, raw: Tensor) -> tuple[Tensor, ...]:
         """Weights, means and log scales of the mixture; the gate; the bins."""

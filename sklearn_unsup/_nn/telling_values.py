@@ -1,5 +1,8 @@
 """Numbers of which single values say more of later columns than their size does."""
 
+import math
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -14,8 +17,23 @@ MAX_VALUE_ROWS = 20_000
 RIDGE, MIN_RESIDUAL = 1e-6, 1e-9
 
 
+class TellingColumns(NamedTuple):
+    """Which columns depend on values of which.
+
+    Parameters
+    ----------
+    telling : list of bool
+        Whether later columns depend on the values of each column.
+    told : list of bool
+        Whether each column depends on the values of an earlier one.
+    """
+
+    telling: list[bool]
+    told: list[bool]
+
+
 @torch.no_grad()
-def telling_columns(x_num: Tensor, present: Tensor | None, intervals) -> list[bool]:
+def telling_columns(x_num: Tensor, present: Tensor | None, intervals) -> TellingColumns:
     """Of which columns later ones depend on values, and not smoothly on the number.
 
     Later numbers, and their squares, are regressed on the hat functions of a column,
@@ -42,15 +60,15 @@ def telling_columns(x_num: Tensor, present: Tensor | None, intervals) -> list[bo
     >>> odd = ((40 * u).floor() % 2).float()
     >>> x_num = torch.cat([torch.special.ndtri(u).float(), 2 * odd - 1], 1)
     >>> telling_columns(x_num, None, [*intervals, torch.zeros(4, 0)])
-    [True, False]
+    TellingColumns(telling=[True, False], told=[False, True])
     """
     step = -(-len(x_num) // MAX_VALUE_ROWS)
     x_num = x_num[::step]
     present = None if present is None else present[::step]
     later = standardized(x_num, present)
-    features, telling = NumberFeatures(x_num.shape[1], intervals).to(x_num.device), []
+    features = NumberFeatures(x_num.shape[1], intervals).to(x_num.device)
+    telling, told = ([False] * x_num.shape[1] for _ in range(2))
     for column, n_values in enumerate(features.n_values):
-        telling.append(False)
         targets = later[:, column + 1 :].flatten(1)
         if not n_values or not targets.shape[1]:
             continue
@@ -58,10 +76,11 @@ def telling_columns(x_num: Tensor, present: Tensor | None, intervals) -> list[bo
         inputs = features.of_column(column, x_num[:, column], own).to(targets)
         smooth, n_smooth = residuals(inputs[:, :-n_values], targets)
         every, n_every = residuals(inputs, targets)
-        log_n = torch.tensor(float(len(inputs))).log()
-        gain = 0.5 * len(inputs) * (smooth / every).log().max()
-        telling[-1] = bool(gain - 0.5 * (n_every - n_smooth) * log_n > MIN_VALUE_GAIN)
-    return telling
+        gains = 0.5 * len(inputs) * (smooth / every).log().view(-1, 2).amax(1)
+        penalty = 0.5 * (n_every - n_smooth) * math.log(len(inputs))
+        for place in (gains - penalty > MIN_VALUE_GAIN).nonzero()[:, 0].tolist():
+            telling[column] = told[column + 1 + place] = True
+    return TellingColumns(telling, told)
 
 
 def standardized(x_num: Tensor, present: Tensor | None) -> Tensor:

@@ -12,7 +12,6 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
-from sklearn_unsup._nn.number_features import N_PIECES, piecewise_linear_features
 from sklearn_unsup._nn.gan import (
     MAX_NUMBER_FEATURES,
     TEMPERATURE,
@@ -21,6 +20,7 @@ from sklearn_unsup._nn.gan import (
     GeneratorNet,
 )
 from sklearn_unsup._nn.likelihoods import LOGIT_CAP
+from sklearn_unsup._nn.number_features import N_PIECES, piecewise_linear_features
 from sklearn_unsup._nn.random import gumbel
 from sklearn_unsup._table.layout import EncodedConditions, TableLayout
 from sklearn_unsup._training.averaging import ema_decay
