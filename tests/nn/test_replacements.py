@@ -18,7 +18,7 @@ from sklearn_unsup._table.layout import TableLayout
 
 LAYOUT = TableLayout(3, (3, 40, 2), (-1, 2, -1))
 GRID = (-1.0, 0.2, 1.4)
-# A value of the first number that is a feature of its own, and the only one of a second.
+# A value of the first number that is a feature of its own, and the one of a constant.
 VALUES = [
     [[1.0], [2.0], [0.84], [0.98]],
     [[-9.0], [9.0], [0.0], [1.0]],
