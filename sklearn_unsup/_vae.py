@@ -129,10 +129,10 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         the root of the number of rows (5 for small and 26 for large tables; fewer of
         more than 128 rows), but at least 300, else 3,000. Of up to 800 rows the model
         of rows learns from every second batch only, and of up to 3,000 rows for as many
-        epochs as let a fifth of them, held out in trials, become likelier. From 10,000
-        rows on it is a wide one that takes half of these steps, each twice as long, and
-        may stop before: a twentieth of the rows, at most 2,000, is held out to see when
-        it begins to memorise the others.
+        epochs as let a fifth of them, held out in trials, become likelier. Of more it
+        is a wide one that takes half of these steps, each twice as long, and may stop
+        before: a twentieth of the rows, at most 2,000, is held out to see when it
+        begins to memorise the others.
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about a 32nd of the rows, from 16 to 512. Of images it
         is at most 128, and where rows are autoregressive, but then on a GPU 1,024 from
