@@ -19,8 +19,8 @@ from ._transfer import column_keys, width_of_rows
 # and the fraction of the rows that each is judged by. Up to as many rows it begins with
 # regressions.
 MIN_TRIAL_ROWS, MAX_TRIAL_ROWS, TRIAL_FRACTION = 30, 3_000, 0.2
-# Number of rows from which on some of them are held out, to see when a wide model begins
-# to memorise the others. Smaller tables need all rows to learn from in the end.
+# Number of rows from which on some of them are held out, to see when a wide model
+# begins to memorise the others. Smaller tables need all rows to learn from in the end.
 MIN_ROWS = MAX_TRIAL_ROWS + 1
 # Fraction of the epochs for which it learns from fewer rows, of which nothing is tried:
 # about what trials find for the smallest tables.
