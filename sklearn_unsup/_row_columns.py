@@ -74,8 +74,7 @@ class RowColumns:
         if self._source is not None:
             return values_of_source(self._source, self.codec_)
         # A stream does not know yet which values are frequent.
-        is_possible = self._describes_quantiles and self._has_fixed_order
-        if not is_possible or self._is_stream:
+        if not self._describes_quantiles or self._is_stream:
             return None
         n_rows = self._n_judged or len(dataset)
         min_share = max(MIN_VALUE_SHARE, MIN_VALUE_ROWS / n_rows)
@@ -85,7 +84,8 @@ class RowColumns:
         x_num, x_cat = dataset.take(slice(None))
         intervals = self.codec_.intervals(values)
         present = presence(self.codec_.layout_, x_cat)
-        telling, told = telling_columns(x_num, present, intervals)
+        any_order = self.sampling == "any_order"
+        telling, told = telling_columns(x_num, present, intervals, any_order)
         self._told_columns = tuple(
             column
             for column, (low, high) in enumerate(i[2:] for i in intervals)

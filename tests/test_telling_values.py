@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from sklearn_unsup import VAETransformer
 
@@ -47,12 +48,27 @@ def test_codes_have_features_and_smooth_numbers_do_not(fitted):
     assert telling(short(max_iter=1).fit(table)) is None
 
 
-def test_no_features_where_order_or_codec_may_change():
+def test_no_features_where_numbers_are_no_quantiles_or_may_change():
     table = make_table(400)
-    others = {"sampling": "any_order"}, {"numeric_scaling": "standard"}
-    for options in (*others, {"sampling": "latent"}):
+    for options in ({"numeric_scaling": "standard"}, {"sampling": "latent"}):
         assert telling(short(max_iter=1, **options).fit(table)) is None
     assert telling(short().partial_fit(table)) is None
+
+
+def test_in_any_order_earlier_columns_count_as_well():
+    table = make_table(1_000)[["price", "smooth", "code"]]
+    assert telling(short(max_iter=1).fit(table)) is None
+    model = short(max_iter=1, sampling="any_order").fit(table)
+    assert telling(model) == [0, 0, 30]
+    # A seen value has its feature, and a hidden one has not.
+    rows = model.net_.module_.autoregressive
+    z, codes = model.codec_.encode(table.iloc[:1], np.random.default_rng(0))[:2]
+    z, codes = torch.from_numpy(z), torch.from_numpy(codes)
+    for seen in (True, False):
+        shown = torch.full_like(z, seen, dtype=torch.bool)
+        features = rows.seen_features(z, codes, shown, shown[:, :0], None)
+        own = features[0, rows.feature_slices[2]]
+        assert own[-30:].sum() == seen
 
 
 def test_features_are_dropped_where_they_would_be_too_many(monkeypatch):

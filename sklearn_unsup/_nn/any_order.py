@@ -9,7 +9,6 @@ from .autoregressive import AutoregressiveModel, resample_particles_
 from .conditions import draw_codes
 from .distributions import indices, presence, softcap
 from .gaussian import conditional_moments, fit_gaussian, precision
-from .number_features import piecewise_linear_features
 from .random import draw_index, uniform
 
 # Maximum number of numeric columns whose joint normal distribution is fitted, for each
@@ -42,6 +41,8 @@ class AnyOrderModel(AutoregressiveModel):
         See :class:`AutoregressiveModel`.
     missing_codes : sequence of int, default=()
         For each column of `x_cat` the code that stands for a missing value, or -1.
+    value_intervals
+        See :class:`AutoregressiveModel`.
 
     Examples
     --------
@@ -55,9 +56,14 @@ class AnyOrderModel(AutoregressiveModel):
     """
 
     def __init__(
-        self, layout: TableLayout, width: int, bin_edges=None, missing_codes=()
+        self,
+        layout: TableLayout,
+        width: int,
+        bin_edges=None,
+        missing_codes=(),
+        value_intervals=None,
     ):
-        super().__init__(layout, width, bin_edges)
+        super().__init__(layout, width, bin_edges, value_intervals=value_intervals)
         missing = torch.tensor([*missing_codes, *[-1] * layout.n_categorical])
         missing = missing[: layout.n_categorical]
         self.register_buffer("missing_codes", missing, persistent=False)
@@ -221,8 +227,7 @@ class AnyOrderModel(AutoregressiveModel):
             shown = seen_cat.index_select(1, indices(owners, x_cat.device))
             parts.append(self._categories(x_cat) * shown)
         if layout.n_numeric:
-            numbers = piecewise_linear_features(x_num) * seen_num[:, :, None]
-            parts.append(numbers.flatten(1))
+            parts.append(self.number_features(x_num, seen_num.float()))
             if moments is None:
                 shared = torch.zeros(*seen_num.shape, 2, device=x_num.device)
             else:

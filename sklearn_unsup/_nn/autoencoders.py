@@ -189,7 +189,7 @@ class VariationalAutoencoder(TableModule):
     labelled : bool, default=False
         Whether numbers are decoded from categories as well, as those of images are.
     value_intervals : sequence of array-like or None, default=None
-        Of an autoregressive model of one order, see :class:`NumberFeatures`.
+        Of that model, see :class:`NumberFeatures`.
     """
 
     def __init__(
@@ -228,7 +228,7 @@ class VariationalAutoencoder(TableModule):
         self.autoregressive = None
         if autoregressive_width and any_order:
             self.autoregressive = AnyOrderModel(
-                layout, autoregressive_width, bin_edges, missing_codes
+                layout, autoregressive_width, bin_edges, missing_codes, value_intervals
             )
         elif autoregressive_width:
             self.autoregressive = AutoregressiveModel(

@@ -23,9 +23,9 @@ class TellingColumns(NamedTuple):
     Parameters
     ----------
     telling : list of bool
-        Whether later columns depend on the values of each column.
+        Whether others depend on the values of each column.
     told : list of bool
-        Whether each column depends on the values of an earlier one.
+        Whether each column depends on the values of another one.
     """
 
     telling: list[bool]
@@ -33,7 +33,9 @@ class TellingColumns(NamedTuple):
 
 
 @torch.no_grad()
-def telling_columns(x_num: Tensor, present: Tensor | None, intervals) -> TellingColumns:
+def telling_columns(
+    x_num: Tensor, present: Tensor | None, intervals, any_order: bool = False
+) -> TellingColumns:
     """Of which columns later ones depend on values, and not smoothly on the number.
 
     Later numbers, and their squares, are regressed on the hat functions of a column,
@@ -48,6 +50,8 @@ def telling_columns(x_num: Tensor, present: Tensor | None, intervals) -> Telling
         1 where a number is present, else 0; None if all are.
     intervals : sequence of array-like of shape (4, n_values)
         Values of each column, see :class:`NumberFeatures`.
+    any_order : bool, default=False
+        Whether earlier columns may depend on later ones as well.
 
     Examples
     --------
@@ -65,13 +69,15 @@ def telling_columns(x_num: Tensor, present: Tensor | None, intervals) -> Telling
     step = -(-len(x_num) // MAX_VALUE_ROWS)
     x_num = x_num[::step]
     present = None if present is None else present[::step]
-    later = standardized(x_num, present)
+    standard = standardized(x_num, present)
     features = NumberFeatures(x_num.shape[1], intervals).to(x_num.device)
     telling, told = ([False] * x_num.shape[1] for _ in range(2))
     for column, n_values in enumerate(features.n_values):
-        targets = later[:, column + 1 :].flatten(1)
-        if not n_values or not targets.shape[1]:
+        start = 0 if any_order else column + 1
+        others = [place for place in range(start, x_num.shape[1]) if place != column]
+        if not n_values or not others:
             continue
+        targets = standard[:, others].flatten(1)
         own = None if present is None else present[:, column]
         inputs = features.of_column(column, x_num[:, column], own).to(targets)
         smooth, n_smooth = residuals(inputs[:, :-n_values], targets)
@@ -79,7 +85,7 @@ def telling_columns(x_num: Tensor, present: Tensor | None, intervals) -> Telling
         gains = 0.5 * len(inputs) * (smooth / every).log().view(-1, 2).amax(1)
         penalty = 0.5 * (n_every - n_smooth) * math.log(len(inputs))
         for place in (gains - penalty > MIN_VALUE_GAIN).nonzero()[:, 0].tolist():
-            telling[column] = told[column + 1 + place] = True
+            telling[column] = told[others[place]] = True
     return TellingColumns(telling, told)
 
 
