@@ -14,6 +14,7 @@ from ._nn.gan import AdversarialModel, Critic
 from ._nn.gan_losses import MinimaxLoss, RelativisticLoss, WassersteinLoss
 from ._nn.two_sample import coverage, energy_distance
 from ._parameters import LAYER_SIZES, layer_sizes, resolved_layer_sizes
+from ._row_columns import single_values
 from ._sampling.proposals import RowSource
 from ._sklearn import Interval, StrOptions
 from ._table.layout import EncodedConditions
@@ -423,7 +424,7 @@ class GANSampler(BaseTableModel):
                 "hidden_layer_sizes=() leaves the generator without a state: pass at "
                 "least one width, such as (128,)."
             )
-        self._frequent_values = self._find_frequent_values(len(dataset))
+        self._frequent_values = self._find_frequent_values(dataset)
         intervals, inner_layout = self._frequent_intervals(), layout
         if intervals is not None:
             inner_layout = FrequentValues(layout, intervals).layout
@@ -467,15 +468,21 @@ class GANSampler(BaseTableModel):
             "encoder_interval": ENCODER_INTERVAL,
         }
 
-    def _find_frequent_values(self, n_rows):
+    def _find_frequent_values(self, dataset):
         """Frequent values of each number, or None if there are none to speak of.
 
         Of few rows a column of few values is better learnt as a number. A stream does
         not know yet which values are frequent.
         """
+        n_rows = len(dataset)
         if n_rows <= FEW_ROWS or self._is_stream:
             return None
         values = self.codec_.frequent_values(FREQUENT_SHARE, FEW_VALUES)
+        # Of more values those that others depend on, or that depend on others'.
+        more, telling, told = single_values(self.codec_, dataset, n_rows, True)
+        for column, own in enumerate(more):
+            if telling[column] or column in told:
+                values[column] = max(own, values[column], key=len)
         return values if any(len(own) for own in values) else None
 
     def _frequent_intervals(self):

@@ -77,19 +77,9 @@ class RowColumns:
         if not self._describes_quantiles or self._is_stream:
             return None
         n_rows = self._n_judged or len(dataset)
-        min_share = max(MIN_VALUE_SHARE, MIN_VALUE_ROWS / n_rows)
-        values = self.codec_.frequent_values(min_share, 0)
-        if not any(map(len, values)):
-            return None
-        x_num, x_cat = dataset.take(slice(None))
-        intervals = self.codec_.intervals(values)
-        present = presence(self.codec_.layout_, x_cat)
         any_order = self.sampling == "any_order"
-        telling, told = telling_columns(x_num, present, intervals, any_order)
-        self._told_columns = tuple(
-            column
-            for column, (low, high) in enumerate(i[2:] for i in intervals)
-            if told[column] and (high - low).sum() > MIN_DISCRETE_SHARE
+        values, telling, self._told_columns = single_values(
+            self.codec_, dataset, n_rows, any_order
         )
         values = [
             own if is_telling else own[:0]
@@ -111,6 +101,35 @@ class RowColumns:
         if self._telling_values is not None:
             rows = self.net_.module_.autoregressive
             rows.number_features.set_intervals(self._value_intervals())
+
+
+def single_values(codec, dataset, n_rows, any_order):
+    """Frequent values of numbers, and which columns depend on those of which.
+
+    Returns
+    -------
+    values : list of ndarray
+        Of each number.
+    telling : list of bool
+        Whether others depend on the values of a number.
+    told : tuple of int
+        Positions of the numbers that depend on such values, and are as discrete.
+    """
+    min_share = max(MIN_VALUE_SHARE, MIN_VALUE_ROWS / n_rows)
+    values = codec.frequent_values(min_share, 0)
+    if not any(map(len, values)):
+        return values, [False] * len(values), ()
+    intervals = codec.intervals(values)
+    x_num, x_cat = dataset.take(slice(None))
+    telling, told = telling_columns(
+        x_num, presence(codec.layout_, x_cat), intervals, any_order
+    )
+    discrete = (
+        column
+        for column, (_, _, low, high) in enumerate(intervals)
+        if told[column] and (high - low).sum() > MIN_DISCRETE_SHARE
+    )
+    return values, telling, tuple(discrete)
 
 
 def values_of_source(source, codec):
