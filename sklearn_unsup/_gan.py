@@ -14,7 +14,7 @@ from ._nn.gan import AdversarialModel, Critic
 from ._nn.gan_losses import MinimaxLoss, RelativisticLoss, WassersteinLoss
 from ._nn.two_sample import coverage, energy_distance
 from ._parameters import LAYER_SIZES, layer_sizes, resolved_layer_sizes
-from ._row_columns import single_values
+from ._row_columns import SingleValues
 from ._sampling.proposals import RowSource
 from ._sklearn import Interval, StrOptions
 from ._table.layout import EncodedConditions
@@ -479,10 +479,11 @@ class GANSampler(BaseTableModel):
             return None
         values = self.codec_.frequent_values(FREQUENT_SHARE, FEW_VALUES)
         # Of more values those that others depend on, or that depend on others'.
-        more, telling, told = single_values(self.codec_, dataset, n_rows, True)
-        for column, own in enumerate(more):
-            if telling[column] or column in told:
-                values[column] = max(own, values[column], key=len)
+        single = SingleValues.of(self.codec_, dataset, n_rows, any_order=True)
+        for column, own in enumerate(single.values):
+            if single.telling[column] or single.told[column]:
+                if single.discrete[column]:
+                    values[column] = max(own, values[column], key=len)
         return values if any(len(own) for own in values) else None
 
     def _frequent_intervals(self):

@@ -1,5 +1,7 @@
 """RowColumns: what the columns of a table ask of an autoregressive model of rows."""
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.special import ndtr
 
@@ -78,12 +80,15 @@ class RowColumns:
             return None
         n_rows = self._n_judged or len(dataset)
         any_order = self.sampling == "any_order"
-        values, telling, self._told_columns = single_values(
-            self.codec_, dataset, n_rows, any_order
+        single = SingleValues.of(self.codec_, dataset, n_rows, any_order)
+        self._told_columns = tuple(
+            column
+            for column, told in enumerate(single.told)
+            if told and single.discrete[column]
         )
         values = [
-            own if is_telling else own[:0]
-            for own, is_telling in zip(values, telling, strict=True)
+            own if telling else own[:0]
+            for own, telling in zip(single.values, single.telling, strict=True)
         ]
         layout, width = self.codec_.layout_, self._autoregressive_width(len(dataset))
         n_columns = layout.n_numeric + layout.n_categorical
@@ -91,7 +96,7 @@ class RowColumns:
         is_affordable = (
             n_first_weights(layout, width) + n_more <= MAX_AUTOREGRESSIVE_WEIGHTS
         )
-        return values if any(telling) and is_affordable else None
+        return values if any(single.telling) and is_affordable else None
 
     def _value_intervals(self):
         values = self._telling_values
@@ -103,33 +108,39 @@ class RowColumns:
             rows.number_features.set_intervals(self._value_intervals())
 
 
-def single_values(codec, dataset, n_rows, any_order):
+class SingleValues(NamedTuple):
     """Frequent values of numbers, and which columns depend on those of which.
 
-    Returns
-    -------
+    Parameters
+    ----------
     values : list of ndarray
         Of each number.
     telling : list of bool
         Whether others depend on the values of a number.
-    told : tuple of int
-        Positions of the numbers that depend on such values, and are as discrete.
+    told : list of bool
+        Whether a number depends on the values of another one.
+    discrete : list of bool
+        Whether nearly all rows have such values.
     """
-    min_share = max(MIN_VALUE_SHARE, MIN_VALUE_ROWS / n_rows)
-    values = codec.frequent_values(min_share, 0)
-    if not any(map(len, values)):
-        return values, [False] * len(values), ()
-    intervals = codec.intervals(values)
-    x_num, x_cat = dataset.take(slice(None))
-    telling, told = telling_columns(
-        x_num, presence(codec.layout_, x_cat), intervals, any_order
-    )
-    discrete = (
-        column
-        for column, (_, _, low, high) in enumerate(intervals)
-        if told[column] and (high - low).sum() > MIN_DISCRETE_SHARE
-    )
-    return values, telling, tuple(discrete)
+
+    values: list
+    telling: list
+    told: list
+    discrete: list
+
+    @classmethod
+    def of(cls, codec, dataset, n_rows, any_order):
+        """Of encoded rows, which may be a part of `n_rows`."""
+        min_share = max(MIN_VALUE_SHARE, MIN_VALUE_ROWS / n_rows)
+        values = codec.frequent_values(min_share, 0)
+        if not any(map(len, values)):
+            return cls(values, *([False] * len(values) for _ in range(3)))
+        intervals = codec.intervals(values)
+        x_num, x_cat = dataset.take(slice(None))
+        present = presence(codec.layout_, x_cat)
+        telling, told = telling_columns(x_num, present, intervals, any_order)
+        shares = [(own[3] - own[2]).sum() for own in intervals]
+        return cls(values, telling, told, [s > MIN_DISCRETE_SHARE for s in shares])
 
 
 def values_of_source(source, codec):

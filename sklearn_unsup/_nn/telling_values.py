@@ -8,9 +8,9 @@ from torch import Tensor
 
 from .number_features import NumberFeatures
 
-# Minimum gain of a column's values, beyond what as many features of noise would gain,
-# in nats of all rows together, and in nats per row.
-MIN_VALUE_GAIN, MIN_ROW_GAIN = 10.0, 0.02
+# Minimum gain, in nats of all rows together, for a column to have features of its
+# values, beyond what as many features of noise would gain.
+MIN_VALUE_GAIN = 10.0
 # Maximum number of rows that it is measured on.
 MAX_VALUE_ROWS = 20_000
 # Ridge penalty and least residual variance, relative to a standardised column.
@@ -40,8 +40,7 @@ def telling_columns(
 
     Later numbers, and their squares, are regressed on the hat functions of a column,
     and on these and its values. Which of the two is better is told by the Bayesian
-    information criterion (Schwarz 1978), with a margin: of many rows the smallest
-    dependence is certain, and is not worth the weights.
+    information criterion (Schwarz 1978), with a margin.
 
     Parameters
     ----------
@@ -85,8 +84,7 @@ def telling_columns(
         every, n_every = residuals(inputs, targets)
         gains = 0.5 * len(inputs) * (smooth / every).log().view(-1, 2).amax(1)
         penalty = 0.5 * (n_every - n_smooth) * math.log(len(inputs))
-        least = max(MIN_VALUE_GAIN, MIN_ROW_GAIN * len(inputs))
-        for place in (gains - penalty > least).nonzero()[:, 0].tolist():
+        for place in (gains - penalty > MIN_VALUE_GAIN).nonzero()[:, 0].tolist():
             telling[column] = told[others[place]] = True
     return TellingColumns(telling, told)
 
