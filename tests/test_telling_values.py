@@ -7,15 +7,16 @@ import pandas as pd
 import pytest
 import torch
 
-from sklearn_unsup import VAETransformer
+from sklearn_unsup import GANSampler, VAETransformer
 
-PRICES = np.random.default_rng(7).permutation(30).astype(float)
+N_CODES = 30
+PRICES = np.random.default_rng(7).permutation(N_CODES).astype(float)
 
 
 def make_table(n, seed=0):
     """A number of 30 codes, the price of each with some noise, and a smooth pair."""
     rng = np.random.default_rng(seed)
-    code, smooth = rng.integers(30, size=n), rng.normal(size=n)
+    code, smooth = rng.integers(N_CODES, size=n), rng.normal(size=n)
     table = {
         "code": 10 * code,
         "price": PRICES[code] + 0.05 * rng.normal(size=n),
@@ -41,9 +42,9 @@ def telling(model):
 
 
 def test_codes_have_features_and_smooth_numbers_do_not(fitted):
-    assert telling(fitted) == [30, 0, 0, 0]
+    assert telling(fitted) == [N_CODES, 0, 0, 0]
     rows = fitted.net_.module_.autoregressive
-    assert rows.number_features.n_values == [30, 0, 0, 0]
+    assert rows.number_features.n_values == [N_CODES, 0, 0, 0]
     table = make_table(1_000).drop(columns="code")
     assert telling(short(max_iter=1).fit(table)) is None
 
@@ -59,7 +60,7 @@ def test_in_any_order_earlier_columns_count_as_well():
     table = make_table(1_000)[["price", "smooth", "code"]]
     assert telling(short(max_iter=1).fit(table)) is None
     model = short(max_iter=1, sampling="any_order").fit(table)
-    assert telling(model) == [0, 0, 30]
+    assert telling(model) == [0, 0, N_CODES]
     # A seen value has its feature, and a hidden one has not.
     rows = model.net_.module_.autoregressive
     z, codes = model.codec_.encode(table.iloc[:1], np.random.default_rng(0))[:2]
@@ -68,7 +69,7 @@ def test_in_any_order_earlier_columns_count_as_well():
         shown = torch.full_like(z, seen, dtype=torch.bool)
         features = rows.seen_features(z, codes, shown, shown[:, :0], None)
         own = features[0, rows.feature_slices[2]]
-        assert own[-30:].sum() == seen
+        assert own[-N_CODES:].sum() == seen
 
 
 def test_features_are_dropped_where_they_would_be_too_many(monkeypatch):
@@ -96,7 +97,7 @@ def test_dates_are_the_same_ones_when_earlier_ones_come():
     table = make_table(1_000)
     table["code"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(table["code"], "D")
     model = short(max_iter=1).fit(table)
-    assert telling(model) == [30, 0, 0, 0]
+    assert telling(model) == [N_CODES, 0, 0, 0]
     day = table["code"].iloc[0]
     earlier = table.assign(code=pd.Timestamp("2019-01-01"))
     model.partial_fit(earlier)
@@ -114,7 +115,7 @@ def test_a_start_brings_its_values(fitted, monkeypatch):
     model = short(max_iter=1).fit(turned, start_from=fitted)
     # Columns are in the order of the source.
     assert [column.name for column in model.codec_.numbers_][0] == "code"
-    assert telling(model) == [30, 0, 0, 0]
+    assert telling(model) == [N_CODES, 0, 0, 0]
     np.testing.assert_array_equal(model._telling_values[0], fitted._telling_values[0])
     # And is the source before it learns.
     same = short(max_iter=1, learning_rate_init=1e-12)
@@ -122,6 +123,19 @@ def test_a_start_brings_its_values(fitted, monkeypatch):
     rows = make_table(50, seed=4)
     expected = fitted.score_samples(rows)
     np.testing.assert_allclose(same.score_samples(rows), expected, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_codes_that_others_depend_on_are_codes_of_a_gan(monkeypatch):
+    monkeypatch.setattr("sklearn_unsup._gan.FEW_VALUES", 25)
+    table = make_table(1_000)
+    sizes = {"hidden_layer_sizes": 4, "critic_hidden_layer_sizes": 4}
+    gan = GANSampler(2, max_iter=1, density_ratio=None, random_state=0, **sizes)
+    # Of the others one has so few values that they are codes anyway.
+    few = table["steps"].nunique()
+    assert [*map(len, gan.fit(table)._frequent_values)] == [N_CODES, 0, few, 0]
+    alone = table.assign(price=np.random.default_rng(1).normal(size=1_000))
+    assert [*map(len, gan.fit(alone)._frequent_values)] == [0, 0, few, 0]
 
 
 @pytest.mark.slow
