@@ -11,8 +11,9 @@ from .number_features import NumberFeatures
 # Minimum gain, in nats of all rows together, for a column to have features of its
 # values, beyond what as many features of noise would gain.
 MIN_VALUE_GAIN = 10.0
-# Maximum number of rows that it is measured on.
-MAX_VALUE_ROWS = 20_000
+# Maximum number of columns of a table in which it is measured, and maximum numbers of
+# rows and of cells that it is measured on.
+MAX_COLUMNS, MAX_VALUE_ROWS, MAX_VALUE_CELLS = 200, 5_000, 200_000
 # Ridge penalty and least residual variance, relative to a standardised column.
 RIDGE, MIN_RESIDUAL = 1e-6, 1e-9
 
@@ -66,15 +67,19 @@ def telling_columns(
     >>> telling_columns(x_num, None, [*intervals, torch.zeros(4, 0)])
     TellingColumns(telling=[True, False], told=[False, True])
     """
-    step = -(-len(x_num) // MAX_VALUE_ROWS)
-    x_num = x_num[::step]
-    present = None if present is None else present[::step]
+    n_columns = x_num.shape[1]
+    telling, told = ([False] * n_columns for _ in range(2))
+    if not 1 < n_columns <= MAX_COLUMNS:
+        return TellingColumns(telling, told)
+    # On the CPU, which has float64 wherever a table is.
+    step = -(-len(x_num) // min(MAX_VALUE_ROWS, MAX_VALUE_CELLS // n_columns))
+    x_num = x_num[::step].cpu()
+    present = None if present is None else present[::step].cpu()
     standard = standardized(x_num, present)
-    features = NumberFeatures(x_num.shape[1], intervals).to(x_num.device)
-    telling, told = ([False] * x_num.shape[1] for _ in range(2))
+    features = NumberFeatures(n_columns, intervals)
     for column, n_values in enumerate(features.n_values):
         start = 0 if any_order else column + 1
-        others = [place for place in range(start, x_num.shape[1]) if place != column]
+        others = [place for place in range(start, n_columns) if place != column]
         if not n_values or not others:
             continue
         targets = standard[:, others].flatten(1)
