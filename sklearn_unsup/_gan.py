@@ -14,7 +14,7 @@ from ._nn.gan import AdversarialModel, Critic
 from ._nn.gan_losses import MinimaxLoss, RelativisticLoss, WassersteinLoss
 from ._nn.two_sample import coverage, energy_distance
 from ._parameters import LAYER_SIZES, layer_sizes, resolved_layer_sizes
-from ._row_columns import SingleValues
+from ._row_columns import FrequentNumbers
 from ._sampling.proposals import RowSource
 from ._sklearn import Interval, StrOptions
 from ._table.layout import EncodedConditions
@@ -52,6 +52,8 @@ FEW_ROWS, MIN_STEPS, FULL_STEPS = 800, 450, 900
 # Minimum share of the rows that have a frequent value, and maximum number of values of
 # a column all of which count as such.
 FREQUENT_SHARE, FEW_VALUES = 0.05, 32
+# Maximum number of values of all columns of more that depend on each other.
+MAX_MORE_VALUES = 500
 # Number of steps for each gradient penalty and for each step of the encoder, if there
 # are many rows and steps.
 PENALTY_INTERVAL, ENCODER_INTERVAL = 4, 4
@@ -478,12 +480,17 @@ class GANSampler(BaseTableModel):
         if n_rows <= FEW_ROWS or self._is_stream:
             return None
         values = self.codec_.frequent_values(FREQUENT_SHARE, FEW_VALUES)
-        # Of more values those that others depend on, or that depend on others'.
-        single = SingleValues.of(self.codec_, dataset, n_rows, any_order=True)
-        for column, own in enumerate(single.values):
-            if single.telling[column] or single.told[column]:
-                if single.discrete[column]:
-                    values[column] = max(own, values[column], key=len)
+        # Columns of more values are codes if others depend on them, or they on others,
+        # those with the fewest values first.
+        found = FrequentNumbers.of(self.codec_, dataset, n_rows, any_order=True)
+        n_more = 0
+        for column in sorted(range(len(values)), key=lambda j: len(found.values[j])):
+            own = found.values[column]
+            depends = found.informative[column] or found.dependent[column]
+            is_affordable = n_more + len(own) <= MAX_MORE_VALUES
+            if depends and found.discrete[column] and is_affordable:
+                values[column] = max(own, values[column], key=len)
+                n_more += len(own)
         return values if any(len(own) for own in values) else None
 
     def _frequent_intervals(self):

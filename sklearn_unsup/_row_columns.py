@@ -8,8 +8,9 @@ from scipy.special import ndtr
 from ._nn.autoregressive import MAX_AUTOREGRESSIVE_WEIGHTS, n_first_weights
 from ._nn.bins import histogram_edges, level_cuts
 from ._nn.distributions import presence
-from ._nn.telling_values import telling_columns
+from ._nn.value_dependences import rows_to_compare, value_dependences
 from ._row_fitting import MAX_TRIAL_ROWS
+from ._table.frequent import in_units_of
 from ._transfer import column_keys
 
 # Maximum number of bins of a number's histogram, and the number of rows per bin that a
@@ -26,10 +27,16 @@ MIN_DISCRETE_SHARE = 0.95
 class RowColumns:
     """Mixin of an estimator with an autoregressive model: histograms and features."""
 
-    # Of each number the values that are features of their own, or None for none.
-    _telling_values = None
-    # Positions of the numbers that depend on such values, and are as discrete.
-    _told_columns = ()
+    # Of each number the values that are features of their own, or None for none; and
+    # positions of the numbers that depend on such values, and are as discrete.
+    _informative_values, _dependent_columns = None, ()
+    # Whether these are known: trials of a fit have those of the fit.
+    _knows_values = False
+
+    def _begin_fit(self, X, process_group, is_stream=False):
+        super()._begin_fit(X, process_group, is_stream)
+        self._informative_values, self._dependent_columns = None, ()
+        self._knows_values = False
 
     @property
     def _describes_quantiles(self):
@@ -70,83 +77,101 @@ class RowColumns:
 
     # ------------------------------------------------------------------ values
 
-    def _find_telling_values(self, dataset):
-        """Values that are features of their own; those of the model it starts from."""
-        self._told_columns = ()
-        if self._source is not None:
-            return values_of_source(self._source, self.codec_)
+    def _choose_values(self, dataset):
+        """Choose, once in a fit, the values that are features of their own."""
+        if self._knows_values:
+            return
+        self._knows_values = True
         # A stream does not know yet which values are frequent.
         if not self._describes_quantiles or self._is_stream:
-            return None
-        n_rows = self._n_judged or len(dataset)
-        any_order = self.sampling == "any_order"
-        single = SingleValues.of(self.codec_, dataset, n_rows, any_order)
-        self._told_columns = tuple(
-            column
-            for column, told in enumerate(single.told)
-            if told and single.discrete[column]
-        )
-        values = [
-            own if telling else own[:0]
-            for own, telling in zip(single.values, single.telling, strict=True)
-        ]
-        layout, width = self.codec_.layout_, self._autoregressive_width(len(dataset))
-        n_columns = layout.n_numeric + layout.n_categorical
-        n_more = width * n_columns * sum(map(len, values))
-        is_affordable = (
-            n_first_weights(layout, width) + n_more <= MAX_AUTOREGRESSIVE_WEIGHTS
-        )
-        return values if any(single.telling) and is_affordable else None
+            return
+        columns = ()
+        if self._source is not None:
+            values = values_of_source(self._source, self.codec_)
+        else:
+            n_rows = self._n_judged or len(dataset)
+            any_order = self.sampling == "any_order"
+            found = FrequentNumbers.of(self.codec_, dataset, n_rows, any_order)
+            values = [
+                own if is_informative else own[:0]
+                for own, is_informative in zip(
+                    found.values, found.informative, strict=True
+                )
+            ]
+            columns = found.discrete_dependents()
+        n_values = sum(map(len, values))
+        if n_values and self._affords_values(n_values, len(dataset)):
+            self._informative_values, self._dependent_columns = values, columns
+
+    def _affords_values(self, n_values, n_rows):
+        """Whether the first layer stays affordable with a feature for each value."""
+        layout, width = self.codec_.layout_, self._autoregressive_width(n_rows)
+        n_more = n_values * width * (layout.n_numeric + layout.n_categorical)
+        return n_first_weights(layout, width) + n_more <= MAX_AUTOREGRESSIVE_WEIGHTS
 
     def _value_intervals(self):
-        values = self._telling_values
+        values = self._informative_values
         return None if values is None else self.codec_.intervals(values)
 
     def _follow_codec(self):
-        if self._telling_values is not None:
+        if self._informative_values is not None:
             rows = self.net_.module_.autoregressive
             rows.number_features.set_intervals(self._value_intervals())
 
 
-class SingleValues(NamedTuple):
+class FrequentNumbers(NamedTuple):
     """Frequent values of numbers, and which columns depend on those of which.
 
     Parameters
     ----------
     values : list of ndarray
         Of each number.
-    telling : list of bool
+    informative : list of bool
         Whether others depend on the values of a number.
-    told : list of bool
+    dependent : list of bool
         Whether a number depends on the values of another one.
     discrete : list of bool
         Whether nearly all rows have such values.
     """
 
     values: list
-    telling: list
-    told: list
+    informative: list
+    dependent: list
     discrete: list
 
     @classmethod
     def of(cls, codec, dataset, n_rows, any_order):
-        """Of encoded rows, which may be a part of `n_rows`."""
+        """Of encoded rows, which are a part of `n_rows` if a start is judged."""
         min_share = max(MIN_VALUE_SHARE, MIN_VALUE_ROWS / n_rows)
         values = codec.frequent_values(min_share, 0)
         if not any(map(len, values)):
             return cls(values, *([False] * len(values) for _ in range(3)))
         intervals = codec.intervals(values)
-        x_num, x_cat = dataset.take(slice(None))
+        # Few rows, as a table may be too large for the device.
+        index = rows_to_compare(len(dataset), len(values))
+        x_num, x_cat = dataset.take(index)
         present = presence(codec.layout_, x_cat)
-        telling, told = telling_columns(x_num, present, intervals, any_order)
+        found = value_dependences(x_num, present, intervals, any_order)
         shares = [(own[3] - own[2]).sum() for own in intervals]
-        return cls(values, telling, told, [s > MIN_DISCRETE_SHARE for s in shares])
+        return cls(values, *found, [share > MIN_DISCRETE_SHARE for share in shares])
+
+    def discrete_dependents(self):
+        """Positions of the numbers that depend on values, and are as discrete."""
+        pairs = zip(self.dependent, self.discrete, strict=True)
+        return tuple(column for column, both in enumerate(pairs) if all(both))
 
 
 def values_of_source(source, codec):
-    """The telling values of a fitted model, of the same columns of another table."""
-    if source._telling_values is None:
-        return None
-    names = column_keys(source.codec_).numbers
-    known = dict(zip(names, source._telling_values, strict=True))
-    return [known.get(key, ()) for key in column_keys(codec).numbers]
+    """Informative values of a fitted model, of the same columns of another table."""
+    if source._informative_values is None:
+        return []
+    names, known = column_keys(source.codec_).numbers, {}
+    for key, column, values in zip(
+        names, source.codec_.numbers_, source._informative_values, strict=True
+    ):
+        known[key] = column, values
+    found = []
+    for key, column in zip(column_keys(codec).numbers, codec.numbers_, strict=False):
+        old, values = known.get(key, (column, ()))
+        found.append(in_units_of(column, values, old))
+    return found

@@ -20,7 +20,7 @@ from ._transfer import column_keys, width_of_rows
 # regressions.
 MIN_TRIAL_ROWS, MAX_TRIAL_ROWS, TRIAL_FRACTION = 30, 3_000, 0.2
 # Number of rows from which on some of them are held out, to see when a wide model
-# begins to memorise the others. Smaller tables need all rows to learn from in the end.
+# begins to memorise the others. Of fewer rows, trials find how long to learn from all.
 MIN_ROWS = MAX_TRIAL_ROWS + 1
 # Fraction of the epochs for which it learns from fewer rows, of which nothing is tried:
 # about what trials find for the smallest tables.

@@ -534,7 +534,7 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
                 f"got numeric_scaling={self.codec_.numeric_scaling!r}: pass 'quantile' "
                 "or 'standard', or sampling='latent'."
             )
-        self._telling_values = self._find_telling_values(dataset)
+        self._choose_values(dataset)
         net = VAENet(
             VariationalAutoencoder,
             NegativeELBO,
@@ -564,8 +564,8 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
             rows.start_at_frequencies(dataset.x_cat)
             if rows.linear is not None or self.sampling == "any_order":
                 rows.start_at_normal(*dataset.take(slice(None)))
-            elif self._told_columns:
-                rows.number_heads.start_as_histograms([*self._told_columns])
+            elif self._dependent_columns:
+                rows.number_heads.start_as_histograms([*self._dependent_columns])
         afresh = self._afresh if self._found is None else self._found[True].afresh
         start_module(net.module_, self.codec_, self._source, dataset, afresh)
         return net

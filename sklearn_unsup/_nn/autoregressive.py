@@ -22,7 +22,8 @@ MAX_ONE_HOT, EMBEDDING_WIDTH = 32, 16
 # Number of values of a byte, of 256, that drop a hidden unit: a dropout rate of 0.1.
 DROPPED_BYTES = 26
 # Maximum number of rows that a model is set to before it learns, and maximum number of
-# levels of all categories for the numbers to be regressed on these, too.
+# levels of all categories, and of values of numbers beside them, that later numbers are
+# regressed on.
 MAX_START_ROWS, MAX_REGRESSION_LEVELS = 4_000, 250
 
 # Numbers of hidden units per column of the autoregressive model. The largest one that
@@ -173,22 +174,21 @@ class AutoregressiveModel(nn.Module):
             if str(position) not in self.embeddings
             for feature in range(block.start, block.stop)
         ]
+        if len(levels) > MAX_REGRESSION_LEVELS:
+            levels = []
         # The first feature of a number is the number itself, the last ones its values.
-        numbers = [block.start for block in self.feature_slices[n_categorical:]]
-        values = [
-            list(range(block.stop - n_values, block.stop))
-            for block, n_values in zip(
-                self.feature_slices[n_categorical:],
-                self.number_features.n_values,
-                strict=True,
-            )
-        ]
-        if len(levels) + sum(map(len, values)) > MAX_REGRESSION_LEVELS:
-            levels, values = [], [[]] * len(numbers)
-        inputs = [
-            levels + numbers[:column] + sum(values[:column], [])
-            for column in range(len(numbers))
-        ]
+        inputs, known = [], levels
+        n_inputs = len(levels)
+        for block, n_values in zip(
+            self.feature_slices[n_categorical:],
+            self.number_features.n_values,
+            strict=True,
+        ):
+            inputs.append(known)
+            known = [*known, block.start]
+            if n_inputs + n_values <= MAX_REGRESSION_LEVELS:
+                known += range(block.stop - n_values, block.stop)
+                n_inputs += n_values
         features = self.features(x_num, x_cat, present)
         self.linear.fit(features, x_num, present, inputs)
         self.number_heads.start_beside(self.linear.scale)

@@ -72,6 +72,8 @@ class NumberFeatures(nn.Module):
 
         That of a value without rows may have its least value above the greatest.
         """
+        if not self.columns:
+            return
         self.low.fill_(torch.inf)
         self.high.fill_(-torch.inf)
         for row, column in enumerate(self.columns):

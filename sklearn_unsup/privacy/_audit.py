@@ -41,8 +41,6 @@ class MembershipAudit:
         See below.
     columns : Series
         See below.
-    leaks : list of str
-        See below.
     findings : list of str
         See below.
 
@@ -52,8 +50,9 @@ class MembershipAudit:
         A row for each attack. `auc` is the area under the ROC curve, .5 for an attack
         that finds nothing; `tpr_1%` and `tpr_0.1%` are the shares of members that are
         found where 1 % and 0.1 % of the others are taken for members. Each with the
-        ends of its interval at 95 %, `_low` and `_high`. `epsilon` is the bound of
-        :func:`epsilon_lower_bound`; those of all attacks hold together at 95 %.
+        ends of its interval at 95 %, `_low` and `_high`; those of `auc` hold together
+        for all attacks. `epsilon` is the bound of :func:`epsilon_lower_bound`, which
+        for all attacks holds together, too.
     member_scores : DataFrame of shape (n_targets, n_attacks)
         Scores of the attacked members, high for what looks like a member. The index
         is their position in `members`.
@@ -68,8 +67,8 @@ class MembershipAudit:
         By how much the area of the attack "nearest" falls if it does not know the
         column; large for columns by which members are recognised.
     leaks : list of str
-        The attacks that find members, the best one first: an area of one half lies
-        below their intervals, which hold together at 95 %. Empty if none does.
+        The attacks that find members, the best one first: those with an `auc_low`
+        above .5. Empty if none does.
     findings : list of str
         A sentence for each thing found.
 
@@ -92,15 +91,19 @@ class MembershipAudit:
     """
 
     def __init__(
-        self, attacks, member_scores, non_member_scores, rows, columns, leaks, findings
+        self, attacks, member_scores, non_member_scores, rows, columns, findings
     ) -> None:
         self.attacks = attacks
         self.member_scores = member_scores
         self.non_member_scores = non_member_scores
         self.rows = rows
         self.columns = columns
-        self.leaks = leaks
         self.findings = findings
+
+    @property
+    def leaks(self) -> list[str]:
+        found = self.attacks[self.attacks["auc_low"] > 0.5]
+        return found.sort_values("auc", ascending=False, kind="stable").index.tolist()
 
     def __repr__(self):
         table = self.attacks.T.to_string(float_format="{:.3f}".format)
@@ -217,11 +220,11 @@ def membership_audit(
     split = len(members)
     scores = scores.iloc[:split], scores.iloc[split:]
     table = evidence_table(*scores, rng)
-    leaks = attacks_that_find(*scores, table["auc"])
     rows = exposed_rows(*scores)
     exposed = exposed_columns(first, second, rest, columns)
-    findings = describe(table, leaks, exposed)
-    return MembershipAudit(table, *scores, rows, exposed, leaks, findings)
+    audit = MembershipAudit(table, *scores, rows, exposed, [])
+    audit.findings = describe(table, audit.leaks, exposed)
+    return audit
 
 
 def check_attacks(attacks, model):
@@ -279,7 +282,7 @@ def evidence_table(members, others, rng):
         record = dict(
             zip(
                 ("auc", "auc_low", "auc_high"),
-                auc_interval(*pair, CONFIDENCE),
+                auc_interval(*pair, joint_confidence(members)),
                 strict=True,
             )
         )
@@ -297,19 +300,6 @@ def evidence_table(members, others, rng):
 def joint_confidence(scores):
     """What each attack needs so that all of them together have the usual confidence."""
     return 1 - (1 - CONFIDENCE) / scores.shape[1]
-
-
-def attacks_that_find(members, others, areas):
-    """Attacks whose area is above one half; see `MembershipAudit.leaks`."""
-    confidence = joint_confidence(members)
-    lowest = {
-        name: auc_interval(
-            members[name].to_numpy(), others[name].to_numpy(), confidence
-        )[1]
-        for name in members
-    }
-    best_first = areas.sort_values(ascending=False, kind="stable").index
-    return [name for name in best_first if lowest[name] > 0.5]
 
 
 def exposed_rows(members, others):

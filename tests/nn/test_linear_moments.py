@@ -166,3 +166,20 @@ def test_regressions_come_and_go_with_loaded_weights(linear):
     rows = torch.randn(9, 2), torch.randint(3, (9, 1))
     expected = first.eval().autoregressive.log_prob(*rows)
     assert torch.equal(second.eval().autoregressive.log_prob(*rows), expected)
+
+
+def test_values_that_are_too_many_leave_levels_to_regressions():
+    """A number that a level determines, after one with more values than there is room."""
+    torch.manual_seed(0)
+    n, n_values = 2_000, 260
+    u = torch.arange(n_values + 1, dtype=torch.float64) / n_values
+    u = torch.stack([u[:-1], u[1:]])
+    intervals = torch.cat([torch.special.ndtri(u), u])
+    layout = TableLayout(2, (6,))
+    model = AutoregressiveModel(
+        layout, 4, linear=True, value_intervals=[intervals, torch.zeros(4, 0)]
+    )
+    x_cat = torch.randint(6, (n, 1))
+    x_num = torch.stack([torch.randn(n), x_cat[:, 0] - 2.5], 1)
+    model.start_at_normal(x_num, x_cat)
+    assert model.linear.scale[1] < 0.1

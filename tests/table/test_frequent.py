@@ -9,6 +9,7 @@ from sklearn_unsup._table.codec import TableCodec
 DAYS = pd.Timestamp("2020-01-01") + pd.to_timedelta([0, 3, 7], "D")
 HUGE = 2**60 + 4096 * np.arange(3)
 COLUMNS = {
+    "tiny": (1e-200 * np.array([0.5, 1.5, 7.0]), [-3e-200, 1e-203]),
     "floats": (np.array([0.5, 1.5, 7.0]), [-3.0, 0.25]),
     "integers": (np.array([2, 5, 9]), [-4, 1]),
     "dates": (DAYS, pd.to_datetime(["2019-03-04", "2020-01-02"])),

@@ -1,4 +1,4 @@
-"""Numbers of which single values say more of later columns than their size does."""
+"""Numbers whose single values, and not only whose size, others depend on."""
 
 import math
 from typing import NamedTuple
@@ -18,25 +18,36 @@ MAX_COLUMNS, MAX_VALUE_ROWS, MAX_VALUE_CELLS = 200, 5_000, 200_000
 RIDGE, MIN_RESIDUAL = 1e-6, 1e-9
 
 
-class TellingColumns(NamedTuple):
-    """Which columns depend on values of which.
+class ValueDependences(NamedTuple):
+    """Which columns depend on the values of which.
 
     Parameters
     ----------
-    telling : list of bool
+    informative : list of bool
         Whether others depend on the values of each column.
-    told : list of bool
+    dependent : list of bool
         Whether each column depends on the values of another one.
     """
 
-    telling: list[bool]
-    told: list[bool]
+    informative: list[bool]
+    dependent: list[bool]
+
+
+def rows_to_compare(n_rows: int, n_columns: int) -> Tensor:
+    """Positions of the rows that dependences are looked for in, the same every time.
+
+    They are chosen at random: every n-th row of a table whose rows repeat a pattern,
+    such as the hours of a day, may show a part of the pattern alone.
+    """
+    n = min(n_rows, MAX_VALUE_ROWS, MAX_VALUE_CELLS // max(1, n_columns))
+    generator = torch.Generator().manual_seed(0)
+    return torch.randperm(n_rows, generator=generator)[:n]
 
 
 @torch.no_grad()
-def telling_columns(
+def value_dependences(
     x_num: Tensor, present: Tensor | None, intervals, any_order: bool = False
-) -> TellingColumns:
+) -> ValueDependences:
     """Of which columns later ones depend on values, and not smoothly on the number.
 
     Later numbers, and their squares, are regressed on the hat functions of a column,
@@ -46,7 +57,7 @@ def telling_columns(
     Parameters
     ----------
     x_num : Tensor of shape (n, n_numeric)
-        Encoded numbers in the order in which they are drawn.
+        Encoded numbers in the order in which they are drawn, some thousand rows.
     present : Tensor of shape (n, n_numeric) or None
         1 where a number is present, else 0; None if all are.
     intervals : sequence of array-like of shape (4, n_values)
@@ -64,17 +75,15 @@ def telling_columns(
     >>> intervals = [torch.cat([torch.special.ndtri(quantiles), quantiles])]
     >>> odd = ((40 * u).floor() % 2).float()
     >>> x_num = torch.cat([torch.special.ndtri(u).float(), 2 * odd - 1], 1)
-    >>> telling_columns(x_num, None, [*intervals, torch.zeros(4, 0)])
-    TellingColumns(telling=[True, False], told=[False, True])
+    >>> value_dependences(x_num, None, [*intervals, torch.zeros(4, 0)])
+    ValueDependences(informative=[True, False], dependent=[False, True])
     """
     n_columns = x_num.shape[1]
-    telling, told = ([False] * n_columns for _ in range(2))
+    informative, dependent = ([False] * n_columns for _ in range(2))
     if not 1 < n_columns <= MAX_COLUMNS:
-        return TellingColumns(telling, told)
+        return ValueDependences(informative, dependent)
     # On the CPU, which has float64 wherever a table is.
-    step = -(-len(x_num) // min(MAX_VALUE_ROWS, MAX_VALUE_CELLS // n_columns))
-    x_num = x_num[::step].cpu()
-    present = None if present is None else present[::step].cpu()
+    x_num, present = x_num.cpu(), None if present is None else present.cpu()
     standard = standardized(x_num, present)
     features = NumberFeatures(n_columns, intervals)
     for column, n_values in enumerate(features.n_values):
@@ -90,8 +99,8 @@ def telling_columns(
         gains = 0.5 * len(inputs) * (smooth / every).log().view(-1, 2).amax(1)
         penalty = 0.5 * (n_every - n_smooth) * math.log(len(inputs))
         for place in (gains - penalty > MIN_VALUE_GAIN).nonzero()[:, 0].tolist():
-            telling[column] = told[others[place]] = True
-    return TellingColumns(telling, told)
+            informative[column] = dependent[others[place]] = True
+    return ValueDependences(informative, dependent)
 
 
 def standardized(x_num: Tensor, present: Tensor | None) -> Tensor:

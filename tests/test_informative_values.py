@@ -35,32 +35,32 @@ def fitted():
     return short(max_iter=1).fit(make_table(1_000))
 
 
-def telling(model):
+def n_values(model):
     """Number of values of each column that are features of their own."""
-    values = model._telling_values
+    values = model._informative_values
     return None if values is None else [*map(len, values)]
 
 
 def test_codes_have_features_and_smooth_numbers_do_not(fitted):
-    assert telling(fitted) == [N_CODES, 0, 0, 0]
+    assert n_values(fitted) == [N_CODES, 0, 0, 0]
     rows = fitted.net_.module_.autoregressive
     assert rows.number_features.n_values == [N_CODES, 0, 0, 0]
     table = make_table(1_000).drop(columns="code")
-    assert telling(short(max_iter=1).fit(table)) is None
+    assert n_values(short(max_iter=1).fit(table)) is None
 
 
 def test_no_features_where_numbers_are_no_quantiles_or_may_change():
     table = make_table(400)
     for options in ({"numeric_scaling": "standard"}, {"sampling": "latent"}):
-        assert telling(short(max_iter=1, **options).fit(table)) is None
-    assert telling(short().partial_fit(table)) is None
+        assert n_values(short(max_iter=1, **options).fit(table)) is None
+    assert n_values(short().partial_fit(table)) is None
 
 
 def test_in_any_order_earlier_columns_count_as_well():
     table = make_table(1_000)[["price", "smooth", "code"]]
-    assert telling(short(max_iter=1).fit(table)) is None
+    assert n_values(short(max_iter=1).fit(table)) is None
     model = short(max_iter=1, sampling="any_order").fit(table)
-    assert telling(model) == [0, 0, N_CODES]
+    assert n_values(model) == [0, 0, N_CODES]
     # A seen value has its feature, and a hidden one has not.
     rows = model.net_.module_.autoregressive
     z, codes = model.codec_.encode(table.iloc[:1], np.random.default_rng(0))[:2]
@@ -74,7 +74,42 @@ def test_in_any_order_earlier_columns_count_as_well():
 
 def test_features_are_dropped_where_they_would_be_too_many(monkeypatch):
     monkeypatch.setattr("sklearn_unsup._row_columns.MAX_AUTOREGRESSIVE_WEIGHTS", 25_000)
-    assert telling(short(max_iter=1).fit(make_table(1_000))) is None
+    model = short(max_iter=1).fit(make_table(1_000))
+    assert n_values(model) is None
+    assert model._dependent_columns == ()
+
+
+def test_trials_have_the_features_of_the_fit():
+    """Codes of some fifteen rows, of which a trial's part of the table has fewer."""
+    table = make_table(480)
+    model = short().fit(table)
+    features = model.net_.module_.autoregressive.number_features
+    assert n_values(model) == features.n_values
+    assert 0 < n_values(model)[0] < N_CODES
+    before = model.score_samples(table)
+    model._follow_codec()
+    np.testing.assert_array_equal(model.score_samples(table), before)
+    assert n_values(short(max_iter=1).fit(table, start_from=model)) == n_values(model)
+
+
+@pytest.mark.parametrize(
+    ("columns", "options"),
+    [(["price", "smooth"], {}), (["code", "price"], {"sampling": "latent"})],
+)
+def test_a_start_without_such_columns_can_go_on(fitted, columns, options, monkeypatch):
+    monkeypatch.setattr(VAETransformer, "_judges_starts", False)
+    table = make_table(200)[columns]
+    model = short(max_iter=1, **options).fit(table, start_from=fitted)
+    assert n_values(model) is None
+    assert len(model.partial_fit(table).sample(3)) == 3
+
+
+def test_a_pattern_of_rows_hides_no_values():
+    code = np.tile(np.arange(N_CODES), 700)
+    rng = np.random.default_rng(0)
+    price = PRICES[code] + 0.05 * rng.normal(size=len(code))
+    table = pd.DataFrame({"code": code, "price": price})
+    assert n_values(short(max_iter=1, batch_size=5_000).fit(table)) == [N_CODES, 0]
 
 
 def test_features_follow_the_codec_of_a_stream(fitted):
@@ -84,10 +119,10 @@ def test_features_follow_the_codec_of_a_stream(fitted):
     saved = pickle.loads(pickle.dumps(model))
     for one in (model, saved):
         features = one.net_.module_.autoregressive.number_features
-        expected = one.codec_.intervals(one._telling_values)[0]
+        expected = one.codec_.intervals(one._informative_values)[0]
         np.testing.assert_array_equal(features.low[0], np.float32(expected[0]))
         width = expected[3] - expected[2]
-        assert width[one._telling_values[0] == 50] > 0.7
+        assert width[one._informative_values[0] == 50] > 0.7
     pd.testing.assert_frame_equal(
         model.sample(5, random_state=0), saved.sample(5, random_state=0)
     )
@@ -97,15 +132,27 @@ def test_dates_are_the_same_ones_when_earlier_ones_come():
     table = make_table(1_000)
     table["code"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(table["code"], "D")
     model = short(max_iter=1).fit(table)
-    assert telling(model) == [N_CODES, 0, 0, 0]
+    assert n_values(model) == [N_CODES, 0, 0, 0]
     day = table["code"].iloc[0]
     earlier = table.assign(code=pd.Timestamp("2019-01-01"))
     model.partial_fit(earlier)
-    values = [pd.Timestamp(v, unit=day.unit) for v in model._telling_values[0]]
-    intervals = model.codec_.intervals(model._telling_values)[0]
+    values = [pd.Timestamp(v, unit=day.unit) for v in model._informative_values[0]]
+    intervals = model.codec_.intervals(model._informative_values)[0]
     place = values.index(day)
     z, _ = model.codec_.encode(table.iloc[:1], np.random.default_rng(0))[:2]
     assert intervals[0, place] <= z[0, 0] <= intervals[1, place]
+
+
+def test_a_start_brings_dates_in_another_unit(monkeypatch):
+    monkeypatch.setattr(VAETransformer, "_judges_starts", False)
+    table = make_table(1_000)
+    days = pd.Timestamp("2020-01-01") + pd.to_timedelta(table["code"], "D")
+    source = short(max_iter=1).fit(table.assign(code=days.astype("datetime64[ns]")))
+    other = table.assign(code=days.astype("datetime64[s]")).head(500)
+    model = short(max_iter=1).fit(other, start_from=source)
+    assert n_values(model)[0] == N_CODES
+    _, _, low, high = model.codec_.intervals(model._informative_values)[0]
+    assert (high - low).sum() > 0.9
 
 
 def test_a_start_brings_its_values(fitted, monkeypatch):
@@ -115,8 +162,10 @@ def test_a_start_brings_its_values(fitted, monkeypatch):
     model = short(max_iter=1).fit(turned, start_from=fitted)
     # Columns are in the order of the source.
     assert [column.name for column in model.codec_.numbers_][0] == "code"
-    assert telling(model) == [N_CODES, 0, 0, 0]
-    np.testing.assert_array_equal(model._telling_values[0], fitted._telling_values[0])
+    assert n_values(model) == [N_CODES, 0, 0, 0]
+    np.testing.assert_array_equal(
+        model._informative_values[0], fitted._informative_values[0]
+    )
     # And is the source before it learns.
     same = short(max_iter=1, learning_rate_init=1e-12)
     same = same.fit(make_table(1_000), start_from=fitted)
@@ -136,6 +185,17 @@ def test_codes_that_others_depend_on_are_codes_of_a_gan(monkeypatch):
     assert [*map(len, gan.fit(table)._frequent_values)] == [N_CODES, 0, few, 0]
     alone = table.assign(price=np.random.default_rng(1).normal(size=1_000))
     assert [*map(len, gan.fit(alone)._frequent_values)] == [0, 0, few, 0]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_gan_has_a_limited_number_of_codes(monkeypatch):
+    monkeypatch.setattr("sklearn_unsup._gan.FEW_VALUES", 2)
+    monkeypatch.setattr("sklearn_unsup._gan.MAX_MORE_VALUES", N_CODES + 5)
+    table = make_table(1_000)[["code", "price"]]
+    table["twin"] = 7 * table["code"].rank(method="dense") % 31
+    sizes = {"hidden_layer_sizes": 4, "critic_hidden_layer_sizes": 4}
+    gan = GANSampler(2, max_iter=1, density_ratio=None, random_state=0, **sizes)
+    assert sorted(map(len, gan.fit(table)._frequent_values)) == [0, 0, N_CODES]
 
 
 @pytest.mark.slow
