@@ -66,9 +66,6 @@ class MembershipAudit:
     columns : Series
         By how much the area of the attack "nearest" falls if it does not know the
         column; large for columns by which members are recognised.
-    leaks : list of str
-        The attacks that find members, the best one first: those with an `auc_low`
-        above .5. Empty if none does.
     findings : list of str
         A sentence for each thing found.
 
@@ -102,6 +99,10 @@ class MembershipAudit:
 
     @property
     def leaks(self) -> list[str]:
+        """The attacks that find members, the best one first.
+
+        Those with an `auc_low` above .5; an empty list if there is none.
+        """
         found = self.attacks[self.attacks["auc_low"] > 0.5]
         return found.sort_values("auc", ascending=False, kind="stable").index.tolist()
 

@@ -169,7 +169,7 @@ def test_regressions_come_and_go_with_loaded_weights(linear):
 
 
 def test_values_that_are_too_many_leave_levels_to_regressions():
-    """A number that a level determines, after one with more values than there is room."""
+    """A number that a level determines, after one with more values than have room."""
     torch.manual_seed(0)
     n, n_values = 2_000, 260
     u = torch.arange(n_values + 1, dtype=torch.float64) / n_values
