@@ -564,7 +564,7 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
             rows.start_at_frequencies(dataset.x_cat)
             if rows.linear is not None or self.sampling == "any_order":
                 rows.start_at_normal(*dataset.take(slice(None)))
-            elif self._dependent_columns:
+            elif self._dependent_columns:  # Regressions would have set their gates.
                 rows.number_heads.start_as_histograms([*self._dependent_columns])
         afresh = self._afresh if self._found is None else self._found[True].afresh
         start_module(net.module_, self.codec_, self._source, dataset, afresh)
