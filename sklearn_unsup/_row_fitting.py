@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ._encoding import upload
-from ._nn.autoregressive import NARROW_WIDTH, WIDE_WIDTH
+from ._nn.autoregressive import MEDIUM_WIDTH, NARROW_WIDTH, WIDE_WIDTH
 from ._scoring import likelihood_terms
 from ._table.codec import TableCodec
 from ._training.row_trial import RowTrial, best_row_epochs
@@ -22,6 +22,9 @@ MIN_TRIAL_ROWS, MAX_TRIAL_ROWS, TRIAL_FRACTION = 30, 3_000, 0.2
 # Number of rows from which on some of them are held out, to see when a wide model
 # begins to memorise the others. Of fewer rows, trials find how long to learn from all.
 MIN_ROWS = MAX_TRIAL_ROWS + 1
+# Number of rows from which on the model is as wide as any. Fewer rows it would begin to
+# memorise before it has learnt what they share.
+MANY_ROWS = 10_000
 # Fraction of the epochs for which it learns from fewer rows, of which nothing is tried:
 # about what trials find for the smallest tables.
 UNTRIED_FRACTION = 0.4
@@ -136,7 +139,9 @@ class RowFitting:
         """Hidden units per column of the model of rows; 0 for no such model."""
         if self._samples_from_latent:
             return 0
-        widest = WIDE_WIDTH if self._holds_out_rows(n_rows) else NARROW_WIDTH
+        widest = NARROW_WIDTH
+        if self._holds_out_rows(n_rows):
+            widest = WIDE_WIDTH if n_rows >= MANY_ROWS else MEDIUM_WIDTH
         return width_of_rows(self._source, self.codec_.layout_, widest)
 
     def _has_linear_rows(self, n_rows):

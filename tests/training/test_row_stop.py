@@ -170,13 +170,15 @@ def stops_at(monkeypatch):
 SMALL = {"hidden_layer_sizes": (8,), "random_state": 0}
 
 
-def test_a_fit_with_held_out_rows(stops_at):
+@pytest.mark.parametrize(("many_rows", "width"), [(240, 128), (241, 96)])
+def test_a_fit_with_held_out_rows(stops_at, many_rows, width, monkeypatch):
     """The model of rows is wide, stays as the stop left it, and holds no rows."""
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MANY_ROWS", many_rows)
     taken = stops_at(2)
     model = VAETransformer(2, **SMALL).fit(X)
     assert taken["evaluations"] == 2
     assert taken["sizes"] == [12, 228]  # 5 % of 240 rows
-    assert model.net_.module_.autoregressive.width == 128
+    assert model.net_.module_.autoregressive.width == width
     history = model.net_.history
     assert len(history) > 4  # encoder and decoder went on
     assert ["held_out_row_loss" in epoch for epoch in history[:3]] == [
