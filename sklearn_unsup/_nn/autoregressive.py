@@ -27,8 +27,9 @@ DROPPED_BYTES = 26
 MAX_START_ROWS, MAX_REGRESSION_LEVELS = 4_000, 250
 
 # Numbers of hidden units per column of the autoregressive model. The largest one that
-# is affordable is used: up to `WIDE_WIDTH` where held-out rows of many stop the training
-# in time, up to `MEDIUM_WIDTH` where those of fewer do, else up to `NARROW_WIDTH`.
+# is affordable is used: up to `WIDE_WIDTH` where held-out rows of many stop the
+# training in time, up to `MEDIUM_WIDTH` where those of fewer do, else up to
+# `NARROW_WIDTH`.
 AUTOREGRESSIVE_WIDTHS = 128, 96, 64, 48, 32, 24, 16
 WIDE_WIDTH, MEDIUM_WIDTH, NARROW_WIDTH = 128, 96, 64
 # Maximum number of weights of the autoregressive model's largest layer. Tables that
