@@ -52,7 +52,8 @@ FEW_ROWS, MIN_STEPS, FULL_STEPS = 800, 450, 900
 # Minimum share of the rows that have a frequent value, and maximum number of values of
 # a column all of which count as such.
 FREQUENT_SHARE, FEW_VALUES = 0.05, 32
-# Maximum number of values of all columns of more that depend on each other.
+# Maximum number of values, of all columns together, that count because numbers depend
+# on each other's values.
 MAX_MORE_VALUES = 500
 # Number of steps for each gradient penalty and for each step of the encoder, if there
 # are many rows and steps.

@@ -81,7 +81,7 @@ class NumberFeatures(nn.Module):
             n = own.shape[1]
             self.low[row, :n], self.high[row, :n] = own[:2].float()
             middle = torch.special.ndtri(own[2:].mean(0)).float()
-            # The middle of two infinite ends is 0, and of one it is finite.
+            # Within the interval also where it is that of a value without rows.
             self.middle[row, :n] = middle.maximum(own[0].float()).minimum(
                 own[1].float()
             )
