@@ -193,12 +193,16 @@ def test_nearly_equal(got, same):
 @pytest.mark.parametrize("page", page_parameters())
 def test_guide_examples(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # for pages that save something
-    examples = doctest.DocTestParser().get_doctest(
-        page.read_text("utf-8"), {"__name__": "__main__"}, page.name, str(page), 0
-    )
-    runner = doctest.DocTestRunner(NearlyEqual(), optionflags=doctest.ELLIPSIS)
-    runner.run(examples)
-    assert runner.tries > 0
+    # Noise of a budget has no seed, and its audit finds something in one of forty.
+    for _ in range(2 if page.stem == "privacy" else 1):
+        examples = doctest.DocTestParser().get_doctest(
+            page.read_text("utf-8"), {"__name__": "__main__"}, page.name, str(page), 0
+        )
+        runner = doctest.DocTestRunner(NearlyEqual(), optionflags=doctest.ELLIPSIS)
+        runner.run(examples)
+        assert runner.tries > 0
+        if runner.failures == 0:
+            break
     assert runner.failures == 0
 
 
