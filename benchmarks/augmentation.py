@@ -211,12 +211,14 @@ def report_method(frame, method):
     """Mean gains by learner and size, and how many cells gain or lose for certain."""
     frame = frame.assign(gain=frame[method] - frame["none"]).dropna(subset="gain")
     print(f"\n{method}: mean gain {mean_and_error(frame['gain'])}")
-    for (n, learner), part in frame.groupby(["n", "learner"]):
+    parts = [
+        (f"n={n:<5}{name:10}", p) for (n, name), p in frame.groupby(["n", "learner"])
+    ]
+    parts += [(f"all    {name:10}", part) for name, part in frame.groupby("learner")]
+    for name, part in parts:
         added = f"  rows added in {(part['rows'] > 0).mean():.0%}"
-        print(
-            f"  n={n:<5}{learner:10}{mean_and_error(part['gain'])}"
-            + (added if method == "ours" else "")
-        )
+        gain = mean_and_error(part["gain"])
+        print(f"  {name}{gain}" + (added if method == "ours" else ""))
     cells = frame.groupby(["table", "n", "learner"])["gain"].agg(["mean", "sem"])
     better = cells[cells["mean"] > 2 * cells["sem"]]
     worse = cells[cells["mean"] < -2 * cells["sem"]]

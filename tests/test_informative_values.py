@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sklearn_unsup import GANSampler, VAETransformer
+from sklearn_unsup._nn.heads import GATE, HISTOGRAM_GATE
 
 N_CODES = 30
 PRICES = np.random.default_rng(7).permutation(N_CODES).astype(float)
@@ -77,6 +78,21 @@ def test_features_are_dropped_where_they_would_be_too_many(monkeypatch):
     model = short(max_iter=1).fit(make_table(1_000))
     assert n_values(model) is None
     assert model._dependent_columns == ()
+
+
+def test_discrete_numbers_that_depend_on_values_begin_as_histograms(monkeypatch):
+    """Of more rows than begin with regressions, which would set the gate."""
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MAX_TRIAL_ROWS", 999)
+    table = make_table(1_000)
+    table["whole"] = PRICES[table["code"] // 10]
+    model = short(max_iter=1, learning_rate_init=1e-12).fit(table)
+    names = [column.name for column in model.codec_.numbers_]
+    gates = model.net_.module_.autoregressive.number_heads.bias[:, 0, GATE].tolist()
+    begun = dict(zip(names, gates, strict=True))
+    assert begun["whole"] == pytest.approx(HISTOGRAM_GATE)
+    # Others are no histograms alone: a price has too many values, codes come first.
+    others = [begun[name] for name in ("code", "price", "steps", "smooth")]
+    assert others == pytest.approx([0.0] * 4, abs=1e-6)
 
 
 def test_trials_have_the_features_of_the_fit():
