@@ -21,6 +21,7 @@ from skorch.callbacks import Callback, TrainEndCheckpoint
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup._nn.autoencoders import importance_bound
+from sklearn_unsup._sampling import sampler
 from sklearn_unsup.datasets import make_mixed_table
 
 ALPHA = 1e-4  # chance that sampling error alone exceeds one bound
@@ -389,7 +390,10 @@ class Known:
             "short": {"max_iter": 8, "hidden_layer_sizes": (32,)},
             "latent": {"max_iter": 60, "sampling": "latent"},
         }[sampling]
-        self.model = VAETransformer(8, random_state=0, **options).fit(self.X)
+        with pytest.MonkeyPatch.context() as patch:
+            # What is drawn is judged: as many rows calibrate it as for users.
+            patch.setattr(sampler, "CALIBRATION_ROWS", 20_000)
+            self.model = VAETransformer(8, random_state=0, **options).fit(self.X)
         self.sampling, self.tolerance = sampling, TOLERANCE[sampling]
         self.rows = self.model.sample(N_DRAWN, random_state=1)
 
