@@ -14,7 +14,7 @@ import argparse
 import copy
 import time
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._encoding import upload
+from sklearn_unsup._gan import ENCODER_INTERVAL, PENALTY_INTERVAL
 from sklearn_unsup._nn.device import allow_tf32_products
 
 MODELS = {
@@ -122,6 +123,10 @@ def trained(name, X, device, **options):
     if "latent_density" in model.get_params():
         model.set_params(latent_density="normal")
     model.fit(X)
+    if name == "GAN":  # as in a fit of default length
+        model.net_.set_params(
+            penalty_interval=PENALTY_INTERVAL, encoder_interval=ENCODER_INTERVAL
+        )
     return (
         model,
         upload(model.codec_, X, model.device_, np.random.default_rng(0)),
@@ -190,22 +195,27 @@ def plain_game(net, generator):
         copy.deepcopy(part).train()
         for part in (net.module_, net.critic_, net.criterion_)
     )
-    layout, device = model.layout, generator.device
+    layout, device = model.generator.layout, generator.device
     widths = [layout.n_numeric, layout.n_one_hot]
     player = adamw(
         net.optimizer_, [*model.generator.parameters(), *model.encoder.parameters()]
     )
     judge = adamw(net.critic_optimizer_, critic.parameters())
+    numbers = count()
 
     def step(batch):
-        real = model.table(*batch).split(widths, 1)
+        number, batch = next(numbers), model.to_inner(*batch)
+        real = model.inner_table(*batch).split(widths, 1)
         shape = len(batch[0]), model.n_components
         noise = torch.randn(shape, generator=generator, device=device)
         fake = model.generator(noise, generator)
         judge.zero_grad()
         seen = tuple(part.detach() for part in fake)
-        loss, penalty = criterion.critic_losses(critic, real, seen, generator)
-        (loss + penalty).backward()
+        if number % net.penalty_interval:
+            criterion.critic_loss(critic(*real), critic(*seen)).backward()
+        else:
+            loss, penalty = criterion.critic_losses(critic, real, seen, generator)
+            (loss + net.penalty_interval * penalty).backward()
         judge.step()
         player.zero_grad()
         critic.requires_grad_(False)
@@ -213,7 +223,8 @@ def plain_game(net, generator):
             real_scores = critic(*real)
         criterion.generator_loss(real_scores, critic(*fake)).backward()
         critic.requires_grad_(True)
-        model.encoder_loss(*batch, noise, fake).backward()
+        if number % net.encoder_interval == 0:
+            model.encoder_loss(*batch, noise, fake).backward()
         player.step()
         model.update_ema(net.decay)
 
@@ -236,14 +247,20 @@ class Operations(TorchDispatchMode):
 
 
 def recorded(net, rows):
-    """A step on the first rows, and the operations of one."""
+    """A step on the first rows, the operations of some, and the number of these.
+
+    A GAN's steps are not all alike: they come again after its longest interval.
+    """
     batch = rows[: net.batch_size]
     step = partial(net.train_step, batch)
     for _ in range(3):
         step()
+    intervals = (getattr(net, f"{part}_interval", 1) for part in ("penalty", "encoder"))
+    n_steps = max(intervals)
     with Operations() as operations:
-        step()
-    return step, operations.done
+        for _ in range(n_steps):
+            step()
+    return step, operations.done, n_steps
 
 
 def is_product(operation):
@@ -287,10 +304,10 @@ def price_of_a_call(device, n_calls=5_000):
 # ------------------------------------------------------------------------- the table
 
 
-def per_step(turn, n_steps, device):
+def per_step(turn, n_turns, steps_per_turn, device):
     start = clock(device)
-    turn(n_steps)
-    return (clock(device) - start) / n_steps
+    turn(n_turns)
+    return (clock(device) - start) / (n_turns * steps_per_turn)
 
 
 def repeated(turn):
@@ -307,7 +324,7 @@ def measure(name, X, device, n_rounds, n_steps):
     twin = copy.deepcopy(net)  # is replayed at will, and learns nonsense from that
     size = net.batch_size
     n_epochs = max(1, round(n_steps / -(-len(rows) // size)))
-    step, operations = recorded(twin, rows)
+    step, operations, n_recorded = recorded(twin, rows)
     products = [operation for operation in operations if is_product(operation)]
     turns = {
         "hand-written": hand_written(net, rows),
@@ -319,9 +336,11 @@ def measure(name, X, device, n_rounds, n_steps):
             launched_at_once(partial(play, products), twin.generator_)
         ),
     }
-    clocked = {
-        key: partial(per_step, turn, n_steps, device) for key, turn in turns.items()
-    }
+    clocked = {}
+    for key, turn in turns.items():
+        per_turn = n_recorded if key in {"operations", "products"} else 1
+        n_turns = -(-n_steps // per_turn)
+        clocked[key] = partial(per_step, turn, n_turns, per_turn, device)
     clocked["ours"] = partial(our_epochs, net, rows, watch, n_epochs)
     for turn in turns.values():
         turn(5)
@@ -332,13 +351,16 @@ def measure(name, X, device, n_rounds, n_steps):
     taken = {key: np.array(values) for key, values in taken.items()}
     title = f"{name}: {len(rows):,} rows, {X.shape[1]} columns, batch {size}"
     print(f"\n{title}, {n_rounds} rounds of {n_steps} steps")
-    n_others = len(operations) - len(products)
-    notes = ["", "", f"{len(products)} of them", f"{n_others} of them", ""]
+    n_products, n_others = (
+        round(n / n_recorded)
+        for n in (len(products), len(operations) - len(products))
+    )
+    notes = ["", "", f"{n_products} of them", f"{n_others} of them", ""]
     if torch.device(device).type == "cuda":
         notes[4] = f"without a graph a step takes {np.median(taken['step']):.3f}"
     else:
-        calls = 1e3 * len(operations) * price_of_a_call(device)
-        notes[3] += f"; {calls:.3f} is what calling all {len(operations)} costs here"
+        calls = 1e3 * (n_products + n_others) * price_of_a_call(device)
+        notes[3] += f"; {calls:.3f} is what calling all {n_products + n_others} costs"
         loop = np.median(taken["ours"] - taken["step"])
         notes[4] = f"{loop:.3f} are the loop: batches, schedule, records"
     report(taken, notes)

@@ -21,7 +21,7 @@ SMALLEST = {
     "draws": "--rows 300 --epochs 1 --rounds 1 --draws 500",
     "engine": "--rounds 1 --epochs 1",
     "few_rows": "--parts reduce --tables iris --seeds 1",
-    "floor": "--rounds 1 --steps 3 --rows 600",
+    "floor": "--rounds 1 --steps 3 --rows 3000",
     "gpu": "--device cpu --rows 600 --batches 64 --steps 3 --quality-rows 200"
     " --quality-epochs 1",
     "images": "--rows 100 --components 2 --drawn 50 --models",

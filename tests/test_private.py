@@ -138,6 +138,32 @@ def test_the_plan_spends_what_it_says(n_single, n_rounds):
     )
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "n_rounds", "n_codes"),
+    [(2_000, 20, 12), (14_000, 27, 12), (40_000, 40, 18), (1e6, 40, 24)],
+)
+def test_more_rows_have_more_pairs_and_codes(n_rows, n_rounds, n_codes):
+    """As noise of a pair misplaces 8 % at most, for the same budget."""
+    plan = budgets.Plan(0.1, 20, 1)
+    finer, n = plan.with_resolution(n_rows, 10)
+    assert (finer.n_rounds, n) == (n_rounds, n_codes)
+    if n_rounds > 20:
+        noise = 0.5 * np.sqrt(2 / np.pi) * finer.sigma_pair * n_codes**2
+        assert noise <= 0.08 * n_rows
+    assert finer.sigma_single == plan.sigma_single
+    spent = [
+        n * (1 / (2 * value**2) if kind == "GaussianDpEvent" else value)
+        for p in (plan, finer)
+        for kind, value, n in p.events()
+    ]
+    assert sum(spent[:3]) == pytest.approx(sum(spent[3:]))
+
+
+def test_two_columns_have_one_pair():
+    assert budgets.Plan(1.0, 5, 1).with_resolution(1e6, 2)[0].n_rounds == 1
+    assert budgets.Plan(1.0, 5, 0).with_resolution(1e6, 1)[0].n_rounds == 0
+
+
 @pytest.mark.usefixtures("accountant")
 def test_the_accountant_confirms_the_plan():
     plan = budgets.make_plan(1.0, 1e-6, 20, 29)
@@ -211,9 +237,9 @@ def test_one_row_changes_one_count_of_each_histogram(value, changes, monkeypatch
     monkeypatch.setattr(
         np, "bincount", lambda *a, **k: seen.append(original(*a, **k)) or seen[-1]
     )
-    number_column(series, None, counter())
+    number_column(series, None, counter(), 12)
     first, seen = seen, []
-    number_column(more, None, counter())
+    number_column(more, None, counter(), 12)
     assert len(first) == len(seen) == 3  # with the one of frequent values four
     found = [np.abs(a - b).sum() for a, b in zip(first, seen, strict=True)]
     assert found == [int(not np.isnan(value)), changes, changes]
@@ -308,7 +334,7 @@ def test_a_column_that_ends_has_no_tail(counts):
 def test_a_column_reaches_towards_its_declared_bounds():
     rng = np.random.default_rng(0)
     values = pd.Series(-rng.exponential(10, 20_000), name="x")  # the least is -93
-    column = number_column(values, (-200.0, 0.0), counter(sigma=40.0))
+    column = number_column(values, (-200.0, 0.0), counter(sigma=40.0), 12)
     drawn = column.draw(column.encode(values), rng).astype(float)
     assert -120 < drawn.min() < -85  # without a tail -70
     assert drawn.max() <= 0
@@ -340,7 +366,7 @@ def test_whole_numbers_end_where_they_end():
     hours = pd.Series(
         np.where(rng.random(20_000) < 0.4, 40, rng.integers(1, 100, 20_000))
     )
-    column = number_column(hours, None, counter(sigma=30.0))
+    column = number_column(hours, None, counter(sigma=30.0), 12)
     drawn = column.draw(rng.permutation(column.encode(hours)), rng)
     drawn = np.round(drawn.astype(float))
     assert 1 <= drawn.min() <= 3
@@ -353,11 +379,11 @@ def test_whole_numbers_end_where_they_end():
 
 def test_declared_levels_and_bounds_are_kept():
     series = pd.Series(["a"] * 90 + ["undeclared"] * 9, name="c")
-    column = category_column(series, ["a", "b"], counter())
+    column = category_column(series, ["a", "b"], counter(), 12)
     assert [[v for v, _ in part] for part in column.parts] == [[None], ["a"], ["b"]]
     assert column.counts[1] == pytest.approx(90, abs=5)
     numbers = pd.Series(np.linspace(-50, 50, 500), name="x")
-    column = number_column(numbers, (0, 10), counter())
+    column = number_column(numbers, (0, 10), counter(), 12)
     drawn = column.draw(column.encode(numbers), np.random.default_rng(0))
     assert 0 <= min(drawn)
     assert max(drawn) <= 10
@@ -397,7 +423,7 @@ def test_levels_are_declared_without_missing_values():
 
 def test_rare_levels_are_not_told():
     series = pd.Series(["common"] * 500 + ["rare"] * 3, name="c")
-    column = category_column(series, None, counter(sigma=10.0))
+    column = category_column(series, None, counter(sigma=10.0), 12)
     assert [v for part in column.parts for v, _ in part] == [None, "common"]
     # Their rows are those of the most frequent level, and not missing ones.
     assert column.encode(pd.Series(["rare", "common", None])).tolist() == [1, 1, 0]
@@ -405,7 +431,7 @@ def test_rare_levels_are_not_told():
 
 def test_missing_values_are_counted_where_levels_are_declared():
     series = pd.Series(["a"] * 300 + [None] * 100 + ["not declared"] * 50, name="c")
-    column = category_column(series, ["a", "b"], counter(sigma=0.1))
+    column = category_column(series, ["a", "b"], counter(sigma=0.1), 12)
     shares = dict(
         zip([part[0][0] for part in column.parts], column.counts, strict=True)
     )
@@ -416,7 +442,7 @@ def test_levels_without_a_code_of_their_own_keep_their_shares():
     counts = np.array([1000 - 50 * i for i in range(14)])
     levels = [f"level {i}" for i in range(14)]
     series = pd.Series(np.repeat(levels, counts), name="c")
-    column = category_column(series, levels, counter(sigma=0.1))
+    column = category_column(series, levels, counter(sigma=0.1), 12)
     (first, share), *others = column.parts[-1]
     assert [first, *(level for level, _ in others)] == levels[11:]
     shares = [share, *(share for _, share in others)]
@@ -438,10 +464,10 @@ def ends_of(column):
 def test_bounds_that_were_found_are_open_at_their_lower_end():
     """Whole numbers above a power of two begin at the next one."""
     series = pd.Series(np.repeat(np.arange(9, 17), 200), name="x")
-    low, high = ends_of(number_column(series, None, counter(sigma=0.1)))
+    low, high = ends_of(number_column(series, None, counter(sigma=0.1), 12))
     assert (low, high) == (8.5, 16.5)
     # Those that are declared are closed.
-    low, high = ends_of(number_column(series, (8, 17), counter(sigma=0.1)))
+    low, high = ends_of(number_column(series, (8, 17), counter(sigma=0.1), 12))
     assert low >= 7.5
     assert high <= 17.5
 
@@ -449,7 +475,7 @@ def test_bounds_that_were_found_are_open_at_their_lower_end():
 def test_each_bin_of_whole_numbers_holds_one():
     """Also where a single number has the rows of many bins; empty ones end nowhere."""
     stars = pd.Series(np.repeat(np.arange(1, 6), 2_000), name="stars")
-    column = number_column(stars, (0, 10), counter())
+    column = number_column(stars, (0, 10), counter(), 12)
     intervals = [v for part in column.parts[1:] for v, _ in part]
     assert all(np.ceil(low) <= np.floor(high) for low, high in intervals)
     drawn = column.draw(column.encode(stars), np.random.default_rng(0))
@@ -462,16 +488,22 @@ def test_zero_is_a_bound_of_numbers_that_are_not_negative():
     assert find_bounds(values, counter(sigma=0.1)) == (0.0, 4.0)
 
 
+def test_the_last_cell_of_whole_numbers_ends_at_the_bound():
+    series = pd.Series(np.random.default_rng(0).integers(0, 1_001, 20_000), name="x")
+    column = number_column(series, (0, 1_000), counter(sigma=0.1), 12)
+    assert ends_of(column) == (-0.5, 1_000.5)
+
+
 def test_frequent_values_beyond_declared_bounds_are_clipped():
     series = pd.Series(np.repeat([20.0, 200.0], 500), name="x")
-    column = number_column(series, (0, 100), counter(sigma=0.1))
+    column = number_column(series, (0, 100), counter(sigma=0.1), 12)
     assert ends_of(column)[1] <= 100
     assert column.counts.sum() == pytest.approx(1_000, abs=5)
 
 
 def test_missing_numbers_have_the_code_of_missing_values():
     series = pd.Series([1.0, np.nan, 3.0] * 300, name="x")
-    column = number_column(series, (0, 4), counter(sigma=0.1))
+    column = number_column(series, (0, 4), counter(sigma=0.1), 12)
     codes = column.encode(pd.Series([np.nan, 1.0, 3.0]))
     assert codes[0] == 0
     assert codes[1:].min() > 0
@@ -489,10 +521,10 @@ def test_one_cell_does_not_decide_what_an_object_column_holds():
 
 def test_one_row_does_not_decide_how_equal_values_are_told():
     flags = pd.Series([True] + [1] * 500, name="c", dtype=object)
-    column = category_column(flags, None, counter())
+    column = category_column(flags, None, counter(), 12)
     assert [repr(v) for part in column.parts for v, _ in part] == ["None", "1"]
     for zeros in ([-0.0] + [0.0] * 500, [-0.0] * 500):
-        column = number_column(pd.Series(zeros, name="x"), (-1, 1), counter())
+        column = number_column(pd.Series(zeros, name="x"), (-1, 1), counter(), 12)
         [spike] = [v for part in column.parts for v, _ in part if isinstance(v, float)]
         assert repr(float(spike)) == "0.0"
 
@@ -769,7 +801,9 @@ def test_without_noise_pairs_are_those_of_the_table():
     a = rng.integers(1, 4, 5_000)
     codes = np.stack([a, np.where(rng.random(5_000) < 0.8, a, 1), 4 - a], axis=1)
     columns = [
-        category_column(pd.Series(column.astype(str), name="c"), None, counter(0.01))
+        category_column(
+            pd.Series(column.astype(str), name="c"), None, counter(0.01), 12
+        )
         for column in codes.T
     ]
     coded = np.stack(
@@ -834,13 +868,12 @@ def test_margins_hold_where_noise_has_emptied_a_row():
     np.testing.assert_allclose(table.sum(0), [0.5, 0.5], atol=1e-6)
 
 
-def test_one_pair_raises_a_weight_by_a_bounded_factor(monkeypatch):
-    monkeypatch.setattr(marginals, "N_SWEEPS", 1)
+def test_one_pair_raises_a_weight_by_a_bounded_factor():
     particles = np.zeros((1_000, 2), dtype=np.int64)
     particles[0] = 1
     shares = np.array([[0.5, 0.0], [0.0, 0.5]])
     weights = np.full(1_000, 1e-3)
-    weights = marginals.rake(particles, weights, {(0, 1): shares}, [2, 2])
+    weights = marginals.rake(particles, weights, {(0, 1): shares}, [2, 2], 1)
     largest = marginals.MAX_WEIGHT_FACTOR / (0.5 / 0.999)
     assert weights[0] / weights[1] == pytest.approx(largest)
 

@@ -2,7 +2,7 @@
 
 import numbers
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +13,6 @@ from .._table.constraint_set import find_broken
 from .._table.frames import as_frame
 from .._table.kinds import CATEGORIES
 from .columns import (
-    MAX_CODES,
     NoisyCounts,
     category_column,
     n_histograms,
@@ -29,10 +28,14 @@ from .numeric import number_column
 SINGLE_SHARE, CHOICE_SHARE = 0.6, 0.1
 # Share of delta that goes to levels and values that are not known beforehand.
 LEVEL_SHARE = 0.5
-# Number of pairs that are counted, for each column.
-PAIRS_PER_COLUMN = 2.0
+# Minimum and maximum number of pairs that are counted for each column, and of codes of
+# a column in these counts.
+PAIRS_PER_COLUMN, N_CODES = (2, 4), (12, 24)
+# Share of the rows that the noise of a pair may misplace where there are more of either
+# than the minimum.
+MAX_MISPLACED_IN_PAIRS = 0.08
 # A budget is refused if noise is expected to misplace more than a tenth of the rows of
-# a column of twelve codes: half the summed noise, each sqrt(2 / pi) sigma on average.
+# a column of the fewest codes.
 MAX_MISPLACED = 0.1
 # Minimum share of the drawn rows that meet the constraints, of which counts of pairs do
 # not know. Where fewer do, those that are left no longer have the noised counts.
@@ -149,6 +152,30 @@ class Plan:
     n_single: int
     n_rounds: int
 
+    def with_resolution(self, n_rows, n_columns):
+        """The plan with as many pairs, and the number of codes, as noise allows.
+
+        Neither changes what is spent: all pairs together have a share of `rho`.
+        """
+        n_pairs = n_columns * (n_columns - 1) // 2
+        fewest, most = (
+            min(n_pairs, max(n_columns - 1, n * n_columns)) for n in PAIRS_PER_COLUMN
+        )
+        least, largest = N_CODES
+        plan = replace(self, n_rounds=fewest)
+        for n_rounds in range(fewest + 1, most + 1):
+            finer = replace(self, n_rounds=n_rounds)
+            if misplaced(finer.sigma_pair, least**2, n_rows) > MAX_MISPLACED_IN_PAIRS:
+                break
+            plan = finer
+        n_codes = least
+        while n_codes < largest and (
+            misplaced(plan.sigma_pair, (n_codes + 1) ** 2, n_rows)
+            <= MAX_MISPLACED_IN_PAIRS
+        ):
+            n_codes += 1
+        return plan, n_codes
+
     @property
     def sigma_single(self):
         return np.sqrt(self.n_single / (2 * SINGLE_SHARE * self.rho))
@@ -174,6 +201,11 @@ class Plan:
         return events
 
 
+def misplaced(sigma, n_counts, n_rows):
+    """Share of rows that noise misplaces: half its expected sum over the counts."""
+    return 0.5 * np.sqrt(2 / np.pi) * sigma * n_counts / n_rows
+
+
 @lru_cache(maxsize=64)
 def make_plan(epsilon, delta, n_single, n_rounds):
     """The plan that spends all of epsilon, found by bisection."""
@@ -192,7 +224,7 @@ def make_plan(epsilon, delta, n_single, n_rounds):
 
 def check_useful(plan, n_rows, delta, columns):
     """Refuse a budget that tells nothing; by the noised number of rows alone."""
-    largest = MAX_MISPLACED * n_rows / (0.5 * MAX_CODES * np.sqrt(2 / np.pi))
+    largest = MAX_MISPLACED / misplaced(1.0, N_CODES[0], n_rows)
     if plan.sigma_single > largest:
         rho = plan.rho * (plan.sigma_single / largest) ** 2
         least = spent_epsilon(Plan(rho, plan.n_single, plan.n_rounds).events(), delta)
@@ -233,31 +265,30 @@ def private_table(X, budget, rng, constraints=()):
         n_histograms(kind, declared.get(name)) for name, kind in kinds.items()
     )
     d = len(kinds)
-    n_pairs = d * (d - 1) // 2
-    n_rounds = int(min(n_pairs, max(d - 1, round(PAIRS_PER_COLUMN * d))))
     delta = (1 - LEVEL_SHARE) * budget.delta
-    plan = make_plan(budget.epsilon, delta, n_single, n_rounds)
+    plan = make_plan(budget.epsilon, delta, n_single, int(d > 1))
     rng = noise_of(plan, rng)
     counter = NoisyCounts(plan.sigma_single, LEVEL_SHARE * budget.delta / d, rng)
     [n_rows] = counter.histogram(np.zeros(len(frame), dtype=np.int64), 1)
     n_rows = max(1, round(n_rows))
+    plan, n_codes = plan.with_resolution(n_rows, d)
     columns = [
-        category_column(frame[name], categories.get(name), counter)
+        category_column(frame[name], categories.get(name), counter, n_codes)
         if kind == CATEGORIES
-        else number_column(frame[name], bounds.get(name), counter)
+        else number_column(frame[name], bounds.get(name), counter, n_codes)
         for name, kind in kinds.items()
     ]
     check_useful(plan, n_rows, delta, columns)
     codes = np.stack([c.encode(frame[c.name]) for c in columns], axis=1)
     sizes = [len(column.counts) for column in columns]
     pairs = NoisyPairs(codes, sizes, plan.sigma_pair, plan.choice_epsilon, rng)
-    drawn = draw_codes(pairs, columns, n_rounds, n_rows, rng)
+    drawn = draw_codes(pairs, columns, plan.n_rounds, n_rows, rng)
     told = counter.n_told, pairs.n_chosen, pairs.n_measured
-    if told != (n_single, n_rounds, n_rounds):
+    paid = n_single, plan.n_rounds, plan.n_rounds
+    if told != paid:
         raise RuntimeError(
-            f"histograms, choices and pairs that were told are {told}, and "
-            f"{n_single, n_rounds, n_rounds} are paid for: this is a mistake of the "
-            "package, please report it."
+            f"histograms, choices and pairs that were told are {told}, and {paid} are "
+            "paid for: this is a mistake of the package, please report it."
         )
     values = {
         c.name: as_dtype(

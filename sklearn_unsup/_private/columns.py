@@ -8,8 +8,6 @@ from scipy import stats
 
 from .._table.kinds import CATEGORIES, column_kind
 
-# Maximum number of codes of a column in the counts of pairs, beside that of missing.
-MAX_CODES = 12
 # Standard deviations of noise above which a count is more than noise. 143 powers of
 # two are compared for each number: one is above by chance with a probability of .005.
 CLEAR = 4.0
@@ -120,8 +118,11 @@ class PrivateColumn:
         return values
 
 
-def category_column(series, declared, counter):
-    """Code 0 is a missing value, then the most frequent levels, then the rest."""
+def category_column(series, declared, counter, n_codes):
+    """Code 0 is a missing value, then the most frequent levels, then the rest.
+
+    There are at most `n_codes` beside that of missing values.
+    """
     values = series.astype(object)
     missing = values.isna().to_numpy()
     if declared is not None:
@@ -146,15 +147,15 @@ def category_column(series, declared, counter):
     order = np.argsort(-counts, kind="stable")
     levels, counts = [levels[i] for i in order], counts[order]
     parts, sizes = [[(None, 1.0)]], [hole]
-    for level, count in zip(levels[: MAX_CODES - 1], counts, strict=False):
+    for level, count in zip(levels[: n_codes - 1], counts, strict=False):
         parts.append([(level, 1.0)])
         sizes.append(count)
-    rest = counts[MAX_CODES - 1 :]
+    rest = counts[n_codes - 1 :]
     if len(rest):
         shares = (
             rest / rest.sum() if rest.sum() > 0 else np.full(len(rest), 1 / len(rest))
         )
-        parts.append(list(zip(levels[MAX_CODES - 1 :], shares, strict=True)))
+        parts.append(list(zip(levels[n_codes - 1 :], shares, strict=True)))
         sizes.append(rest.sum())
     place = {level: i for i, part in enumerate(parts) for level, _ in part}
     # Rows of levels that are not told are those of the most frequent one.

@@ -6,10 +6,11 @@ from itertools import combinations
 import numpy as np
 
 # Number of weighted rows from which the rows of the private table are taken.
-N_PARTICLES = 60_000
-# Number of times that their weights are fitted to all counted pairs in turn, and the
-# maximum factor by which one pair raises a weight at a time.
-N_SWEEPS, MAX_WEIGHT_FACTOR = 20, 8.0
+N_PARTICLES = 240_000
+# Number of times that their weights are fitted to all counted pairs in turn, after each
+# new pair and after the last one, and the maximum factor by which one pair raises a
+# weight at a time.
+N_SWEEPS, N_LAST_SWEEPS, MAX_WEIGHT_FACTOR = 4, 40, 8.0
 
 
 @dataclass
@@ -103,7 +104,8 @@ def draw_codes(noisy, columns, n_rounds, n_rows, rng):
         if not left:
             break
         measure({p: pair_counts(particles, sizes, p, weights) for p in left})
-        weights = rake(particles, weights, measured, sizes)
+        weights = rake(particles, weights, measured, sizes, N_SWEEPS)
+    weights = rake(particles, weights, measured, sizes, N_LAST_SWEEPS)
     # Systematic draws: a row comes as often as its weight says, up to rounding.
     places = (np.arange(n_rows) + rng.random()) / n_rows
     rows = np.minimum(weights.cumsum().searchsorted(places), N_PARTICLES - 1)
@@ -161,10 +163,10 @@ def sample_tree(measured, single, n, rng):
     return codes
 
 
-def rake(particles, weights, measured, sizes):
+def rake(particles, weights, measured, sizes, n_sweeps):
     """Weights that bring the particles' pairs to the measured ones, by turns."""
     cells = {(i, j): particles[:, i] * sizes[j] + particles[:, j] for i, j in measured}
-    for _ in range(N_SWEEPS):
+    for _ in range(n_sweeps):
         for pair, table in measured.items():
             now = np.bincount(cells[pair], weights, minlength=table.size)
             factor = table.ravel() / np.maximum(now, 1e-12)

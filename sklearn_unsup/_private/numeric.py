@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from .._table.plain import to_floats
-from .columns import CLEAR, MAX_CODES, PrivateColumn
+from .columns import CLEAR, PrivateColumn
 
 # Exponents of two that bounds of numbers are looked for among, of either sign.
 MIN_EXPONENT, MAX_EXPONENT = -20, 50
@@ -18,8 +18,10 @@ N_TAIL = 8
 LIKELY = 1.5
 
 
-def number_column(series, bounds, counter):
+def number_column(series, bounds, counter, n_codes):
     """Code 0 is a missing value; then bins, and single values that are frequent.
+
+    There are about `n_codes` beside that of missing values, with as many rows in each.
 
     Rows are looked at in four steps, each with noise of its own: powers of two between
     which values are; values that are frequent; cells of equal width; and bins which
@@ -67,7 +69,7 @@ def number_column(series, bounds, counter):
     atoms[-1] = with_tail(*atoms[-1], above)
     atoms[0] = with_tail(*atoms[0], [((-b, -a), n) for (a, b), n in below])
     atoms += [([(v, 1.0)], n, v) for v, n in zip(spikes, spike_counts, strict=True)]
-    return coded(series, atoms, ends, spikes, missing)
+    return coded(series, atoms, ends, spikes, missing, n_codes)
 
 
 def places(values, edges):
@@ -79,7 +81,8 @@ def places(values, edges):
 def whole_edges(low, high):
     step = max(1.0, np.ceil((high - low + 1) / N_CELLS))
     n = int(np.ceil((high - low + 1) / step))
-    return low + step * np.arange(n + 1) - 0.5
+    # The last cell ends with the range, so that no number beyond it is drawn.
+    return np.minimum(low + step * np.arange(n + 1), high + 1) - 0.5
 
 
 def find_bounds(values, counter):
@@ -227,13 +230,13 @@ def parts_of(low, high, cells, edges, sigma, is_each):
     return list(zip(pairs, shares / shares.sum(), strict=True))
 
 
-def coded(series, atoms, ends, spikes, missing):
+def coded(series, atoms, ends, spikes, missing, n_codes):
     """Bins and frequent values, in ascending order, as a column of few codes."""
     order = np.argsort([atom[2] for atom in atoms], kind="stable")
     atoms = [atoms[i] for i in order]
     sizes = np.array([atom[1] for atom in atoms])
     parts, group_sizes, codes = [[(None, 1.0)]], [missing], np.empty(len(atoms), int)
-    for a, b in cut_evenly(sizes, sizes.sum() / MAX_CODES):
+    for a, b in cut_evenly(sizes, sizes.sum() / n_codes):
         codes[a:b] = len(parts)
         size = sizes[a:b].sum()
         shares = sizes[a:b] / size if size > 0 else np.full(b - a, 1 / (b - a))
