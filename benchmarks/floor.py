@@ -352,8 +352,7 @@ def measure(name, X, device, n_rounds, n_steps):
     title = f"{name}: {len(rows):,} rows, {X.shape[1]} columns, batch {size}"
     print(f"\n{title}, {n_rounds} rounds of {n_steps} steps")
     n_products, n_others = (
-        round(n / n_recorded)
-        for n in (len(products), len(operations) - len(products))
+        round(n / n_recorded) for n in (len(products), len(operations) - len(products))
     )
     notes = ["", "", f"{n_products} of them", f"{n_others} of them", ""]
     if torch.device(device).type == "cuda":

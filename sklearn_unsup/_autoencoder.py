@@ -116,10 +116,12 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         has more share a code and are not kept: drawn rows have frequent levels in
         their place, and a level that `fit` has not seen is read as one of them. A
         missing value is counted apart. None keeps all levels.
-    constraints : list of constraints or None, default=None
+    constraints : "auto", list of constraints or None, default=None
         What holds in every training row and must hold in every row that is drawn or
         decoded, in the words of :mod:`sklearn_unsup.constraints`. Rows that break one
-        are refused.
+        are refused. "auto" takes what `find_constraints` of that module finds in the
+        training rows with a surprise of at least 10, but for constants; of later rows
+        that break it `handle_unknown` decides.
     latent_density : {"normal", "mixture"} or estimator, default="mixture"
         Density that is fitted to the codes for `sample`: one normal distribution, a
         Gaussian mixture, or any estimator with `fit` and `sample`.
@@ -182,6 +184,8 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         The trained skorch net.
     codec_ : TableCodec or SparseCodec
         Encodes tables, or sparse rows, and decodes them.
+    constraints_ : list of constraints
+        Those of `constraints`, or those that "auto" has found.
     device_ : str
         Device of the net.
     n_components_ : int

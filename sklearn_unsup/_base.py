@@ -343,6 +343,7 @@ class BaseTableModel(
         auto = self._default_scaling, self._min_pixel_columns
         knows_labels = self._knows_labelled_pixels
         self.codec_ = fit_codec(X, *auto, knows_labels, is_stream, **options)
+        self.constraints_ = list(getattr(self.codec_, "constraints", ()))
 
     def _prepare_start(self, X, process_group, rng):
         """Judge the model to start from, and encode columns in its order."""

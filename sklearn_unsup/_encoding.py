@@ -7,6 +7,7 @@ from scipy.sparse import issparse
 from ._nn.chunks import chunk_slices
 from ._table.codec import TableCodec
 from ._table.constrained import ConstrainedCodec
+from ._table.discovery import sure_constraints
 from ._table.frames import as_frame
 from ._table.images import full_image_shape
 from ._table.numeric import ENCODED_MAX, NumericColumn
@@ -81,9 +82,14 @@ def fit_codec(
     limit = {}
     if max_categories is not None:
         limit = {"max_categories": max_categories, "keep_infrequent": False}
-    codec_class = TableCodec
+    codec_class, are_found = TableCodec, isinstance(constraints, str)
+    if are_found:
+        refuse_to_find_in_streams(is_stream)
+        codec = TableCodec(categorical_features=categorical_features)
+        constraints = sure_constraints(X, codec.categorical_mask(as_frame(X)))
     if constraints:
-        codec_class, limit["constraints"] = ConstrainedCodec, constraints
+        codec_class = ConstrainedCodec
+        limit |= {"constraints": constraints, "are_found": are_found}
     if image_shape is not None:
         limit["image_shape"] = image_shape
     pixels = X
@@ -100,18 +106,32 @@ def fit_codec(
     ).fit(X)
     for column in codec.numbers_:
         column.refuse_extremes()
+    warn_of_columns(codec, X)
+    return codec
+
+
+def warn_of_columns(codec, X):
+    """Warn of columns that are hardly what their user thinks they are."""
     for column, (_, values) in zip(
         codec.columns_codec_, as_frame(X).items(), strict=True
     ):
         if isinstance(column, NumericColumn) and loses_digits(values):
             warn_of_lost_digits(values)
     for column in codec.categories_:
-        is_chosen = not isinstance(categorical_features, str)
+        is_chosen = not isinstance(codec.categorical_features, str)
         if not is_chosen and getattr(column, "looks_like_dates_", False):
             warn_of_dates(column)
         elif getattr(column, "looks_like_identifier_", False):
             warn_of_identifier(column)
-    return codec
+
+
+def refuse_to_find_in_streams(is_stream):
+    if is_stream:
+        raise ValueError(
+            "constraints='auto' takes what holds in all rows of fit, and later rows of "
+            "partial_fit may break it: pass a list of constraints, such as those that "
+            "sklearn_unsup.constraints.find_constraints finds in the first rows."
+        )
 
 
 def pixels_beside_labels(X, categorical_features, min_columns):

@@ -140,10 +140,12 @@ class GANSampler(BaseTableModel):
         has more share a code and are not kept: drawn rows have frequent levels in
         their place, and a level that `fit` has not seen is read as one of them. A
         missing value is counted apart. None keeps all levels.
-    constraints : list of constraints or None, default=None
+    constraints : "auto", list of constraints or None, default=None
         What holds in every training row and must hold in every row that is drawn or
         decoded, in the words of :mod:`sklearn_unsup.constraints`. Rows that break one
-        are refused.
+        are refused. "auto" takes what `find_constraints` of that module finds in the
+        training rows with a surprise of at least 10, but for constants; of later rows
+        that break it `handle_unknown` decides.
     density_ratio : "auto", classifier or None, default="auto"
         Classifier of real and generated rows whose odds weight the generated ones.
         "auto" is gradient boosting if rows held out from it say that it helps, and
@@ -200,6 +202,8 @@ class GANSampler(BaseTableModel):
         The trained skorch net.
     codec_ : TableCodec
         Encodes tables and decodes them.
+    constraints_ : list of constraints
+        Those of `constraints`, or those that "auto" has found.
     device_ : str
         Device of the net.
     coverage_ : float or None

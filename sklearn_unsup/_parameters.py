@@ -53,7 +53,7 @@ TABLE_PARAMETERS = {
     "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
     "handle_unknown": [StrOptions({"error", "warn", "ignore"})],
     "max_categories": [Interval(numbers.Integral, 2, None, closed="left"), None],
-    "constraints": [list, tuple, None],
+    "constraints": [StrOptions({"auto"}), list, tuple, None],
     "image_shape": ["array-like", None],
 }
 RATIO_PARAMETERS = {
@@ -163,7 +163,8 @@ def check_lists(estimator):
                 f"of a name and one of them), got {item!r}."
             )
         refuse_watching_nothing(callback, callback_class, estimator.early_stopping)
-    for item in parameters["constraints"] or []:
+    given = parameters["constraints"]
+    for item in () if isinstance(given, str) else given or ():
         if not isinstance(item, Constraint):
             raise TypeError(
                 "constraints must hold those of sklearn_unsup.constraints, such as "

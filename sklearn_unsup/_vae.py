@@ -112,10 +112,12 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         has more share a code and are not kept: drawn rows have frequent levels in
         their place, and a level that `fit` has not seen is read as one of them. A
         missing value is counted apart. None keeps all levels.
-    constraints : list of constraints or None, default=None
+    constraints : "auto", list of constraints or None, default=None
         What holds in every training row and must hold in every row that is drawn or
         decoded, in the words of :mod:`sklearn_unsup.constraints`. Rows that break one
-        are refused.
+        are refused. "auto" takes what `find_constraints` of that module finds in the
+        training rows with a surprise of at least 10, but for constants; of later rows
+        that break it `handle_unknown` decides.
     latent_density : {"normal", "mixture"} or estimator, default="mixture"
         Density of codes for ``sampling="latent"``, fitted to posterior draws after
         training [3]_: one normal distribution, a Gaussian mixture, or any estimator
@@ -193,6 +195,8 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         The trained skorch net.
     codec_ : TableCodec or SparseCodec
         Encodes tables, or sparse rows, and decodes them.
+    constraints_ : list of constraints
+        Those of `constraints`, or those that "auto" has found.
     device_ : str
         Device of the net.
     components_ : ndarray of shape (n_components, `n_features_in_`)
@@ -349,6 +353,12 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         budget, schema = self.privacy, self._polars_schema
         if budget is None:
             return X
+        if isinstance(self.constraints, str):
+            raise ValueError(
+                "privacy=Budget(...) does not go together with constraints='auto', "
+                "which reads the rows without noise: pass the constraints that you "
+                "know to hold, or None."
+            )
         noise = noise_generator(budget, process_group)
         private = private_table(X, budget, noise, self.constraints)
         X, self.epsilon_, self.delta_ = private

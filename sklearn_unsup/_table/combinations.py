@@ -110,6 +110,14 @@ class Combinations:
             free[i] = pd.Series(np.zeros(len(free[first])), name=columns[i].name)
         return free
 
+    def with_known(self, free: list) -> list:
+        """Free columns with the most frequent combination for those not known."""
+        first = self.positions[0]
+        usual = self.numbers_[self.counts_.argmax()]
+        known = list(free)
+        known[first] = free[first].where(free[first] >= 0, usual)
+        return known
+
     def to_table(self, free: list) -> list:
         """Inverse of `to_free`, for any of its numbers."""
         columns = list(free)

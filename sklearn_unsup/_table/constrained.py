@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from .._warnings import warn_user
 from .codec import TableCodec
 from .conditions import check_conditions
 from .constraint_set import ConstraintSet
@@ -38,6 +39,9 @@ class ConstrainedCodec(TableCodec):
             handle_unknown, declared_levels, keep_infrequent
         See :class:`TableCodec`.
     constraints : list of Constraint
+    are_found : bool, default=False
+        Whether the constraints were found in the table, and not given by anyone: then
+        `handle_unknown` says what happens to later rows that break one.
 
     Attributes
     ----------
@@ -49,6 +53,7 @@ class ConstrainedCodec(TableCodec):
         numeric_scaling="quantile",
         *,
         constraints=(),
+        are_found=False,
         categorical_features="from_dtype",
         max_categories=1000,
         n_quantiles=2000,
@@ -65,7 +70,7 @@ class ConstrainedCodec(TableCodec):
             declared_levels=declared_levels,
             keep_infrequent=keep_infrequent,
         )
-        self.constraints = constraints
+        self.constraints, self.are_found = constraints, are_found
 
     # ------------------------------------------------------------------ learning
 
@@ -129,12 +134,17 @@ class ConstrainedCodec(TableCodec):
         """Raise ValueError for rows that break a constraint, unless they are ignored.
 
         With ``handle_unknown="ignore"`` they are encoded as rows beyond the range, or
-        as what the other columns say.
+        as what the other columns say; so they are with "warn", with a warning, where
+        constraints were found and not given.
         """
         if self.handle_unknown == "ignore":
             return
         frame = as_frame(X)
         columns = super()._columns_of(frame)
+        if self.are_found and self.handle_unknown == "warn":
+            for constraint, rows in self.find_broken(X):
+                warn_of_broken(constraint, rows)
+            return
         advice = " Or pass handle_unknown='ignore' to encode what can be encoded."
         self.constraints_.refuse_broken(
             columns, self._as_container(frame), "rows", advice
@@ -193,7 +203,11 @@ class ConstrainedCodec(TableCodec):
         return super().encode(X, random_state, learning)
 
     def _columns_of(self, frame):
-        return self.constraints_.to_free(super()._columns_of(frame))
+        free = self.constraints_.to_free(super()._columns_of(frame))
+        if self.are_found:  # `refuse_broken` has said of them what is to be said.
+            for part in self.constraints_.combinations_:
+                free = part.with_known(free)
+        return free
 
     def decode(
         self, x_num, x_cat, random_state=None, requests=None, beyond_range=False
@@ -293,6 +307,15 @@ class ConstrainedCodec(TableCodec):
             outside = (values < low) | (values > high)
             unmet |= outside & ~missing & (requests[i].presence == PRESENT)
         return unmet
+
+
+def warn_of_broken(constraint, rows):
+    warn_user(
+        f"{np.count_nonzero(rows):,} of {len(rows):,} rows break {constraint!r}, which "
+        f"all training rows met, first at row {int(rows.argmax())}: they are read as "
+        "rows that meet it. Pass constraints=None to read them as they are, "
+        "handle_unknown='error' to refuse them or 'ignore' for no warning."
+    )
 
 
 # Requests of a free column by the presence of the one that it stands for.

@@ -22,6 +22,8 @@ MAX_LEVELS, MIN_ROWS_PER_LEVEL = 1_000, 3
 # Minimum surprise, in orders of magnitude, over what the best of all candidates of a
 # kind would have by chance.
 MIN_SURPRISE = 4.0
+# Minimum surprise of a constraint that "auto" takes without being read by anyone.
+MIN_SURE_SURPRISE = 10.0
 # Maximum ratio of two factors of a sum, and number of decimals of a factor.
 MAX_FACTOR, FACTOR_DECIMALS = 1_000, 3
 # Singular values of standardized columns, relative to the largest one, below which the
@@ -88,6 +90,20 @@ def find_constraints(table) -> pd.DataFrame:
         }
     )
     return found.assign(compatible=are_compatible(found["constraint"], names))
+
+
+def sure_constraints(table, is_category) -> list:
+    """Constraints that a table shows beyond doubt, and that go together.
+
+    Constants are left out, as a constant column is drawn as it is in any case.
+    `is_category` says which columns have neither order nor sums, whatever their dtype.
+    """
+    frame = as_frame(table).copy()
+    for i in np.flatnonzero(is_category):
+        frame.isetitem(i, frame.iloc[:, i].astype("category"))
+    found = find_constraints(frame)
+    is_taken = found["compatible"] & (found["surprise"] >= MIN_SURE_SURPRISE)
+    return [c for c in found["constraint"][is_taken] if not isinstance(c, Range)]
 
 
 def unique_names(index):
