@@ -17,7 +17,7 @@ from ._nn.losses import ReconstructionLoss, check_unit_interval
 from ._nn.pca import principal_axes
 from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, resolved_layer_sizes
 from ._sampling.density import DENSITY_ROWS
-from ._scoring import explained, reconstruction_reasons
+from ._scoring import explained, replaced_losses
 from ._sklearn import Interval, StrOptions
 from ._table.scaling import looks_like_pixels
 from ._training.data import DatasetChunks
@@ -380,7 +380,12 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         return explained(self, X, return_expected)
 
     def _cell_losses(self, X):
-        return reconstruction_reasons(self, X)
+        """Losses (n, n_features) of the cells, the expected table, and the evidence.
+
+        :meth:`explain_samples` and `GenerativeOutlierDetector` read them. The evidence
+        is that of the whole row, or None.
+        """
+        return replaced_losses(self, X)
 
     def _log_likelihood(self, x_num, x_cat):
         distribution = self._distribution(self._encode_batch(x_num, x_cat))
@@ -418,7 +423,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
             module__bernoulli=bernoulli,
             module__noise=float(self.noise),
             module__ordered=bool(self.ordered),
-            module__linear_decoder=self._trial is not None and self._source is None,
+            module__linear_decoder=self._trial is not None and self._start is None,
             criterion__layout=layout,
             criterion__bernoulli=bernoulli,
             criterion__linear_weight=LINEAR_WEIGHT,
@@ -426,7 +431,7 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         ).initialize()
         if not self._has_own_nets:
             start_at_pca(net.module_, dataset, bernoulli)
-        start_module(net.module_, self.codec_, self._source, dataset)
+        start_module(net.module_, self.codec_, self._start, dataset)
         self.n_components_ = net.module_.n_components
         return net
 
@@ -443,8 +448,8 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
     def _resolved_layer_sizes(self):
         """Widths of the hidden layers, of a fit with a trial or without if "auto"."""
         default = (64, 32) if self._trial is not None else (512, 256)
-        if self._source is not None and self._source.image_shape is None:
-            default = self._source.net_.module__hidden_layer_sizes
+        if self._start is not None and self._start.image_shape is None:
+            default = self._start.net_.module__hidden_layer_sizes
         sizes = self.hidden_layer_sizes
         return resolved_layer_sizes(sizes, default, self.codec_.layout_)
 

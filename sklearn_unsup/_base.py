@@ -25,8 +25,8 @@ from ._interpretation import CodeInspection
 from ._nn.chunks import CHUNK_ROWS, map_blocks
 from ._nn.device import freed_memory, resolve_device
 from ._own_nets import OwnNets
-from ._ownership import own_public_methods
 from ._parameters import COMMON_PARAMETERS, check_parameters, shape_parameters
+from ._public_methods import copy_public_methods
 from ._sampling.density import DENSITY_ROWS
 from ._sampling.processes import process_token, rng_for_process
 from ._sampling.proposals import LatentSource
@@ -84,7 +84,7 @@ class BaseTableModel(
     _averages_fit = False
     # Whether a fit may start from a model of another table, and in such a fit that
     # model. No fitted estimator keeps it.
-    _takes_start, _source = True, None
+    _takes_start, _start = True, None
     # Whether held-out rows find out first if such a start helps.
     _judges_starts = True
     # Meaning of numeric_scaling="auto" for a table that does not look like pixels.
@@ -99,7 +99,7 @@ class BaseTableModel(
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if BaseTableModel in cls.__bases__:
-            own_public_methods(cls)
+            copy_public_methods(cls)
 
     # -------------------------------------------------------- hooks of the subclasses
 
@@ -134,6 +134,9 @@ class BaseTableModel(
     def _run_trial(self, dataset, rng) -> Trial:
         """Find out on held-out rows how long to train."""
         raise NotImplementedError
+
+    def _check_own_parameters(self) -> None:
+        """Raise for parameters that do not go together, before a row is read."""
 
     def _replace_table(self, X, process_group) -> Any:
         """Table to learn from in place of X, with the same columns and dtypes."""
@@ -186,18 +189,18 @@ class BaseTableModel(
         if start_from is not None:
             check_source(self, start_from)
             # A copy, which keeps its net even where a model starts from itself.
-            self._source = copy.copy(start_from)
+            self._start = copy.copy(start_from)
         try:
             with freed_memory():
                 self._fit(X)
         finally:
-            for name in ("_source", "_found"):
+            for name in ("_start", "_found"):
                 vars(self).pop(name, None)
         return self
 
     def _fit(self, X):
         is_warm_start = (
-            self.warm_start and hasattr(self, "net_") and self._source is None
+            self.warm_start and hasattr(self, "net_") and self._start is None
         )
         with explained_warm_start(is_warm_start):
             X = self._check_table(X, reset=not is_warm_start)
@@ -206,7 +209,7 @@ class BaseTableModel(
         X = self._replace_table(X, process_group)
         if not is_warm_start:
             self._begin_fit(X, process_group)
-            if self._source is not None:
+            if self._start is not None:
                 self._prepare_start(X, process_group, rng)
         with explained_warm_start(is_warm_start):
             dataset = self._encode_for_training(X, rng)
@@ -347,11 +350,11 @@ class BaseTableModel(
 
     def _prepare_start(self, X, process_group, rng):
         """Judge the model to start from, and encode columns in its order."""
-        check_columns(self, self._source)
+        check_columns(self, self._start)
         if self._judges_starts and process_group is None:
-            self._source = helpful_source(self, X, rng)
-        if self._source is not None:
-            self.codec_.arrange_like(self._source.codec_)
+            self._start = helpful_source(self, X, rng)
+        if self._start is not None:
+            self.codec_.arrange_like(self._start.codec_)
 
     def _scores_of_starts(self, folds, new_judge):
         """Scores of held-out rows after fits with the start, and without.
@@ -365,7 +368,7 @@ class BaseTableModel(
         """
         scores = [
             new_judge().fit(train, start_from=start).score_samples(held_out)
-            for start in (self._source, None)
+            for start in (self._start, None)
             for train, held_out in folds
         ]
         return [np.concatenate(scores[i:][: len(folds)]) for i in (0, len(folds))]

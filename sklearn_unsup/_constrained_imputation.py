@@ -177,7 +177,7 @@ class Completions:
             raise ValueError(
                 f"impute: the cells that are there leave no value for others. {error}"
             ) from error
-        places, encoded = self.codec._places(), self.holes.conditions()
+        places, encoded = self.codec.places(), self.holes.conditions()
         codes, bounds = dict(encoded.codes), dict(encoded.bounds)
         sets = dict(encoded.sets)
         for part in self.constraints.combinations_:
@@ -223,7 +223,7 @@ class Completions:
 
     def _wanted(self, encoded, seen_num):
         """Conditions on cells that are not there: combinations, and room for others."""
-        places = self.codec._places()
+        places = self.codec.places()
         firsts = [places.get(p.positions[0]) for p in self.constraints.combinations_]
         codes = {i: encoded.codes[i] for i in firsts if i in encoded.codes}
         sets = {i: encoded.sets[i] for i in codes if i in encoded.sets}
@@ -236,7 +236,7 @@ class Completions:
 
     def _drawn_last(self):
         """Positions of gaps, which mean nothing until their lower columns are drawn."""
-        orders, places = self.constraints.orders_, self.codec._places()
+        orders, places = self.constraints.orders_, self.codec.places()
         n_categorical = self.holes.layout.n_categorical
         ends = orders.order_ if orders else []
         above = [i for i in ends if orders.below_[i] and i in places]

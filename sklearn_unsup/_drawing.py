@@ -1,4 +1,4 @@
-"""Drawn rows that break a constraint, and others in their place."""
+"""draw_table: decodes drawn rows, and draws those that break a constraint again."""
 
 from dataclasses import replace
 

@@ -79,9 +79,9 @@ def fit_codec(
         refuse_sparse_rows(constraints)
         scaling = resolve_sparse_scaling(X, numeric_scaling, loss, default_scaling)
         return SparseCodec(scaling, keep_constants=is_stream).fit(X)
-    limit = {}
+    options = {}
     if max_categories is not None:
-        limit = {"max_categories": max_categories, "keep_infrequent": False}
+        options = {"max_categories": max_categories, "keep_infrequent": False}
     codec_class, are_found = TableCodec, isinstance(constraints, str)
     if are_found:
         refuse_to_find_in_streams(is_stream)
@@ -89,9 +89,9 @@ def fit_codec(
         constraints = sure_constraints(X, codec.categorical_mask(as_frame(X)))
     if constraints:
         codec_class = ConstrainedCodec
-        limit |= {"constraints": constraints, "are_found": are_found}
+        options |= {"constraints": constraints, "are_found": are_found}
     if image_shape is not None:
-        limit["image_shape"] = image_shape
+        options["image_shape"] = image_shape
     pixels = X
     if knows_labelled_pixels and numeric_scaling == "auto" and not constraints:
         pixels = pixels_beside_labels(X, categorical_features, min_pixel_columns)
@@ -102,7 +102,7 @@ def fit_codec(
         categorical_features=categorical_features,
         handle_unknown=handle_unknown,
         declared_levels=is_stream,
-        **limit,
+        **options,
     ).fit(X)
     for column in codec.numbers_:
         column.refuse_extremes()
@@ -230,8 +230,8 @@ def upload(codec, X, device, rng=None, *, is_drawn=False):
         Given for training: numbers are then set to random points of their atoms, and
         again in each pass over the dataset.
     is_drawn : bool, default=False
-        Whether the rows come from a model: then they may break what only `sample` sees
-        to.
+        Whether the rows come from a model: they are then not checked against the
+        constraints.
 
     Returns
     -------

@@ -13,7 +13,11 @@ from ._nn.frequent_values import FrequentValues
 from ._nn.gan import AdversarialModel, Critic
 from ._nn.gan_losses import MinimaxLoss, RelativisticLoss, WassersteinLoss
 from ._nn.two_sample import coverage, energy_distance
-from ._parameters import LAYER_SIZES, layer_sizes, resolved_layer_sizes
+from ._parameters import (
+    LAYER_SIZES_CONSTRAINT,
+    layer_sizes,
+    resolved_layer_sizes,
+)
 from ._row_columns import FrequentNumbers
 from ._sampling.proposals import RowSource
 from ._sklearn import Interval, StrOptions
@@ -59,7 +63,7 @@ MAX_MORE_VALUES = 500
 # are many rows and steps.
 PENALTY_INTERVAL, ENCODER_INTERVAL = 4, 4
 # Channels of the first two convolutions of images.
-IMAGE_CHANNELS = 32, 64
+GAN_IMAGE_CHANNELS = 32, 64
 # Maximum number of rows of which `score` computes the energy distance.
 SCORED_ROWS = 5_000
 # Maximum and minimum number of rows on which coverage is measured.
@@ -259,7 +263,7 @@ class GANSampler(BaseTableModel):
 
     _parameter_constraints: dict = {
         **BaseTableModel._parameter_constraints,
-        "critic_hidden_layer_sizes": LAYER_SIZES,
+        "critic_hidden_layer_sizes": LAYER_SIZES_CONSTRAINT,
         "generator": [callable, None],
         "critic": [callable, None],
         "loss": [StrOptions(set(LOSSES))],
@@ -283,8 +287,6 @@ class GANSampler(BaseTableModel):
         "gradient_penalty",
     )
     _net_parameters = ("generator", "critic")
-    _default_scaling = "quantile"
-    _min_pixel_columns = 32
     _takes_start = False
     _averages_streams = False  # The generator has an average of its own.
     # Whether rows come in chunks, whose number nobody knows.
@@ -421,16 +423,18 @@ class GANSampler(BaseTableModel):
         super()._begin_fit(X, process_group, is_stream)
         self._is_stream = is_stream
 
-    def _build_net(self, dataset, rng):
-        layout = self.codec_.layout_
-        generator_sizes, critic_sizes = GENERATOR_SIZES, CRITIC_SIZES
-        if self._has_short_fit(len(dataset)):
-            generator_sizes, critic_sizes = SMALL_GENERATOR_SIZES, SMALL_CRITIC_SIZES
+    def _check_own_parameters(self):
         if not layer_sizes(self.hidden_layer_sizes):
             raise ValueError(
                 "hidden_layer_sizes=() leaves the generator without a state: pass at "
                 "least one width, such as (128,)."
             )
+
+    def _build_net(self, dataset, rng):
+        layout = self.codec_.layout_
+        generator_sizes, critic_sizes = GENERATOR_SIZES, CRITIC_SIZES
+        if self._has_short_fit(len(dataset)):
+            generator_sizes, critic_sizes = SMALL_GENERATOR_SIZES, SMALL_CRITIC_SIZES
         self._frequent_values = self._find_frequent_values(dataset)
         intervals, inner_layout = self._frequent_intervals(), layout
         if intervals is not None:
@@ -442,7 +446,7 @@ class GANSampler(BaseTableModel):
             module__layout=layout,
             module__n_components=int(self.n_components),
             module__hidden_layer_sizes=resolved_layer_sizes(
-                self.hidden_layer_sizes, generator_sizes, layout, IMAGE_CHANNELS
+                self.hidden_layer_sizes, generator_sizes, layout, GAN_IMAGE_CHANNELS
             ),
             module__activation=self.activation,
             module__generator=self._own_net("generator"),
@@ -450,7 +454,7 @@ class GANSampler(BaseTableModel):
             critic__layout=inner_layout,
             critic__net=self._own_net("critic"),
             critic__hidden_layer_sizes=resolved_layer_sizes(
-                self.critic_hidden_layer_sizes, critic_sizes, layout, IMAGE_CHANNELS
+                self.critic_hidden_layer_sizes, critic_sizes, layout, GAN_IMAGE_CHANNELS
             ),
             critic__piecewise_linear=self.codec_.numeric_scaling == "quantile",
             criterion__gradient_penalty=float(self._resolve_auto("gradient_penalty")),

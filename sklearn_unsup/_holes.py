@@ -49,7 +49,7 @@ class EncodedHoles:
         self.x_num, self.x_cat = dataset.take(slice(None))
         shape_num, shape_cat = self.x_num.shape, self.x_cat.shape
         seen_num, seen_cat = np.ones(shape_num, bool), np.ones(shape_cat, bool)
-        for position, place in codec._places().items():
+        for position, place in codec.places().items():
             column = codec.columns_codec_[position]
             seen = seen_cat if isinstance(column, CategoricalColumn) else seen_num
             seen[:, place] = ~self.missing[:, position]
@@ -203,7 +203,7 @@ def expected_columns(codec, frame, means, codes, rounded, skipped=()):
 
     Those at the positions in `skipped` stay as they are.
     """
-    places = codec._places()
+    places = codec.places()
     for position, column in enumerate(codec.columns_codec_):
         if position in skipped:
             yield frame.iloc[:, position]

@@ -120,14 +120,14 @@ class OwnNets:
         )
 
     @property
-    def _owners(self):
+    def _parameters_with_arguments(self):
         """Parameters whose values have arguments."""
         return (*self._net_parameters, "optimizer")
 
     @property
     def _prefixes(self):
         """What the names of such arguments begin with."""
-        return tuple(f"{owner}__" for owner in self._owners)
+        return tuple(f"{owner}__" for owner in self._parameters_with_arguments)
 
     def _net_arguments(self):
         prefixes = self._prefixes

@@ -16,14 +16,14 @@ from ._table.constraints import Constraint
 
 # What callbacks of skorch watch where rows are held out, and by default.
 VALIDATION_LOSSES = "valid_loss", "valid_loss_best"
-LAYER_SIZES = [
+LAYER_SIZES_CONSTRAINT = [
     "array-like",
     Interval(numbers.Integral, 1, None, closed="left"),
     StrOptions({"auto"}),
 ]
 NET_PARAMETERS = {
     "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
-    "hidden_layer_sizes": LAYER_SIZES,
+    "hidden_layer_sizes": LAYER_SIZES_CONSTRAINT,
     "activation": [StrOptions(set(ACTIVATIONS))],
     "max_iter": [
         Interval(numbers.Integral, 1, None, closed="left"),
@@ -122,6 +122,7 @@ def resolved_layer_sizes(
 def check_parameters(estimator, method) -> None:
     """Check what scikit-learn cannot, before one of the methods that train."""
     check_lists(estimator)
+    estimator._check_own_parameters()
     goes_on = estimator.warm_start or method == "partial_fit"
     if goes_on and getattr(estimator, "privacy", None) is not None:
         raise ValueError(
@@ -197,7 +198,9 @@ def shape_parameters(estimator) -> dict:
     values = {name: copy.deepcopy(getattr(estimator, name)) for name in names}
     values |= copy.deepcopy(estimator._net_arguments())
     # A copy of a network or a function would be another one.
-    values |= {name: getattr(estimator, name) for name in estimator._owners}
+    values |= {
+        name: getattr(estimator, name) for name in estimator._parameters_with_arguments
+    }
     for name in values:
         if name.endswith("layer_sizes"):
             values[name] = layer_sizes(values[name])

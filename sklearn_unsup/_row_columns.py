@@ -1,4 +1,4 @@
-"""RowColumns: what the columns of a table ask of an autoregressive model of rows."""
+"""RowColumns: which bins and features of values the model of rows of a table gets."""
 
 from typing import NamedTuple
 
@@ -47,7 +47,11 @@ class RowColumns:
     # ------------------------------------------------------------------ bins
 
     def _bin_edges(self, dataset):
-        """Edges of the histograms of numbers; None where they are not normal ones."""
+        """Inner edges of each number's histogram.
+
+        None if numbers are not encoded as normal quantiles, or there is no model of
+        rows.
+        """
         if not self._describes_quantiles:
             return None
         n_rows = self._n_judged or len(dataset)
@@ -86,8 +90,8 @@ class RowColumns:
         if not self._describes_quantiles or self._is_stream:
             return
         columns = ()
-        if self._source is not None:
-            values = values_of_source(self._source, self.codec_)
+        if self._start is not None:
+            values = values_of_source(self._start, self.codec_)
         else:
             n_rows = self._n_judged or len(dataset)
             any_order = self.sampling == "any_order"
@@ -141,7 +145,10 @@ class FrequentNumbers(NamedTuple):
 
     @classmethod
     def of(cls, codec, dataset, n_rows, any_order):
-        """Of encoded rows, which are a part of `n_rows` if a start is judged."""
+        """Find them in encoded rows.
+
+        `n_rows` is the size of the whole table, of which a trial encodes a part.
+        """
         min_share = max(MIN_VALUE_SHARE, MIN_VALUE_ROWS / n_rows)
         values = codec.frequent_values(min_share, 0)
         if not any(map(len, values)):

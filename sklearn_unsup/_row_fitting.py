@@ -19,22 +19,23 @@ from ._transfer import column_keys, width_of_rows
 # and the fraction of the rows that each is judged by. Up to as many rows it begins with
 # regressions.
 MIN_TRIAL_ROWS, MAX_TRIAL_ROWS, TRIAL_FRACTION = 30, 3_000, 0.2
+# Fraction of the epochs that fewer than MIN_TRIAL_ROWS rows, too few for a trial, are
+# learnt for: about what trials find for the smallest tables.
+UNTRIED_FRACTION = 0.4
 # Number of rows from which on some of them are held out, to see when a wide model
 # begins to memorise the others. Of fewer rows, trials find how long to learn from all.
-MIN_ROWS = MAX_TRIAL_ROWS + 1
+MIN_HOLD_OUT_ROWS = MAX_TRIAL_ROWS + 1
 # Number of rows from which on the model is as wide as any. Fewer rows it would begin to
 # memorise before it has learnt what they share.
 MANY_ROWS = 10_000
-# Fraction of the epochs for which it learns from fewer rows, of which nothing is tried:
-# about what trials find for the smallest tables.
-UNTRIED_FRACTION = 0.4
 # Number of rows that all trials together are judged by, if so few trials can do that.
 TRIAL_ROWS, MAX_TRIALS = 60, 2
 # Fraction of the rows that is held out, and the maximum number of them.
 HELD_OUT_FRACTION, MAX_HELD_OUT = 0.05, 2_000
 # Factors of the learning rate and of the number of steps of a wide model, relative to a
-# narrow one. With twice the learning rate two thirds of the steps come as far, and a
-# step takes half as long again.
+# narrow one. With twice the learning rate about two thirds of the steps come as far
+# (docs/notes/variational.md); somewhat fewer are taken, because held-out rows may stop
+# the fit, and a step takes half as long again.
 WIDE_LR_SCALE, WIDE_STEPS_FACTOR = 2.0, 0.55
 # Minimum number of gradient steps of a model of any order, which hides a part of each
 # row anew in each step, and their ratio to those of a model of a fixed order.
@@ -49,10 +50,10 @@ FEW_ROWS, FEW_ROWS_INTERVAL, INTERVAL_LR_SCALE = 800, 2, 1.2
 # Number of steps of the autoregressive model from which on encoder and decoder learn
 # from every second batch only.
 MIN_ALTERNATING_STEPS = 2_750
-# Maximum batch size if the autoregressive model is trained. Its weights are averaged
-# over steps, for which many noisy steps are better than few precise ones. On a GPU a
-# step takes about as long for a larger batch, so that from MIN_LARGE_BATCH_ROWS rows on
-# fewer and larger steps pay off.
+# Maximum batch size on a CPU if the autoregressive model is trained. Its weights are
+# averaged over steps, for which many noisy steps are better than few precise ones. On a
+# GPU a step takes about as long for a larger batch, so that from MIN_LARGE_BATCH_ROWS
+# rows on fewer and larger steps pay off.
 MAX_BATCH, MAX_GPU_BATCH, MIN_LARGE_BATCH_ROWS = 128, 1_024, 12_000
 # Number of rows below which the weight decay of the autoregressive model grows as rows
 # become fewer, and the maximum factor by which it grows.
@@ -60,7 +61,7 @@ DECAY_ROWS, MAX_DECAY_FACTOR = 10_000, 30.0
 
 
 # Number of standard errors by which a column's nats must be higher without a start.
-N_ERRORS = 1.0
+N_AFRESH_ERRORS = 1.0
 
 
 class FoundStart(NamedTuple):
@@ -94,12 +95,12 @@ def columns_to_start_afresh(started: FoundStart, alone: FoundStart) -> frozenset
     """
     columns = [column_keys(found.codec) for found in (started, alone)]
     orders = [(part.categories, part.numbers) for part in columns]
-    keys = started.codec.keys()
+    keys = started.codec.match_keys()
     losses = alone.terms - started.terms
     if orders[0] != orders[1] or losses.shape[1] != len(keys):
         return frozenset()
     errors = losses.std(0) / math.sqrt(len(losses))
-    worse = [keys[i] for i in np.flatnonzero(losses.mean(0) > N_ERRORS * errors)]
+    worse = [keys[i] for i in np.flatnonzero(losses.mean(0) > N_AFRESH_ERRORS * errors)]
     return frozenset([*worse, *(("missing", key) for key in worse)])
 
 
@@ -112,8 +113,8 @@ class RowFitting:
 
     # Whether rows come in chunks, from which none are held out.
     _is_stream = False
-    # Whether some rows are held out at present. The others may be fewer than MIN_ROWS,
-    # and the fit is that of a large table all the same.
+    # Whether some rows are held out at present. The others may be fewer than
+    # MIN_HOLD_OUT_ROWS, and the fit is that of a large table all the same.
     _has_held_out = False
     # Whether the model of rows may describe numbers relative to regressions.
     _may_begin_linear = True
@@ -133,7 +134,7 @@ class RowFitting:
             return False
         if self._samples_from_latent or self.sampling == "any_order":
             return False
-        return self._has_held_out or n_rows >= MIN_ROWS
+        return self._has_held_out or n_rows >= MIN_HOLD_OUT_ROWS
 
     def _autoregressive_width(self, n_rows):
         """Hidden units per column of the model of rows; 0 for no such model."""
@@ -142,7 +143,7 @@ class RowFitting:
         widest = NARROW_WIDTH
         if self._holds_out_rows(n_rows):
             widest = WIDE_WIDTH if n_rows >= MANY_ROWS else MEDIUM_WIDTH
-        return width_of_rows(self._source, self.codec_.layout_, widest)
+        return width_of_rows(self._start, self.codec_.layout_, widest)
 
     def _has_linear_rows(self, n_rows):
         """Whether the model of rows describes numbers relative to regressions.
@@ -150,9 +151,9 @@ class RowFitting:
         A model that starts from another one does if that one does.
         """
         if self._found is not None:
-            return self._found[self._source is not None].has_regressions
-        if self._source is not None:
-            old = self._source.net_.module_.autoregressive
+            return self._found[self._start is not None].has_regressions
+        if self._start is not None:
+            old = self._start.net_.module_.autoregressive
             if old is not None and old.linear is not None:
                 return True
         is_possible = self._has_fixed_order and self._may_begin_linear
@@ -202,7 +203,7 @@ class RowFitting:
         """
         n = len(dataset)
         if self._found is not None:
-            self.net_.row_epochs_ = self._found[self._source is not None].n_epochs
+            self.net_.row_epochs_ = self._found[self._start is not None].n_epochs
             return
         if n < MIN_TRIAL_ROWS:
             epochs = math.ceil(UNTRIED_FRACTION * self._n_epochs(n))
@@ -210,7 +211,7 @@ class RowFitting:
             return
         best, epochs = self._best_row_epochs(dataset)
         has_choice = self.net_.module_.autoregressive.linear is not None
-        if has_choice and self._source is None:
+        if has_choice and self._start is None:
             with self._without_regressions():
                 score, other_epochs = self._best_row_epochs(dataset, best)
                 if score > best:
@@ -248,11 +249,11 @@ class RowFitting:
         if not self._tries_lengths(n, None):
             return super()._scores_of_starts(folds, new_judge)
         judges = [new_judge() for _ in folds]
-        started = self._try_tables(n, folds, judges, self._source)
+        started = self._try_tables(n, folds, judges, self._start)
         alone = self._try_tables(n, folds, judges, None)
         afresh = columns_to_start_afresh(started, alone)
         if afresh:
-            mixed = self._try_tables(n, folds, judges, self._source, afresh)
+            mixed = self._try_tables(n, folds, judges, self._start, afresh)
             started = max(started, mixed, key=lambda found: found.terms.mean())
         self._found = {True: started, False: alone}
         return started.terms.sum(1), alone.terms.sum(1)
@@ -296,7 +297,7 @@ class RowFitting:
     def _table_trial(self, n_rows, train, held_out, source, afresh) -> RowTrial:
         """Trial of a part of a table of so many rows."""
         rng = self._init_randomness(False)
-        self._source, self._afresh, self._n_judged = source, afresh, n_rows
+        self._start, self._afresh, self._n_judged = source, afresh, n_rows
         self._begin_fit(train, None)
         if source is not None:
             self.codec_.arrange_like(source.codec_)
@@ -342,7 +343,10 @@ class RowFitting:
         return MAX_GPU_BATCH if n_rows >= MIN_LARGE_BATCH_ROWS else most
 
     def _code_interval(self, n_rows):
-        """Encoder and decoder need fewer steps than the model of a large table."""
+        """Encoder and decoder learn from every n-th batch: 2 for a large table, else 1.
+
+        They need fewer steps than the autoregressive model of such a table.
+        """
         if self.max_iter != "auto" or self._samples_from_latent:
             return 1
         return 1 + (self._default_steps(n_rows) >= MIN_ALTERNATING_STEPS)
@@ -352,7 +356,7 @@ class RowFitting:
         super()._update_stream_net(n_rows)
 
     def _row_interval(self, n_rows):
-        """Of how many batches the autoregressive model learns from one."""
+        """The autoregressive model learns from every n-th batch: 1 of many rows."""
         net = getattr(self, "net_", None)
         is_stream = self._is_stream or (net is not None and net.is_stream)
         chosen = self.max_iter != "auto" or self.sampling == "any_order"

@@ -112,7 +112,7 @@ def replaced(x_num, x_cat, columns, places):
     return x_num, x_cat
 
 
-def reconstruction_reasons(estimator, X) -> tuple:
+def replaced_losses(estimator, X) -> tuple:
     """Nats that each cell of a row costs the score of its reconstruction.
 
     Against the best value in its place: the odd cell of a row is in its code and pulls

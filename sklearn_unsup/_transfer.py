@@ -88,7 +88,7 @@ def helpful_source(model, X, rng):
         If it is None.
     """
     if not MIN_JUDGED_ROWS <= len(X) <= MAX_JUDGED_ROWS:
-        return model._source
+        return model._start
     known = model.get_params(deep=False)
     quiet = {
         "callbacks": None,  # Those of a user see the fit alone.
@@ -109,7 +109,7 @@ def helpful_source(model, X, rng):
         scores = model._scores_of_starts(list(folds(X, rng)), new_judge)
     started, alone = (part.mean() for part in scores)
     if not started < alone:
-        return model._source
+        return model._start
     warn_user(
         f"start_from does not help: {len(scores[0])} rows that were held out score "
         f"{started:.2f} after a start from it and {alone:.2f} without. The model "
@@ -132,7 +132,9 @@ def folds(X, rng):
 def column_keys(codec) -> ColumnKeys:
     """What the columns and levels of a codec's encoded tables are called."""
     own = dict(
-        zip((c.position_ for c in codec.columns_codec_), codec.keys(), strict=True)
+        zip(
+            (c.position_ for c in codec.columns_codec_), codec.match_keys(), strict=True
+        )
     )
     numbers = [own[column.position_] for column in codec.numbers_]
     categories, levels, shares = [], [], []

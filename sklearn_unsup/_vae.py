@@ -137,8 +137,8 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         begins to memorise the others.
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about a 32nd of the rows, from 16 to 512. Of images it
-        is at most 128, and where rows are autoregressive, but then on a GPU 1,024 from
-        12,000 rows on.
+        is at most 128, and so it is on a CPU where rows are autoregressive; on a GPU
+        these have 1,024 from 12,000 rows on.
     optimizer : type, callable or None, default=None
         Optimizer of torch in the place of AdamW, such as :class:`torch.optim.SGD`. Its
         arguments are parameters too, such as ``optimizer__momentum=0.9``, see
@@ -265,8 +265,6 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
     _own_shape_parameters = ("beta", "sampling")
     _net_parameters = ("encoder", "decoder")
     _takes_sparse = True
-    _default_scaling = "quantile"
-    _min_pixel_columns = 32
 
     def __init__(
         self,
@@ -341,6 +339,20 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         self.privacy = privacy
         self._store_net_arguments(net_params)
 
+    def _check_own_parameters(self):
+        is_explicit = self.sampling in ("autoregressive", "any_order")
+        if is_explicit and self.image_shape is not None:
+            raise ValueError(
+                f"sampling={self.sampling!r} is for tables: with image_shape images "
+                "are decoded from codes, so pass 'auto' or 'latent'."
+            )
+        if self.privacy is not None and isinstance(self.constraints, str):
+            raise ValueError(
+                "privacy=Budget(...) does not go together with constraints='auto', "
+                "which reads the rows without noise: pass the constraints that you "
+                "know to hold, or None."
+            )
+
     # ------------------------------------------------------------------ privacy
 
     def _replace_table(self, X, process_group):
@@ -353,12 +365,6 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         budget, schema = self.privacy, self._polars_schema
         if budget is None:
             return X
-        if isinstance(self.constraints, str):
-            raise ValueError(
-                "privacy=Budget(...) does not go together with constraints='auto', "
-                "which reads the rows without noise: pass the constraints that you "
-                "know to hold, or None."
-            )
         noise = noise_generator(budget, process_group)
         private = private_table(X, budget, noise, self.constraints)
         X, self.epsilon_, self.delta_ = private
@@ -436,6 +442,11 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         return explained(self, X, return_expected)
 
     def _cell_losses(self, X):
+        """Losses (n, n_features) of the cells, the expected table, and the evidence.
+
+        :meth:`explain_samples` and `GenerativeOutlierDetector` read them. The evidence
+        is that of the whole row, or None.
+        """
         if not self._has_exact_likelihood:
             return rebuilt_losses(self, X)
         autoregressive = self.net_.module_.eval().autoregressive
@@ -533,11 +544,6 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
                 "or a dense array."
             )
         is_explicit = self.sampling in ("autoregressive", "any_order")
-        if is_explicit and self.image_shape is not None:
-            raise ValueError(
-                f"sampling={self.sampling!r} is for tables: with image_shape images "
-                "are decoded from codes, so pass 'auto' or 'latent'."
-            )
         if is_explicit and not self._is_standardized:
             raise ValueError(
                 f"sampling={self.sampling!r} needs numbers of mean 0 and variance 1, "
@@ -574,10 +580,10 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
             rows.start_at_frequencies(dataset.x_cat)
             if rows.linear is not None or self.sampling == "any_order":
                 rows.start_at_normal(*dataset.take(slice(None)))
-            elif self._dependent_columns:  # Regressions would have set their gates.
+            elif self._dependent_columns:  # With regressions their gates are set.
                 rows.number_heads.start_as_histograms([*self._dependent_columns])
         afresh = self._afresh if self._found is None else self._found[True].afresh
-        start_module(net.module_, self.codec_, self._source, dataset, afresh)
+        start_module(net.module_, self.codec_, self._start, dataset, afresh)
         return net
 
     def _resolved_layer_sizes(self, n_rows):
@@ -585,8 +591,8 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         is_special = self._is_stream or self._samples_from_latent
         is_small = n_rows <= FEW_ROWS and not is_special
         default = SMALL_LAYER_SIZES if is_small else LAYER_SIZES
-        if self._source is not None and self._source.image_shape is None:
-            default = self._source.net_.module__hidden_layer_sizes
+        if self._start is not None and self._start.image_shape is None:
+            default = self._start.net_.module__hidden_layer_sizes
         layout = self.codec_.layout_
         return resolved_layer_sizes(self.hidden_layer_sizes, default, layout)
 
@@ -646,7 +652,7 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
 
     def _fit_sampler(self, X, dataset, rng):
         if self.sampling == "any_order" and isinstance(self.density_ratio, str | None):
-            # Calibrated when rows are drawn: who fills in cells may never draw any.
+            # The first draw calibrates, as a model that fills in cells may never draw.
             self._update_sampler(dataset, rng)
         else:
             super()._fit_sampler(X, dataset, rng)

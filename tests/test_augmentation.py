@@ -7,7 +7,12 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.datasets import load_diabetes, load_wine, make_classification
+from sklearn.datasets import (
+    load_diabetes,
+    load_iris,
+    load_wine,
+    make_classification,
+)
 from sklearn.linear_model import LinearRegression, LogisticRegression, Perceptron
 from sklearn.model_selection import KFold, RepeatedKFold
 from sklearn.pipeline import make_pipeline
@@ -554,3 +559,14 @@ def test_integers_are_numbers_to_a_regressor():
     _, y_more = augmenter.fit_resample(X, y)
     assert y_more.dtype == y.dtype
     assert not set(y_more[len(y) :]) <= set(y)
+
+
+def test_a_teacher_predicts_classes_and_their_probabilities():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    names = np.array(["a", "b", "c"])[y]
+    teacher = AutoTeacher(True, 0).fit(X, names)
+    shares = teacher.predict_proba(X)
+    assert shares.shape == (150, 3)
+    assert_array_equal(teacher.predict(X), np.array(["a", "b", "c"])[shares.argmax(1)])
+    assert (teacher.predict(X) == names).mean() > 0.9
+    assert not hasattr(AutoTeacher(False, 0).fit(X, y.astype(float)), "predict_proba")

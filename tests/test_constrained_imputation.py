@@ -318,7 +318,7 @@ def test_what_a_network_is_asked_for(fitted, monkeypatch):
     completions = Completions(fitted, rows, np.zeros(6, bool), rng)
     completions._draw(completions.asked.encoded)
     [(x_num, _, seen_num, seen_cat, _, wanted, last)] = calls
-    places, position = codec._places(), list(rows).index
+    places, position = codec.places(), list(rows).index
     low, city = places[position("low")], places[position("city")]
     # The cells that are there are seen as they are encoded, and draws keep them.
     encoded = torch.from_numpy(codec.encode(TABLE[:6])[0])

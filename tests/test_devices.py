@@ -60,7 +60,7 @@ CASES = {
     "latent": "use(make(VAETransformer, sampling='latent').fit(X))",
     "any order": "use(make(VAETransformer, sampling='any_order').fit(X))",
     "wide": (
-        "_row_fitting.MIN_ROWS = _row_fitting.MANY_ROWS = 100\n"
+        "_row_fitting.MIN_HOLD_OUT_ROWS = _row_fitting.MANY_ROWS = 100\n"
         "use(make(VAETransformer, 'auto').fit(X))\n"
         "assert model.net_.module__autoregressive_width == 128"
     ).replace("use(", "use(model := "),

@@ -37,7 +37,7 @@ from sklearn_unsup.inspection._dependence import (
     cramers_v,
     dependence_difference,
 )
-from sklearn_unsup.inspection._drawing import REAL, SYNTHETIC, elide, elide_all
+from sklearn_unsup.inspection._panels import REAL, SYNTHETIC, elide, elide_all
 from sklearn_unsup.outliers import GenerativeOutlierDetector
 
 X, y = load_iris(return_X_y=True)

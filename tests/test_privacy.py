@@ -347,8 +347,11 @@ def test_density_ratio_finds_copies():
         ({"attacks": []}, "attacks must be"),
         ({"attacks": "likelihood_ratio"}, "needs a fitted model with score_samples"),
         ({"synthetic": None}, "needs a model to draw rows from"),
-        ({"members": np.zeros((9, 2))}, "members must have at least 10 rows"),
-        ({"non_members": np.zeros((18, 2))}, "non_members must have at least 10 rows"),
+        ({"members": np.zeros((9, 2))}, "members must have at least 10 rows .* got 9"),
+        (
+            {"non_members": np.zeros((18, 2))},
+            "non_members must have at least 20 rows .* got 18: .* or a reference",
+        ),
         ({"synthetic": np.zeros((9, 3))}, "as many columns"),
     ],
 )

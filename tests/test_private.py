@@ -451,8 +451,8 @@ def test_levels_without_a_code_of_their_own_keep_their_shares():
 
 @pytest.mark.parametrize(("dtype", "expected"), [("int64", 0.0), ("float64", 500.0)])
 def test_a_dtype_without_missing_values_gets_none(dtype, expected):
-    assert counter(sigma=1.0).clear(500.0, np.dtype(dtype)) == expected
-    assert counter(sigma=500.0).clear(500.0, np.dtype(dtype)) == 0.0
+    assert counter(sigma=1.0).missing_count(500.0, np.dtype(dtype)) == expected
+    assert counter(sigma=500.0).missing_count(500.0, np.dtype(dtype)) == 0.0
 
 
 def ends_of(column):

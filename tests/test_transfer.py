@@ -161,10 +161,10 @@ def test_a_model_starts_from_itself_and_keeps_no_source(sources):
     model.set_params(max_iter=1, learning_rate_init=1e-12)
     model.fit(X, start_from=model)
     np.testing.assert_allclose(model.score_samples(X), expected, atol=1e-4)
-    assert "_source" not in vars(model)
+    assert "_start" not in vars(model)
     with pytest.raises(TypeError, match="start_from"):
         model.fit(X, start_from=3)
-    assert "_source" not in vars(model)
+    assert "_start" not in vars(model)
 
 
 @pytest.mark.usefixtures("unjudged")

@@ -5,15 +5,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .._table.layout import ANY_CODE, FIRST_SET, EncodedConditions, TableLayout
-from .autoregressive import AutoregressiveModel, resample_particles_
+from .autoregressive import AutoregressiveModel, every_nth, resample_particles_
 from .conditions import draw_codes
 from .distributions import indices, presence, softcap
 from .gaussian import conditional_moments, fit_gaussian, precision
 from .random import draw_index, uniform
 
-# Maximum number of numeric columns whose joint normal distribution is fitted, for each
-# row of a batch solves a linear system of this size; and of the rows it is fitted to.
-MAX_GAUSSIAN, GAUSSIAN_ROWS = 64, 4_000
+# Maximum number of numeric columns whose joint normal distribution is fitted, because
+# each row of a batch solves a linear system of this size.
+MAX_GAUSSIAN = 64
 # Maximum factor by which the variance of conditionals grows where rows are few.
 MAX_VARIANCE_FACTOR = 4.0
 # Share of the training rows for which a missing value is an unknown one, as it is where
@@ -90,8 +90,7 @@ class AnyOrderModel(AutoregressiveModel):
         """Begin with the joint normal distribution of the numbers."""
         if not 1 < self.layout.n_numeric <= MAX_GAUSSIAN:
             return
-        step = -(-len(x_num) // GAUSSIAN_ROWS)
-        x_num, x_cat = x_num[::step], x_cat[::step]
+        x_num, x_cat = every_nth(x_num, x_cat)
         present = presence(self.layout, x_cat)
         is_present = torch.ones_like(x_num) if present is None else present
         is_present = is_present * self.has_base(x_cat)
@@ -172,7 +171,10 @@ class AnyOrderModel(AutoregressiveModel):
         return known_num, known_cat
 
     def has_base(self, x_cat):
-        """Which numbers are counted from others of their row, none of them missing."""
+        """Which numbers have all that they are counted from, shape (n, n_numeric).
+
+        False where a column that a number is counted from is missing.
+        """
         has_base = torch.ones(
             len(x_cat), self.layout.n_numeric, dtype=torch.bool, device=x_cat.device
         )

@@ -13,7 +13,7 @@ from .features import DenseFeatures, SparseFeatures
 from .fused import column_networks
 from .heads import CategoryHeads, NumberHeads
 from .linear_moments import LinearMoments
-from .number_features import NumberFeatures
+from .number_features import N_PIECES, NumberFeatures
 from .random import draw_index, random_bytes, uniform
 
 # Maximum number of levels of a column that is one-hot encoded for the other columns,
@@ -504,5 +504,6 @@ def affordable_width(layout: TableLayout, widest: int = NARROW_WIDTH) -> int:
 def n_first_weights(layout: TableLayout, width: int) -> int:
     """Number of weights of the autoregressive model's largest layer, roughly."""
     n_columns = layout.n_numeric + layout.n_categorical
-    n_features = 18 * layout.n_numeric + sum(min(c, 32) for c in layout.cardinalities)
+    n_levels = sum(min(size, MAX_ONE_HOT) for size in layout.cardinalities)
+    n_features = (N_PIECES + 2) * layout.n_numeric + n_levels
     return n_features * n_columns * width

@@ -134,9 +134,9 @@ class NumberHeads(nn.Module):
     ) -> Tensor:
         """Log-density of the numbers in nats, summed over columns, shape (n,).
 
-        Shapes: hidden units (n_numeric, n, width), numbers (n, n_numeric), and the same
-        for weights, which are 0 where a number is missing; `moments` are two tensors
-        (n_numeric, n), see :meth:`sample`.
+        Shapes: hidden units (n_numeric, n, width) and numbers (n, n_numeric). `present`
+        (n, n_numeric) is 0 where a number is missing, None if none is; `moments` are
+        two tensors (n_numeric, n), see :meth:`sample`.
         """
         x = x.t().contiguous()
         raw = batched_linear(hidden, self.weight, self.bias).float()

@@ -1,4 +1,4 @@
-"""Columns of a table as few codes each, by noised counts alone."""
+"""Noised counts (NoisyCounts), and columns of categories as few codes each."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from .._table.kinds import CATEGORIES, column_kind
 
 # Standard deviations of noise above which a count is more than noise. 143 powers of
 # two are compared for each number: one is above by chance with a probability of .005.
-CLEAR = 4.0
+CLEAR_SIGMAS = 4.0
 
 
 @dataclass
@@ -43,10 +43,10 @@ class NoisyCounts:
         counts = np.bincount(codes, minlength=size)
         return counts + self.rng.normal(0.0, self.sigma / np.sqrt(weight), size)
 
-    def clear(self, count, dtype):
+    def missing_count(self, count, dtype):
         """Count of missing values; 0 if it is noise, or if the dtype has no place."""
         has_none = isinstance(dtype, np.dtype) and dtype.kind in "biu"
-        return 0.0 if has_none or count < CLEAR * self.sigma else float(count)
+        return 0.0 if has_none or count < CLEAR_SIGMAS * self.sigma else float(count)
 
     @property
     def threshold(self):
@@ -96,6 +96,8 @@ class PrivateColumn:
         number, a pair of ends of an interval, or None for a missing one.
     counts : ndarray of shape (n_codes,)
         Noised counts of the codes, at least 0.
+    encode : callable
+        ``encode(series)`` returns the codes (n,) of values of the column.
     """
 
     name: object
@@ -143,7 +145,7 @@ def category_column(series, declared, counter, n_codes):
         levels = [inverse[name] for name in names if name]
         counts = counts[names != ""]
     counts = np.maximum(counts, 0)
-    hole = counter.clear(hole, series.dtype)
+    hole = counter.missing_count(hole, series.dtype)
     order = np.argsort(-counts, kind="stable")
     levels, counts = [levels[i] for i in order], counts[order]
     parts, sizes = [[(None, 1.0)]], [hole]

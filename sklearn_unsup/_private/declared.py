@@ -29,9 +29,9 @@ def declared_bounds(bounds, frame, kinds) -> dict:
     for name, pair in (bounds or {}).items():
         if kinds[name] == CATEGORIES:
             raise ValueError(
-                f"bounds are for columns of numbers, and {name!r} is one of "
-                "categories by its dtype: declare its categories, or convert it, for "
-                "example by pandas.to_numeric."
+                f"bounds are for columns of numbers, dates or durations, and {name!r} "
+                "is one of categories by its dtype: declare its categories, or convert "
+                "it, for example by pandas.to_numeric."
             )
         dtype = frame[name].dtype
         try:
@@ -79,8 +79,8 @@ def declared_levels(categories, frame, kinds) -> dict:
         if kinds[name] != CATEGORIES:
             raise ValueError(
                 f"categories are for columns of categories, and {name!r} is one of "
-                "numbers by its dtype: declare its bounds, or convert it, for example "
-                "by astype('category')."
+                "numbers, dates or durations by its dtype: declare its bounds, or "
+                "convert it, for example by astype('category')."
             )
         try:
             known = [] if isinstance(levels, str | bytes) else list(levels)

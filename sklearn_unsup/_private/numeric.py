@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from .._table.plain import to_floats
-from .columns import CLEAR, PrivateColumn
+from .columns import CLEAR_SIGMAS, PrivateColumn
 
 # Exponents of two that bounds of numbers are looked for among, of either sign.
 MIN_EXPONENT, MAX_EXPONENT = -20, 50
@@ -51,7 +51,7 @@ def number_column(series, bounds, counter, n_codes):
     cells = counter.histogram(places(rest, edges), len(edges), weight)[:-1]
     ends, n_low, n_high = cut_bins(cells, edges, counter, weight, is_whole)
     bins = counter.histogram(places(rest, ends), len(ends))
-    missing, bins = counter.clear(bins[-1], series.dtype), bins[:-1]
+    missing, bins = counter.missing_count(bins[-1], series.dtype), bins[:-1]
     bins, sigmas = with_cells(bins, ends, cells, edges, weight, counter.sigma)
     in_noise = bins / sigmas
     first = n_low - n_clear(in_noise[:n_low][::-1])
@@ -62,14 +62,14 @@ def number_column(series, bounds, counter, n_codes):
         above = tail_of(bins[first:], ends[first:], high, *args)
         below = tail_of(bins[:last][::-1], -ends[: last + 1][::-1], -low, *args)
     ends, bins = ends[first : last + 1], np.maximum(bins[first:last], 0.0)
-    atoms = [
+    pieces = [
         (parts_of(a, b, cells, edges, counter.sigma / np.sqrt(weight), is_each), n, a)
         for a, b, n in zip(ends[:-1], ends[1:], bins, strict=True)
     ]
-    atoms[-1] = with_tail(*atoms[-1], above)
-    atoms[0] = with_tail(*atoms[0], [((-b, -a), n) for (a, b), n in below])
-    atoms += [([(v, 1.0)], n, v) for v, n in zip(spikes, spike_counts, strict=True)]
-    return coded(series, atoms, ends, spikes, missing, n_codes)
+    pieces[-1] = with_tail(*pieces[-1], above)
+    pieces[0] = with_tail(*pieces[0], [((-b, -a), n) for (a, b), n in below])
+    pieces += [([(v, 1.0)], n, v) for v, n in zip(spikes, spike_counts, strict=True)]
+    return coded(series, pieces, ends, spikes, missing, n_codes)
 
 
 def places(values, edges):
@@ -93,7 +93,7 @@ def find_bounds(values, counter):
     # A cell lies between neighbouring ends; zero is in that which ends there.
     codes = np.clip(np.searchsorted(ends, values, side="left"), 1, len(ends) - 1)
     noisy = counter.histogram(codes, len(ends))
-    clear = np.flatnonzero(noisy > CLEAR * counter.sigma)
+    clear = np.flatnonzero(noisy > CLEAR_SIGMAS * counter.sigma)
     if not len(clear):
         return 0.0, 1.0
     low, high = ends[clear[0] - 1], ends[clear[-1]]
@@ -142,7 +142,7 @@ def clear_range(cells, sigma):
 
     At either end, cells are added until their sum is more than noise of as many.
     """
-    noise = CLEAR * sigma * np.sqrt(np.arange(1, len(cells) + 1))
+    noise = CLEAR_SIGMAS * sigma * np.sqrt(np.arange(1, len(cells) + 1))
     up, down = cells.cumsum() > noise, cells[::-1].cumsum() > noise
     if not (up.any() and down.any()):
         return 0, len(cells)
@@ -167,7 +167,7 @@ def n_clear(in_noise):
     As far as there are rows likely in each bin, or up to the last where there are
     clearly some. A bin of few rows is more often kept than one of none.
     """
-    likely, clear = in_noise > LIKELY, in_noise > CLEAR
+    likely, clear = in_noise > LIKELY, in_noise > CLEAR_SIGMAS
     n = len(likely) if likely.all() else int(likely.argmin())
     return max(n, int(np.flatnonzero(clear)[-1]) + 1 if clear.any() else 0)
 
@@ -203,7 +203,7 @@ def tail_of(bins, ends, limit, n_kept, sigma):
 
 
 def with_tail(parts, count, start, tail):
-    """An atom of a column that goes on beyond its bin."""
+    """An piece of a column that goes on beyond its bin."""
     total = max(count, 0.0) + sum(n for _, n in tail)
     if not tail or total <= 0:
         return parts, count, start
@@ -230,12 +230,16 @@ def parts_of(low, high, cells, edges, sigma, is_each):
     return list(zip(pairs, shares / shares.sum(), strict=True))
 
 
-def coded(series, atoms, ends, spikes, missing, n_codes):
-    """Bins and frequent values, in ascending order, as a column of few codes."""
-    order = np.argsort([atom[2] for atom in atoms], kind="stable")
-    atoms = [atoms[i] for i in order]
-    sizes = np.array([atom[1] for atom in atoms])
-    parts, group_sizes, codes = [[(None, 1.0)]], [missing], np.empty(len(atoms), int)
+def coded(series, pieces, ends, spikes, missing, n_codes):
+    """Bins and frequent values, in ascending order, as a column of few codes.
+
+    Each of the `pieces` is a bin or a frequent value: a tuple of its parts, its noised
+    count, and the value that it begins at.
+    """
+    order = np.argsort([piece[2] for piece in pieces], kind="stable")
+    pieces = [pieces[i] for i in order]
+    sizes = np.array([piece[1] for piece in pieces])
+    parts, group_sizes, codes = [[(None, 1.0)]], [missing], np.empty(len(pieces), int)
     for a, b in cut_evenly(sizes, sizes.sum() / n_codes):
         codes[a:b] = len(parts)
         size = sizes[a:b].sum()
@@ -243,13 +247,13 @@ def coded(series, atoms, ends, spikes, missing, n_codes):
         parts.append(
             [
                 (value, share * within)
-                for (values, *_), share in zip(atoms[a:b], shares, strict=True)
+                for (values, *_), share in zip(pieces[a:b], shares, strict=True)
                 for value, within in values
             ]
         )
         group_sizes.append(size)
-    codes_of_atoms = codes[np.argsort(order, kind="stable")]
-    codes_of_bins, codes_of_spikes = np.split(codes_of_atoms, [len(ends) - 1])
+    codes_of_pieces = codes[np.argsort(order, kind="stable")]
+    codes_of_bins, codes_of_spikes = np.split(codes_of_pieces, [len(ends) - 1])
 
     def encode(series):
         values = to_floats(series)

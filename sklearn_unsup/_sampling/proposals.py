@@ -312,7 +312,7 @@ def draw_conditional(propose, conditions, rng):
     return x_num, x_cat, log_mass
 
 
-def draw_each(propose, conditions, rng, n_draws=1, needs_particles=bool):
+def draw_each(propose, conditions, rng, n_draws, needs_particles):
     """Draw rows that have conditions of their own, each from particles of its own.
 
     Parameters

@@ -150,8 +150,11 @@ class TableCodec(BaseEstimator):
         wider._lay_out()
         return wider
 
-    def keys(self) -> list:
-        """Of each column what it is found by in another table: kind and name."""
+    def match_keys(self) -> list:
+        """What each column is found by in another table, a tuple of three.
+
+        Its kind, its name, and how many columns of that name come before it.
+        """
         seen, keys = Counter(), []
         for column in self.columns_codec_:
             kind = "category" if isinstance(column, CategoricalColumn) else "number"
@@ -166,9 +169,11 @@ class TableCodec(BaseEstimator):
         """
         if self.image_shape is not None:
             return
-        order = range(len(other.keys())) if other.order_ is None else other.order_
-        rank = {key: place for place, key in enumerate(other.keys()[i] for i in order)}
-        ranks = [rank.get(key, len(rank)) for key in self.keys()]
+        order = range(len(other.match_keys())) if other.order_ is None else other.order_
+        rank = {
+            key: place for place, key in enumerate(other.match_keys()[i] for i in order)
+        }
+        ranks = [rank.get(key, len(rank)) for key in self.match_keys()]
         self.order_ = sorted(range(len(ranks)), key=ranks.__getitem__)
         self._lay_out()
 
@@ -272,7 +277,7 @@ class TableCodec(BaseEstimator):
         x_num = np.zeros((n, layout.n_numeric), np.float32)
         x_cat = np.zeros((n, layout.n_categorical), np.int64)
         tolerate = Tolerance(self.handle_unknown, learning)
-        places = self._places()
+        places = self.places()
         for codec, column in zip(
             self.columns_codec_, self._columns_of(frame), strict=True
         ):
@@ -305,7 +310,7 @@ class TableCodec(BaseEstimator):
             for position, place in enumerate(places)
         ]
 
-    def _places(self) -> dict:
+    def places(self) -> dict:
         """Column of `x_num` or `x_cat` of each encoded column."""
         both = [*enumerate(self.numbers_), *enumerate(self.categories_)]
         return {
@@ -316,7 +321,7 @@ class TableCodec(BaseEstimator):
 
     def category_positions(self):
         """Position in the table, and in `x_cat`, of all categories and masks."""
-        places = self._places()
+        places = self.places()
         for column in self.categories_:
             if isinstance(column, CategoricalColumn):
                 yield column.position_, places[column.position_]
@@ -356,7 +361,7 @@ class TableCodec(BaseEstimator):
         return self._assemble(columns, len(x_num))
 
     def _decode_columns(self, x_num, x_cat, random_state, requests, beyond_range=False):
-        places, n, columns = self._places(), len(x_num), []
+        places, n, columns = self.places(), len(x_num), []
         for codec in self.columns_codec_:
             asked = requests.get(codec.position_)
             place, mask = (

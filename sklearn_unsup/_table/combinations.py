@@ -62,10 +62,6 @@ class Combinations:
             used, self.table_[:, i] = np.unique(self.table_[:, i], return_inverse=True)
             self.members_[i] = with_levels(member, used)
 
-    def updated(self, columns: list) -> "Combinations":
-        """Itself: later rows of a stream have no other combinations."""
-        return self
-
     # ------------------------------------------------------------------ both ways
 
     def find(self, columns: list) -> np.ndarray:

@@ -271,7 +271,7 @@ class ConstrainedCodec(TableCodec):
 
     def _bound_what_is_below(self, found, own):
         """Bound columns that are drawn first, to leave room for those above them."""
-        orders, places = self.constraints_.orders_, self._places()
+        orders, places = self.constraints_.orders_, self.places()
         for i, asked in own.items():
             for low, strict in orders.below_.get(i, []) if orders else []:
                 if low in self.constraints_.determined or low not in places:

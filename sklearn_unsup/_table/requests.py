@@ -123,7 +123,7 @@ def encode_conditions(codec, conditions, n_rows: int) -> TableConditions:
         return TableConditions(EncodedConditions(n_rows), log_share=np.zeros(n_rows))
     check_conditions(conditions)
     by_name = {column.name: column for column in codec.columns_codec_}
-    places = codec._places()
+    places = codec.places()
     log_share, requests, unseen = np.zeros(n_rows), {}, {}
     codes, sets, bounds = {}, {}, {}
     for name, value in conditions.items():

@@ -66,7 +66,7 @@ class TableMeasure:
         log_background = np.full(shape, -np.inf)
         log_share = np.zeros(x_cat.shape)
         is_unknown = np.zeros((n, self.n_columns), dtype=bool)
-        places = codec._places()
+        places = codec.places()
         for column, values in zip(
             codec.columns_codec_, codec._columns_of(frame), strict=True
         ):
@@ -125,7 +125,7 @@ class TableMeasure:
         frequency: log p(cell) - log p(cell | all others). Shape (n, n_columns).
         """
         evidence = -self.losses(questions, -surprises)
-        places = self.codec._places()
+        places = self.codec.places()
         for column in self.codec.columns_codec_:
             if isinstance(column, CategoricalColumn) and column.encoded_:
                 codes = questions.x_cat[:, places[column.position_]]
@@ -190,7 +190,7 @@ def candidates_of(codec) -> list:
 
     Dicts with the fields of :class:`~sklearn_unsup._nn.replacements.Candidates`.
     """
-    found, places = [], codec._places()
+    found, places = [], codec.places()
     grid = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
     weights = (-float(np.log(N_QUANTILES)),) * N_QUANTILES
     for position in np.flatnonzero(codec.varies_):

@@ -14,8 +14,9 @@ BOTH, ONLY_ROWS, ONLY_CODES = "both", "rows", "codes"
 class VAENet(TableNet):
     """Training of a `VariationalAutoencoder`, whose two parts may take different steps.
 
-    The autoregressive model learns from every batch. Encoder and decoder share no
-    weights with it, and need fewer steps where a table is large. If there are
+    Each part learns from every batch or from every n-th one (`code_interval`,
+    `row_interval`): they share no weights, and encoder and decoder need fewer steps
+    where a table is large. If there are
     `evaluation_rows_` the autoregressive model stops early by them, and encoder and
     decoder go on. In the history "train_loss" is the sum of both losses; in a batch
     that a part does not learn from, its latest loss counts.

@@ -141,7 +141,7 @@ class GenerativeAugmenter(OneToOneFeatureMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X, y) -> "GenerativeAugmenter":
-        """Decide how many rows to add, and draw them for nothing.
+        """Decide how many rows to add; those that are drawn on the way are discarded.
 
         Parameters
         ----------
@@ -167,9 +167,9 @@ class GenerativeAugmenter(OneToOneFeatureMixin, BaseEstimator):
             Rows; a DataFrame, of pandas or polars, may mix dtypes and have missing
             values.
         y : array-like of shape (n_samples,), or (n_samples, n_classes)
-            Classes, which may come as one indicator column each, or numbers: which they
-            are is told by `estimator`, a classifier or a
-            regressor; by None of it, floats are numbers and all else classes.
+            Classes, which may come as one indicator column each, or numbers to be
+            predicted. `estimator` decides which: a classifier or a regressor. Without
+            it, floats are numbers and anything else classes.
 
         Returns
         -------

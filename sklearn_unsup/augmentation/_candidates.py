@@ -28,7 +28,10 @@ class RowMaker:
         self.rng = np.random.default_rng(seed)
 
     def fit(self, X, table, y):
-        """X as the teacher takes it, and the same rows as a DataFrame."""
+        """Fit teacher and generator to the same rows.
+
+        `X` is in the container that the teacher takes, `table` is a DataFrame.
+        """
         self.X, self.table = X, table
         seed = int(self.rng.integers(2**31))
         if isinstance(self.teacher, str):

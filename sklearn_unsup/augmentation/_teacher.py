@@ -18,6 +18,7 @@ from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils.metaestimators import available_if
 
 from .._table.kinds import CATEGORIES, DATES, DURATIONS, EMPTY, NUMBERS, column_kind
 
@@ -160,9 +161,13 @@ class AutoTeacher(BaseEstimator):
         return np.mean([self._ask(member, Z) for member in self.members_], axis=0)
 
     def predict(self, X):
-        return self._mean(X)
+        """Classes, the likeliest of each row, or numbers; shape (n,)."""
+        mean = self._mean(X)
+        return self.classes_[mean.argmax(axis=1)] if self.is_class else mean
 
+    @available_if(lambda self: self.is_class)
     def predict_proba(self, X):
+        """Probabilities of the classes, shape (n, n_classes)."""
         return self._mean(X)
 
 

@@ -12,7 +12,7 @@ from .._table.kinds import CATEGORIES, DATES, column_kind
 from .._table.plain import to_floats
 from .._table.polars import from_polars, is_polars_series
 from ..metrics._columns import kind_of_target, main_positions, to_objects
-from ._drawing import (
+from ._panels import (
     LEVEL_COLORS,
     MISSING,
     OTHER,

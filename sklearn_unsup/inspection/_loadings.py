@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
-from ._drawing import (
+from ._panels import (
     NORMAL,
     REAL,
     SMALL,

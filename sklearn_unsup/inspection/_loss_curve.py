@@ -5,7 +5,7 @@ from typing import Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ._drawing import REAL, SYNTHETIC, check_ax, check_matplotlib, open_grid
+from ._panels import REAL, SYNTHETIC, check_ax, check_matplotlib, open_grid
 
 
 class LossCurveDisplay:

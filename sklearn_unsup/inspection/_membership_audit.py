@@ -4,7 +4,7 @@ from typing import Self
 
 import numpy as np
 
-from ._drawing import check_ax, check_matplotlib, open_grid
+from ._panels import check_ax, check_matplotlib, open_grid
 
 # Smallest rate of false positives that is shown.
 SMALLEST_RATE = 1e-3

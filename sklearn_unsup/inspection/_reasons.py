@@ -8,7 +8,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .._table.frames import as_frame
-from ._drawing import (
+from ._panels import (
     NORMAL,
     OTHER,
     SMALL,

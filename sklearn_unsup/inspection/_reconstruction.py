@@ -10,7 +10,7 @@ from .._table.frames import as_frame
 from .._table.kinds import DATES, NUMBERS, column_kind
 from .._table.plain import to_floats
 from ..metrics._columns import is_measured, main_positions, to_objects
-from ._drawing import (
+from ._panels import (
     NORMAL,
     REAL,
     SMALL,

@@ -9,7 +9,7 @@ from .._table.frames import as_frame
 from ..metrics._association import total_variation
 from ..metrics._shares import check_pair, share_rows
 from ._dependence import dependence_difference
-from ._drawing import (
+from ._panels import (
     NORMAL,
     REAL,
     SMALL,

@@ -10,7 +10,7 @@ from .._table.frames import as_frame
 from .._table.kinds import DATES, column_kind
 from .._table.plain import to_floats
 from ..metrics._columns import is_measured, to_objects
-from ._drawing import (
+from ._panels import (
     LEVEL_COLORS,
     SMALL,
     add_panels,

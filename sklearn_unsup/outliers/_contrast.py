@@ -9,18 +9,18 @@ from .._table.frames import as_frame
 from .._table.kinds import is_categorical
 from .._table.plain import to_floats
 
-# Classifiers, their rounds of boosting, and broken copies of its rows that each learns
-# from.
+# Number of classifiers, of boosting rounds of each, and of broken copies of the table
+# that each learns from.
 N_CLASSIFIERS, N_ROUNDS, N_COPIES = 3, 150, 4
-# A broken row has so many cells of other rows, at most: in a wide table a row of other
+# Maximum number of cells of other rows in a broken row: in a wide table a row of other
 # cells alone would be told without looking at how they depend on each other.
 MAX_BROKEN = 3
-# Rows that a classifier learns from, at most, and levels of a category that it knows:
-# the most frequent ones, as many as scikit-learn's trees take.
+# Maximum number of rows that a classifier learns from, and of levels of a category that
+# it knows: the most frequent ones, as many as scikit-learn's trees take.
 MAX_ROWS, MAX_LEVELS = 15_000, 254
-# Values that may stand in a cell instead: quantiles of a number, and levels.
+# Number of values that are tried in the place of a cell: quantiles of a number, levels.
 N_QUANTILES, N_TRIED_LEVELS = 12, 16
-# Rows whose cells are replaced at a time, which makes up to sixteen copies of them.
+# Number of rows whose cells are replaced at a time: there are up to sixteen copies.
 COSTED_ROWS = 10_000
 
 

@@ -159,11 +159,9 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
             if held_out is not checked:
                 self._contrast = Contrast().fit(train, rng)
         answers = self._answers(held_out)
-        # A row is not its own neighbour: these answers are fair of all rows.
-        answers[1:] = [
-            *(neighbors.distances(checked) for neighbors in self._neighbors),
-            *answers[1 + len(self._neighbors) :],
-        ]
+        if self._neighbors:
+            # A row is not its own neighbour: these answers are fair of all rows.
+            answers[1:] = [n.distances(checked) for n in self._neighbors]
         self._surprises = [Surprise().fit(answer) for answer in answers]
         if self._contrast is not None:
             self._overall = Surprise().fit(self._combined(answers))

@@ -189,16 +189,20 @@ def membership_audit(
     """
     names = check_attacks(attacks, model)
     rng = check_random_state(random_state)
-    members, non_members = as_frame(members, "members"), as_frame(non_members, "others")
+    members = as_frame(members, "members")
+    non_members = as_frame(non_members, "non_members")
+    check_n_rows(members, non_members, is_halved=reference is None)
     if synthetic is None:
         if model is None:
-            raise ValueError("synthetic=None needs a model to draw rows from")
+            raise ValueError(
+                "synthetic=None needs a model to draw rows from: pass the fitted one "
+                "as model, or the rows that are to be released as synthetic."
+            )
         synthetic = model.sample(len(members), random_state=rng.randint(2**31))
     if reference is None:
         order = rng.permutation(len(non_members))
         reference = non_members.iloc[order[: len(order) // 2]]
         non_members = non_members.iloc[order[len(order) // 2 :]]
-    check_n_rows(members, non_members)
     member_rows = rng.permutation(len(members))[:N_TARGETS]
     other_rows = rng.permutation(len(non_members))[:N_TARGETS]
     members, non_members = members.iloc[member_rows], non_members.iloc[other_rows]
@@ -230,7 +234,9 @@ def membership_audit(
 
 def check_attacks(attacks, model):
     if isinstance(attacks, str) and attacks == "auto":
-        return [name for name in ATTACKS if model is not None or "like" not in name]
+        return [
+            name for name in ATTACKS if model is not None or name != "likelihood_ratio"
+        ]
     names = [attacks] if isinstance(attacks, str) else list(attacks)
     unknown = [name for name in names if name not in ATTACKS]
     if unknown or not names:
@@ -245,12 +251,15 @@ def check_attacks(attacks, model):
     return names
 
 
-def check_n_rows(members, non_members):
+def check_n_rows(members, non_members, is_halved):
+    """Raise for too few rows; without a reference half of the others become one."""
+    least = {"members": MIN_ROWS, "non_members": MIN_ROWS * (2 if is_halved else 1)}
     for name, table in (("members", members), ("non_members", non_members)):
-        if len(table) < MIN_ROWS:
+        if len(table) < least[name]:
+            remedy = " or a reference" if is_halved and name == "non_members" else ""
             raise ValueError(
-                f"{name} must have at least {MIN_ROWS} rows to be attacked (twice as "
-                f"many non_members if there is no reference), got {len(table)}"
+                f"{name} must have at least {least[name]} rows to be attacked, got "
+                f"{len(table)}: pass more rows{remedy}."
             )
 
 

@@ -308,7 +308,7 @@ def test_rows_with_conditions_of_their_own(given):
     # Rows of another condition between them.
     codes = {c: np.where(np.arange(2 * n) % 2, 0, v) for c, v in given.items()}
     conditions = EncodedConditions(2 * n, codes)
-    x_num, x_cat, log_mass = draw_each(toy.propose, conditions, rng_of())
+    x_num, x_cat, log_mass = draw_each(toy.propose, conditions, rng_of(), 1, bool)
     x_num, x_cat = x_num[::2], x_cat[::2]
     np.testing.assert_allclose(np.exp(log_mass[::2]).mean(), law.sum(), rtol=0.05)
     law = (law / law.sum()).ravel()
@@ -325,7 +325,7 @@ def test_rows_with_conditions_of_their_own(given):
 def test_several_rows_for_each_condition():
     toy, n = Toy(), 40
     conditions = given_codes(n, {0: np.arange(n) % 3})
-    x_num, x_cat, log_mass = draw_each(toy.propose, conditions, rng_of(), n_draws=4)
+    x_num, x_cat, log_mass = draw_each(toy.propose, conditions, rng_of(), 4, bool)
     np.testing.assert_array_equal(x_cat[:, 0], np.repeat(np.arange(n) % 3, 4))
     assert len(x_num) == 4 * n
     assert log_mass.shape == (n,)

@@ -149,7 +149,7 @@ def test_single_values(conditions, expected, follow):
 def test_sets_of_levels(asked, allowed):
     codec, conditions = encoded_conditions({"city": asked})
     [codes], [sets] = (
-        [part.get(codec._places()[1])]
+        [part.get(codec.places()[1])]
         for part in (conditions.encoded.codes, conditions.encoded.sets)
     )
     found = np.ones((3, 3), dtype=bool)
@@ -167,7 +167,7 @@ def test_an_iterator_is_read_once():
 
 def test_not_missing_and_missing():
     codec, conditions = encoded_conditions({"holes": (None, None)}, 4)
-    place = codec._places()[2]
+    place = codec.places()[2]
     missing = codec.columns_codec_[2].index_[None]
     [allowed] = conditions.encoded.sets[place]
     assert not allowed[missing]
@@ -176,7 +176,7 @@ def test_not_missing_and_missing():
         codec, conditions = encoded_conditions({"sometimes": asked}, 4)
         assert (conditions.encoded.codes[codec.mask_of_[6]] == mask).all()
         # the number of a row without one is free
-        bounds = conditions.encoded.bounds[codec._places()[6]]
+        bounds = conditions.encoded.bounds[codec.places()[6]]
         assert np.isinf(bounds[:, 0]).all() or asked == 2.0
     back = decoded_by(*encoded_conditions({"sometimes": [None, 2.0, None]}), True)
     assert_array_equal(back["sometimes"], [np.nan, 2.0, np.nan])
@@ -185,7 +185,7 @@ def test_not_missing_and_missing():
 def test_ordered_levels_have_ranges():
     codec, conditions = encoded_conditions({"grade": ("mid", "high")})
     column = codec.columns_codec_[5]
-    [allowed] = conditions.encoded.sets[codec._places()[5]]
+    [allowed] = conditions.encoded.sets[codec.places()[5]]
     assert {column.levels_[i] for i in np.flatnonzero(allowed)} == {"mid", "high"}
     # of two rows as well: for ordered levels a tuple is never a sequence
     _, conditions = encoded_conditions({"grade": ("mid", "high")}, 2)
@@ -327,9 +327,9 @@ def test_partial_rows():
     partial.loc[[0, 1], "age"] = np.nan
     partial.loc[[1, 2], "city"] = None
     codec, conditions = encoded_conditions(partial, 4)
-    bounds = conditions.encoded.bounds[codec._places()[0]]
+    bounds = conditions.encoded.bounds[codec.places()[0]]
     assert_array_equal(np.isinf(bounds).all(1), [True, True, False, False])
-    codes = conditions.encoded.codes[codec._places()[1]]
+    codes = conditions.encoded.codes[codec.places()[1]]
     assert_array_equal(codes == -1, [False, True, True, False])
     # a missing cell is no missing value, though the column had some
     assert_array_equal(conditions.encoded.codes[codec.mask_of_[6]], [0, -1, 0, -1])

@@ -50,13 +50,16 @@ FAST = ["VAE"]  # the others take a launch of their own, in slow tests
 
 def hold_out_few_rows():
     """Hold out some of a few rows, as fits of many do, and take few steps."""
-    _row_fitting.MIN_ROWS, _row_fitting.MIN_STEPS = 100, 60
+    _row_fitting.MIN_HOLD_OUT_ROWS, _row_fitting.MIN_STEPS = 100, 60
 
 
 @pytest.fixture(scope="module", autouse=True)
 def few_rows_are_held_out():
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("MIN_ROWS", "MIN_STEPS"):  # as they are after the tests
+        for name in (
+            "MIN_HOLD_OUT_ROWS",
+            "MIN_STEPS",
+        ):  # as they are after the tests
             patch.setattr(_row_fitting, name, getattr(_row_fitting, name))
         hold_out_few_rows()
         yield

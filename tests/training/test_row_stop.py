@@ -139,7 +139,7 @@ def test_after_the_stop_encoder_and_decoder_go_on(model):
 def stops_at(monkeypatch):
     """Fits of few rows hold some out, and stop at the evaluation of this number."""
     taken = {"evaluations": 0, "sizes": []}
-    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ROWS", 200)
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_HOLD_OUT_ROWS", 200)
     monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 70)
     monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ANY_ORDER_STEPS", 40)
     monkeypatch.setattr("sklearn_unsup._row_fitting.ANY_ORDER_FACTOR", 0.1)
@@ -213,7 +213,7 @@ def test_the_steps_are_those_of_a_wide_model_though_few_rows_are_left(
     stops_at, monkeypatch
 ):
     """Of as many rows as it takes for some to be held out."""
-    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ROWS", len(X))
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_HOLD_OUT_ROWS", len(X))
     monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 1)
     taken = stops_at(100)
     model = VAETransformer(2, batch_size=16, **SMALL).fit(X)
@@ -267,7 +267,7 @@ def test_rows_of_noise_are_not_memorised(monkeypatch):
     monkeypatch.setattr("sklearn_unsup._row_fitting.MAX_TRIAL_ROWS", 0)
     scores = {}
     for min_rows in (500, 10_000):
-        monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ROWS", min_rows)
+        monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_HOLD_OUT_ROWS", min_rows)
         model = VAETransformer(2, weight_decay=0.01, **SMALL).fit(train)
         scores[min_rows] = model.score(test)
     entropy = 2 * np.log(2 * np.pi * np.e)

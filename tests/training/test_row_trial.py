@@ -265,7 +265,7 @@ def test_trials_that_judge_a_start_set_its_epochs(found, monkeypatch):
     assert set(taken["starts"][3:]) <= {"regressions"}  # some columns afresh
     assert taken["rows"] == [(32, 8)] * 2
     assert told == [2]
-    assert not {"_found", "_source", "_afresh"} & set(vars(model))
+    assert not {"_found", "_start", "_afresh"} & set(vars(model))
 
 
 def told_terms(means, columns):

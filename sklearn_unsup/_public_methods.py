@@ -9,7 +9,7 @@ from types import CellType, FunctionType
 PACKAGE = __name__.partition(".")[0]
 
 
-def own_public_methods(cls) -> None:
+def copy_public_methods(cls) -> None:
     """Give a class copies of the public methods of its private bases."""
     own = vars(cls).copy()
     for base in reversed(cls.__mro__[1:]):
@@ -17,13 +17,13 @@ def own_public_methods(cls) -> None:
             for name, method in vars(base).items():
                 if isinstance(method, FunctionType) and not name.startswith("_"):
                     if name not in own:
-                        setattr(cls, name, owned(method, cls))
+                        setattr(cls, name, copied(method, cls))
 
 
-def owned(function, cls) -> FunctionType:
+def copied(function, cls) -> FunctionType:
     """A copy of a function, and of those that it wraps, as one of a class."""
     wrapped = getattr(function, "__wrapped__", None)
-    inner = None if wrapped is None else owned(wrapped, cls)
+    inner = None if wrapped is None else copied(wrapped, cls)
     closure = function.__closure__
     if inner is not None:
         closure = tuple(
