@@ -592,7 +592,8 @@ class BaseTableModel(
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.string = True
-        tags.input_tags.sparse = self._takes_sparse and not self.constraints
+        has_given = self.constraints and self.constraints != "auto"
+        tags.input_tags.sparse = self._takes_sparse and not has_given
         tags.input_tags.categorical = True
         tags.non_deterministic = False
         tags.transformer_tags.preserves_dtype = []  # Codes are always float32.

@@ -71,6 +71,12 @@ def fit_codec(
     -------
     codec : TableCodec or SparseCodec
     """
+    are_found = isinstance(constraints, str)  # "auto"
+    if are_found:
+        refuse_to_find_in_streams(is_stream)
+        is_table = image_shape is None and not issparse(X)
+        options = categorical_features, max_categories
+        constraints = found_constraints(X, *options) if is_table else None
     if image_shape is not None:
         image_shape = full_image_shape(image_shape)
         refuse_options_of_tables(X, numeric_scaling, constraints)
@@ -82,11 +88,7 @@ def fit_codec(
     options = {}
     if max_categories is not None:
         options = {"max_categories": max_categories, "keep_infrequent": False}
-    codec_class, are_found = TableCodec, isinstance(constraints, str)
-    if are_found:
-        refuse_to_find_in_streams(is_stream)
-        codec = TableCodec(categorical_features=categorical_features)
-        constraints = sure_constraints(X, codec.categorical_mask(as_frame(X)))
+    codec_class = TableCodec
     if constraints:
         codec_class = ConstrainedCodec
         options |= {"constraints": constraints, "are_found": are_found}
@@ -111,7 +113,7 @@ def fit_codec(
 
 
 def warn_of_columns(codec, X):
-    """Warn of columns that are hardly what their user thinks they are."""
+    """Warn of numbers that lose digits, dates that are text, and identifiers."""
     for column, (_, values) in zip(
         codec.columns_codec_, as_frame(X).items(), strict=True
     ):
@@ -123,6 +125,14 @@ def warn_of_columns(codec, X):
             warn_of_dates(column)
         elif getattr(column, "looks_like_identifier_", False):
             warn_of_identifier(column)
+
+
+def found_constraints(X, categorical_features, max_categories):
+    """What constraints="auto" takes of a table."""
+    frame = as_frame(X)
+    codec = TableCodec(categorical_features=categorical_features)
+    max_levels = max_categories or codec.max_categories
+    return sure_constraints(frame, codec.categorical_mask(frame), max_levels)
 
 
 def refuse_to_find_in_streams(is_stream):
@@ -241,7 +251,7 @@ def upload(codec, X, device, rng=None, *, is_drawn=False):
         if issparse(X):
             refuse_sparse_rows(codec.constraints)
         if not is_drawn:
-            codec.refuse_broken(X)
+            codec.check_constraints(X, learning=rng is not None)
     if issparse(X):
         return upload_sparse(codec, X, device, rng is not None)
     learning = rng is not None

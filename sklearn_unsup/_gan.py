@@ -147,9 +147,11 @@ class GANSampler(BaseTableModel):
     constraints : "auto", list of constraints or None, default=None
         What holds in every training row and must hold in every row that is drawn or
         decoded, in the words of :mod:`sklearn_unsup.constraints`. Rows that break one
-        are refused. "auto" takes what `find_constraints` of that module finds in the
-        training rows with a surprise of at least 10, but for constants; of later rows
-        that break it `handle_unknown` decides.
+        are refused. "auto" takes the sums, orders and combinations (of columns without
+        missing values) that `find_constraints` of that module finds in the training
+        rows of a table of up to 200 columns with a surprise of at least 10; with
+        `handle_unknown` at its default later rows that break one are read with a
+        warning.
     density_ratio : "auto", classifier or None, default="auto"
         Classifier of real and generated rows whose odds weight the generated ones.
         "auto" is gradient boosting if rows held out from it say that it helps, and

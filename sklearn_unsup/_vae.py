@@ -115,9 +115,11 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
     constraints : "auto", list of constraints or None, default=None
         What holds in every training row and must hold in every row that is drawn or
         decoded, in the words of :mod:`sklearn_unsup.constraints`. Rows that break one
-        are refused. "auto" takes what `find_constraints` of that module finds in the
-        training rows with a surprise of at least 10, but for constants; of later rows
-        that break it `handle_unknown` decides.
+        are refused. "auto" takes the sums, orders and combinations (of columns without
+        missing values) that `find_constraints` of that module finds in the training
+        rows of a table of up to 200 columns with a surprise of at least 10; with
+        `handle_unknown` at its default later rows that break one are read with a
+        warning.
     latent_density : {"normal", "mixture"} or estimator, default="mixture"
         Density of codes for ``sampling="latent"``, fitted to posterior draws after
         training [3]_: one normal distribution, a Gaussian mixture, or any estimator

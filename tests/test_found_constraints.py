@@ -3,14 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils import get_tags
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._table.constrained import ConstrainedCodec
 from sklearn_unsup._table.discovery import sure_constraints
 from sklearn_unsup.constraints import FixedCombinations, Inequality, Linear
 from sklearn_unsup.impute import GenerativeImputer
+from sklearn_unsup.metrics import synthesis_report
 from sklearn_unsup.privacy import Budget
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -73,6 +76,19 @@ def test_constraints_that_were_given_are_told():
     assert given.constraints_ == LAWS[2:]
 
 
+@pytest.mark.parametrize("how", ["sparse", "image"])
+def test_sparse_rows_and_images_have_no_laws(how):
+    table = np.random.default_rng(0).integers(0, 3, (60, 16)).astype(float)
+    table[:, 1] = table[:, 0]
+    model = VAETransformer(2, max_iter=2, constraints="auto")
+    if how == "sparse":
+        table = csr_array(table)
+    else:
+        model.set_params(image_shape=(4, 4))
+    assert model.fit(table).constraints_ == []
+    assert get_tags(model).input_tags.sparse
+
+
 def test_a_table_without_laws_is_encoded_as_ever():
     table = X[["net", "tax", "city"]]
     model = VAETransformer(2, max_iter=2, random_state=0)
@@ -82,16 +98,76 @@ def test_a_table_without_laws_is_encoded_as_ever():
     np.testing.assert_array_equal(found.transform(table), model.fit_transform(table))
 
 
+def laws_of(table, max_levels=1_000):
+    return sure_constraints(table, np.zeros(table.shape[1], dtype=bool), max_levels)
+
+
 def test_what_may_be_chance_is_not_taken():
     """An order of two columns that chance would leave unbroken once in 10^6 tables."""
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"a": rng.integers(0, 11, 2_000), "b": 10})
     table.loc[:13, "b"] = np.arange(14) % 10
     table.loc[:13, "a"] = 0
-    none = np.zeros(2, dtype=bool)
-    assert sure_constraints(table, none) == []
+    assert laws_of(table) == []
     table.loc[:200, "b"], table.loc[:200, "a"] = 5, 2
-    assert sure_constraints(table, none) == [Inequality("a", "b")]
+    assert laws_of(table) == [Inequality("a", "b")]
+
+
+def test_a_sum_is_more_exact_than_what_its_terms_vary_by():
+    """Seconds of 55 years, and ends half a second later: no constant difference."""
+    rng = np.random.default_rng(0)
+    start = 1.7e9 + rng.uniform(0, 3e7, 500)
+    end = start + rng.uniform(0.05, 1, 500)
+    assert laws_of(pd.DataFrame({"start": start, "end": end})) == []
+    parts = pd.DataFrame(rng.integers(0, 1_000, (500, 2)) / 100, columns=["a", "b"])
+    for dtype in ("float64", "float32"):
+        table = parts.astype(dtype)
+        table["total"] = table["a"] + table["b"]
+        assert laws_of(table) == [Linear({"a": 1, "b": 1, "total": -1})]
+
+
+def test_combinations_are_few_and_without_gaps():
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 9, 400)
+    table = pd.DataFrame({"kind": np.array(list("abcdefghi"))[kind], "group": kind % 4})
+    law = FixedCombinations(["kind", "group"])
+    assert laws_of(table, 9) == [law]
+    assert laws_of(table, 8) == []
+    table["group"] = table["group"].where(table["group"] != 2)
+    assert laws_of(table) == []
+    holed = table.assign(x=rng.normal(size=400))
+    model = VAETransformer(2, max_iter=2, constraints="auto", random_state=0)
+    assert not GenerativeImputer(model).fit_transform(holed).isna().any(axis=None)
+
+
+def test_orders_that_go_round_in_a_circle_do_not_end_a_fit():
+    """Each pair of columns is there in a third of the rows, and in order."""
+    rng = np.random.default_rng(0)
+    low, high = rng.normal(size=(2, 300))
+    high = low + np.abs(high)
+    table = pd.DataFrame(np.full((300, 3), np.nan), columns=list("abc"))
+    for i, (first, second) in enumerate(("ab", "bc", "ca")):
+        rows = slice(100 * i, 100 * i + 99)
+        table.loc[rows, first], table.loc[rows, second] = low[:100], high[:100]
+    laws = laws_of(table)
+    assert len(laws) == 2
+    assert {type(law) for law in laws} == {Inequality}
+
+
+def test_units_that_need_more_than_64_bits_do_not_end_a_fit():
+    rng = np.random.default_rng(0)
+    seconds = rng.integers(0, 15_000_000_000, 300).astype("m8[s]")
+    born = pd.Series(np.datetime64("1500-01-01", "s") + seconds)
+    lap = pd.Series(rng.integers(10**9, 10**10, 300).astype("m8[ns]"))
+    table = pd.DataFrame({"born": born, "died": born + seconds[::-1], "lap": lap})
+    table["total"] = lap + lap[::-1].to_numpy()
+    assert laws_of(table) == [Inequality("born", "died")]
+
+
+def test_tables_of_many_columns_are_not_searched(monkeypatch):
+    monkeypatch.setattr("sklearn_unsup._table.discovery.MAX_SEARCHED_COLUMNS", 7)
+    assert laws_of(X) == []
+    assert laws_of(X.drop(columns="same")) == LAWS
 
 
 def test_columns_that_are_categories_have_no_sums_or_order():
@@ -100,26 +176,61 @@ def test_columns_that_are_categories_have_no_sums_or_order():
     assert {FixedCombinations, Inequality} == {type(c) for c in found}
 
 
+def broken_rows():
+    """Rows that break each of the laws, and what is read of them."""
+    later = X[:4].copy()
+    later.loc[0, "total"] = 500
+    later.loc[1, ["city", "land"]] = "Rome", "no"
+    later.loc[2, "high"] = later.loc[2, "low"] - 1
+    met = later.assign(total=later["net"] + later["tax"])
+    met.loc[1, ["city", "land"]] = "Rome", "it"
+    return later, met
+
+
 def test_later_rows_that_break_one_are_told_and_read():
     """The sum's parts are read, and of a new combination the most frequent one."""
     model = fitted()
-    later = X[:3].copy()
-    later.loc[0, "total"] = 500
-    later.loc[1, ["city", "land"]] = "Rome", "no"
-    met = later.assign(total=later["net"] + later["tax"])
-    met.loc[1, ["city", "land"]] = "Rome", "it"
+    later, met = broken_rows()
     with (
-        pytest.warns(UserWarning, match=r"1 of 3 rows break Linear.*first at row 0"),
-        pytest.warns(UserWarning, match=r"1 of 3 rows break Fixed.*first at row 1"),
+        pytest.warns(UserWarning, match=r"1 of 4 rows break Linear.*first at row 0"),
+        pytest.warns(UserWarning, match=r"1 of 4 rows break Fixed.*first at row 1"),
+        pytest.warns(UserWarning, match=r"1 of 4 rows break Ineq.*first at row 2"),
     ):
         codes = model.transform(later)
-    np.testing.assert_array_equal(codes, model.transform(met))
-    with pytest.raises(ValueError, match="1 of 3 rows breaks? Linear"):
+    met = met.drop(index=2)
+    np.testing.assert_array_equal(codes[[0, 1, 3]], model.transform(met))
+    with pytest.raises(ValueError, match="1 of 4 rows breaks Linear"):
         fitted("error").score_samples(later)
     ignoring = fitted("ignore")
-    np.testing.assert_array_equal(
-        ignoring.score_samples(later), ignoring.score_samples(met)
-    )
+    scores = ignoring.score_samples(later)
+    np.testing.assert_array_equal(scores[[0, 1, 3]], ignoring.score_samples(met))
+    assert scores[2] < ignoring.score_samples(X).min()  # a gap below any in training
+
+
+@pytest.mark.filterwarnings("ignore:.*rows break")
+def test_missing_cells_of_later_rows_that_break_one_are_filled():
+    model = fitted()
+    later, _ = broken_rows()
+    later["net"] = later["net"].astype(float)
+    later.loc[1, ["net", "total"]] = np.nan
+    later.loc[2, "tax"] = np.nan
+    filled = model.impute(later)
+    assert not filled.isna().any(axis=None)
+    seen = later.notna().to_numpy()
+    np.testing.assert_array_equal(filled.to_numpy()[seen], later.to_numpy()[seen])
+
+
+def test_a_warm_start_does_not_learn_what_breaks_one():
+    model = fitted(warm_start=True)
+    with pytest.raises(ValueError, match="constraints='auto': pass None, or a list"):
+        model.fit(X.assign(total=0))
+
+
+def test_a_report_asks_for_the_list_that_was_found():
+    with pytest.raises(TypeError, match="its constraints_"):
+        synthesis_report(X, X, constraints="auto")
+    report = synthesis_report(X, X.assign(total=0), constraints=fitted().constraints_)
+    assert any("Broken constraint" in warning for warning in report.warnings)
 
 
 def test_streams_and_budgets_need_a_list():

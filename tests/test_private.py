@@ -849,7 +849,7 @@ def test_pairs_beside_the_tree_are_kept():
 
 def test_drawn_rows_are_in_random_order(monkeypatch):
     """Also where some are drawn many times."""
-    monkeypatch.setattr(marginals, "N_PARTICLES", 20)
+    monkeypatch.setattr(marginals, "n_particles_of", lambda d: 20)
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 5, (500, 2))
     columns = [
@@ -1034,7 +1034,7 @@ def test_budgets_that_are_refused(budget, message, table):
 @pytest.fixture
 def told(monkeypatch):
     """All that private tables tell of their rows: exact and noisy counts."""
-    monkeypatch.setattr(marginals, "N_PARTICLES", 200)
+    monkeypatch.setattr(marginals, "n_particles_of", lambda d: 200)
     monkeypatch.setattr(budgets, "check_useful", lambda *a: None)
     seen = []
     histogram, measure = NoisyCounts.histogram, NoisyPairs.measure

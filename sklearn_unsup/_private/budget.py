@@ -158,21 +158,22 @@ class Plan:
         Neither changes what is spent: all pairs together have a share of `rho`.
         """
         n_pairs = n_columns * (n_columns - 1) // 2
-        fewest, most = (
+        min_rounds, max_rounds = (
             min(n_pairs, max(n_columns - 1, n * n_columns)) for n in PAIRS_PER_COLUMN
         )
-        least, largest = N_CODES
-        plan = replace(self, n_rounds=fewest)
-        for n_rounds in range(fewest + 1, most + 1):
+
+        def is_told(plan, n_codes):
+            noise = misplaced(plan.sigma_pair, n_codes**2, n_rows)
+            return noise <= MAX_MISPLACED_IN_PAIRS
+
+        n_codes, max_codes = N_CODES
+        plan = replace(self, n_rounds=min_rounds)
+        for n_rounds in range(min_rounds + 1, max_rounds + 1):
             finer = replace(self, n_rounds=n_rounds)
-            if misplaced(finer.sigma_pair, least**2, n_rows) > MAX_MISPLACED_IN_PAIRS:
+            if not is_told(finer, n_codes):
                 break
             plan = finer
-        n_codes = least
-        while n_codes < largest and (
-            misplaced(plan.sigma_pair, (n_codes + 1) ** 2, n_rows)
-            <= MAX_MISPLACED_IN_PAIRS
-        ):
+        while n_codes < max_codes and is_told(plan, n_codes + 1):
             n_codes += 1
         return plan, n_codes
 
@@ -267,7 +268,7 @@ def private_table(X, budget, rng, constraints=()):
     d = len(kinds)
     delta = (1 - LEVEL_SHARE) * budget.delta
     plan = make_plan(budget.epsilon, delta, n_single, int(d > 1))
-    rng = noise_of(plan, rng)
+    rng = noise_of(plan, d, rng)
     counter = NoisyCounts(plan.sigma_single, LEVEL_SHARE * budget.delta / d, rng)
     [n_rows] = counter.histogram(np.zeros(len(frame), dtype=np.int64), 1)
     n_rows = max(1, round(n_rows))
@@ -337,12 +338,12 @@ def noise_generator(budget, process_group=None):
     return np.random.default_rng(words)
 
 
-def noise_of(plan, rng):
+def noise_of(plan, n_columns, rng):
     """A generator whose noise is another one for each division of a budget.
 
     From one seed alone, fits at two epsilons would have the same noise at two scales,
     and whoever has both could take it away.
     """
-    scales = np.array([plan.rho, plan.n_single, plan.n_rounds], dtype=np.float64)
+    scales = np.array([plan.rho, plan.n_single, n_columns], dtype=np.float64)
     words = rng.integers(2**63, size=3)
     return np.random.default_rng([*words, *scales.view(np.uint64)])

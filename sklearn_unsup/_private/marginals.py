@@ -5,12 +5,14 @@ from itertools import combinations
 
 import numpy as np
 
-# Number of weighted rows from which the rows of the private table are taken.
-N_PARTICLES = 240_000
-# Number of times that their weights are fitted to all counted pairs in turn, after each
-# new pair and after the last one, and the maximum factor by which one pair raises a
-# weight at a time.
-N_SWEEPS, N_LAST_SWEEPS, MAX_WEIGHT_FACTOR = 4, 40, 8.0
+# Number of weighted rows from which the rows of the private table are taken: that of
+# few columns, how many columns these are, and that of many, as each pair costs time.
+MAX_PARTICLES, FEW_COLUMNS, MIN_PARTICLES = 240_000, 15, 60_000
+# Number of times that their weights are fitted to all counted pairs in turn, after some
+# new pairs and after the last one, and after how many new pairs.
+N_SWEEPS, N_LAST_SWEEPS, SWEEP_INTERVAL = 4, 40, 4
+# Maximum factor by which one pair raises a weight at a time.
+MAX_WEIGHT_FACTOR = 8.0
 
 
 @dataclass
@@ -97,19 +99,30 @@ def draw_codes(noisy, columns, n_rounds, n_rows, rng):
         apart = [(i, j) for i, j in pairs if group[i] != group[j]]
         i, j = measure({(i, j): np.outer(single[i], single[j]) for i, j in apart})
         group = [group[i] if g == group[j] else g for g in group]
-    particles = sample_tree(measured, single, N_PARTICLES, rng)
-    weights = np.full(N_PARTICLES, 1 / N_PARTICLES)
-    for _ in range(n_rounds - len(sizes) + 1):
+    n_particles = n_particles_of(len(sizes))
+    particles = sample_tree(measured, single, n_particles, rng)
+    weights = np.full(n_particles, 1 / n_particles)
+    for number in range(n_rounds - len(sizes) + 1):
         left = [p for p in pairs if p not in measured]
         if not left:
             break
-        measure({p: pair_counts(particles, sizes, p, weights) for p in left})
-        weights = rake(particles, weights, measured, sizes, N_SWEEPS)
+        # What the choice is made by need not be as precise as what is drawn.
+        some, shares = particles[:MIN_PARTICLES], weights[:MIN_PARTICLES]
+        shares = shares / shares.sum()
+        pair = measure({p: pair_counts(some, sizes, p, shares) for p in left})
+        is_due = number % SWEEP_INTERVAL == 0
+        swept = measured if is_due else {pair: measured[pair]}
+        weights = rake(particles, weights, swept, sizes, N_SWEEPS if is_due else 1)
     weights = rake(particles, weights, measured, sizes, N_LAST_SWEEPS)
     # Systematic draws: a row comes as often as its weight says, up to rounding.
     places = (np.arange(n_rows) + rng.random()) / n_rows
-    rows = np.minimum(weights.cumsum().searchsorted(places), N_PARTICLES - 1)
+    rows = np.minimum(weights.cumsum().searchsorted(places), n_particles - 1)
     return rng.permutation(particles[rows])
+
+
+def n_particles_of(n_columns):
+    wanted = MAX_PARTICLES * FEW_COLUMNS // max(n_columns, FEW_COLUMNS)
+    return max(wanted, MIN_PARTICLES)
 
 
 def count_error(counts, expected):

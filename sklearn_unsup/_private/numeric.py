@@ -8,8 +8,9 @@ from .columns import CLEAR_SIGMAS, PrivateColumn
 
 # Exponents of two that bounds of numbers are looked for among, of either sign.
 MIN_EXPONENT, MAX_EXPONENT = -20, 50
-# Number of cells, of equal width, of the first histogram of a column, and maximum
-# number of bins of the second one, which are cut by what the cells show.
+# Number of cells of the first histogram of a column, which are of equal width but for
+# the last one of whole numbers, and maximum number of bins of the second histogram,
+# which are cut by what the cells show.
 N_CELLS, MAX_BINS = 256, 64
 # Number of intervals of a tail whose rows are too few to be seen for noise.
 N_TAIL = 8

@@ -130,25 +130,36 @@ class ConstrainedCodec(TableCodec):
         wider.constraints_ = self.constraints_.updated(columns)
         return wider
 
-    def refuse_broken(self, X) -> None:
-        """Raise ValueError for rows that break a constraint, unless they are ignored.
+    def check_constraints(self, X, learning=False) -> None:
+        """Do with rows that break a constraint what `handle_unknown` says.
 
-        With ``handle_unknown="ignore"`` they are encoded as rows beyond the range, or
-        as what the other columns say; so they are with "warn", with a warning, where
-        constraints were found and not given.
+        With "ignore" they are encoded as rows beyond the range, or as what the other
+        columns say. With "error" and "warn" they are refused; but with "warn", and
+        unless they are to be learnt from, there is only a warning where constraints
+        were found and not given.
         """
         if self.handle_unknown == "ignore":
             return
-        frame = as_frame(X)
-        columns = super()._columns_of(frame)
-        if self.are_found and self.handle_unknown == "warn":
+        if self.is_lenient and not learning:
             for constraint, rows in self.find_broken(X):
                 warn_of_broken(constraint, rows)
             return
+        frame = as_frame(X)
+        columns = super()._columns_of(frame)
         advice = " Or pass handle_unknown='ignore' to encode what can be encoded."
+        if self.are_found:
+            advice = (
+                " It was found by constraints='auto': pass None, or a list of those "
+                "that hold."
+            )
         self.constraints_.refuse_broken(
             columns, self._as_container(frame), "rows", advice
         )
+
+    @property
+    def is_lenient(self) -> bool:
+        """Whether rows that break a constraint are only warned of."""
+        return self.are_found and self.handle_unknown == "warn"
 
     def _as_container(self, frame):
         """A frame in the container that the function of a `Where` expects."""
@@ -204,7 +215,7 @@ class ConstrainedCodec(TableCodec):
 
     def _columns_of(self, frame):
         free = self.constraints_.to_free(super()._columns_of(frame))
-        if self.are_found:  # `refuse_broken` has said of them what is to be said.
+        if self.are_found:  # `check_constraints` has said of them what is to be said.
             for part in self.constraints_.combinations_:
                 free = part.with_known(free)
         return free
@@ -312,9 +323,9 @@ class ConstrainedCodec(TableCodec):
 def warn_of_broken(constraint, rows):
     warn_user(
         f"{np.count_nonzero(rows):,} of {len(rows):,} rows break {constraint!r}, which "
-        f"all training rows met, first at row {int(rows.argmax())}: they are read as "
-        "rows that meet it. Pass constraints=None to read them as they are, "
-        "handle_unknown='error' to refuse them or 'ignore' for no warning."
+        f"all training rows met, first at row {int(rows.argmax())}: of them only what "
+        "the constraint leaves free is read. Pass constraints=None to read them as "
+        "they are, handle_unknown='error' to refuse them or 'ignore' for no warning."
     )
 
 

@@ -5,13 +5,14 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 
-from .constraint_set import SHARING, find_column
+from .constraint_set import SHARING, ConstraintSet, find_column
 from .constraints import FixedCombinations, Inequality, Linear, Range
 from .frames import as_frame
 from .grid import Grid
 from .kinds import CATEGORIES, EMPTY, NUMBERS, column_kind
 from .numeric import TICKS_PER_SECOND
 from .orders import in_one_unit
+from .plain import to_floats
 from .sums import Sum
 
 # Number of rows on which most candidates fail, before the others are tested on all.
@@ -22,8 +23,12 @@ MAX_LEVELS, MIN_ROWS_PER_LEVEL = 1_000, 3
 # Minimum surprise, in orders of magnitude, over what the best of all candidates of a
 # kind would have by chance.
 MIN_SURPRISE = 4.0
-# Minimum surprise of a constraint that "auto" takes without being read by anyone.
-MIN_SURE_SURPRISE = 10.0
+# Minimum surprise of a constraint that "auto" takes without being read by anyone, and
+# the maximum number of columns of a table that it looks at: each pair is compared.
+MIN_SURE_SURPRISE, MAX_SEARCHED_COLUMNS = 10.0, 200
+# Maximum error of a sum that "auto" takes, but for rounding, relative to the least
+# standard deviation of its terms.
+MAX_SUM_ERROR = 1e-9
 # Maximum ratio of two factors of a sum, and number of decimals of a factor.
 MAX_FACTOR, FACTOR_DECIMALS = 1_000, 3
 # Singular values of standardized columns, relative to the largest one, below which the
@@ -92,18 +97,83 @@ def find_constraints(table) -> pd.DataFrame:
     return found.assign(compatible=are_compatible(found["constraint"], names))
 
 
-def sure_constraints(table, is_category) -> list:
-    """Constraints that a table shows beyond doubt, and that go together.
+def sure_constraints(table, is_category, max_levels) -> list:
+    """Constraints that a table shows beyond doubt, and that can be encoded together.
 
-    Constants are left out, as a constant column is drawn as it is in any case.
-    `is_category` says which columns have neither order nor sums, whatever their dtype.
+    Constants are left out, as a constant column is drawn as it is in any case, and
+    combinations of columns with missing values, which `impute` could not fill in.
+
+    Parameters
+    ----------
+    table : DataFrame or ndarray
+    is_category : array-like of bool of shape (n_columns,)
+        Which columns have neither order nor sums, whatever their dtype.
+    max_levels : int
+        Maximum number of combinations.
     """
-    frame = as_frame(table).copy()
+    frame = as_frame(table).reset_index(drop=True)
+    if frame.shape[1] > MAX_SEARCHED_COLUMNS:
+        return []
     for i in np.flatnonzero(is_category):
         frame.isetitem(i, frame.iloc[:, i].astype("category"))
+    names = unique_names(frame.columns)
     found = find_constraints(frame)
     is_taken = found["compatible"] & (found["surprise"] >= MIN_SURE_SURPRISE)
-    return [c for c in found["constraint"][is_taken] if not isinstance(c, Range)]
+    sure = []
+    for constraint in found["constraint"][is_taken]:
+        places = [find_column(constraint, name, names) for name in constraint.columns]
+        if is_sure(constraint, frame.iloc[:, places], max_levels):
+            sure.append(constraint)
+    columns = [column for _, column in frame.items()]
+    if are_encodable(sure, columns, is_category):
+        return sure
+    return encodable_together(sure, columns, is_category)
+
+
+def is_sure(constraint, frame, max_levels) -> bool:
+    """Whether a constraint on the columns of a frame is worth to be insisted on."""
+    if isinstance(constraint, FixedCombinations):
+        has_gaps = frame.isna().any(axis=None)
+        return not has_gaps and len(frame.drop_duplicates()) <= max_levels
+    if isinstance(constraint, Linear):
+        return adds_up(constraint, frame)
+    return isinstance(constraint, Inequality)
+
+
+def adds_up(constraint, frame) -> bool:
+    """Whether a sum is far more exact than what its columns vary by."""
+    factors = np.array([float(f) for f in constraint.coefficients.values()])
+    values = np.stack([to_floats(column) for _, column in frame.items()], axis=1)
+    values = values[~np.isnan(values).any(axis=1)] * factors
+    errors = np.abs(values.sum(axis=1) - float(constraint.constant))
+    epsilons = [np.finfo(dtype).eps for dtype in map(float_dtype, frame.dtypes)]
+    rounding = 2 * max(epsilons) * np.abs(values).max()
+    return errors.max() <= max(rounding, MAX_SUM_ERROR * values.std(axis=0).min())
+
+
+def float_dtype(dtype):
+    """The numpy dtype of a column of floats; that of doubles for others."""
+    is_float = isinstance(dtype, np.dtype) and dtype.kind == "f"
+    return dtype if is_float else np.dtype(np.float64)
+
+
+def encodable_together(constraints, columns, is_category) -> list:
+    """The most surprising constraints that a table can be encoded with."""
+    kept = []
+    for constraint in constraints:
+        if are_encodable([*kept, constraint], columns, is_category):
+            kept.append(constraint)
+    return kept
+
+
+def are_encodable(constraints, columns, is_category) -> bool:
+    try:
+        ConstraintSet(constraints).fit(columns, is_category).to_free(columns)
+    except ValueError:
+        # Orders may go round in a circle where values are missing, or need more than
+        # 64 bits in one unit.
+        return False
+    return True
 
 
 def unique_names(index):

@@ -197,6 +197,11 @@ def synthesis_report(
             f"target={target!r} needs rows that the generator has not seen, to be "
             "predicted in: pass them as holdout"
         )
+    if isinstance(constraints, str):
+        raise TypeError(
+            f"constraints must be a list of constraints, got {constraints!r}: pass "
+            "those of a fitted model, its constraints_, or what find_constraints finds."
+        )
     broken = broken_constraints(real, synthetic, constraints)
     frames = check_tables(**tables)
     real, synthetic, *rest, columns = encode_frames(frames)
