@@ -144,8 +144,11 @@ def adds_up(constraint, frame) -> bool:
     """Whether a sum is far more exact than what its columns vary by."""
     factors = np.array([float(f) for f in constraint.coefficients.values()])
     values = np.stack([to_floats(column) for _, column in frame.items()], axis=1)
-    values = values[~np.isnan(values).any(axis=1)] * factors
-    errors = np.abs(values.sum(axis=1) - float(constraint.constant))
+    values = values[~np.isnan(values).any(axis=1)]
+    # Relative to the largest of them, as squares of large numbers overflow.
+    largest = np.abs(values).max() or 1.0
+    values = values / largest * factors
+    errors = np.abs(values.sum(axis=1) - float(constraint.constant) / largest)
     epsilons = [np.finfo(dtype).eps for dtype in map(float_dtype, frame.dtypes)]
     rounding = 2 * max(epsilons) * np.abs(values).max()
     return errors.max() <= max(rounding, MAX_SUM_ERROR * values.std(axis=0).min())
