@@ -21,8 +21,8 @@ import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from sklearn_unsup import VAETransformer
-from sklearn_unsup._private.budget import private_table
-from sklearn_unsup._private.columns import public_kind
+from sklearn_unsup._privacy.budget import private_table
+from sklearn_unsup._privacy.columns import public_kind
 from sklearn_unsup._table.kinds import CATEGORIES
 from sklearn_unsup.datasets import make_mixed_table
 from sklearn_unsup.metrics import (

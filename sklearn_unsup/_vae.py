@@ -18,7 +18,7 @@ from ._nn.device import freed_memory
 from ._nn.losses import NegativeELBO, check_unit_interval
 from ._nn.random import normal_points
 from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, resolved_layer_sizes
-from ._private.budget import Budget, noise_generator, private_table
+from ._privacy.budget import Budget, noise_generator, private_table
 from ._row_columns import RowColumns
 from ._row_fitting import FEW_ROWS, RowFitting
 from ._sampling.proposals import RowSource

@@ -47,9 +47,9 @@ FLOORS = {
         frozenset({"polars", "pyarrow"}),
     ),
     "private tables": Floor(
-        {"_private"},
+        {"_privacy"},
         TABLE_LIBRARIES,
-        {"_private"}
+        {"_privacy"}
         | {f"_table.{name}" for name in ("constraint_set", "frames", "kinds", "plain")},
         frozenset({"dp_accounting"}),
     ),
@@ -95,7 +95,7 @@ FLOORS = {
         {"_autoencoder", "_vae", "_gan"},
         {*TABLE_LIBRARIES, "skorch", "torch"},
         {"_base", "_encoding", "_imputation", "_interpretation", "_parameters"}
-        | {"_row_columns", "_row_fitting", "_scoring", "_sklearn", "_private"}
+        | {"_row_columns", "_row_fitting", "_scoring", "_sklearn", "_privacy"}
         | {"_transfer", "_validation"}
         | {"_table", "_nn", "_training", "_sampling", "_warnings"},
     ),
@@ -103,7 +103,7 @@ FLOORS = {
         {"augmentation", "constraints", "datasets", "pipeline", "over_sampling"}
         | {"metrics", "inspection", "impute", "outliers", "privacy"},
         {*TABLE_LIBRARIES, "imblearn"},
-        {"__init__", "_validation", "_private.budget", "metrics"}
+        {"__init__", "_validation", "_privacy.budget", "metrics"}
         | {f"_table.{name}" for name in ("frames", "kinds", "plain", "polars")}
         | {f"_table.{name}" for name in ("constraints", "constraint_set")}
         | {f"_table.{name}" for name in ("discovery", "quantiles")},

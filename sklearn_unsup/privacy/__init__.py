@@ -1,6 +1,6 @@
 """What shared rows and models give away about the rows that they were made from."""
 
-from .._private.budget import Budget
+from .._privacy.budget import Budget
 from ._audit import MembershipAudit, membership_audit
 from ._disclosure import attribute_disclosure
 from ._evidence import epsilon_lower_bound

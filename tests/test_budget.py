@@ -12,17 +12,17 @@ import pytest
 from scipy import optimize, stats
 
 from sklearn_unsup import VAETransformer, _vae
-from sklearn_unsup._private import budget as budgets
-from sklearn_unsup._private import marginals
-from sklearn_unsup._private.columns import (
+from sklearn_unsup._privacy import budget as budgets
+from sklearn_unsup._privacy import marginals
+from sklearn_unsup._privacy.columns import (
     NoisyCounts,
     PrivateColumn,
     category_column,
     public_kind,
 )
-from sklearn_unsup._private.declared import declared_bounds, declared_levels
-from sklearn_unsup._private.dtypes import as_dtype
-from sklearn_unsup._private.marginals import (
+from sklearn_unsup._privacy.declared import declared_bounds, declared_levels
+from sklearn_unsup._privacy.dtypes import as_dtype
+from sklearn_unsup._privacy.marginals import (
     NoisyPairs,
     consistent,
     count_error,
@@ -30,7 +30,7 @@ from sklearn_unsup._private.marginals import (
     pair_counts,
     project_simplex,
 )
-from sklearn_unsup._private.numeric import (
+from sklearn_unsup._privacy.numeric import (
     clear_range,
     cut_evenly,
     find_bounds,
