@@ -204,7 +204,7 @@ def tail_of(bins, ends, limit, n_kept, sigma):
 
 
 def with_tail(parts, count, start, tail):
-    """An piece of a column that goes on beyond its bin."""
+    """A piece of a column that goes on beyond its bin."""
     total = max(count, 0.0) + sum(n for _, n in tail)
     if not tail or total <= 0:
         return parts, count, start
