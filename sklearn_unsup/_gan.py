@@ -147,9 +147,9 @@ class GANSampler(BaseTableModel):
     constraints : "auto", list of constraints or None, default=None
         What holds in every training row and must hold in every row that is drawn or
         decoded, in the words of :mod:`sklearn_unsup.constraints`. Rows that break one
-        are refused. "auto" takes the sums, orders and combinations (of columns without
-        missing values) that `find_constraints` of that module finds in the training
-        rows of a table of up to 200 columns with a surprise of at least 10; with
+        are refused. "auto" takes what `find_constraints` of that module finds beyond
+        doubt in the training rows: sums, combinations, and orders of dates or of
+        numbers that differ by few values, see :doc:`/guide/constraints`. With
         `handle_unknown` at its default later rows that break one are read with a
         warning.
     density_ratio : "auto", classifier or None, default="auto"

@@ -9,7 +9,7 @@ from .constraint_set import SHARING, ConstraintSet, find_column
 from .constraints import FixedCombinations, Inequality, Linear, Range
 from .frames import as_frame
 from .grid import Grid
-from .kinds import CATEGORIES, EMPTY, NUMBERS, column_kind
+from .kinds import CATEGORIES, DATES, DURATIONS, EMPTY, NUMBERS, column_kind
 from .numeric import TICKS_PER_SECOND
 from .orders import in_one_unit
 from .plain import to_floats
@@ -26,6 +26,10 @@ MIN_SURPRISE = 4.0
 # Minimum surprise of a constraint that "auto" takes without being read by anyone, and
 # the maximum number of columns of a table that it looks at: each pair is compared.
 MIN_SURE_SURPRISE, MAX_SEARCHED_COLUMNS = 10.0, 200
+# Maximum number of values of the gap between two columns of numbers, relative to those
+# of the upper one, for an order that "auto" takes, and decimals of the largest gap to
+# which gaps are the same.
+MAX_GAP_RATIO, GAP_DECIMALS = 0.5, 9
 # Maximum error of a sum that "auto" takes, but for rounding, relative to the least
 # standard deviation of its terms.
 MAX_SUM_ERROR = 1e-9
@@ -137,7 +141,22 @@ def is_sure(constraint, frame, max_levels) -> bool:
         return not has_gaps and len(frame.drop_duplicates()) <= max_levels
     if isinstance(constraint, Linear):
         return adds_up(constraint, frame)
-    return isinstance(constraint, Inequality)
+    return isinstance(constraint, Inequality) and has_telling_gap(frame)
+
+
+def has_telling_gap(frame) -> bool:
+    """Whether the gap between two columns says more than the upper one.
+
+    So it does between dates, and between numbers if it has far fewer values. Else other
+    columns may depend on the upper one, which a model of gaps sees less well.
+    """
+    if column_kind(frame.iloc[:, 0]) in (DATES, DURATIONS):
+        return True
+    low, high = (to_floats(column) for _, column in frame.items())
+    gaps = (high - low)[~np.isnan(high - low)]
+    digits = np.round(gaps / (np.abs(gaps).max() or 1.0), GAP_DECIMALS)
+    n_values = len(np.unique(high[~np.isnan(high)]))
+    return len(np.unique(digits)) <= MAX_GAP_RATIO * n_values
 
 
 def adds_up(constraint, frame) -> bool:
