@@ -346,7 +346,6 @@ class BaseTableModel(
         auto = self._default_scaling, self._min_pixel_columns
         knows_labels = self._knows_labelled_pixels
         self.codec_ = fit_codec(X, *auto, knows_labels, is_stream, **options)
-        self.constraints_ = list(getattr(self.codec_, "constraints", ()))
 
     def _prepare_start(self, X, process_group, rng):
         """Judge the model to start from, and encode columns in its order."""
@@ -376,7 +375,9 @@ class BaseTableModel(
     def _encode_for_training(self, X, rng):
         if issparse(X):
             refuse_dense_options(self.categorical_features, self.density_ratio)
-        return upload(self.codec_, X, self.device_, rng)
+        dataset = upload(self.codec_, X, self.device_, rng)
+        self.constraints_ = self.codec_.held_constraints()
+        return dataset
 
     def _hold_out(self, dataset, rng):
         """Rows to train on and, for early stopping, rows to judge on."""
@@ -592,8 +593,8 @@ class BaseTableModel(
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.string = True
-        has_given = self.constraints and self.constraints != "auto"
-        tags.input_tags.sparse = self._takes_sparse and not has_given
+        is_free = not self.constraints or isinstance(self.constraints, str)
+        tags.input_tags.sparse = self._takes_sparse and is_free
         tags.input_tags.categorical = True
         tags.non_deterministic = False
         tags.transformer_tags.preserves_dtype = []  # Codes are always float32.

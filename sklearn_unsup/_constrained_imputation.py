@@ -17,7 +17,6 @@ from ._holes import (
     placeholders,
 )
 from ._nn.conditions import to_tensors
-from ._table.constrained import warn_of_broken
 from ._table.constraint_set import broken_error
 from ._table.constraints import FixedCombinations, Unique, Where
 from ._table.frames import as_frame
@@ -101,11 +100,10 @@ def find_infeasible(codec, frame):
             if isinstance(constraint, Where):
                 broken[constraint] = complete.copy()
                 broken[constraint][complete] = rows
-    for constraint, rows in broken.items():
-        if rows.any() and codec.is_lenient:
-            warn_of_broken(constraint, rows)
-        elif rows.any() and codec.handle_unknown != "ignore":
-            raise broken_error(constraint, rows, "rows", ADVICE)
+    if codec.handle_unknown != "ignore":
+        for constraint, rows in broken.items():
+            if rows.any():
+                raise broken_error(constraint, rows, "rows", ADVICE)
     return union(broken.items(), len(frame))
 
 

@@ -35,9 +35,10 @@ def draw_table(draw, codec, conditions, n_samples: int, rng):
     asked = codec.encode_conditions(conditions, n_samples)
     x_num, x_cat, log_mass = draw(asked.encoded)
     warn_of_unlikely(asked, log_mass)
-    if not isinstance(codec, ConstrainedCodec):
-        return codec.decode(x_num, x_cat, rng, asked.requests)
     names = set() if conditions is None else set(conditions)
+    if not isinstance(codec, ConstrainedCodec):
+        table = codec.decode(x_num, x_cat, rng, asked.requests)
+        return codec.with_laws(table, names) if codec.laws_ else table
     x_num, x_cat = nearest_rows(draw, codec, asked, x_num, x_cat)
     table = codec.decode(x_num, x_cat, rng, asked.requests)
     n_drawn, limit = n_samples, MIN_DRAWS + DRAWS_PER_ROW * n_samples

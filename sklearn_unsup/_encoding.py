@@ -7,9 +7,10 @@ from scipy.sparse import issparse
 from ._nn.chunks import chunk_slices
 from ._table.codec import TableCodec
 from ._table.constrained import ConstrainedCodec
-from ._table.discovery import sure_constraints
+from ._table.discovery import find_laws
 from ._table.frames import as_frame
 from ._table.images import full_image_shape
+from ._table.laws import Laws
 from ._table.numeric import ENCODED_MAX, NumericColumn
 from ._table.plain import loses_digits
 from ._table.scaling import (
@@ -71,12 +72,9 @@ def fit_codec(
     -------
     codec : TableCodec or SparseCodec
     """
-    are_found = isinstance(constraints, str)  # "auto"
-    if are_found:
-        refuse_to_find_in_streams(is_stream)
-        is_table = image_shape is None and not issparse(X)
-        options = categorical_features, max_categories
-        constraints = found_constraints(X, *options) if is_table else None
+    are_searched = isinstance(constraints, str)  # "auto"
+    if are_searched:
+        constraints = None
     if image_shape is not None:
         image_shape = full_image_shape(image_shape)
         refuse_options_of_tables(X, numeric_scaling, constraints)
@@ -90,8 +88,7 @@ def fit_codec(
         options = {"max_categories": max_categories, "keep_infrequent": False}
     codec_class = TableCodec
     if constraints:
-        codec_class = ConstrainedCodec
-        options |= {"constraints": constraints, "are_found": are_found}
+        codec_class, options["constraints"] = ConstrainedCodec, constraints
     if image_shape is not None:
         options["image_shape"] = image_shape
     pixels = X
@@ -109,6 +106,8 @@ def fit_codec(
     for column in codec.numbers_:
         column.refuse_extremes()
     warn_of_columns(codec, X)
+    if are_searched and not is_stream and image_shape is None:
+        codec.laws_ = laws_of(codec, as_frame(X))
     return codec
 
 
@@ -127,21 +126,13 @@ def warn_of_columns(codec, X):
             warn_of_identifier(column)
 
 
-def found_constraints(X, categorical_features, max_categories):
-    """What constraints="auto" takes of a table."""
-    frame = as_frame(X)
-    codec = TableCodec(categorical_features=categorical_features)
-    max_levels = max_categories or codec.max_categories
-    return sure_constraints(frame, codec.categorical_mask(frame), max_levels)
-
-
-def refuse_to_find_in_streams(is_stream):
-    if is_stream:
-        raise ValueError(
-            "constraints='auto' takes what holds in all rows of fit, and later rows of "
-            "partial_fit may break it: pass a list of constraints, such as those that "
-            "sklearn_unsup.constraints.find_constraints finds in the first rows."
-        )
+def laws_of(codec, frame):
+    """Laws that hold in all rows of a table, or None."""
+    if codec.numeric_scaling in (None, "minmax"):
+        return None  # pixels, or what the user has scaled
+    found = find_laws(frame, codec.categorical_mask(frame))
+    columns = [column for _, column in frame.items()]
+    return Laws(found).fit(columns, list(frame.columns)) if found else None
 
 
 def pixels_beside_labels(X, categorical_features, min_columns):
@@ -251,10 +242,12 @@ def upload(codec, X, device, rng=None, *, is_drawn=False):
         if issparse(X):
             refuse_sparse_rows(codec.constraints)
         if not is_drawn:
-            codec.check_constraints(X, learning=rng is not None)
+            codec.refuse_broken(X)
     if issparse(X):
         return upload_sparse(codec, X, device, rng is not None)
     learning = rng is not None
+    if learning:
+        codec.forget_broken_laws(X)
     x_num, x_cat = map(torch.from_numpy, codec.encode(X, learning=learning))
     # Rows that `fit` has not seen may be beyond the bounds.
     x_num.clamp_(-ENCODED_MAX, ENCODED_MAX)

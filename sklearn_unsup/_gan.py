@@ -144,14 +144,12 @@ class GANSampler(BaseTableModel):
         has more share a code and are not kept: drawn rows have frequent levels in
         their place, and a level that `fit` has not seen is read as one of them. A
         missing value is counted apart. None keeps all levels.
-    constraints : "auto", list of constraints or None, default=None
+    constraints : "auto", list of constraints or None, default="auto"
         What holds in every training row and must hold in every row that is drawn or
         decoded, in the words of :mod:`sklearn_unsup.constraints`. Rows that break one
-        are refused. "auto" takes what `find_constraints` of that module finds beyond
-        doubt in the training rows: sums, combinations, and orders of dates or of
-        numbers that differ by few values, see :doc:`/guide/constraints`. With
-        `handle_unknown` at its default later rows that break one are read with a
-        warning.
+        are refused. "auto" looks for sums of columns and for columns that others
+        determine, which hold in every training row; rows that are drawn meet them,
+        where `conditions` do not name their columns, and all else is as with None.
     density_ratio : "auto", classifier or None, default="auto"
         Classifier of real and generated rows whose odds weight the generated ones.
         "auto" is gradient boosting if rows held out from it say that it helps, and
@@ -313,7 +311,7 @@ class GANSampler(BaseTableModel):
         image_shape=None,
         handle_unknown="warn",
         max_categories=None,
-        constraints=None,
+        constraints="auto",
         density_ratio="auto",
         max_iter="auto",
         batch_size="auto",

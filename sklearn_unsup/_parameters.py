@@ -164,13 +164,17 @@ def check_lists(estimator):
                 f"of a name and one of them), got {item!r}."
             )
         refuse_watching_nothing(callback, callback_class, estimator.early_stopping)
-    given = parameters["constraints"]
-    for item in () if isinstance(given, str) else given or ():
+    for item in given_constraints(parameters["constraints"]):
         if not isinstance(item, Constraint):
             raise TypeError(
                 "constraints must hold those of sklearn_unsup.constraints, such as "
                 f"Inequality('low', 'high'), got {item!r}."
             )
+
+
+def given_constraints(constraints):
+    """Those of a list: none for None, or for "auto", which looks for laws."""
+    return () if isinstance(constraints, str) else constraints or ()
 
 
 def refuse_watching_nothing(callback, callback_class, early_stopping):

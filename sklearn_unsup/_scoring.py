@@ -41,7 +41,7 @@ def likelihood_terms(model, codec, X, device) -> np.ndarray:
     terms : ndarray of shape (n_samples, n_features)
         They add up to the log-likelihood of the row, in the table's own units.
     """
-    check_constraints(codec, X)
+    refuse_broken(codec, X)
     measure = measure_of(codec)
     width = model.input_layer.out_features + model.input_layer.in_features
 
@@ -71,7 +71,7 @@ def likelihood_losses(model, codec, X, device) -> tuple:
     evidence : ndarray of shape (n_samples, n_features)
         How much likelier each value is in its column than given all other cells.
     """
-    check_constraints(codec, X)
+    refuse_broken(codec, X)
     measure, parts = measure_of(codec), []
     columns = [Candidates(**options) for options in measure.candidates()]
     if not columns:
@@ -227,10 +227,10 @@ def shares_like(X, shares) -> object:
     return numbers_to_polars(shares, X.columns) if is_polars(X) else shares
 
 
-def check_constraints(codec, X):
-    """Refuse rows that the encoding of constraints has no room for, or warn of them."""
+def refuse_broken(codec, X):
+    """Raise ValueError for rows that the encoding of constraints has no room for."""
     if isinstance(codec, ConstrainedCodec):
-        codec.check_constraints(X)
+        codec.refuse_broken(X)
 
 
 def measure_of(codec):

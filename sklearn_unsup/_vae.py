@@ -17,7 +17,12 @@ from ._nn.chunks import CHUNK_ROWS
 from ._nn.device import freed_memory
 from ._nn.losses import NegativeELBO, check_unit_interval
 from ._nn.random import normal_points
-from ._parameters import CODING_PARAMETERS, DENSITY_PARAMETERS, resolved_layer_sizes
+from ._parameters import (
+    CODING_PARAMETERS,
+    DENSITY_PARAMETERS,
+    given_constraints,
+    resolved_layer_sizes,
+)
 from ._privacy.budget import Budget, noise_generator, private_table
 from ._row_columns import RowColumns
 from ._row_fitting import FEW_ROWS, RowFitting
@@ -112,14 +117,12 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         has more share a code and are not kept: drawn rows have frequent levels in
         their place, and a level that `fit` has not seen is read as one of them. A
         missing value is counted apart. None keeps all levels.
-    constraints : "auto", list of constraints or None, default=None
+    constraints : "auto", list of constraints or None, default="auto"
         What holds in every training row and must hold in every row that is drawn or
         decoded, in the words of :mod:`sklearn_unsup.constraints`. Rows that break one
-        are refused. "auto" takes what `find_constraints` of that module finds beyond
-        doubt in the training rows: sums, combinations, and orders of dates or of
-        numbers that differ by few values, see :doc:`/guide/constraints`. With
-        `handle_unknown` at its default later rows that break one are read with a
-        warning.
+        are refused. "auto" looks for sums of columns and for columns that others
+        determine, which hold in every training row; rows that are drawn meet them,
+        where `conditions` do not name their columns, and all else is as with None.
     latent_density : {"normal", "mixture"} or estimator, default="mixture"
         Density of codes for ``sampling="latent"``, fitted to posterior draws after
         training [3]_: one normal distribution, a Gaussian mixture, or any estimator
@@ -284,7 +287,7 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         image_shape=None,
         handle_unknown="warn",
         max_categories=None,
-        constraints=None,
+        constraints="auto",
         latent_density="mixture",
         density_ratio="auto",
         max_iter="auto",
@@ -348,12 +351,6 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
                 f"sampling={self.sampling!r} is for tables: with image_shape images "
                 "are decoded from codes, so pass 'auto' or 'latent'."
             )
-        if self.privacy is not None and isinstance(self.constraints, str):
-            raise ValueError(
-                "privacy=Budget(...) does not go together with constraints='auto', "
-                "which reads the rows without noise: pass the constraints that you "
-                "know to hold, or None."
-            )
 
     # ------------------------------------------------------------------ privacy
 
@@ -368,7 +365,8 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         if budget is None:
             return X
         noise = noise_generator(budget, process_group)
-        private = private_table(X, budget, noise, self.constraints)
+        given = given_constraints(self.constraints)
+        private = private_table(X, budget, noise, given)
         X, self.epsilon_, self.delta_ = private
         self._polars_schema = narrowed_schema(schema, X, budget.categories)
         return X

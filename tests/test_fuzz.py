@@ -18,7 +18,7 @@ SMALL = {"hidden_layer_sizes": (8,), "max_iter": 1, "random_state": 0}
 MODELS = {
     "autoencoder": AutoencoderTransformer(2, **SMALL),
     "VAE": VAETransformer(2, **SMALL),
-    "VAE with laws": VAETransformer(2, constraints="auto", **SMALL),
+    "VAE with laws": VAETransformer(2, **SMALL),
     "GAN": GANSampler(2, critic_hidden_layer_sizes=(8,), density_ratio=None, **SMALL),
 }
 

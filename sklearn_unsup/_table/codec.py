@@ -101,6 +101,8 @@ class TableCodec(BaseEstimator):
 
     # Positions of the columns in the order of the encoded table; None for that of X.
     order_ = None
+    # Laws that drawn rows are made to meet; None for none.
+    laws_ = None
 
     # ------------------------------------------------------------------ learning
 
@@ -137,6 +139,7 @@ class TableCodec(BaseEstimator):
             learnt must be what the rows say.
         """
         wider, frame = copy.copy(self), as_frame(X)
+        wider.laws_ = None  # which more rows may break
         tolerate = Tolerance(self.handle_unknown, learning=True)
         wider.columns_codec_ = []
         for codec, column in zip(
@@ -359,6 +362,23 @@ class TableCodec(BaseEstimator):
             x_num, x_cat, random_state, requests or {}, beyond_range
         )
         return self._assemble(columns, len(x_num))
+
+    def held_constraints(self) -> list:
+        """What drawn rows are made to meet."""
+        return [] if self.laws_ is None else list(self.laws_.constraints)
+
+    def forget_broken_laws(self, X) -> None:
+        """Forget the laws that rows which are to be learnt from break."""
+        if self.laws_ is not None:
+            self.laws_ = self.laws_.unbroken(self._columns_of(as_frame(X)))
+
+    def with_laws(self, table, names):
+        """A decoded table that meets the laws, with no change to columns of `names`."""
+        if self.laws_ is None:
+            return table
+        asked = {i for i, name in enumerate(self.columns_) if name in names}
+        columns = self.laws_.hold(self._columns_of(as_frame(table)), asked)
+        return self._assemble(columns, len(table))
 
     def _decode_columns(self, x_num, x_cat, random_state, requests, beyond_range=False):
         places, n, columns = self.places(), len(x_num), []

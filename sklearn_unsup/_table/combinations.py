@@ -10,7 +10,7 @@ from .codec import column_of_state, column_state
 from .grid import Grid
 from .kinds import DATES, DURATIONS, NUMBERS, column_kind
 from .layout import FIRST_SET
-from .plain import is_missing
+from .plain import is_missing, to_floats
 from .ranges import ANYTHING
 from .requests import cells_of, read_levels
 
@@ -106,13 +106,32 @@ class Combinations:
             free[i] = pd.Series(np.zeros(len(free[first])), name=columns[i].name)
         return free
 
-    def with_known(self, free: list) -> list:
-        """Free columns with the most frequent combination for those not known."""
-        first = self.positions[0]
-        usual = self.numbers_[self.counts_.argmax()]
-        known = list(free)
-        known[first] = free[first].where(free[first] >= 0, usual)
-        return known
+    @property
+    def fixed_leader(self) -> set:
+        """Position of the first column, if :meth:`following` never changes it."""
+        return set() if is_number(self.members_[0]) else {self.positions[0]}
+
+    def following(self, columns: list) -> list:
+        """Columns of which all others are what the first one says.
+
+        Each value of the first column must be in one combination alone. A number that
+        none has becomes the nearest one that some have; rows with another value that is
+        not known stay as they are.
+        """
+        first, member = self.positions[0], self.members_[0]
+        number_of = np.empty(len(member.levels_), dtype=np.int64)
+        number_of[self.table_[:, 0]] = self.numbers_
+        codes = codes_of(member, columns[first])
+        if is_number(member):
+            codes = np.where(codes < 0, nearest_levels(member, columns[first]), codes)
+        known = codes >= 0
+        order = np.arange(len(codes))
+        order[known] = len(codes) + np.arange(known.sum())
+        columns = list(columns)
+        for i, told in self.columns_at(number_of[codes[known]]).items():
+            both = pd.concat([columns[i], told], ignore_index=True)
+            columns[i] = both.take(order).reset_index(drop=True)
+        return columns
 
     def to_table(self, free: list) -> list:
         """Inverse of `to_free`, for any of its numbers."""
@@ -194,12 +213,8 @@ class Combinations:
 
     def _codes(self, columns):
         """Code of each value, -1 for one that is not known, shape (n, n_columns)."""
-        codes = []
-        for i, member in zip(self.positions, self.members_, strict=True):
-            inverse, levels = factorize(member.name, columns[i])
-            known = [member.index_.get(key_of(level), -1) for level in levels]
-            codes.append(np.array(known, dtype=np.int64)[inverse])
-        return np.stack(codes, axis=1)
+        pairs = zip(self.positions, self.members_, strict=True)
+        return np.stack([codes_of(member, columns[i]) for i, member in pairs], axis=1)
 
     # ------------------------------------------------------------------ saving
 
@@ -210,6 +225,21 @@ class Combinations:
     def __setstate__(self, state):
         members = [column_of_state(member) for member in state["members_"]]
         vars(self).update(state, members_=members)
+
+
+def codes_of(member, column) -> np.ndarray:
+    """Code of each value of a column, -1 for one that is not known, shape (n,)."""
+    inverse, levels = factorize(member.name, column)
+    known = [member.index_.get(key_of(level), -1) for level in levels]
+    return np.array(known, dtype=np.int64)[inverse]
+
+
+def nearest_levels(member, column) -> np.ndarray:
+    """Code of the level that is nearest to each number, -1 for a missing one."""
+    levels, values = to_floats(pd.Series(member.values_)), to_floats(column)
+    order = np.argsort(levels)[: np.count_nonzero(~np.isnan(levels))]
+    middles = (levels[order][1:] + levels[order][:-1]) / 2
+    return np.where(np.isnan(values), -1, order[np.searchsorted(middles, values)])
 
 
 def is_number(member) -> bool:

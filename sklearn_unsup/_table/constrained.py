@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from .._warnings import warn_user
 from .codec import TableCodec
 from .conditions import check_conditions
 from .constraint_set import ConstraintSet
@@ -39,9 +38,6 @@ class ConstrainedCodec(TableCodec):
             handle_unknown, declared_levels, keep_infrequent
         See :class:`TableCodec`.
     constraints : list of Constraint
-    are_found : bool, default=False
-        Whether the constraints were found in the table, and not given by anyone: then
-        `handle_unknown` says what happens to later rows that break one.
 
     Attributes
     ----------
@@ -53,7 +49,6 @@ class ConstrainedCodec(TableCodec):
         numeric_scaling="quantile",
         *,
         constraints=(),
-        are_found=False,
         categorical_features="from_dtype",
         max_categories=1000,
         n_quantiles=2000,
@@ -70,7 +65,7 @@ class ConstrainedCodec(TableCodec):
             declared_levels=declared_levels,
             keep_infrequent=keep_infrequent,
         )
-        self.constraints, self.are_found = constraints, are_found
+        self.constraints = constraints
 
     # ------------------------------------------------------------------ learning
 
@@ -130,40 +125,28 @@ class ConstrainedCodec(TableCodec):
         wider.constraints_ = self.constraints_.updated(columns)
         return wider
 
-    def check_constraints(self, X, learning=False) -> None:
-        """Do with rows that break a constraint what `handle_unknown` says.
+    def refuse_broken(self, X) -> None:
+        """Raise ValueError for rows that break a constraint, unless they are ignored.
 
-        With "ignore" they are encoded as rows beyond the range, or as what the other
-        columns say. With "error" and "warn" they are refused; but with "warn", and
-        unless they are to be learnt from, there is only a warning where constraints
-        were found and not given.
+        With ``handle_unknown="ignore"`` they are encoded as rows beyond the range, or
+        as what the other columns say.
         """
         if self.handle_unknown == "ignore":
-            return
-        if self.is_lenient and not learning:
-            for constraint, rows in self.find_broken(X):
-                warn_of_broken(constraint, rows)
             return
         frame = as_frame(X)
         columns = super()._columns_of(frame)
         advice = " Or pass handle_unknown='ignore' to encode what can be encoded."
-        if self.are_found:
-            advice = (
-                " It was found by constraints='auto': pass None, or a list of those "
-                "that hold."
-            )
         self.constraints_.refuse_broken(
             columns, self._as_container(frame), "rows", advice
         )
 
-    @property
-    def is_lenient(self) -> bool:
-        """Whether rows that break a constraint are only warned of."""
-        return self.are_found and self.handle_unknown == "warn"
-
     def _as_container(self, frame):
         """A frame in the container that the function of a `Where` expects."""
         return frame if self.array_dtype_ is None else frame.to_numpy()
+
+    def held_constraints(self) -> list:
+        """What drawn rows, and all that are decoded, meet."""
+        return list(self.constraints)
 
     # ------------------------------------------------------------------ drawn rows
 
@@ -214,11 +197,7 @@ class ConstrainedCodec(TableCodec):
         return super().encode(X, random_state, learning)
 
     def _columns_of(self, frame):
-        free = self.constraints_.to_free(super()._columns_of(frame))
-        if self.are_found:  # `check_constraints` has said of them what is to be said.
-            for part in self.constraints_.combinations_:
-                free = part.with_known(free)
-        return free
+        return self.constraints_.to_free(super()._columns_of(frame))
 
     def decode(
         self, x_num, x_cat, random_state=None, requests=None, beyond_range=False
@@ -318,15 +297,6 @@ class ConstrainedCodec(TableCodec):
             outside = (values < low) | (values > high)
             unmet |= outside & ~missing & (requests[i].presence == PRESENT)
         return unmet
-
-
-def warn_of_broken(constraint, rows):
-    warn_user(
-        f"{np.count_nonzero(rows):,} of {len(rows):,} rows break {constraint!r}, which "
-        f"all training rows met, first at row {int(rows.argmax())}: of them only what "
-        "the constraint leaves free is read. Pass constraints=None to read them as "
-        "they are, handle_unknown='error' to refuse them or 'ignore' for no warning."
-    )
 
 
 # Requests of a free column by the presence of the one that it stands for.

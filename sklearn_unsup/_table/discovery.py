@@ -5,11 +5,11 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 
-from .constraint_set import SHARING, ConstraintSet, find_column
+from .constraint_set import SHARING, find_column
 from .constraints import FixedCombinations, Inequality, Linear, Range
 from .frames import as_frame
 from .grid import Grid
-from .kinds import CATEGORIES, DATES, DURATIONS, EMPTY, NUMBERS, column_kind
+from .kinds import CATEGORIES, EMPTY, NUMBERS, column_kind
 from .numeric import TICKS_PER_SECOND
 from .orders import in_one_unit
 from .plain import to_floats
@@ -23,15 +23,11 @@ MAX_LEVELS, MIN_ROWS_PER_LEVEL = 1_000, 3
 # Minimum surprise, in orders of magnitude, over what the best of all candidates of a
 # kind would have by chance.
 MIN_SURPRISE = 4.0
-# Minimum surprise of a constraint that "auto" takes without being read by anyone, and
-# the maximum number of columns of a table that it looks at: each pair is compared.
+# Minimum surprise of a law, which nobody reads before it is held, and maximum number of
+# columns of a table that laws are looked for in, as each pair of them is compared.
 MIN_SURE_SURPRISE, MAX_SEARCHED_COLUMNS = 10.0, 200
-# Maximum number of values of the gap between two columns of numbers, relative to those
-# of the upper one, for an order that "auto" takes, and decimals of the largest gap to
-# which gaps are the same.
-MAX_GAP_RATIO, GAP_DECIMALS = 0.5, 9
-# Maximum error of a sum that "auto" takes, but for rounding, relative to the least
-# standard deviation of its terms.
+# Maximum error of the sum of a law, but for rounding, relative to the least standard
+# deviation of its terms.
 MAX_SUM_ERROR = 1e-9
 # Maximum ratio of two factors of a sum, and number of decimals of a factor.
 MAX_FACTOR, FACTOR_DECIMALS = 1_000, 3
@@ -101,19 +97,10 @@ def find_constraints(table) -> pd.DataFrame:
     return found.assign(compatible=are_compatible(found["constraint"], names))
 
 
-def sure_constraints(table, is_category, max_levels) -> list:
-    """Constraints that a table shows beyond doubt, and that can be encoded together.
+def find_laws(table, is_category) -> list:
+    """Sums and dependences that a table shows beyond doubt, and that go together.
 
-    Constants are left out, as a constant column is drawn as it is in any case, and
-    combinations of columns with missing values, which `impute` could not fill in.
-
-    Parameters
-    ----------
-    table : DataFrame or ndarray
-    is_category : array-like of bool of shape (n_columns,)
-        Which columns have neither order nor sums, whatever their dtype.
-    max_levels : int
-        Maximum number of combinations.
+    `is_category` says which columns have no sums, whatever their dtype.
     """
     frame = as_frame(table).reset_index(drop=True)
     if frame.shape[1] > MAX_SEARCHED_COLUMNS:
@@ -122,41 +109,20 @@ def sure_constraints(table, is_category, max_levels) -> list:
         frame.isetitem(i, frame.iloc[:, i].astype("category"))
     names = unique_names(frame.columns)
     found = find_constraints(frame)
-    is_taken = found["compatible"] & (found["surprise"] >= MIN_SURE_SURPRISE)
-    sure = []
-    for constraint in found["constraint"][is_taken]:
+    laws = []
+    for constraint in found["constraint"][found["surprise"] >= MIN_SURE_SURPRISE]:
         places = [find_column(constraint, name, names) for name in constraint.columns]
-        if is_sure(constraint, frame.iloc[:, places], max_levels):
-            sure.append(constraint)
-    columns = [column for _, column in frame.items()]
-    if are_encodable(sure, columns, is_category):
-        return sure
-    return encodable_together(sure, columns, is_category)
+        if is_law(constraint, frame.iloc[:, places]):
+            laws.append(constraint)
+    flags = are_compatible(laws, names)
+    return [law for law, is_taken in zip(laws, flags, strict=True) if is_taken]
 
 
-def is_sure(constraint, frame, max_levels) -> bool:
-    """Whether a constraint on the columns of a frame is worth to be insisted on."""
+def is_law(constraint, frame) -> bool:
+    """Whether columns can be made to follow from others as a constraint says."""
     if isinstance(constraint, FixedCombinations):
-        has_gaps = frame.isna().any(axis=None)
-        return not has_gaps and len(frame.drop_duplicates()) <= max_levels
-    if isinstance(constraint, Linear):
-        return adds_up(constraint, frame)
-    return isinstance(constraint, Inequality) and has_telling_gap(frame)
-
-
-def has_telling_gap(frame) -> bool:
-    """Whether the gap between two columns says more than the upper one.
-
-    So it does between dates, and between numbers if it has far fewer values. Else other
-    columns may depend on the upper one, which a model of gaps sees less well.
-    """
-    if column_kind(frame.iloc[:, 0]) in (DATES, DURATIONS):
-        return True
-    low, high = (to_floats(column) for _, column in frame.items())
-    gaps = (high - low)[~np.isnan(high - low)]
-    digits = np.round(gaps / (np.abs(gaps).max() or 1.0), GAP_DECIMALS)
-    n_values = len(np.unique(high[~np.isnan(high)]))
-    return len(np.unique(digits)) <= MAX_GAP_RATIO * n_values
+        return not frame.isna().any(axis=None)
+    return isinstance(constraint, Linear) and adds_up(constraint, frame)
 
 
 def adds_up(constraint, frame) -> bool:
@@ -177,25 +143,6 @@ def float_dtype(dtype):
     """The numpy dtype of a column of floats; that of doubles for others."""
     is_float = isinstance(dtype, np.dtype) and dtype.kind == "f"
     return dtype if is_float else np.dtype(np.float64)
-
-
-def encodable_together(constraints, columns, is_category) -> list:
-    """The most surprising constraints that a table can be encoded with."""
-    kept = []
-    for constraint in constraints:
-        if are_encodable([*kept, constraint], columns, is_category):
-            kept.append(constraint)
-    return kept
-
-
-def are_encodable(constraints, columns, is_category) -> bool:
-    try:
-        ConstraintSet(constraints).fit(columns, is_category).to_free(columns)
-    except ValueError:
-        # Orders may go round in a circle where values are missing, or need more than
-        # 64 bits in one unit.
-        return False
-    return True
 
 
 def unique_names(index):

@@ -53,6 +53,12 @@ dtype=float32))
     # No quantiles are kept that drawn rows could be calibrated by.
     has_marginals_ = False
 
+    laws_ = None  # Sparse rows have none.
+
+    def held_constraints(self) -> list:
+        """What drawn rows are made to meet: nothing."""
+        return []
+
     def __init__(self, numeric_scaling=None, *, keep_constants=False):
         self.numeric_scaling = numeric_scaling
         self.keep_constants = keep_constants

@@ -311,7 +311,7 @@ def test_infrequent_combinations_are_forgotten():
     assert set(x_cat[92:, 0]) == {codec.layout_.cardinalities[0] - 1}
     drawn = codec.decode(x_num, x_cat, random_state=np.random.default_rng(0))
     assert set(drawn.a) <= {"p", "q"}
-    codec.check_constraints(pd.DataFrame({"a": ["p"], "b": [5]}))
+    codec.refuse_broken(pd.DataFrame({"a": ["p"], "b": [5]}))
 
 
 def test_a_later_chunk_widens_ranges_but_keeps_codes():

@@ -1,0 +1,63 @@
+"""Laws: sums and dependences of columns, which drawn rows are made to meet."""
+
+from .combinations import Combinations
+from .constraint_set import find_column
+from .constraints import Linear
+from .sums import Sum
+
+
+class Laws:
+    """Columns that follow from others in all rows of a table.
+
+    Unlike constraints, laws were found and not given: rows are encoded as if there were
+    none, any row may break one, and only drawn rows are made to meet them, by changing
+    the columns that follow.
+
+    Parameters
+    ----------
+    constraints : list of FixedCombinations and Linear
+        That go together. The first column of combinations determines the others.
+
+    Attributes
+    ----------
+    parts_ : list of Combinations and Sum
+    """
+
+    def __init__(self, constraints):
+        self.constraints = constraints
+
+    def fit(self, columns: list, names: list) -> "Laws":
+        """Learn the combinations, and how numbers are written, of a table's columns."""
+        self.parts_ = []
+        for law in self.constraints:
+            places = [find_column(law, name, names) for name in law.columns]
+            part = Sum if isinstance(law, Linear) else Combinations
+            self.parts_.append(part(law, places).fit(columns))
+        return self
+
+    def unbroken(self, columns: list) -> "Laws | None":
+        """Those that all rows of a table meet; None if none is left."""
+        kept = [part for part in self.parts_ if not part.find_broken(columns).any()]
+        if not kept:
+            return None
+        laws = Laws([part.constraint for part in kept])
+        laws.parts_ = kept
+        return laws
+
+    def hold(self, columns: list, asked: set) -> list:
+        """Columns that meet the laws, but for those that would change what is asked.
+
+        Parameters
+        ----------
+        columns : list of Series
+        asked : set of int
+            Positions of columns whose values must stay what they are.
+        """
+        for part in self.parts_:
+            touched = asked.intersection(part.positions)
+            if isinstance(part, Combinations):
+                if not touched or touched == part.fixed_leader:
+                    columns = part.following(columns)
+            elif not touched:
+                columns = part.to_table(part.to_free(columns))
+        return columns
