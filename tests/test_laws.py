@@ -163,12 +163,12 @@ def test_pixels_have_no_laws():
 
 
 def test_what_may_be_chance_is_none():
-    """Equal levels in all of n rows, which chance gives one in 2 ** (n - 2) tables."""
-    first = np.repeat(["a", "b"], 17)
-    table = pd.DataFrame({"first": first, "second": first})
-    assert laws_of(table) == []  # one in 4 * 10 ** 9
-    table = pd.concat([table, table], ignore_index=True)
-    assert laws_of(table) == [FixedCombinations(["first", "second"])]
+    """A level of 2 % of the rows that stands beside one of as many."""
+    table = pd.DataFrame({"first": ["a"] * 147 + ["b"] * 3})
+    table["second"] = table["first"]
+    assert laws_of(table) == []  # chance gives one in 400 tables
+    table = pd.concat([table] * 4, ignore_index=True)
+    assert laws_of(table) == [FixedCombinations(["first", "second"])]  # one in 10 ** 10
 
 
 def test_orders_are_none():
@@ -197,6 +197,19 @@ def test_sums_of_large_numbers_do_not_overflow():
 def test_columns_that_are_categories_add_up_to_nothing():
     is_category = X.columns.isin(["tax", "city", "land"])
     assert find_laws(X, is_category) == [DEPENDENCE]
+
+
+def test_a_number_of_a_person_is_followed_by_none():
+    """Twenty rows of each person, whose numbers say nothing until each is known."""
+    rng = np.random.default_rng(0)
+    person = np.repeat(np.arange(60), 20)
+    years = pd.DataFrame({"person": person, "school": rng.integers(0, 20, 60)[person]})
+    assert laws_of(years) == []
+    smooth = years.assign(school=np.log1p(person).round(2))
+    assert laws_of(smooth) == [FixedCombinations(["person", "school"])]
+    assert laws_of(years.assign(person="p" + years["person"].astype(str))) == []
+    known = pd.concat([years] * 3, ignore_index=True)
+    assert laws_of(known) == [FixedCombinations(["person", "school"])]
 
 
 def test_gaps_do_not_follow():

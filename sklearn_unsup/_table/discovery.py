@@ -26,6 +26,9 @@ MIN_SURPRISE = 4.0
 # Minimum surprise of a law, which nobody reads before it is held, and maximum number of
 # columns of a table that laws are looked for in, as each pair of them is compared.
 MIN_SURE_SURPRISE, MAX_SEARCHED_COLUMNS = 10.0, 200
+# Minimum mean number of rows of each value of a column that a law says others follow
+# from, or minimum smoothness of what follows.
+MIN_LEADER_ROWS, MIN_SMOOTHNESS = 50, 0.5
 # Maximum error of the sum of a law, but for rounding, relative to the least standard
 # deviation of its terms.
 MAX_SUM_ERROR = 1e-9
@@ -121,8 +124,36 @@ def find_laws(table, is_category) -> list:
 def is_law(constraint, frame) -> bool:
     """Whether columns can be made to follow from others as a constraint says."""
     if isinstance(constraint, FixedCombinations):
-        return not frame.isna().any(axis=None)
+        return not frame.isna().any(axis=None) and can_be_learnt(frame)
     return isinstance(constraint, Linear) and adds_up(constraint, frame)
+
+
+def can_be_learnt(frame) -> bool:
+    """Whether a model can learn what the first column says of the others.
+
+    Else drawn rows would lose what the others have to do with the rest of the table:
+    the number of a person says how long each of them went to school, and tells a model
+    nothing of it.
+    """
+    leader, *followers = (column for _, column in frame.items())
+    if len(frame) >= MIN_LEADER_ROWS * leader.nunique():
+        return True
+    kinds = {column_kind(column) for _, column in frame.items()}
+    return CATEGORIES not in kinds and all(
+        smoothness(to_floats(leader), to_floats(follower)) >= MIN_SMOOTHNESS
+        for follower in followers
+    )
+
+
+def smoothness(leader, follower) -> float:
+    """How little a follower differs between neighbouring values of its leader.
+
+    One minus half the mean squared difference relative to the variance: 1 for a smooth
+    function, about 0 for values in no order (von Neumann 1941).
+    """
+    values = follower[np.unique(leader, return_index=True)[1]]
+    values = values / (np.abs(values).max() or 1.0)
+    return 1 - np.square(np.diff(values)).mean() / (2 * values.var() or 1.0)
 
 
 def adds_up(constraint, frame) -> bool:
