@@ -246,7 +246,7 @@ def upload(codec, X, device, rng=None, *, is_drawn=False):
     if issparse(X):
         return upload_sparse(codec, X, device, rng is not None)
     learning = rng is not None
-    if learning:
+    if learning and codec.laws_ is not None:
         codec.forget_broken_laws(X)
     x_num, x_cat = map(torch.from_numpy, codec.encode(X, learning=learning))
     # Rows that `fit` has not seen may be beyond the bounds.

@@ -369,13 +369,10 @@ class TableCodec(BaseEstimator):
 
     def forget_broken_laws(self, X) -> None:
         """Forget the laws that rows which are to be learnt from break."""
-        if self.laws_ is not None:
-            self.laws_ = self.laws_.unbroken(self._columns_of(as_frame(X)))
+        self.laws_ = self.laws_.unbroken(self._columns_of(as_frame(X)))
 
     def with_laws(self, table, names):
         """A decoded table that meets the laws, with no change to columns of `names`."""
-        if self.laws_ is None:
-            return table
         asked = {i for i, name in enumerate(self.columns_) if name in names}
         columns = self.laws_.hold(self._columns_of(as_frame(table)), asked)
         return self._assemble(columns, len(table))
