@@ -107,7 +107,7 @@ def fit_codec(
         column.refuse_extremes()
     warn_of_columns(codec, X)
     if are_searched and not is_stream and image_shape is None:
-        codec.laws_ = laws_of(codec, as_frame(X))
+        codec.laws_ = laws_of(codec, as_frame(X), max_categories)
     return codec
 
 
@@ -126,11 +126,12 @@ def warn_of_columns(codec, X):
             warn_of_identifier(column)
 
 
-def laws_of(codec, frame):
+def laws_of(codec, frame, max_categories):
     """Laws that hold in all rows of a table, or None."""
     if codec.numeric_scaling in (None, "minmax"):
         return None  # pixels, or what the user has scaled
-    found = find_laws(frame, codec.categorical_mask(frame))
+    limit = () if max_categories is None else (max_categories,)
+    found = find_laws(frame, codec.categorical_mask(frame), *limit)
     columns = [column for _, column in frame.items()]
     return Laws(found).fit(columns, list(frame.columns)) if found else None
 
@@ -246,9 +247,9 @@ def upload(codec, X, device, rng=None, *, is_drawn=False):
     if issparse(X):
         return upload_sparse(codec, X, device, rng is not None)
     learning = rng is not None
+    x_num, x_cat = map(torch.from_numpy, codec.encode(X, learning=learning))
     if learning and codec.laws_ is not None:
         codec.forget_broken_laws(X)
-    x_num, x_cat = map(torch.from_numpy, codec.encode(X, learning=learning))
     # Rows that `fit` has not seen may be beyond the bounds.
     x_num.clamp_(-ENCODED_MAX, ENCODED_MAX)
     dequantizer = make_dequantizer(codec) if learning else None

@@ -14,6 +14,9 @@ from .plain import is_missing, to_floats
 from .ranges import ANYTHING
 from .requests import cells_of, read_levels
 
+# Maximum number of distances between rows and combinations that are computed at a time.
+MAX_CELLS = 2_000_000
+
 
 class Combinations:
     """Columns whose values are one joint category: those that training rows show.
@@ -66,7 +69,9 @@ class Combinations:
 
     def find(self, columns: list) -> np.ndarray:
         """Number of the combination of each row, -1 for one that is not known."""
-        codes = self._codes(columns)
+        return self._numbers_of(self._codes(columns))
+
+    def _numbers_of(self, codes):
         n = len(self.table_)
         both = np.concatenate([self.table_, codes])
         _, inverse = np.unique(both, axis=0, return_inverse=True)
@@ -106,32 +111,69 @@ class Combinations:
             free[i] = pd.Series(np.zeros(len(free[first])), name=columns[i].name)
         return free
 
-    @property
-    def fixed_leader(self) -> set:
-        """Position of the first column, if :meth:`following` never changes it."""
-        return set() if is_number(self.members_[0]) else {self.positions[0]}
+    def nearest(self, columns: list, asked: set) -> list:
+        """Columns in which each row has the known combination nearest to its own.
 
-    def following(self, columns: list) -> list:
-        """Columns of which all others are what the first one says.
-
-        Each value of the first column must be in one combination alone. A number that
-        none has becomes the nearest one that some have; rows with another value that is
-        not known stay as they are.
+        The distance of two numbers is the share of the rows between them, that of two
+        levels 1, and a half more for the first column, which determines the others.
+        Columns at the positions `asked` keep their values: a row stays what it is if no
+        combination has them.
         """
-        first, member = self.positions[0], self.members_[0]
-        number_of = np.empty(len(member.levels_), dtype=np.int64)
-        number_of[self.table_[:, 0]] = self.numbers_
-        codes = codes_of(member, columns[first])
-        if is_number(member):
-            codes = np.where(codes < 0, nearest_levels(member, columns[first]), codes)
-        known = codes >= 0
+        codes = self._codes(columns)
+        rows = np.flatnonzero(self._numbers_of(codes) < 0)
+        own = [columns[i].iloc[rows] for i in self.positions]
+        places = np.column_stack(
+            [self._places_of(k, codes[rows, k], column) for k, column in enumerate(own)]
+        )
+        different, inverse = np.unique(
+            np.column_stack([codes[rows], places]), axis=0, return_inverse=True
+        )
+        numbers = self._nearest_numbers(different, asked)[inverse.reshape(-1)]
+        rows, numbers = rows[numbers >= 0], numbers[numbers >= 0]
         order = np.arange(len(codes))
-        order[known] = len(codes) + np.arange(known.sum())
+        order[rows] = len(codes) + np.arange(len(rows))
         columns = list(columns)
-        for i, told in self.columns_at(number_of[codes[known]]).items():
-            both = pd.concat([columns[i], told], ignore_index=True)
+        for i, found in self.columns_at(numbers).items():
+            both = pd.concat([columns[i], found], ignore_index=True)
             columns[i] = both.take(order).reset_index(drop=True)
         return columns
+
+    def _places_of(self, k, codes, column):
+        """Share of the rows below each number of the k-th column; codes of levels."""
+        member = self.members_[k]
+        if not is_number(member):
+            return codes
+        levels = to_floats(pd.Series(member.values_))
+        counts = np.bincount(self.table_[:, k], self.counts_, minlength=len(levels))
+        order = np.argsort(levels)
+        shares = (counts[order].cumsum() - counts[order] / 2) / counts.sum()
+        return np.interp(to_floats(column), levels[order], shares)
+
+    def _nearest_numbers(self, different, asked):
+        """Number of the nearest combination of codes and places, -1 for none."""
+        n_columns = len(self.positions)
+        own = [
+            self._places_of(
+                k, self.table_[:, k], self.members_[k].take(self.table_[:, k])
+            )
+            for k in range(n_columns)
+        ]
+        found = np.full(len(different), -1)
+        for part in chunk_rows(len(different), len(self.table_)):
+            codes, places = np.split(different[part], [n_columns], axis=1)
+            distances = np.zeros((len(codes), len(self.table_)))
+            for k, position in enumerate(self.positions):
+                differs = codes[:, k, None] != self.table_[:, k]
+                if position in asked:
+                    distances[differs] = np.inf
+                elif is_number(self.members_[k]):
+                    distances += np.abs(places[:, k, None] - own[k])
+                else:
+                    distances += (1.0 if k else 1.5) * differs
+            best = np.nan_to_num(distances, nan=np.inf).argmin(axis=1)
+            is_possible = np.isfinite(distances[np.arange(len(best)), best])
+            found[part] = np.where(is_possible, self.numbers_[best], -1)
+        return found
 
     def to_table(self, free: list) -> list:
         """Inverse of `to_free`, for any of its numbers."""
@@ -234,12 +276,10 @@ def codes_of(member, column) -> np.ndarray:
     return np.array(known, dtype=np.int64)[inverse]
 
 
-def nearest_levels(member, column) -> np.ndarray:
-    """Code of the level that is nearest to each number, -1 for a missing one."""
-    levels, values = to_floats(pd.Series(member.values_)), to_floats(column)
-    order = np.argsort(levels)[: np.count_nonzero(~np.isnan(levels))]
-    middles = (levels[order][1:] + levels[order][:-1]) / 2
-    return np.where(np.isnan(values), -1, order[np.searchsorted(middles, values)])
+def chunk_rows(n_rows, width):
+    """Slices of so many rows that a matrix of this width stays small."""
+    step = max(1, MAX_CELLS // width)
+    return [slice(start, start + step) for start in range(0, n_rows, step)]
 
 
 def is_number(member) -> bool:

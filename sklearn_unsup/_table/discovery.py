@@ -24,11 +24,8 @@ MAX_LEVELS, MIN_ROWS_PER_LEVEL = 1_000, 3
 # kind would have by chance.
 MIN_SURPRISE = 4.0
 # Minimum surprise of a law, which nobody reads before it is held, and maximum number of
-# columns of a table that laws are looked for in, as each pair of them is compared.
-MIN_SURE_SURPRISE, MAX_SEARCHED_COLUMNS = 10.0, 200
-# Minimum mean number of rows of each value of a column that a law says others follow
-# from, or minimum smoothness of what follows.
-MIN_LEADER_ROWS, MIN_SMOOTHNESS = 50, 0.5
+# rows times squared number of columns of a table that laws are looked for in.
+MIN_SURE_SURPRISE, MAX_SEARCH = 10.0, 5e8
 # Maximum error of the sum of a law, but for rounding, relative to the least standard
 # deviation of its terms.
 MAX_SUM_ERROR = 1e-9
@@ -100,60 +97,42 @@ def find_constraints(table) -> pd.DataFrame:
     return found.assign(compatible=are_compatible(found["constraint"], names))
 
 
-def find_laws(table, is_category) -> list:
+def find_laws(table, is_category, max_levels=MAX_LEVELS) -> list:
     """Sums and dependences that a table shows beyond doubt, and that go together.
 
-    `is_category` says which columns have no sums, whatever their dtype.
+    Parameters
+    ----------
+    table : DataFrame or ndarray
+    is_category : array-like of bool of shape (n_columns,)
+        Which columns have no sums, whatever their dtype.
+    max_levels : int
+        Maximum number of different values of columns that go together.
     """
     frame = as_frame(table).reset_index(drop=True)
-    if frame.shape[1] > MAX_SEARCHED_COLUMNS:
+    if len(frame) * frame.shape[1] ** 2 > MAX_SEARCH:
         return []
     for i in np.flatnonzero(is_category):
         frame.isetitem(i, frame.iloc[:, i].astype("category"))
     names = unique_names(frame.columns)
-    found = find_constraints(frame)
+    columns = [column for _, column in frame.items()]
+    sums = list(find_sums(columns, read_numbers(columns, names), names))
+    linear = {frozenset(constraint.columns) for constraint, _ in sums}
+    found = [*sums, *find_dependencies(columns, names, linear)]
     laws = []
-    for constraint in found["constraint"][found["surprise"] >= MIN_SURE_SURPRISE]:
+    for constraint, surprise in sorted(found, key=lambda pair: -pair[1]):
         places = [find_column(constraint, name, names) for name in constraint.columns]
-        if is_law(constraint, frame.iloc[:, places]):
+        is_sure = surprise >= MIN_SURE_SURPRISE
+        if is_sure and is_law(constraint, frame.iloc[:, places], max_levels):
             laws.append(constraint)
     flags = are_compatible(laws, names)
     return [law for law, is_taken in zip(laws, flags, strict=True) if is_taken]
 
 
-def is_law(constraint, frame) -> bool:
-    """Whether columns can be made to follow from others as a constraint says."""
+def is_law(constraint, frame, max_levels) -> bool:
+    """Whether drawn rows can be made to meet a constraint on the columns of a frame."""
     if isinstance(constraint, FixedCombinations):
-        return not frame.isna().any(axis=None) and can_be_learnt(frame)
-    return isinstance(constraint, Linear) and adds_up(constraint, frame)
-
-
-def can_be_learnt(frame) -> bool:
-    """Whether a model can learn what the first column says of the others.
-
-    Else drawn rows would lose what the others have to do with the rest of the table:
-    the number of a person says how long each of them went to school, and tells a model
-    nothing of it.
-    """
-    leader, *followers = (column for _, column in frame.items())
-    if len(frame) >= MIN_LEADER_ROWS * leader.nunique():
-        return True
-    kinds = {column_kind(column) for _, column in frame.items()}
-    return CATEGORIES not in kinds and all(
-        smoothness(to_floats(leader), to_floats(follower)) >= MIN_SMOOTHNESS
-        for follower in followers
-    )
-
-
-def smoothness(leader, follower) -> float:
-    """How little a follower differs between neighbouring values of its leader.
-
-    One minus half the mean squared difference relative to the variance: 1 for a smooth
-    function, about 0 for values in no order (von Neumann 1941).
-    """
-    values = follower[np.unique(leader, return_index=True)[1]]
-    values = values / (np.abs(values).max() or 1.0)
-    return 1 - np.square(np.diff(values)).mean() / (2 * values.var() or 1.0)
+        return not frame.isna().any(axis=None) and frame.nunique().max() <= max_levels
+    return adds_up(constraint, frame)
 
 
 def adds_up(constraint, frame) -> bool:
@@ -165,6 +144,8 @@ def adds_up(constraint, frame) -> bool:
     largest = np.abs(values).max() or 1.0
     values = values / largest * factors
     errors = np.abs(values.sum(axis=1) - float(constraint.constant) / largest)
+    if all(pd.api.types.is_integer_dtype(dtype) for dtype in frame.dtypes):
+        return largest < 2.0**53 and errors.max() * largest < 0.5
     epsilons = [np.finfo(dtype).eps for dtype in map(float_dtype, frame.dtypes)]
     rounding = 2 * max(epsilons) * np.abs(values).max()
     return errors.max() <= max(rounding, MAX_SUM_ERROR * values.std(axis=0).min())
@@ -379,8 +360,9 @@ def null_vectors(matrix):
     )
     null = vectors[singular < RANK_TOLERANCE * singular[0]]
     # First, because in the units of a column of small numbers errors would be large.
-    null = np.where(np.abs(null) < MIN_STANDARD_FACTOR, 0.0, null) / scale
-    for factors in row_reduced(null):
+    with np.errstate(over="ignore"):  # of numbers that are next to zero
+        null = np.where(np.abs(null) < MIN_STANDARD_FACTOR, 0.0, null) / scale
+    for factors in row_reduced(null[np.isfinite(null).all(axis=1)]):
         if not (np.abs(factors) > 1e-6).any():
             continue
         smallest = np.abs(factors[np.abs(factors) > 1e-6]).min()

@@ -10,8 +10,8 @@ class Laws:
     """Columns that follow from others in all rows of a table.
 
     Unlike constraints, laws were found and not given: rows are encoded as if there were
-    none, any row may break one, and only drawn rows are made to meet them, by changing
-    the columns that follow.
+    none, any row may break one, and only drawn rows are made to meet them: a total is
+    added up, and columns that go together become the nearest combination.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Laws:
         return laws
 
     def hold(self, columns: list, asked: set) -> list:
-        """Columns that meet the laws, but for those that would change what is asked.
+        """Columns that meet the laws as far as that changes nothing that is asked.
 
         Parameters
         ----------
@@ -54,10 +54,8 @@ class Laws:
             Positions of columns whose values must stay what they are.
         """
         for part in self.parts_:
-            touched = asked.intersection(part.positions)
             if isinstance(part, Combinations):
-                if not touched or touched == part.fixed_leader:
-                    columns = part.following(columns)
-            elif not touched:
-                columns = part.to_table(part.to_free(columns))
+                columns = part.nearest(columns, asked)
+            elif part.target_ not in asked:
+                columns = part.recomputed(columns)
         return columns
