@@ -120,8 +120,9 @@ class AutoencoderTransformer(DecoderInspection, BaseTableModel):
         What holds in every training row and must hold in every row that is drawn or
         decoded, in the words of :mod:`sklearn_unsup.constraints`. Rows that break one
         are refused. "auto" looks for sums of columns and for columns that others
-        determine, which hold in every training row; rows that are drawn meet them,
-        where `conditions` do not name their columns, and all else is as with None.
+        determine, which hold in every training row. Rows that are drawn meet them as
+        far as ranges and `conditions` let them, see :doc:`/guide/constraints`; all
+        other methods are as with None.
     latent_density : {"normal", "mixture"} or estimator, default="mixture"
         Density that is fitted to the codes for `sample`: one normal distribution, a
         Gaussian mixture, or any estimator with `fit` and `sample`.

@@ -10,6 +10,8 @@ from ._validation import warn_of_unlikely
 
 # Number of other rows among which the nearest one is looked for.
 N_CANDIDATES = 10
+# Number of times that rows which break a law are drawn again.
+LAW_ROUNDS = 5
 # Number of rows that may be drawn for each row that is wanted, and for any number.
 DRAWS_PER_ROW, MIN_DRAWS = 100, 1_000
 
@@ -38,7 +40,7 @@ def draw_table(draw, codec, conditions, n_samples: int, rng):
     names = set() if conditions is None else set(conditions)
     if not isinstance(codec, ConstrainedCodec):
         table = codec.decode(x_num, x_cat, rng, asked.requests)
-        return codec.with_laws(table, names) if codec.laws_ else table
+        return table if codec.laws_ is None else lawful(draw, codec, table, names, rng)
     x_num, x_cat = nearest_rows(draw, codec, asked, x_num, x_cat)
     table = codec.decode(x_num, x_cat, rng, asked.requests)
     n_drawn, limit = n_samples, MIN_DRAWS + DRAWS_PER_ROW * n_samples
@@ -66,6 +68,26 @@ def draw_table(draw, codec, conditions, n_samples: int, rng):
             rows, first = np.unique(index[good], return_index=True)
             good = good[first]
         table = with_rows(table, rows[: len(good)], more, good[: len(rows)])
+
+
+def lawful(draw, codec, table, names, rng):
+    """A drawn table whose rows are made to meet the codec's laws.
+
+    A row that cannot, as a sum would be out of its range, is replaced by another one,
+    unless there are conditions on columns of `names`: then it stays what it is.
+    """
+    table, is_broken = codec.with_laws(table, names)
+    for _ in range(0 if names else LAW_ROUNDS):
+        rows = np.flatnonzero(is_broken)
+        if not len(rows):
+            break
+        again = codec.encode_conditions(None, max(MIN_DRAWS, 2 * len(rows)))
+        more = codec.decode(*draw(again.encoded)[:2], rng)
+        more, more_broken = codec.with_laws(more, names)
+        good = np.flatnonzero(~more_broken)[: len(rows)]
+        table = with_rows(table, rows[: len(good)], more, good)
+        is_broken[rows[: len(good)]] = False
+    return table
 
 
 def nearest_rows(draw, codec, asked, x_num, x_cat):

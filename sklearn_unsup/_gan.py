@@ -148,8 +148,9 @@ class GANSampler(BaseTableModel):
         What holds in every training row and must hold in every row that is drawn or
         decoded, in the words of :mod:`sklearn_unsup.constraints`. Rows that break one
         are refused. "auto" looks for sums of columns and for columns that others
-        determine, which hold in every training row; rows that are drawn meet them,
-        where `conditions` do not name their columns, and all else is as with None.
+        determine, which hold in every training row. Rows that are drawn meet them as
+        far as ranges and `conditions` let them, see :doc:`/guide/constraints`; all
+        other methods are as with None.
     density_ratio : "auto", classifier or None, default="auto"
         Classifier of real and generated rows whose odds weight the generated ones.
         "auto" is gradient boosting if rows held out from it say that it helps, and

@@ -121,8 +121,9 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         What holds in every training row and must hold in every row that is drawn or
         decoded, in the words of :mod:`sklearn_unsup.constraints`. Rows that break one
         are refused. "auto" looks for sums of columns and for columns that others
-        determine, which hold in every training row; rows that are drawn meet them,
-        where `conditions` do not name their columns, and all else is as with None.
+        determine, which hold in every training row. Rows that are drawn meet them as
+        far as ranges and `conditions` let them, see :doc:`/guide/constraints`; all
+        other methods are as with None.
     latent_density : {"normal", "mixture"} or estimator, default="mixture"
         Density of codes for ``sampling="latent"``, fitted to posterior draws after
         training [3]_: one normal distribution, a Gaussian mixture, or any estimator

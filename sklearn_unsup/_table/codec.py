@@ -372,10 +372,13 @@ class TableCodec(BaseEstimator):
         self.laws_ = self.laws_.unbroken(self._columns_of(as_frame(X)))
 
     def with_laws(self, table, names):
-        """A decoded table that meets the laws, with no change to columns of `names`."""
+        """A decoded table made to meet the laws, and which of its rows do not.
+
+        Columns of `names` are not changed.
+        """
         asked = {i for i, name in enumerate(self.columns_) if name in names}
         columns = self.laws_.hold(self._columns_of(as_frame(table)), asked)
-        return self._assemble(columns, len(table))
+        return self._assemble(columns, len(table)), self.laws_.find_broken(columns)
 
     def _decode_columns(self, x_num, x_cat, random_state, requests, beyond_range=False):
         places, n, columns = self.places(), len(x_num), []

@@ -1,5 +1,7 @@
 """Laws: sums and dependences of columns, which drawn rows are made to meet."""
 
+import numpy as np
+
 from .combinations import Combinations
 from .constraint_set import find_column
 from .constraints import Linear
@@ -34,6 +36,10 @@ class Laws:
             part = Sum if isinstance(law, Linear) else Combinations
             self.parts_.append(part(law, places).fit(columns))
         return self
+
+    def find_broken(self, columns: list) -> np.ndarray:
+        """Which rows break a law, shape (n,)."""
+        return np.any([part.find_broken(columns) for part in self.parts_], axis=0)
 
     def unbroken(self, columns: list) -> "Laws | None":
         """Those that all rows of a table meet; None if none is left."""
