@@ -72,13 +72,21 @@ class Combinations:
         return self._numbers_of(self._codes(columns))
 
     def _numbers_of(self, codes):
-        n = len(self.table_)
-        both = np.concatenate([self.table_, codes])
-        _, inverse = np.unique(both, axis=0, return_inverse=True)
-        inverse = inverse.reshape(-1)
-        number = np.full(inverse.max(initial=0) + 1, -1)
-        number[inverse[:n]] = self.numbers_
-        return number[inverse[n:]]
+        # Column by column, combinations and rows are told apart by what they share.
+        of_table = np.zeros(len(self.table_), dtype=np.int64)
+        of_rows = np.zeros(len(codes), dtype=np.int64)
+        for k, member in enumerate(self.members_):
+            size = len(member.levels_)
+            known, of_table = np.unique(
+                of_table * size + self.table_[:, k], return_inverse=True
+            )
+            keys = of_rows * size + codes[:, k]
+            places = np.minimum(known.searchsorted(keys), len(known) - 1)
+            is_known = (of_rows >= 0) & (codes[:, k] >= 0) & (known[places] == keys)
+            of_rows = np.where(is_known, places, -1)
+        number = np.empty_like(self.numbers_)
+        number[of_table] = self.numbers_
+        return np.where(of_rows >= 0, number[of_rows], -1)
 
     def find_broken(self, columns: list) -> np.ndarray:
         """Which rows have a combination that is not known, shape (n,)."""

@@ -38,8 +38,12 @@ class Laws:
         return self
 
     def find_broken(self, columns: list) -> np.ndarray:
-        """Which rows break a law, shape (n,)."""
-        return np.any([part.find_broken(columns) for part in self.parts_], axis=0)
+        """Rows that do not add up after `hold`, as a sum is out of its range, (n,)."""
+        broken = np.zeros(len(columns[0]), dtype=bool)
+        for part in self.parts_:
+            if isinstance(part, Sum):
+                broken |= part.find_broken(columns)
+        return broken
 
     def unbroken(self, columns: list) -> "Laws | None":
         """Those that all rows of a table meet; None if none is left."""
