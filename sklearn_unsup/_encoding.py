@@ -131,9 +131,17 @@ def laws_of(codec, frame, max_categories):
     if codec.numeric_scaling in (None, "minmax"):
         return None  # pixels, or what the user has scaled
     limit = () if max_categories is None else (max_categories,)
-    found = find_laws(frame, codec.categorical_mask(frame), *limit)
     columns = [column for _, column in frame.items()]
-    return Laws(found).fit(columns, list(frame.columns)) if found else None
+    try:
+        found = find_laws(frame, codec.categorical_mask(frame), *limit)
+        return Laws(found).fit(columns, list(frame.columns)) if found else None
+    except Exception as error:
+        # Nobody has asked for laws, so that no search for them may end a fit.
+        warn_user(
+            "constraints='auto' found no laws, because the search for them failed: "
+            f"{error!r}. Pass constraints=None for no search."
+        )
+        return None
 
 
 def pixels_beside_labels(X, categorical_features, min_columns):

@@ -999,6 +999,16 @@ def test_a_budget_is_for_one_fit(table):
         model.set_params(warm_start=True).fit(table)
 
 
+def test_parameters_that_do_not_go_together_spend_nothing(monkeypatch, table):
+    def spend(*args):
+        raise AssertionError("the rows were read")
+
+    monkeypatch.setattr("sklearn_unsup._vae.private_table", spend)
+    options = {"sampling": "any_order", "image_shape": (2, 2), "privacy": Budget()}
+    with pytest.raises(ValueError, match="sampling='any_order' is for tables"):
+        VAETransformer(**options).fit(table)
+
+
 @pytest.mark.parametrize(
     ("budget", "message"),
     [

@@ -221,13 +221,24 @@ def test_whole_numbers_add_up_exactly():
 @pytest.mark.filterwarnings("error")
 def test_numbers_next_to_zero_have_none():
     small = np.random.default_rng(0).normal(size=300) * 1e-310
-    laws_of(pd.DataFrame({"a": small, "b": small, "c": np.arange(300.0)}))
+    table = pd.DataFrame({"a": small, "b": small, "c": np.arange(300.0)})
+    assert laws_of(table) == []
 
 
 def test_gaps_do_not_follow():
     table = X[["city", "land"]].copy()
     table["land"] = table["land"].where(table["land"] != "it")
     assert laws_of(table) == []
+
+
+def test_a_search_that_fails_ends_no_fit(monkeypatch):
+    def fail(*args):
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    monkeypatch.setattr("sklearn_unsup._encoding.find_laws", fail)
+    with pytest.warns(UserWarning, match="SVD did not converge.*constraints=None"):
+        model = fitted()
+    assert model.constraints_ == []
 
 
 def test_tables_of_many_columns_are_not_searched(monkeypatch):

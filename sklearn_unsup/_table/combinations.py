@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import gen_batches
 
 from .categorical import CategoricalColumn, factorize, forget_categories, key_of
 from .codec import column_of_state, column_state
@@ -167,7 +168,8 @@ class Combinations:
             for k in range(n_columns)
         ]
         found = np.full(len(different), -1)
-        for part in chunk_rows(len(different), len(self.table_)):
+        n_at_a_time = max(1, MAX_CELLS // len(self.table_))
+        for part in gen_batches(len(different), n_at_a_time):
             codes, places = np.split(different[part], [n_columns], axis=1)
             distances = np.zeros((len(codes), len(self.table_)))
             for k, position in enumerate(self.positions):
@@ -282,12 +284,6 @@ def codes_of(member, column) -> np.ndarray:
     inverse, levels = factorize(member.name, column)
     known = [member.index_.get(key_of(level), -1) for level in levels]
     return np.array(known, dtype=np.int64)[inverse]
-
-
-def chunk_rows(n_rows, width):
-    """Slices of so many rows that a matrix of this width stays small."""
-    step = max(1, MAX_CELLS // width)
-    return [slice(start, start + step) for start in range(0, n_rows, step)]
 
 
 def is_number(member) -> bool:
