@@ -227,7 +227,7 @@ class AnyOrderModel(AutoregressiveModel):
                 if column < layout.n_categorical
             )
             shown = seen_cat.index_select(1, indices(owners, x_cat.device))
-            parts.append(self._categories(x_cat) * shown)
+            parts.append(torch.cat(self._categories(x_cat), 1) * shown)
         if layout.n_numeric:
             parts.append(self.number_features(x_num, seen_num.float()))
             if moments is None:

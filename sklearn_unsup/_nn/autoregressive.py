@@ -38,8 +38,6 @@ MAX_AUTOREGRESSIVE_WEIGHTS = 2_000_000
 # Number of matrix products that compute the first layers of all columns on a CPU. A
 # single masked one would multiply many zeros.
 N_BLOCKS = 4
-# The block of such a single product: all units, all features.
-WHOLE_BLOCK = slice(None), slice(None)
 
 
 class AutoregressiveModel(nn.Module):
@@ -218,17 +216,20 @@ class AutoregressiveModel(nn.Module):
 
     def features(self, x_num: Tensor, x_cat: Tensor, present=None) -> Tensor:
         """Features of all columns, which later ones see, shape (n, n_features)."""
-        parts = [self._categories(x_cat)] if self.layout.n_categorical else []
+        parts = self._categories(x_cat) if self.layout.n_categorical else []
         if self.layout.n_numeric:
             parts.append(self.number_features(x_num, present))
         return torch.cat(parts, 1)
 
     def _moments(self, features: Tensor):
-        """Moments that the normals of numbers are relative to; None for 0 and 1."""
-        return None if self.linear is None else self.linear(features)
+        """Moments that the normals of numbers are relative to; None for 0 and 1.
 
-    def _categories(self, x_cat: Tensor) -> Tensor:
-        """Features of all categorical columns: one scatter, and the embeddings."""
+        They do not depend on embeddings, the only features that are learnt.
+        """
+        return None if self.linear is None else self.linear(features.detach())
+
+    def _categories(self, x_cat: Tensor) -> list[Tensor]:
+        """Features of neighbouring categorical columns: one scatter, the embeddings."""
         n_categorical = self.layout.n_categorical
         plain = tuple(i for i in range(n_categorical) if str(i) not in self.embeddings)
         starts = tuple(self.feature_slices[i].start for i in plain)
@@ -243,7 +244,7 @@ class AutoregressiveModel(nn.Module):
             place = self.feature_slices[int(column)]
             parts += [features[:, done : place.start], embedding(x_cat[:, int(column)])]
             done = place.stop
-        return torch.cat([*parts, features[:, done:]], 1) if parts else features
+        return [*parts, features[:, done:]]
 
     def category_features(self, column: int, codes: Tensor) -> Tensor:
         """Features of codes (n,) of one column."""
@@ -266,7 +267,7 @@ class AutoregressiveModel(nn.Module):
             self.hidden_bias,
             kept,
             [self.feature_slices[int(column)] for column in self.embeddings],
-            self.blocks if features.device.type == "cpu" else [WHOLE_BLOCK],
+            self.blocks if features.device.type == "cpu" else [tuple(self.mask.shape)],
         )
 
     # ------------------------------------------------------------------ sampling
@@ -416,7 +417,7 @@ def every_nth(*tensors: Tensor) -> list[Tensor]:
     return [tensor[::step] for tensor in tensors]
 
 
-def visible_blocks(mask: Tensor, width: int) -> list[tuple[slice, slice]]:
+def visible_blocks(mask: Tensor, width: int) -> list[tuple[int, int]]:
     """Cut the first layers where later columns see much more than earlier ones.
 
     Parameters
@@ -428,20 +429,19 @@ def visible_blocks(mask: Tensor, width: int) -> list[tuple[slice, slice]]:
 
     Returns
     -------
-    blocks : list of tuple of slice
-        Units of neighbouring columns, and the first features, up to the last one that
-        any of these columns sees.
+    blocks : list of tuple of int
+        Number of units of neighbouring columns, and number of features up to the last
+        one that any of these columns sees.
     """
-    blocks, start = [], 0
+    blocks = []
     for columns in mask.tensor_split(N_BLOCKS):
         if not len(columns):
             continue
         n_seen = int(columns.any(0).nonzero().max()) + 1 if columns.any() else 0
-        stop = start + len(columns) * width
-        if blocks and blocks[-1][1].stop == n_seen:
-            start = blocks.pop()[0].start
-        blocks.append((slice(start, stop), slice(0, n_seen)))
-        start = stop
+        n_units = len(columns) * width
+        if blocks and blocks[-1][1] == n_seen:
+            n_units += blocks.pop()[0]
+        blocks.append((n_units, n_seen))
     return blocks
 
 

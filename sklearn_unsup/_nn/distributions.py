@@ -17,7 +17,13 @@ from .conditions import (
     normal_log_mass,
     truncated_normal,
 )
-from .likelihoods import LOGIT_CAP, categorical_log_prob, normal_log_prob
+from .likelihoods import (
+    CAP_RANGE,
+    CAP_SLOPE,
+    LOGIT_CAP,
+    categorical_log_prob,
+    normal_log_prob,
+)
 from .random import gumbel, normal
 
 
@@ -71,7 +77,7 @@ def softcap(logits: Tensor) -> Tensor:
 
     Sums of their exponentials are then finite without subtracting the maximum first.
     """
-    return LOGIT_CAP * torch.tanh(logits / LOGIT_CAP)
+    return CAP_RANGE * torch.sigmoid(CAP_SLOPE * logits) - LOGIT_CAP
 
 
 class TableDistribution:

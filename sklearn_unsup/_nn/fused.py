@@ -13,7 +13,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .likelihoods import LOGIT_CAP
+from .likelihoods import CAP_RANGE, CAP_SLOPE
 
 # Number of multiplications below which autograd is faster than a manual gradient, on a
 # CPU: a Python function costs more than it saves.
@@ -27,14 +27,16 @@ def _ones(n: int, device: torch.device) -> Tensor:
 
 
 def sum_rows(x: Tensor) -> Tensor:
-    """Sum over the last dimension but one, which is kept.
+    """Sum over the last dimension but one.
 
     On a GPU a product with ones takes half as long as a reduction over rows.
     """
     if not x.is_cuda or x.dtype != torch.float32:
-        return x.sum(-2, keepdim=True)
+        return x.sum(-2)
     ones = _ones(x.shape[-2], x.device)
-    return ones @ x if x.ndim == 2 else torch.bmm(ones.expand(len(x), 1, -1), x)
+    if x.ndim == 2:
+        return (ones @ x)[0]
+    return torch.bmm(ones.expand(len(x), 1, -1), x)[:, 0]
 
 
 class _Linear(Function):
@@ -54,7 +56,7 @@ class _Linear(Function):
         if ctx.needs_input_grad[1]:
             grad_weight = grad_output.t() @ x
         if ctx.needs_input_grad[2]:
-            grad_added = sum_rows(grad_output)[0] if ctx.is_bias else grad_output
+            grad_added = sum_rows(grad_output) if ctx.is_bias else grad_output
         return grad_x, grad_weight, grad_added
 
 
@@ -99,29 +101,34 @@ def add_linear(added: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 class _BatchedLinear(Function):
     @staticmethod
     def forward(ctx, x, weight, bias):
-        ctx.save_for_backward(x, weight)
-        return torch.baddbmm(bias, x, weight)
+        x_t, weight_t = x.transpose(1, 2), weight.transpose(1, 2)
+        ctx.save_for_backward(x_t, weight_t)
+        return torch.baddbmm(bias.transpose(1, 2), weight_t, x_t)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_output):
-        x, weight = ctx.saved_tensors
+        x_t, weight_t = ctx.saved_tensors
+        grad_t = grad_output.transpose(1, 2)
         return (
-            torch.bmm(grad_output, weight.transpose(1, 2)),
-            torch.bmm(x.transpose(1, 2), grad_output),
-            sum_rows(grad_output),
+            torch.bmm(grad_t, weight_t),
+            torch.bmm(x_t, grad_t),
+            grad_output.sum(2, keepdim=True).transpose(1, 2),
         )
 
 
 def batched_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Apply a linear layer for each column, shape (n_columns, n, n_outputs).
+    """Apply a linear layer for each column, shape (n_columns, n_outputs, n).
 
-    Shapes: (n_columns, n, width), (n_columns, width, n_outputs) and
-    (n_columns, 1, n_outputs).
+    Rows come last in what it returns, unlike in `x`: what the likelihoods of columns do
+    with few outputs is faster so. Shapes: (n_columns, n, width), (n_columns, width,
+    n_outputs) and (n_columns, 1, n_outputs).
     """
     if uses_manual_gradient(x):
         return _BatchedLinear.apply(x, weight, bias)
-    return torch.baddbmm(bias, x, weight)
+    return torch.baddbmm(
+        bias.transpose(1, 2), weight.transpose(1, 2), x.transpose(1, 2)
+    )
 
 
 class _ColumnHeads(Function):
@@ -164,7 +171,7 @@ class _ColumnHeads(Function):
             )
             for grad_logits, units, out in zip(*by_column, strict=True):
                 torch.mm(grad_logits, units, out=out)
-        grad_bias = sum_rows(grad_output)[0] if ctx.needs_input_grad[2] else None
+        grad_bias = sum_rows(grad_output) if ctx.needs_input_grad[2] else None
         return grad_hidden, grad_weight, grad_bias, None
 
 
@@ -192,9 +199,11 @@ class _ColumnNetworks(Function):
     ):
         n, (n_columns, width, _) = len(features), weight2.shape
         first = features.new_empty(n, len(weight))
-        for units, seen in blocks:
-            own = weight[units, seen].t()
-            torch.addmm(bias[units], features[:, seen], own, out=first[:, units])
+        widths = [units for units, _ in blocks]
+        by_block = bias.split(widths), weight.split(widths), first.split(widths, 1)
+        for (_, n_seen), own_bias, own, out in zip(blocks, *by_block, strict=True):
+            seen = features[:, :n_seen]
+            torch.addmm(own_bias, seen, own[:, :n_seen].t(), out=out)
         # The first product has rows before columns, the batched one has them after.
         hidden = F.silu(first).view(n, n_columns, width).transpose(0, 1)
         dropout1, dropout2 = (None, None) if dropout is None else dropout.unbind(0)
@@ -234,17 +243,18 @@ class _ColumnNetworks(Function):
                 torch.mm(grad_first, weight[:, block], out=grad_features[:, block])
         # Masked weights are zero and stay so, because their gradients are zero.
         grad_weight = torch.zeros_like(weight)
-        for units, seen in ctx.blocks:
-            own = grad_weight[units, seen]
-            torch.mm(grad_first[:, units].t(), features[:, seen], out=own)
-            own.mul_(mask[units, seen])
+        widths = [units for units, _ in ctx.blocks]
+        by_block = grad_first.t().split(widths), grad_weight.split(widths)
+        for (_, n_seen), grad_units, own in zip(ctx.blocks, *by_block, strict=True):
+            torch.mm(grad_units, features[:, :n_seen], out=own[:, :n_seen])
+        grad_weight.mul_(mask)
         return (
             grad_features,
             grad_weight,
             None,
-            sum_rows(grad_first)[0],
+            sum_rows(grad_first),
             grad_weight2,
-            sum_rows(grad_second),
+            sum_rows(grad_second)[:, None],
             None,
             None,
             None,
@@ -260,7 +270,7 @@ def column_networks(
     bias2: Tensor,
     dropout: Tensor | None,
     learned: list[slice],
-    blocks: list[tuple[slice, slice]],
+    blocks: list[tuple[int, int]],
 ) -> Tensor:
     """Apply two hidden layers for each column; shape (n_columns, n, width).
 
@@ -280,10 +290,10 @@ def column_networks(
     learned : list of slice
         Features that need a gradient, which are the embeddings. The other features are
         data, and their gradient would be the second largest product of the step.
-    blocks : list of tuple of slice
-        Units of the first layers, each with the features that any of them sees. Fewer
-        products are faster on a GPU, and smaller ones, without what the mask makes
-        zero, on a CPU.
+    blocks : list of tuple of int
+        Numbers of neighbouring units of the first layers, each with the number of
+        features, counted from the first, that any of them sees. Fewer products are
+        faster on a GPU, and smaller ones, without what the mask makes zero, on a CPU.
     """
     arguments = features, weight, mask, bias, weight2, bias2, dropout
     if uses_manual_gradient(features):
@@ -303,8 +313,8 @@ class _StraightThroughGumbel(Function):
         noisy, codes, states = torch.empty_like(noise), [], []
         capped = torch.empty_like(noise)
         by_column = (
-            (weight * (1.0 / LOGIT_CAP)).t().split(sizes, 1),
-            (bias * (1.0 / LOGIT_CAP)).split(sizes),
+            (weight * CAP_SLOPE).t().split(sizes, 1),
+            (bias * CAP_SLOPE).split(sizes),
             shift.split(sizes),
             noise.split(sizes, 1),
             capped.split(sizes, 1),
@@ -314,8 +324,8 @@ class _StraightThroughGumbel(Function):
             *by_column, strict=True
         ):
             states.append(state)
-            torch.addmm(column_bias, state, column_weight, out=logits).tanh_()
-            codes.append(torch.add(gumbel, logits, alpha=LOGIT_CAP, out=out).argmax(1))
+            torch.addmm(column_bias, state, column_weight, out=logits).sigmoid_()
+            codes.append(torch.add(gumbel, logits, alpha=CAP_RANGE, out=out).argmax(1))
             state = state + column_shift.index_select(0, codes[-1])
         codes = torch.stack(codes, 1)
         blocks = torch.zeros_like(noisy).scatter_(1, codes + offsets, 1.0)
@@ -330,7 +340,8 @@ class _StraightThroughGumbel(Function):
         weight, shift, capped, noisy, blocks, *states = ctx.saved_tensors
         sizes = ctx.sizes
         # Derivative of the bound of the logits, divided by the temperature.
-        slope = (1.0 - capped.square()).div_(ctx.temperature)
+        slope = torch.addcmul(capped, capped, capped, value=-1.0)
+        slope.mul_(4.0 / ctx.temperature)
         grad_raw, grad_weight = torch.empty_like(noisy), torch.empty_like(weight)
         grad_shift = torch.empty_like(shift)
         by_column = (
@@ -370,7 +381,7 @@ class _StraightThroughGumbel(Function):
         return (
             grad_state,
             grad_weight,
-            sum_rows(grad_raw)[0],
+            sum_rows(grad_raw),
             grad_shift,
             None,
             None,

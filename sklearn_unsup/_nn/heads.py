@@ -140,11 +140,10 @@ class NumberHeads(nn.Module):
         """
         x = x.t().contiguous()
         raw = batched_linear(hidden, self.weight, self.bias).float()
-        raw = self._relative_to(raw, moments)
         places = torch.searchsorted(self.edges, x)
         present = None if present is None else present.t()
         return number_log_prob(
-            raw, x, places, self.log_widths, present, LOG_SCALE_BOUNDS
+            raw, x, places, self.log_widths, present, LOG_SCALE_BOUNDS, moments
         )
 
     def sample(self, column: int, hidden: Tensor, generator, moments=None) -> Tensor:
@@ -325,7 +324,7 @@ class NumberHeads(nn.Module):
         """Log-densities of numbers (n,), of a column's outputs (n, n_outputs)."""
         places = torch.searchsorted(self.edges[column], x)
         log_widths = self.log_widths[column : column + 1]
-        arrays = raw[None].float(), x[None], places[None]
+        arrays = raw.t()[None].float(), x[None], places[None]
         return number_log_prob(*arrays, log_widths, None, LOG_SCALE_BOUNDS)
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from .autoregressive import AutoregressiveModel
 from .distributions import TableDistribution, one_hot_index, presence, softcap
+from .fused import batched_linear
 from .heads import LOG_SCALE_BOUNDS
 from .likelihoods import number_log_prob
 
@@ -218,17 +219,17 @@ def later_log_prob(model, given, start, x_num, x_cat, present) -> Tensor:
         return total
     heads = model.number_heads
     units = hidden[n_categorical + first - start :].contiguous()
-    raw = torch.baddbmm(heads.bias[first:], units, heads.weight[first:]).float()
+    raw = batched_linear(units, heads.weight[first:], heads.bias[first:]).float()
+    moments = None
     if means is not None:
         means = means[:, first:].t()
-        scales = model.linear.scale[first:, None].expand_as(means)
-        raw = heads._relative_to(raw, (means, scales))
+        moments = means, model.linear.scale[first:, None].expand_as(means)
     x = x_num[:, first:].t().contiguous()
     places = torch.searchsorted(heads.edges[first:], x)
     present = None if present is None else present[:, first:].t()
     log_widths = heads.log_widths[first:]
     return total + number_log_prob(
-        raw, x, places, log_widths, present, LOG_SCALE_BOUNDS
+        raw, x, places, log_widths, present, LOG_SCALE_BOUNDS, moments
     )
 
 

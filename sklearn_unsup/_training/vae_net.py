@@ -145,8 +145,9 @@ class VAENet(TableNet):
         step = super().train_on_batch(batch, None)
         row_log_prob = step["y_pred"][-1]
         if row_log_prob is not None:
-            self.last_row_loss_.copy_(-row_log_prob.detach().mean())
-            self.last_loss_.copy_(step["loss"].detach() - self.last_row_loss_)
+            with torch.no_grad():
+                torch.mean(row_log_prob, 0, out=self.last_row_loss_).neg_()
+                torch.sub(step["loss"], self.last_row_loss_, out=self.last_loss_)
         return step
 
     def _train_codes(self, batch):

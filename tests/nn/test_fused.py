@@ -119,10 +119,10 @@ def test_padded_log_prob(scale):
     codes = codes_of([4, 4]).t()
 
     def formula(raw):
-        log_probs = capped(raw).log_softmax(-1)
-        return log_probs.gather(-1, codes[..., None]).sum((0, 2))
+        log_probs = capped(raw).log_softmax(1)
+        return log_probs.gather(1, codes[:, None]).sum((0, 1))
 
-    raw = numbers(2, N, 4, scale=scale)
+    raw = numbers(2, 4, N, scale=scale)
     assert_same(lambda raw: likelihoods.padded_log_prob(raw, codes), formula, [raw])
 
 
@@ -145,16 +145,24 @@ def test_normal_log_prob(present):
     )
 
 
+@pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("present", [None, presence(2, N)])
-def test_number_log_prob(present):
+def test_number_log_prob(present, relative):
     x = numbers(2, N, seed=3).detach()
     bounds, shares = (-1.0, 1.0), torch.tensor([[0.2, 0.5, 0.3], [0.9, 0.1, 0.0]])
     places = torch.tensor([[0, 1, 2, 1, 0, 2], [0, 1, 0, 0, 1, 0]])
     log_widths = shares.double().log().clamp_min(-1e4)
 
+    moments = None
+    if relative:
+        moments = numbers(2, N, seed=4).detach(), numbers(2, N, seed=5).detach().exp()
+
     def formula(raw):
-        mixture, gate, bins = raw.split([12, 1, 3], -1)
+        mixture, gate, bins = raw.transpose(1, 2).split([12, 1, 3], -1)
         weights, means, scales = mixture.chunk(3, -1)
+        if relative:
+            mean, scale = (moment[..., None] for moment in moments)
+            means, scales = mean + scale * means, scales + scale.log()
         assert (scales < bounds[0]).any()
         assert (scales > bounds[1]).any()
         smooth = torch.distributions.MixtureSameFamily(
@@ -170,10 +178,10 @@ def test_number_log_prob(present):
 
     assert_same(
         lambda raw: likelihoods.number_log_prob(
-            raw, x, places, log_widths, present, bounds
+            raw, x, places, log_widths, present, bounds, moments
         ),
         formula,
-        [numbers(2, N, 16, scale=1.5)],
+        [numbers(2, 16, N, scale=1.5)],
     )
 
 
@@ -189,9 +197,8 @@ def test_column_heads():
     )
 
 
-WHOLE = [(slice(None), slice(None))]
-# Of three columns with four units each, that see 0, 2 and 4 of the features.
-CUT = [(slice(0, 4), slice(0, 0)), (slice(4, 12), slice(0, 4))]
+# Of three columns with four units each, that see 0, 2 and 4 of the five features.
+WHOLE, CUT = [(12, 5)], [(4, 0), (8, 4)]
 
 
 @pytest.mark.parametrize("blocks", [WHOLE, CUT])
@@ -251,7 +258,7 @@ def test_column_networks_in_a_lower_precision_have_gradients():
                 leaves["bias2"],
                 dropout,
                 [],
-                WHOLE,
+                [(6, 4)],
             )
         out.float().square().sum().backward()
         found[enabled] = {k: v.grad for k, v in leaves.items()}
