@@ -202,7 +202,8 @@ class TableDistribution:
             numbers = self.location + noise * torch.exp(self.log_scale)
         logits = self.logits
         if logits is not None:
-            codes = self._argmax(logits + gumbel(logits, generator))
+            noise = gumbel(logits.shape, generator, logits.device)
+            codes = self._argmax(logits + noise)
         else:
             codes = self._argmax(None)
         if conditions is not None:

@@ -309,7 +309,9 @@ def column_networks(
 
 class _StraightThroughGumbel(Function):
     @staticmethod
-    def forward(ctx, state, weight, bias, shift, noise, offsets, sizes, temperature):
+    def forward(
+        ctx, state, weight, bias, shift, noise, offsets, indicator, sizes, temperature
+    ):
         noisy, codes, states = torch.empty_like(noise), [], []
         capped = torch.empty_like(noise)
         by_column = (
@@ -331,14 +333,21 @@ class _StraightThroughGumbel(Function):
         blocks = torch.zeros_like(noisy).scatter_(1, codes + offsets, 1.0)
         ctx.sizes, ctx.temperature = sizes, temperature
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(weight, shift, capped, noisy, blocks, *states)
+            ctx.save_for_backward(
+                weight, shift, indicator, capped, noisy, blocks, *states
+            )
         return state, blocks
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_state, grad_blocks):
-        weight, shift, capped, noisy, blocks, *states = ctx.saved_tensors
+        weight, shift, indicator, capped, noisy, blocks, *states = ctx.saved_tensors
         sizes = ctx.sizes
+        # A softmax over each block, whose largest logit is that of the draw.
+        relaxed = noisy / ctx.temperature
+        relaxed -= (relaxed * blocks) @ indicator @ indicator.t()
+        probabilities = relaxed.exp_()
+        probabilities /= probabilities @ indicator @ indicator.t()
         # Derivative of the bound of the logits, divided by the temperature.
         slope = torch.addcmul(capped, capped, capped, value=-1.0)
         slope.mul_(4.0 / ctx.temperature)
@@ -348,7 +357,7 @@ class _StraightThroughGumbel(Function):
             weight.split(sizes),
             shift.t().split(sizes, 1),
             slope.split(sizes, 1),
-            (noisy / ctx.temperature).split(sizes, 1),
+            probabilities.split(sizes, 1),
             blocks.t().split(sizes),
             grad_blocks.split(sizes, 1),
             grad_raw.split(sizes, 1),
@@ -361,7 +370,7 @@ class _StraightThroughGumbel(Function):
             column_weight,
             column_shift,
             column_slope,
-            relaxed_logits,
+            probability,
             block_t,
             grad_block,
             grad_logits,
@@ -371,7 +380,6 @@ class _StraightThroughGumbel(Function):
             state_before,
         ) in reversed(list(zip(*by_column, strict=True))):
             torch.mm(block_t, grad_state, out=grad_column_shift)
-            probability = relaxed_logits.softmax(1)
             product = torch.addmm(grad_block, grad_state, column_shift)
             product.mul_(probability)
             product.addcmul_(probability, product.sum(1, keepdim=True), value=-1.0)
@@ -387,6 +395,7 @@ class _StraightThroughGumbel(Function):
             None,
             None,
             None,
+            None,
         )
 
 
@@ -397,6 +406,7 @@ def straight_through_gumbel(
     shift: Tensor,
     noise: Tensor,
     offsets: Tensor,
+    indicator: Tensor,
     sizes: list[int],
     temperature: float,
 ) -> tuple[Tensor, Tensor]:
@@ -418,6 +428,8 @@ def straight_through_gumbel(
         Standard Gumbel noise.
     offsets : Tensor of shape (n_columns,), int64
         Index of the first one-hot column of each categorical column.
+    indicator : Tensor of shape (n_one_hot, n_columns)
+        1 where a one-hot column belongs to a categorical one.
     sizes : list of int
         Number of categories of each column.
     temperature : float
@@ -430,7 +442,7 @@ def straight_through_gumbel(
     with torch.autocast(state.device.type, enabled=False):
         state = state.to(weight.dtype)
         return _StraightThroughGumbel.apply(
-            state, weight, bias, shift, noise, offsets, sizes, temperature
+            state, weight, bias, shift, noise, offsets, indicator, sizes, temperature
         )
 
 

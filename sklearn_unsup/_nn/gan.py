@@ -24,7 +24,7 @@ from .layers import ResidualMLP, TableInput
 from .likelihoods import categorical_log_prob
 from .number_features import N_PIECES
 from .own import OwnNet
-from .random import gumbel, normal
+from .random import draw_index, gumbel, normal
 from .torch_private import lerp_each
 
 # Temperature of the relaxed categories that gradients flow through.
@@ -117,8 +117,9 @@ class GeneratorNet(nn.Module):
                 self.category_head.weight,
                 self.category_head.bias,
                 self.category_embedding,
-                gumbel(torch.empty(shape, device=noise.device), generator),
+                gumbel(shape, generator, noise.device),
                 indices(self.layout.offsets, noise.device),
+                self.indicator,
                 list(self.layout.cardinalities),
                 TEMPERATURE,
             )
@@ -232,7 +233,7 @@ class GeneratorNet(nn.Module):
 
         def choose(column, logits):
             if column not in inner.codes:
-                return (logits + gumbel(logits, generator)).argmax(1)
+                return draw_index(logits, generator)
             wanted, sets = inner.codes[column], inner.sets.get(column)
             codes, log_mass = draw_codes(logits, wanted, sets, generator)
             log_weights.add_(log_mass)

@@ -59,17 +59,15 @@ def uniform(shape, generator, device) -> Tensor:
     )
 
 
-def gumbel(like: Tensor, generator) -> Tensor:
-    """Standard Gumbel noise of the shape of `like`.
+def gumbel(shape, generator, device) -> Tensor:
+    """Standard Gumbel noise; rows lie along the first dimension.
 
-    The argmax of logits plus Gumbel noise is a draw from their softmax.
+    The argmax of logits plus Gumbel noise is a draw from their softmax. Minus the
+    logarithm of a uniform number is exponential, and drawn in a sixth of the time that
+    torch takes for exponential numbers on a CPU.
     """
-
-    def draw(shape):
-        noise = torch.empty(shape, dtype=like.dtype, device=like.device)
-        return noise.exponential_(generator=generator)
-
-    return draw_for_batch(draw, like.shape, generator).clamp_min_(1e-30).log_().neg_()
+    exponential = uniform(shape, generator, device).clamp_min_(1e-30).log_().neg_()
+    return exponential.log_().neg_()
 
 
 def draw_index(logits: Tensor, generator) -> Tensor:

@@ -284,7 +284,7 @@ def test_only_the_given_generator_is_used(layout):
 
 
 def test_gumbel_noise():
-    noise = gumbel(torch.empty(20_000), generator())
+    noise = gumbel((20_000,), generator(), "cpu")
     assert torch.isfinite(noise).all()
     assert stats.kstest(noise.numpy(), stats.gumbel_r.cdf).pvalue > ALPHA
 

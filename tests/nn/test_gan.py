@@ -254,7 +254,8 @@ def test_gradients_are_those_of_the_softmax():
     with torch.no_grad():
         raw = net.category_head(net.trunk(noise))
         logits = LOGIT_CAP * torch.tanh(raw / LOGIT_CAP)
-        soft = ((logits + gumbel(logits, generator(3))) / TEMPERATURE).softmax(1)
+        drawn = gumbel(logits.shape, generator(3), "cpu")
+        soft = ((logits + drawn) / TEMPERATURE).softmax(1)
         by_logits = soft * (v - (soft * v).sum(1, keepdim=True)) / TEMPERATURE
         by_bias = by_logits * (1 - torch.tanh(raw / LOGIT_CAP).square())
     torch.testing.assert_close(net.category_head.bias.grad, by_bias.sum(0))

@@ -19,7 +19,7 @@ DRAWS = {
     "normal": lambda n, g: normal((n, 3), g, "cpu"),
     "uniform": lambda n, g: uniform((n, 3), g, "cpu"),
     "coarse_uniform": lambda n, g: coarse_uniform((n, 3), g, "cpu"),
-    "gumbel": lambda n, g: gumbel(torch.empty(n, 3), g),
+    "gumbel": lambda n, g: gumbel((n, 3), g, "cpu"),
     "draw_index": lambda n, g: draw_index(torch.zeros(n, 5), g),
     "random_bytes": lambda n, g: random_bytes((n, 3), g, "cpu"),
     "bytes of rows in the middle": lambda n, g: random_bytes(
