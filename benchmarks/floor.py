@@ -48,7 +48,11 @@ PRODUCTS = {
     "mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "dot", "linear", "matmul",
     "_addmm_activation", "_linear", "_int_mm",
 }  # fmt: skip
-BARS = {"hand-written": 1.15, "products": 2.0}
+VIEWS = {  # which launch nothing on a GPU
+    "t", "transpose", "view", "slice", "select", "split", "split_with_sizes", "unbind",
+    "expand", "unsqueeze", "squeeze", "detach", "permute", "_unsafe_view", "alias",
+}  # fmt: skip
+BARS = {"hand-written": 1.0, "products": 1.8}
 
 
 def adult_like(n_rows, seed=0):
@@ -263,8 +267,8 @@ def recorded(net, rows):
     return step, operations.done, n_steps
 
 
-def is_product(operation):
-    return operation[0].overloadpacket.__name__ in PRODUCTS
+def is_one_of(names, operation):
+    return operation[0].overloadpacket.__name__ in names
 
 
 @torch.inference_mode()
@@ -318,14 +322,15 @@ def repeated(turn):
     return turns
 
 
-def measure(name, X, device, n_rounds, n_steps):
-    model, rows, watch = trained(name, X, device)
+def measure(name, X, device, n_rounds, n_steps, **options):
+    model, rows, watch = trained(name, X, device, **options)
     net = model.net_
     twin = copy.deepcopy(net)  # is replayed at will, and learns nonsense from that
     size = net.batch_size
     n_epochs = max(1, round(n_steps / -(-len(rows) // size)))
     step, operations, n_recorded = recorded(twin, rows)
-    products = [operation for operation in operations if is_product(operation)]
+    products = list(filter(partial(is_one_of, PRODUCTS), operations))
+    n_views = len(list(filter(partial(is_one_of, VIEWS), operations)))
     turns = {
         "hand-written": hand_written(net, rows),
         "step": repeated(step),
@@ -351,10 +356,10 @@ def measure(name, X, device, n_rounds, n_steps):
     taken = {key: np.array(values) for key, values in taken.items()}
     title = f"{name}: {len(rows):,} rows, {X.shape[1]} columns, batch {size}"
     print(f"\n{title}, {n_rounds} rounds of {n_steps} steps")
-    n_products, n_others = (
-        round(n / n_recorded) for n in (len(products), len(operations) - len(products))
-    )
-    notes = ["", "", f"{n_products} of them", f"{n_others} of them", ""]
+    counts = len(products), len(operations) - len(products), n_views
+    n_products, n_others, n_views = (round(n / n_recorded) for n in counts)
+    seen = f"{n_others} of them, {n_views} of which are views"
+    notes = ["", "", f"{n_products} of them", seen, ""]
     if torch.device(device).type == "cuda":
         notes[4] = f"without a graph a step takes {np.median(taken['step']):.3f}"
     else:
@@ -392,9 +397,9 @@ def report(taken, notes):
         print(f"ours / {key:19}{middle:9.2f}  ({low:.2f} to {high:.2f}; bar {bar})")
 
 
-def whole_batches(X, name, device):
+def whole_batches(X, name, device, **options):
     """The rows that fill the model's batches, so that all its steps are alike."""
-    size = trained(name, X, device)[0].net_.batch_size
+    size = trained(name, X, device, **options)[0].net_.batch_size
     return X.iloc[: len(X) // size * size]
 
 
@@ -403,6 +408,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=150, help="of each in a round")
     parser.add_argument("--rows", type=int, default=26_000)
+    parser.add_argument("--batch-size", type=int, help="instead of the models' own")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     parser.add_argument("--table", help="a parquet file instead of the generated rows")
@@ -416,12 +422,14 @@ if __name__ == "__main__":
         torch.cuda.get_device_name() if device.startswith("cuda") else "1 CPU thread"
     )
     print(f"torch {torch.__version__}, {where}")
+    options = {} if args.batch_size is None else {"batch_size": args.batch_size}
     for model_name in args.models:
         with allow_tf32_products(device):
             measure(
                 model_name,
-                whole_batches(table, model_name, device),
+                whole_batches(table, model_name, device, **options),
                 device,
                 args.rounds,
                 args.steps,
+                **options,
             )

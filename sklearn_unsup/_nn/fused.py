@@ -113,7 +113,7 @@ class _BatchedLinear(Function):
         return (
             torch.bmm(grad_t, weight_t),
             torch.bmm(x_t, grad_t),
-            grad_output.sum(2, keepdim=True).transpose(1, 2),
+            grad_output.sum(2)[:, None],
         )
 
 
@@ -200,10 +200,10 @@ class _ColumnNetworks(Function):
         n, (n_columns, width, _) = len(features), weight2.shape
         first = features.new_empty(n, len(weight))
         widths = [units for units, _ in blocks]
+        inputs = [features[:, :n_seen] for _, n_seen in blocks]
         by_block = bias.split(widths), weight.split(widths), first.split(widths, 1)
-        for (_, n_seen), own_bias, own, out in zip(blocks, *by_block, strict=True):
-            seen = features[:, :n_seen]
-            torch.addmm(own_bias, seen, own[:, :n_seen].t(), out=out)
+        for seen, own_bias, own, out in zip(inputs, *by_block, strict=True):
+            torch.addmm(own_bias, seen, own[:, : seen.shape[1]].t(), out=out)
         # The first product has rows before columns, the batched one has them after.
         hidden = F.silu(first).view(n, n_columns, width).transpose(0, 1)
         dropout1, dropout2 = (None, None) if dropout is None else dropout.unbind(0)
@@ -211,10 +211,9 @@ class _ColumnNetworks(Function):
             hidden = hidden * dropout1
         second = torch.baddbmm(bias2, hidden, weight2)
         residual = F.silu(second)
-        ctx.learned, ctx.blocks = learned, blocks
-        ctx.save_for_backward(
-            features, weight, mask, first, hidden, weight2, second, dropout1, dropout2
-        )
+        ctx.learned, ctx.widths = learned, widths
+        saved = weight, mask, first, hidden, weight2, second, dropout1, dropout2
+        ctx.save_for_backward(*saved, features, *inputs)
         if dropout is None:
             return hidden + residual
         return torch.addcmul(hidden, residual, dropout2)
@@ -222,9 +221,8 @@ class _ColumnNetworks(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_output):
-        (features, weight, mask, first, hidden, weight2, second, dropout1, dropout2) = (
-            ctx.saved_tensors
-        )
+        weight, mask, first, hidden, weight2, second, *rest = ctx.saved_tensors
+        dropout1, dropout2, features, *inputs = rest
         grad_second = grad_output if dropout2 is None else grad_output * dropout2
         grad_second = torch.ops.aten.silu_backward(grad_second, second)
         grad_weight2 = torch.bmm(hidden.transpose(1, 2), grad_second)
@@ -243,10 +241,9 @@ class _ColumnNetworks(Function):
                 torch.mm(grad_first, weight[:, block], out=grad_features[:, block])
         # Masked weights are zero and stay so, because their gradients are zero.
         grad_weight = torch.zeros_like(weight)
-        widths = [units for units, _ in ctx.blocks]
-        by_block = grad_first.t().split(widths), grad_weight.split(widths)
-        for (_, n_seen), grad_units, own in zip(ctx.blocks, *by_block, strict=True):
-            torch.mm(grad_units, features[:, :n_seen], out=own[:, :n_seen])
+        by_block = grad_first.t().split(ctx.widths), grad_weight.split(ctx.widths)
+        for seen, grad_units, own in zip(inputs, *by_block, strict=True):
+            torch.mm(grad_units, seen, out=own[:, : seen.shape[1]])
         grad_weight.mul_(mask)
         return (
             grad_features,

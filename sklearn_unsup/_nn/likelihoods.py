@@ -157,11 +157,12 @@ class _NumberLogProb(Function):
         sizes = [n_normals, n_normals, n_normals, 1, n_bins]
         weights, means, scales, gate, bins = raw.split(sizes, 1)
         if moments is not None:
-            mean, scale = (moment[:, None] for moment in moments)
-            means, scales = torch.addcmul(mean, scale, means), scales + scale.log()
+            own_mean, own_scale = (moment[:, None] for moment in moments)
+            means = torch.addcmul(own_mean, own_scale, means)
+            scales = scales + own_scale.log()
         log_weights, log_scales = weights.log_softmax(1), scales.clamp(low, high)
-        precision = (-log_scales).exp_()
-        standard = (x[:, None] - means).mul_(precision)
+        scale = log_scales.exp()
+        standard = (x[:, None] - means).div_(scale)
         joint = torch.addcmul(log_weights, standard, standard, value=-0.5)
         joint.sub_(log_scales)
         gate, index = gate[:, 0], places[:, None]
@@ -185,9 +186,9 @@ class _NumberLogProb(Function):
             torch.mul(grad_mean, standard, out=grad_scale)
             # A clamped scale has no gradient.
             grad_scale.sub_(posterior).mul_(scales == log_scales)
-            grad_mean.mul_(precision)
+            grad_mean.div_(scale)
             if moments is not None:
-                grad_mean.mul_(scale)
+                grad_mean.mul_(own_scale)
             grad_mixture.mul_((1.0 - p_bins)[:, None])
             torch.sub(p_bins, gate.sigmoid(), out=grad_gate[:, 0])
             # Not the exponential of the logarithms, which takes six times as long where
