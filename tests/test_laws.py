@@ -266,6 +266,12 @@ def test_rows_become_the_nearest_combination():
     assert found["y"].tolist() == [10, 20, 20, 40, 10]
 
 
+@pytest.mark.parametrize("n", [0, 1, 20])
+def test_rows_that_meet_the_laws_stay_as_they_are(n):
+    drawn = X[["city", "land"]].iloc[:n]
+    pd.testing.assert_frame_equal(held(X[["city", "land"]], [DEPENDENCE], drawn), drawn)
+
+
 def test_the_number_of_a_place_moves_and_not_the_place():
     """Numbers that name something are drawn less well than what they name."""
     rng = np.random.default_rng(0)

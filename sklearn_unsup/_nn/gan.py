@@ -18,7 +18,8 @@ from .distributions import (
     softcap,
 )
 from .frequent_values import FrequentValues
-from .fused import column_heads, piecewise_linear_input, straight_through_gumbel
+from .fused import column_heads, straight_through_gumbel
+from .hats import piecewise_linear_input
 from .images import ImageDecoder, ImageEncoder
 from .layers import ResidualMLP, TableInput
 from .likelihoods import categorical_log_prob

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .distributions import indices
-from .fused import hat_functions
+from .hats import hat_functions
 
 # Number of intervals of the piecewise linear features of a number.
 N_PIECES = 16

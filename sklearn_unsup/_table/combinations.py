@@ -168,6 +168,8 @@ class Combinations:
             for k in range(n_columns)
         ]
         found = np.full(len(different), -1)
+        if not len(different):  # `gen_batches` refuses that.
+            return found
         n_at_a_time = max(1, MAX_CELLS // len(self.table_))
         for part in gen_batches(len(different), n_at_a_time):
             codes, places = np.split(different[part], [n_columns], axis=1)

@@ -16,7 +16,7 @@ from sklearn_unsup._nn.distributions import (
     presence,
     softcap,
 )
-from sklearn_unsup._nn.fused import _negative_peaks
+from sklearn_unsup._nn.hats import _negative_peaks
 from sklearn_unsup._nn.likelihoods import LOGIT_CAP
 from sklearn_unsup._nn.random import gumbel
 from sklearn_unsup._table.layout import TableLayout
