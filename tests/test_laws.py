@@ -96,8 +96,16 @@ def test_all_else_is_as_without(model):
 
 
 def test_what_is_asked_for_counts_more(model):
-    drawn = model.sample(200, conditions={"total": 20}, random_state=0)
-    assert (drawn["total"] == 20).all()
+    for total in (20, (15, 30)):
+        drawn = model.sample(200, conditions={"total": total}, random_state=0)
+        assert drawn["total"].between(*np.array(total).repeat(2)[[0, -1]]).all()
+        assert (drawn["net"] + drawn["tax"] == drawn["total"]).all()
+    both = {"total": 20, "net": 12}
+    drawn = model.sample(50, conditions=both, random_state=0)
+    assert (drawn[["total", "net", "tax"]] == [20, 12, 8]).all(axis=None)
+    too_much = {"total": 20, "net": 60}
+    drawn = model.sample(50, conditions=too_much, random_state=0)
+    assert (drawn[["total", "net"]] == [20, 60]).all(axis=None)
     for conditions in ({"land": "no"}, {"city": "Oslo"}, {"net": 5}):
         drawn = model.sample(200, conditions=conditions, random_state=0)
         [(name, level)] = conditions.items()
@@ -328,5 +336,21 @@ def test_a_total_out_of_its_range_stays():
     drawn = pd.DataFrame({"a": [1, 4], "b": [2, 6], "total": [7, 7]})
     found = held(table, law, drawn)
     assert found["total"].tolist() == [3, 7]
-    assert held(table, law, drawn, [2])["total"].tolist() == [7, 7]
     assert held(table, law, drawn, [0])["total"].tolist() == [3, 7]
+
+
+def test_parts_add_up_to_a_total_that_is_asked_for():
+    """All go the same part of the way to their ends; those that are asked for stay."""
+    table = pd.DataFrame({"a": np.arange(35) % 5, "b": np.arange(35) % 7})
+    table["total"] = table["a"] + table["b"]
+    law = [Linear({"a": 1, "b": 1, "total": -1})]
+    drawn = pd.DataFrame({"a": [2, 0, 4, 1], "b": [3, 0, 6, 2], "total": [5, 5, 5, 9]})
+    found = held(table, law, drawn, [2])
+    assert found["total"].tolist() == [5, 5, 5, 9]
+    assert (found["a"] + found["b"] == found["total"]).all()
+    assert found.to_numpy()[:3].tolist() == [[2, 3, 5], [2, 3, 5], [2, 3, 5]]
+    # An a of 4 leaves 1 of 5 to b; no b makes a 1 a 9.
+    drawn["a"] = [4, 4, 4, 1]
+    found = held(table, law, drawn, [0, 2])
+    assert found.to_numpy().tolist() == [[4, 1, 5], [4, 1, 5], [4, 1, 5], [1, 2, 9]]
+    pd.testing.assert_frame_equal(held(table, law, drawn, [0, 1, 2]), drawn)

@@ -188,17 +188,18 @@ class GeneratorNet(nn.Module):
         state, total = self.trunk(noise).float(), 0.0
         if self.layout.n_one_hot:
             index = one_hot_index(x_cat, self.layout)
-            embeddings = self.category_embedding[index]
-            states_after = state[:, None] + embeddings.cumsum(1)
-            states_before = (states_after - embeddings).transpose(0, 1)
+            # Sums one after another: on a CPU `cumsum` takes three times as long.
+            states = [state]
+            for shift in F.embedding(index.t(), self.category_embedding):
+                states.append(states[-1] + shift)
+            state = states.pop()
             raw = column_heads(
-                states_before,
+                torch.stack(states),
                 self.category_head.weight,
                 self.category_head.bias,
                 list(self.layout.cardinalities),
             )
             total = categorical_log_prob(raw, index, self.indicator)
-            state = states_after[:, -1]
         present = presence(self.layout, x_cat)
         if self.numbers is not None:
             errors = self.numbers(F.silu(state)).float() - x_num

@@ -66,6 +66,6 @@ class Laws:
         for part in self.parts_:
             if isinstance(part, Combinations):
                 columns = part.nearest(columns, asked)
-            elif part.target_ not in asked:
-                columns = part.recomputed(columns)
+            else:
+                columns = part.recomputed(columns, asked)
         return columns

@@ -128,11 +128,15 @@ class Sum:
         )
         return free
 
-    def recomputed(self, columns: list) -> list:
+    def recomputed(self, columns: list, asked: set) -> list:
         """Columns with the one left out as the others say it, where it has such values.
 
         Where their sum is out of the range of training the row stays what it is.
+        Columns at the positions `asked` keep their values: if the one left out is among
+        them the others are moved.
         """
+        if self.target_ in asked:
+            return self._moved_to_sum(columns, asked)
         columns, grid = list(columns), self.grids_[self.target_]
         missing, values = grid.read(columns[self.target_])
         read = {i: self.grids_[i].read(columns[i]) for i in self.weights_}
@@ -140,6 +144,21 @@ class Sum:
         is_told = self._is_known(columns) & (total >= grid.low_) & (total <= grid.high_)
         columns[self.target_] = grid.column(np.where(is_told, total, values), missing)
         return columns
+
+    def _moved_to_sum(self, columns, asked):
+        """Columns whose others add up to the one left out, in rows where they can."""
+        read = {i: self.grids_[i].read(columns[i]) for i in self.positions}
+        limits = {i: np.stack([read[i][1]] * 2) for i in self.positions if i in asked}
+        missing, _ = read.pop(self.target_)
+        moved = self._moved_into_range(read, self._is_known(columns) & ~missing, limits)
+        adjusted = list(columns)
+        for i, (gaps, values) in moved.items():
+            adjusted[i] = self.grids_[i].column(values, gaps)
+        stays = self.find_broken(adjusted)
+        for i, (gaps, values) in moved.items():
+            kept = np.where(stays, read[i][1], values)
+            adjusted[i] = self.grids_[i].column(kept, gaps)
+        return adjusted
 
     def completed(self, columns: list) -> list:
         """Columns with the one value of a row that is missing, as the others say it.
