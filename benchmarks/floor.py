@@ -216,16 +216,17 @@ def plain_game(net, generator):
         judge.zero_grad()
         seen = tuple(part.detach() for part in fake)
         if number % net.penalty_interval:
-            criterion.critic_loss(critic(*real), critic(*seen)).backward()
+            scores, penalty = (critic(*real), critic(*seen)), 0.0
         else:
-            loss, penalty = criterion.critic_losses(critic, real, seen, generator)
-            (loss + net.penalty_interval * penalty).backward()
+            *scores, penalty = criterion.scores_and_penalty(
+                critic, real, seen, generator
+            )
+        loss = criterion.critic_loss(*scores)
+        (loss + net.penalty_interval * penalty).backward()
         judge.step()
         player.zero_grad()
         critic.requires_grad_(False)
-        with torch.no_grad():
-            real_scores = critic(*real)
-        criterion.generator_loss(real_scores, critic(*fake)).backward()
+        criterion.generator_loss(scores[0].detach(), critic(*fake)).backward()
         critic.requires_grad_(True)
         if number % net.encoder_interval == 0:
             model.encoder_loss(*batch, noise, fake).backward()

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .._table.layout import FIRST_SET, EncodedConditions, TableLayout
 from .conditions import allowed_codes
@@ -115,15 +116,17 @@ class FrequentValues(nn.Module):
         is_frequent = (place >= 0) & (x <= self.high.gather(1, place.clamp_min(0)))
         u = torch.special.ndtr(x.double()) - self._taken_before(place)
         free = torch.special.ndtri((u / self._free).clamp(*QUANTILE_BOUNDS)).float()
-        x_num, codes = x_num.clone(), list(x_cat.unbind(1))
-        codes += [torch.zeros_like(place[0])] * (self.layout.n_categorical - len(codes))
-        for row, column in enumerate(self.columns):
-            mask, first = self.masks[row], self.first_codes[row]
-            is_present = codes[mask] == 0
-            own = is_frequent[row] & is_present
-            codes[mask] = torch.where(own, place[row] + first, codes[mask])
-            x_num[:, column] = torch.where(is_present & ~own, free[row], 0.0)
-        return x_num, torch.stack(codes, 1)
+        n_new = self.layout.n_categorical - x_cat.shape[1]
+        codes = F.pad(x_cat, (0, n_new))
+        masks = indices(tuple(self.masks), codes.device)
+        first = indices(tuple(self.first_codes), codes.device)[:, None]
+        missing = codes.index_select(1, masks).t()
+        own = torch.where(is_frequent & (missing == 0), place + first, missing)
+        numbers = torch.where(own == 0, free, 0.0)
+        return (
+            x_num.index_copy(1, self._index, numbers.t()),
+            codes.index_copy(1, masks, own.t()),
+        )
 
     @torch.no_grad()
     def to_outer(

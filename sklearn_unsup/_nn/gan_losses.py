@@ -34,27 +34,26 @@ class AdversarialLoss(nn.Module):
         super().__init__()
         self.gradient_penalty = gradient_penalty
 
-    def critic_losses(
+    def scores_and_penalty(
         self, critic: Callable, real: Batch, fake: Batch, generator=None
-    ) -> tuple[Tensor, Tensor]:
-        """The critic's loss and its gradient penalty, two scalars.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores of real and of generated rows, and the gradient penalty, a scalar.
 
         The penalty is half the weight times the mean squared gradient on real rows (R1,
         Mescheder, Geiger and Nowozin 2018, equation 9) plus the same on generated rows
         (R2).
         """
         if not self.gradient_penalty:
-            loss = self.critic_loss(critic(*real), critic(*fake))
-            return loss, torch.zeros_like(loss)
+            return critic(*real), critic(*fake), torch.zeros((), device=real[0].device)
         # One pass serves both, because the gradient of a row depends on that row alone.
         both = tuple(
             torch.cat(tensors).detach().requires_grad_()
             for tensors in zip(real, fake, strict=True)
         )
         scores = critic(*both)
-        loss = self.critic_loss(*scores.split(len(real[0])))
         # The mean over real and generated rows is half the sum of R1 and R2.
-        return loss, self.gradient_penalty * squared_gradients(scores, both).mean()
+        penalty = self.gradient_penalty * squared_gradients(scores, both).mean()
+        return *scores.split(len(real[0])), penalty
 
 
 class RelativisticLoss(AdversarialLoss):
@@ -98,14 +97,13 @@ class WassersteinLoss(AdversarialLoss):
     def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         return -fake.mean()
 
-    def critic_losses(
+    def scores_and_penalty(
         self, critic: Callable, real: Batch, fake: Batch, generator=None
-    ) -> tuple[Tensor, Tensor]:
-        """The critic's loss, and a penalty between pairs of real and generated rows."""
-        loss = self.critic_loss(critic(*real), critic(*fake))
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, and a penalty between pairs of real and generated rows."""
+        scores, device = (critic(*real), critic(*fake)), real[0].device
         if not self.gradient_penalty:
-            return loss, torch.zeros_like(loss)
-        device = real[0].device
+            return *scores, torch.zeros((), device=device)
         weight = uniform((len(real[0]), 1), generator, device)
         interpolated = tuple(
             torch.lerp(real_tensor, fake_tensor, weight).detach().requires_grad_()
@@ -113,4 +111,4 @@ class WassersteinLoss(AdversarialLoss):
         )
         squares = squared_gradients(critic(*interpolated), interpolated)
         norms = (squares + 1e-12).sqrt()
-        return loss, self.gradient_penalty * (norms - 1.0).square().mean()
+        return *scores, self.gradient_penalty * (norms - 1.0).square().mean()

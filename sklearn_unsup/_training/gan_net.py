@@ -131,11 +131,12 @@ class GANNet(TableNet):
         with torch.set_grad_enabled(variant.train_generator), self._autocast():
             fake = model.generator(noise, self.generator_)
         detached = tuple(tensor.detach() for tensor in fake)
-        critic_loss = self._train_critic(real, detached, variant.penalize)
+        critic_loss, scores = self._train_critic(real, detached, variant.penalize)
         self.optimizer_.zero_grad()
         generator, encoder = (g["params"] for g in self.optimizer_.param_groups)
         if variant.train_generator:
-            loss = self._generator_loss(real, fake)
+            # Scores of real rows from before the critic's step: it changes them little.
+            loss = self._generator_loss(scores, fake)
             set_gradients(loss, generator)
             self.last_loss_.copy_(loss.detach())
         # The encoder shares no weights with the generator, so that one optimizer step
@@ -148,32 +149,27 @@ class GANNet(TableNet):
         model.update_ema(decay)
         return {"loss": torch.stack([self.last_loss_, critic_loss]), "y_pred": fake}
 
-    def _generator_loss(self, real, fake):
-        """The generator's loss, without gradients of the critic's parameters."""
-        self.critic_.requires_grad_(False)
-        try:
-            with self._autocast():
-                with torch.no_grad():
-                    real_scores = self.critic_(*real)
-                fake_scores = self.critic_(*fake)
-        finally:
-            self.critic_.requires_grad_(True)
+    def _generator_loss(self, real_scores, fake):
+        with self._autocast():
+            fake_scores = self.critic_(*fake)
         return self.criterion_.generator_loss(real_scores.float(), fake_scores.float())
 
     def _train_critic(self, real, fake, penalize):
+        """Let the critic learn; its loss, and the scores that it gave real rows."""
         self.critic_optimizer_.zero_grad()
         with self._autocast():
             if penalize:
-                loss, penalty = self.criterion_.critic_losses(
+                real_scores, fake_scores, penalty = self.criterion_.scores_and_penalty(
                     self.critic_, real, fake, self.generator_
                 )
-                whole = loss + self.penalty_interval * penalty
             else:
-                scores = self.critic_(*real), self.critic_(*fake)
-                whole = loss = self.criterion_.critic_loss(*scores)
+                real_scores, fake_scores = self.critic_(*real), self.critic_(*fake)
+                penalty = 0.0
+            loss = self.criterion_.critic_loss(real_scores, fake_scores)
+            whole = loss + self.penalty_interval * penalty
         set_gradients(whole, parameters_of(self.critic_optimizer_))
         self._step_optimizer(self.critic_, self.critic_optimizer_)
-        return loss.detach()
+        return loss.detach(), real_scores.detach()
 
     def _draw_noise(self, n):
         shape = n, self.module_.n_components

@@ -435,12 +435,10 @@ def test_squared_gradients_can_be_differentiated():
 def test_r1_and_r2(loss):
     """Half the weight times the mean squared gradient on either half."""
     gamma, critic = 0.7, Quadratic(0.3)
-    value, penalty = loss(gamma).critic_losses(critic, REAL, FAKE)
+    *scores, penalty = loss(gamma).scores_and_penalty(critic, REAL, FAKE)
     expected = gamma / 2 * 0.09 * (norms(REAL).mean() + norms(FAKE).mean())
     torch.testing.assert_close(penalty, expected)
-    torch.testing.assert_close(
-        value, loss(gamma).critic_loss(critic(*REAL), critic(*FAKE))
-    )
+    torch.testing.assert_close(scores, [critic(*REAL), critic(*FAKE)])
     penalty.backward()
     torch.testing.assert_close(critic.c.grad, 2 * expected / 0.3)
 
@@ -448,7 +446,7 @@ def test_r1_and_r2(loss):
 @pytest.mark.parametrize("loss", [RelativisticLoss, MinimaxLoss])
 def test_r1_and_r2_of_a_linear_critic(loss):
     critic = Linear(W, V)
-    _, penalty = loss(0.5).critic_losses(critic, REAL, FAKE)
+    *_, penalty = loss(0.5).scores_and_penalty(critic, REAL, FAKE)
     assert penalty.item() == pytest.approx(0.5 * SQUARE)
     penalty.backward()
     torch.testing.assert_close(critic.w.grad, torch.tensor(W))
@@ -457,12 +455,12 @@ def test_r1_and_r2_of_a_linear_critic(loss):
 
 def test_wasserstein_penalty_of_a_linear_critic():
     critic = Linear(W, V)
-    value, penalty = WassersteinLoss(10.0).critic_losses(
+    *scores, penalty = WassersteinLoss(10.0).scores_and_penalty(
         critic, REAL, FAKE, generator()
     )
     norm = math.sqrt(SQUARE)
     assert penalty.item() == pytest.approx(10 * (norm - 1) ** 2, rel=1e-5)
-    torch.testing.assert_close(value, critic(*FAKE).mean() - critic(*REAL).mean())
+    torch.testing.assert_close(scores, [critic(*REAL), critic(*FAKE)])
     penalty.backward()
     # d/dw of (|w| - 1)^2 is 2 (|w| - 1) w / |w|
     expected = 20 * (norm - 1) / norm * torch.tensor(W)
@@ -472,7 +470,8 @@ def test_wasserstein_penalty_of_a_linear_critic():
 def test_wasserstein_penalty_lies_between_pairs():
     """One place per pair for both parts of it, uniform between its ends."""
     critic = Quadratic(1.0)
-    _, penalty = WassersteinLoss(10.0).critic_losses(critic, REAL, FAKE, generator(5))
+    loss = WassersteinLoss(10.0)
+    *_, penalty = loss.scores_and_penalty(critic, REAL, FAKE, generator(5))
     place = torch.rand(30, 1, generator=generator(5))
     between = [r + place * (f - r) for r, f in zip(REAL, FAKE, strict=True)]
     expected = 10 * (norms(between).sqrt() - 1).square().mean()
@@ -486,14 +485,15 @@ def test_wasserstein_penalty_lies_between_pairs():
         seen.append(x.detach()[:, 0])
         return x.square().sum(1)
 
-    WassersteinLoss(1.0).critic_losses(record, end, other, generator())
+    WassersteinLoss(1.0).scores_and_penalty(record, end, other, generator())
     assert stats.kstest(seen[-1].numpy(), stats.uniform.cdf).pvalue > 1e-5
 
 
 def test_a_flat_critic_has_a_finite_gradient():
     """The derivative of a norm at zero."""
     critic = Linear([0.0, 0.0], [0.0, 0.0, 0.0])
-    _, penalty = WassersteinLoss(10.0).critic_losses(critic, REAL, FAKE, generator())
+    loss = WassersteinLoss(10.0)
+    *_, penalty = loss.scores_and_penalty(critic, REAL, FAKE, generator())
     assert penalty.item() == pytest.approx(10.0, rel=1e-4)
     penalty.backward()
     assert torch.isfinite(critic.w.grad).all()
@@ -502,17 +502,17 @@ def test_a_flat_critic_has_a_finite_gradient():
 @pytest.mark.parametrize("loss", LOSSES)
 def test_without_weight_there_is_no_penalty(loss):
     critic = Linear(W, V)
-    value, penalty = loss(0.0).critic_losses(critic, REAL, FAKE)
+    *scores, penalty = loss(0.0).scores_and_penalty(critic, REAL, FAKE)
     assert penalty.item() == 0.0
-    torch.testing.assert_close(
-        value, loss(1.0).critic_losses(critic, REAL, FAKE, generator())[0]
-    )
+    *others, _ = loss(1.0).scores_and_penalty(critic, REAL, FAKE, generator())
+    torch.testing.assert_close(scores, others)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_generator_learns_nothing_from_a_critic_step(loss):
     """Nor do the rows get gradients of a penalty."""
     fake = tuple(part.clone().requires_grad_() for part in FAKE)
-    _, penalty = loss(1.0).critic_losses(Quadratic(1.0), REAL, fake, generator())
+    critic = Quadratic(1.0)
+    *_, penalty = loss(1.0).scores_and_penalty(critic, REAL, fake, generator())
     penalty.backward()
     assert all(part.grad is None for part in fake)
