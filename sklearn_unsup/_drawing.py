@@ -10,8 +10,9 @@ from ._validation import warn_of_unlikely
 
 # Number of other rows among which the nearest one is looked for.
 N_CANDIDATES = 10
-# Number of times that rows which break a law are drawn again.
-LAW_ROUNDS = 5
+# Number of times that rows which break a law are drawn again, without and with
+# conditions, under which draws take longer and may all break it.
+LAW_ROUNDS, ASKED_LAW_ROUNDS = 5, 1
 # Number of rows that may be drawn for each row that is wanted, and for any number.
 DRAWS_PER_ROW, MIN_DRAWS = 100, 1_000
 
@@ -40,7 +41,7 @@ def draw_table(draw, codec, conditions, n_samples: int, rng):
     names = set() if conditions is None else set(conditions)
     if not isinstance(codec, ConstrainedCodec):
         table = codec.decode(x_num, x_cat, rng, asked.requests)
-        return table if codec.laws_ is None else lawful(draw, codec, table, names, rng)
+        return table if codec.laws_ is None else lawful(draw, codec, table, asked, rng)
     x_num, x_cat = nearest_rows(draw, codec, asked, x_num, x_cat)
     table = codec.decode(x_num, x_cat, rng, asked.requests)
     n_drawn, limit = n_samples, MIN_DRAWS + DRAWS_PER_ROW * n_samples
@@ -70,24 +71,29 @@ def draw_table(draw, codec, conditions, n_samples: int, rng):
         table = with_rows(table, rows[: len(good)], more, good[: len(rows)])
 
 
-def lawful(draw, codec, table, names, rng):
+def lawful(draw, codec, table, asked, rng):
     """A drawn table whose rows are made to meet the codec's laws.
 
-    A row that cannot, as a sum would be out of its range, is replaced by another one,
-    unless there are conditions on columns of `names`: then it stays what it is.
+    Rows whose sum would be out of its range are drawn again, and at last the parts of
+    those that still are moved.
     """
-    table, is_broken = codec.with_laws(table, names)
-    for _ in range(0 if names else LAW_ROUNDS):
+    table, is_broken = codec.with_laws(table, asked.requests)
+    for _ in range(ASKED_LAW_ROUNDS if asked.requests else LAW_ROUNDS):
         rows = np.flatnonzero(is_broken)
         if not len(rows):
-            break
-        again = codec.encode_conditions(None, max(MIN_DRAWS, 2 * len(rows)))
-        more = codec.decode(*draw(again.encoded)[:2], rng)
-        more, more_broken = codec.with_laws(more, names)
-        good = np.flatnonzero(~more_broken)[: len(rows)]
-        table = with_rows(table, rows[: len(good)], more, good)
-        is_broken[rows[: len(good)]] = False
-    return table
+            return table
+        index = np.repeat(rows, max(2, MIN_DRAWS // len(rows)))
+        again = conditions_at(asked, index)
+        more = codec.decode(*draw(again.encoded)[:2], rng, again.requests)
+        more, more_broken = codec.with_laws(more, again.requests)
+        good = np.flatnonzero(~more_broken)
+        if asked.requests:
+            rows, first = np.unique(index[good], return_index=True)
+            good = good[first]
+        rows, good = rows[: len(good)], good[: len(rows)]
+        table = with_rows(table, rows, more, good)
+        is_broken[rows] = False
+    return codec.with_laws(table, asked.requests, moves_others=True)[0]
 
 
 def nearest_rows(draw, codec, asked, x_num, x_cat):

@@ -1,6 +1,7 @@
 """constraints="auto": drawn rows meet the laws that all training rows meet."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from sklearn.utils import get_tags
 
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._table.codec import TableCodec
-from sklearn_unsup._table.discovery import find_laws
+from sklearn_unsup._table.discovery import find_laws, groups_of_dependent
 from sklearn_unsup._table.laws import Laws
 from sklearn_unsup.constraints import FixedCombinations, Inequality, Linear
 from sklearn_unsup.metrics import synthesis_report
@@ -233,6 +234,38 @@ def test_numbers_next_to_zero_have_none():
     assert laws_of(table) == []
 
 
+def test_columns_that_cannot_go_along_leave_the_others():
+    """One with gaps, one of many levels, one in a sum, one that another determines."""
+    rng = np.random.default_rng(0)
+    place = rng.integers(0, 30, 900)
+    table = pd.DataFrame({"zip": 10_000 + place * 7, "town": place // 3 + 100})
+    together = [FixedCombinations(["zip", "town"])]
+    airport = (table["town"] * 7).astype(str).where(place >= 3)
+    assert laws_of(table.assign(airport=airport)) == together
+    fewer = table.assign(code=table["town"] ** 2)
+    few = find_laws(fewer, np.zeros(3, dtype=bool), max_levels=12)
+    assert few == [FixedCombinations(["town", "code"])]
+    table = table.assign(fee=rng.integers(0, 9, 900), price=place**2)
+    table["total"] = table["price"] + table["fee"]
+    assert laws_of(table) == [Linear({"fee": 1, "price": 1, "total": -1}), *together]
+    by_town = pd.DataFrame({"town": place // 3, "land": place // 9 % 2})
+    by_coin = pd.DataFrame({"coin": rng.integers(0, 6, 900)})
+    by_coin["metal"] = by_coin["coin"] % 3 == 0
+    both = pd.concat([by_town, by_coin], axis=1).astype(str)
+    found = [set(law.columns) for law in laws_of(both)]
+    assert found == [{"town", "land"}, {"coin", "metal"}]
+
+
+def test_no_column_is_determined_twice():
+    pairs = [("town", "land"), ("town", "mayor"), ("coin", "land"), ("coin", "metal")]
+    surprises = dict.fromkeys(pairs, 20.0)
+    found = list(groups_of_dependent(surprises, overlap=False))
+    groups = [("town", "land", "mayor"), ("coin", "metal")]
+    assert [law.columns for law, _ in found] == groups
+    assert [surprise for _, surprise in found] == [40.0, 20.0]
+    assert len(list(groups_of_dependent(surprises))[1][0].columns) == 3
+
+
 def test_gaps_do_not_follow():
     table = X[["city", "land"]].copy()
     table["land"] = table["land"].where(table["land"] != "it")
@@ -258,11 +291,13 @@ def test_tables_of_many_columns_are_not_searched(monkeypatch):
 # -------------------------------------------------------------------- holding them
 
 
-def held(table, laws, drawn, asked=()):
+def held(table, laws, drawn, conditions=None, moves_others=True, **options):
+    """Drawn rows that meet laws as far as the conditions allow."""
+    codec = TableCodec(**options).fit(table)
     columns = [column for _, column in table.items()]
-    fitted_laws = Laws(laws).fit(columns, list(table.columns))
-    columns = fitted_laws.hold([column for _, column in drawn.items()], set(asked))
-    return pd.DataFrame(dict(zip(table.columns, columns, strict=True)))
+    codec.laws_ = Laws(laws).fit(columns, list(table.columns))
+    asked = codec.encode_conditions(conditions, len(drawn))
+    return codec.with_laws(drawn, asked.requests, moves_others)[0]
 
 
 def test_rows_become_the_nearest_combination():
@@ -296,25 +331,55 @@ def test_the_number_of_a_place_moves_and_not_the_place():
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("conditions", "expected"),
     [
-        ((), ("Oslo", "no")),
-        ((0,), ("Oslo", "no")),
-        ((1,), ("Rome", "it")),
-        ((0, 1), ("Oslo", "it")),
+        (None, ("Oslo", "no")),
+        ({"city": "Oslo"}, ("Oslo", "no")),
+        ({"land": "it"}, ("Rome", "it")),
+        ({"land": {"it"}, "city": {"Rome", "Oslo"}}, ("Rome", "it")),
+        ({"city": "Oslo", "land": "it"}, ("Oslo", "it")),  # which no row has
+        ({"city": (None, None), "land": (None, None)}, ("Oslo", "no")),
     ],
 )
-def test_what_is_asked_stays(asked, expected):
+def test_what_is_asked_stays(conditions, expected):
     drawn = pd.DataFrame({"city": ["Oslo"], "land": ["it"]})
-    found = held(X[["city", "land"]], [DEPENDENCE], drawn, asked)
+    found = held(X[["city", "land"]], [DEPENDENCE], drawn, conditions)
     assert tuple(found.iloc[0]) == expected
 
 
-def test_numbers_that_are_asked_for_are_not_moved():
+def test_rows_ask_for_different_levels():
+    """Of a missing cell of a partial row nothing is asked."""
+    asked = pd.DataFrame({"city": ["Bergen", None, None], "land": [None, "it", None]})
+    drawn = pd.DataFrame({"city": ["Bergen", "Oslo", "Rome"], "land": ["it"] * 3})
+    found = held(X[["city", "land"]], [DEPENDENCE], drawn, asked)
+    expected = [["Bergen", "no"], ["Rome", "it"], ["Rome", "it"]]
+    assert found.to_numpy().tolist() == expected
+
+
+def test_numbers_are_moved_within_what_is_asked():
     table = pd.DataFrame({"x": [1.0, 2.0, 4.0] * 9, "y": [10, 20, 40] * 9})
-    drawn = pd.DataFrame({"x": [2.9, 2.0], "y": [10, 10]})
-    found = held(table, [FixedCombinations(["x", "y"])], drawn, [0])
-    assert found.to_numpy().tolist() == [[2.9, 10], [2.0, 20]]
+    law = [FixedCombinations(["x", "y"])]
+    drawn = pd.DataFrame({"x": [2.9, 2.0, 2.0], "y": [10, 10, 40]})
+    # No training row has 2.9.
+    found = held(table, law, drawn, {"x": [2.9, 2.0, 2.0]})
+    assert found.to_numpy().tolist() == [[2.9, 10], [2.0, 20], [2.0, 20]]
+    found = held(table, law, drawn, {"x": (2.0, 3.0)})
+    assert found.to_numpy().tolist() == [[2.0, 20]] * 3
+    found = held(table, law, drawn, {"x": [(3.0, None), (None, 3.0), (None, None)]})
+    assert found["x"].tolist() == [4.0, 1.0, 2.0]
+
+
+def test_a_range_without_the_drawn_number_is_met():
+    """Without quantiles any number may be drawn."""
+    table = pd.DataFrame({"k": np.arange(60) % 6 * 10})
+    table["v"] = table["k"] ** 2
+    drawn = pd.DataFrame({"k": [14, 23, 6], "v": [310, 420, 2_000]})
+    law = [FixedCombinations(["k", "v"])]
+    for asked, expected in {(5, 25): [10, 20, 20], (40, 40): [40, 40, 40]}.items():
+        conditions = {"k": asked}
+        found = held(table, law, drawn, conditions, numeric_scaling="standard")
+        assert found["k"].isin(expected).all()
+        assert (found["k"] ** 2 == found["v"]).all()
 
 
 def test_distances_are_computed_in_parts(monkeypatch):
@@ -328,29 +393,93 @@ def test_distances_are_computed_in_parts(monkeypatch):
     pd.testing.assert_frame_equal(held(table, laws, drawn), whole)
 
 
-def test_a_total_out_of_its_range_stays():
-    table = pd.DataFrame({"a": np.arange(30) % 5, "b": np.arange(30) % 7})
-    table["total"] = table["a"] + table["b"]
-    law = [Linear({"a": 1, "b": 1, "total": -1})]
-    table = table[table["total"] < 9]
+def make_sums():
+    """All a from 0 to 4 and b from 0 to 6 with totals from 0 to 8."""
+    a, b = (part.ravel() for part in np.mgrid[:5, :7])
+    table = pd.DataFrame({"a": a, "b": b, "total": a + b})
+    return table[table["total"] < 9]
+
+
+TOTAL = [Linear({"a": 1, "b": 1, "total": -1})]
+
+
+def test_parts_move_at_last_if_no_total_is_their_sum():
     drawn = pd.DataFrame({"a": [1, 4], "b": [2, 6], "total": [7, 7]})
-    found = held(table, law, drawn)
-    assert found["total"].tolist() == [3, 7]
-    assert held(table, law, drawn, [0])["total"].tolist() == [3, 7]
+    found = held(make_sums(), TOTAL, drawn, moves_others=False)
+    assert found.to_numpy().tolist() == [[1, 2, 3], [4, 6, 7]]
+    found = held(make_sums(), TOTAL, drawn)
+    assert found["total"].tolist() == [3, 8]
+    assert (found["a"] + found["b"] == found["total"]).all()
+    found = held(make_sums(), TOTAL, drawn, {"a": 4})
+    assert found.to_numpy().tolist() == [[1, 2, 3], [4, 4, 8]]
 
 
 def test_parts_add_up_to_a_total_that_is_asked_for():
     """All go the same part of the way to their ends; those that are asked for stay."""
-    table = pd.DataFrame({"a": np.arange(35) % 5, "b": np.arange(35) % 7})
-    table["total"] = table["a"] + table["b"]
-    law = [Linear({"a": 1, "b": 1, "total": -1})]
-    drawn = pd.DataFrame({"a": [2, 0, 4, 1], "b": [3, 0, 6, 2], "total": [5, 5, 5, 9]})
-    found = held(table, law, drawn, [2])
-    assert found["total"].tolist() == [5, 5, 5, 9]
+    drawn = pd.DataFrame({"a": [2, 0, 4], "b": [3, 0, 6], "total": [5, 5, 5]})
+    found = held(make_sums(), TOTAL, drawn, {"total": 5}, moves_others=False)
+    assert found.to_numpy().tolist() == [[2, 3, 5]] * 3
+    # An a of 4 leaves 1 of 5 to b.
+    drawn["a"] = 4
+    found = held(make_sums(), TOTAL, drawn, {"total": 5, "a": 4})
+    assert found.to_numpy().tolist() == [[4, 1, 5]] * 3
+    # Nothing makes an a of 1 and a b of 5 or 6 a total of 3.
+    drawn = pd.DataFrame({"a": [1, 1], "b": [5, 6], "total": [3, 3]})
+    asked = {"total": 3, "a": 1, "b": (5, None)}
+    pd.testing.assert_frame_equal(held(make_sums(), TOTAL, drawn, asked), drawn)
+
+
+def test_a_range_of_totals_holds_the_sum_of_the_parts():
+    drawn = pd.DataFrame({"a": [2, 0, 4], "b": [3, 0, 3], "total": [6, 5, 6]})
+    found = held(make_sums(), TOTAL, drawn, {"total": (4, 6)}, moves_others=False)
+    # The first one's parts make another total of the range, and stay.
+    assert found.loc[0].tolist() == [2, 3, 5]
     assert (found["a"] + found["b"] == found["total"]).all()
-    assert found.to_numpy()[:3].tolist() == [[2, 3, 5], [2, 3, 5], [2, 3, 5]]
-    # An a of 4 leaves 1 of 5 to b; no b makes a 1 a 9.
-    drawn["a"] = [4, 4, 4, 1]
-    found = held(table, law, drawn, [0, 2])
-    assert found.to_numpy().tolist() == [[4, 1, 5], [4, 1, 5], [4, 1, 5], [1, 2, 9]]
-    pd.testing.assert_frame_equal(held(table, law, drawn, [0, 1, 2]), drawn)
+    assert found["total"].tolist() == [5, 4, 6]
+
+
+def test_sums_of_floats_that_nobody_rounded_under_a_range():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.integers(0, 4_000, (500, 2)) / 100, columns=["a", "b"])
+    table["total"] = table["a"] + table["b"]
+    drawn = table.sample(50, random_state=0).reset_index(drop=True)
+    drawn["total"] = rng.uniform(30, 60, 50)
+    found = held(table, TOTAL, drawn, {"total": (30, 60)})
+    assert found["total"].between(30, 60).all()
+    np.testing.assert_allclose(found["a"] + found["b"], found["total"], atol=1e-9)
+
+
+def test_numbers_too_large_for_a_sum_are_no_warning():
+    table = make_sums().astype(float)
+    drawn = table.head(3).assign(a=1e19).reset_index(drop=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = held(table, TOTAL, drawn, {"a": 1e19})
+    pd.testing.assert_frame_equal(found, drawn)
+
+
+@pytest.mark.parametrize("model_class", [VAETransformer, GANSampler])
+def test_laws_hold_under_all_conditions_that_allow_it(model_class):
+    """Sums of which many are out of range, and conditions that have nothing to do."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"birth": rng.integers(1930, 2006, 400)})
+    table["year"] = rng.integers(2020, 2025, 400)
+    table["age"] = table["year"] - table["birth"]
+    table["sex"] = rng.choice(["f", "m"], 400)
+    model = model_class(2, max_iter=2, random_state=0).fit(table)
+    nothing = pd.DataFrame({name: [None] * 50 for name in table})
+    one = nothing.copy()
+    one.loc[3, "age"] = 40
+    some = {"age": (30, 50), "birth": (1970, None), "year": (None, None)}
+    for conditions in (None, {"sex": "f"}, {"age": 40}, nothing, one, some):
+        n = 1 if isinstance(conditions, pd.DataFrame) else 50
+        drawn = model.sample(n, conditions=conditions, random_state=0)
+        assert len(drawn) == 50
+        assert (drawn["birth"] + drawn["age"] == drawn["year"]).all()
+        assert drawn["age"].between(table["age"].min(), table["age"].max()).all()
+        if isinstance(conditions, dict) and "age" in conditions:
+            assert (
+                drawn["age"]
+                .between(*np.array(conditions["age"]).repeat(2)[[0, -1]])
+                .all()
+            )

@@ -371,13 +371,14 @@ class TableCodec(BaseEstimator):
         """Forget the laws that rows which are to be learnt from break."""
         self.laws_ = self.laws_.unbroken(self._columns_of(as_frame(X)))
 
-    def with_laws(self, table, names):
+    def with_laws(self, table, requests, moves_others=False):
         """A decoded table made to meet the laws, and which of its rows do not.
 
-        Columns of `names` are not changed.
+        `requests` are those that :meth:`encode_conditions` returns. For `moves_others`
+        see :meth:`Laws.hold`.
         """
-        asked = {i for i, name in enumerate(self.columns_) if name in names}
-        columns = self.laws_.hold(self._columns_of(as_frame(table)), asked)
+        columns = self._columns_of(as_frame(table))
+        columns = self.laws_.hold(columns, requests, self.columns_codec_, moves_others)
         return self._assemble(columns, len(table)), self.laws_.find_broken(columns)
 
     def _decode_columns(self, x_num, x_cat, random_state, requests, beyond_range=False):

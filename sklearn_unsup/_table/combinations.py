@@ -1,6 +1,7 @@
 """Combinations: columns of which only some values occur together, as one category."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,9 @@ from .grid import Grid
 from .kinds import DATES, DURATIONS, NUMBERS, column_kind
 from .layout import FIRST_SET
 from .plain import is_missing, to_floats
-from .ranges import ANYTHING
-from .requests import cells_of, read_levels
+from .ranges import ANYTHING, MISSING
+from .requests import LevelRequests, cells_of, read_levels
+from .sums import requested_limits
 
 # Maximum number of distances between rows and combinations that are computed at a time.
 MAX_CELLS = 2_000_000
@@ -120,24 +122,38 @@ class Combinations:
             free[i] = pd.Series(np.zeros(len(free[first])), name=columns[i].name)
         return free
 
-    def nearest(self, columns: list, asked: set) -> list:
+    def nearest(self, columns: list, requests: dict, codecs: list) -> list:
         """Columns in which each row has the known combination nearest to its own.
 
-        The distance of two numbers is the share of the rows between them, that of two
-        levels 1, and a half more for the first column, which determines the others.
-        Columns at the positions `asked` keep their values: a row stays what it is if no
-        combination has them.
+        Of those that have what is asked; a row for which there is none stays what it
+        is. The distance of two numbers is the share of the rows between them, that of
+        two levels 1, and a half more for the first column, which determines the others.
+
+        Parameters
+        ----------
+        columns : list of Series
+        requests : dict of {int: LevelRequests or NumberRequests}
+            What is asked of each row, by position of the column.
+        codecs : list
+            Codecs of the columns, which the requests are in the words of.
         """
         codes = self._codes(columns)
         rows = np.flatnonzero(self._numbers_of(codes) < 0)
         own = [columns[i].iloc[rows] for i in self.positions]
-        places = np.column_stack(
-            [self._places_of(k, codes[rows, k], column) for k, column in enumerate(own)]
-        )
+        places = [
+            self._places_of(k, codes[rows, k], column) for k, column in enumerate(own)
+        ]
+        allowed = [
+            self._allowed_by(k, requests[i], codecs[i])
+            for k, i in enumerate(self.positions)
+            if i in requests
+        ]
+        asked = [kinds[rows] for kinds, _ in allowed]
         different, inverse = np.unique(
-            np.column_stack([codes[rows], places]), axis=0, return_inverse=True
+            np.column_stack([codes[rows], *places, *asked]), axis=0, return_inverse=True
         )
-        numbers = self._nearest_numbers(different, asked)[inverse.reshape(-1)]
+        found = self._nearest_numbers(different, [masks for _, masks in allowed])
+        numbers = found[inverse.reshape(-1)]
         rows, numbers = rows[numbers >= 0], numbers[numbers >= 0]
         order = np.arange(len(codes))
         order[rows] = len(codes) + np.arange(len(rows))
@@ -146,6 +162,32 @@ class Combinations:
             both = pd.concat([columns[i], found], ignore_index=True)
             columns[i] = both.take(order).reset_index(drop=True)
         return columns
+
+    def _allowed_by(self, k, asked, codec):
+        """Which combinations have what rows ask of the k-th column.
+
+        Returns the kind of request of each row, (n,), and for each kind a mask of the
+        combinations.
+        """
+        member, of_table = self.members_[k], self.table_[:, k]
+        if isinstance(asked, LevelRequests):
+            ranks, kinds = np.unique(asked.ranks, return_inverse=True)
+            known = {level: r for r, level in enumerate(map(key_of, codec.levels_))}
+            rank_of = np.array(
+                [known.get(key_of(level), -2) for level in member.levels_]
+            )
+            masks = [asked.allows(rank, rank_of[of_table]) for rank in ranks]
+            return kinds.reshape(-1), np.array(masks)
+        rows = pd.DataFrame(vars(asked))
+        kinds = rows.groupby(list(rows), sort=False).ngroup().to_numpy()
+        _, first = np.unique(kinds, return_index=True)
+        values = pd.Series(member.values_)
+        grid = Grid(member.name, self.constraint).fit(values)
+        one_each = replace(asked, **{name: a[first] for name, a in vars(asked).items()})
+        low, high = requested_limits(grid, one_each)[..., None]
+        values = grid.read(values)[1][of_table]
+        is_present = one_each.presence[:, None] != MISSING
+        return kinds, (values >= low) & (values <= high) & is_present
 
     def _places_of(self, k, codes, column):
         """Share of the rows below each number of the k-th column; codes of levels."""
@@ -158,8 +200,11 @@ class Combinations:
         shares = (counts[order].cumsum() - counts[order] / 2) / counts.sum()
         return np.interp(to_floats(column), levels[order], shares)
 
-    def _nearest_numbers(self, different, asked):
-        """Number of the nearest combination of codes and places, -1 for none."""
+    def _nearest_numbers(self, different, allowed):
+        """Number of the nearest combination of codes, places and requests, or -1.
+
+        `allowed` has masks of the combinations for each kind of request.
+        """
         n_columns = len(self.positions)
         own = [
             self._places_of(
@@ -172,16 +217,18 @@ class Combinations:
             return found
         n_at_a_time = max(1, MAX_CELLS // len(self.table_))
         for part in gen_batches(len(different), n_at_a_time):
-            codes, places = np.split(different[part], [n_columns], axis=1)
+            codes, places, asked = np.split(
+                different[part], [n_columns, 2 * n_columns], axis=1
+            )
             distances = np.zeros((len(codes), len(self.table_)))
-            for k, position in enumerate(self.positions):
-                differs = codes[:, k, None] != self.table_[:, k]
-                if position in asked:
-                    distances[differs] = np.inf
-                elif is_number(self.members_[k]):
+            for k in range(n_columns):
+                if is_number(self.members_[k]):
                     distances += np.abs(places[:, k, None] - own[k])
                 else:
+                    differs = codes[:, k, None] != self.table_[:, k]
                     distances += (1.0 if k else 1.5) * differs
+            for masks, kinds in zip(allowed, asked.T.astype(np.int64), strict=True):
+                distances[~masks[kinds]] = np.inf
             best = np.nan_to_num(distances, nan=np.inf).argmin(axis=1)
             is_possible = np.isfinite(distances[np.arange(len(best)), best])
             found[part] = np.where(is_possible, self.numbers_[best], -1)

@@ -20,8 +20,7 @@ from .frames import as_frame
 from .grid import Grid
 from .orders import Orders
 from .plain import is_missing
-from .ranges import PRESENT, limits
-from .sums import Sum
+from .sums import Sum, requested_limits
 from .unique import find_repeats
 
 # Constraints that may name columns of others.
@@ -224,21 +223,12 @@ class ConstraintSet:
 
         Where nothing is asked they are those of training.
         """
-        found = {}
-        for i, asked in requests.items():
-            grid = self.grid_of(i)
-            if grid is None:
-                continue
-            is_asked = asked.presence == PRESENT
-            least, most = limits(grid.column_)
-            low, high = grid.values_of(asked.low), grid.values_of(asked.high)
-            low = np.where(is_asked & (asked.low > least), low, grid.low_ or 0)
-            high = np.where(is_asked & (asked.high < most), high, grid.high_ or 0)
-            # A range that training has no value in begins or ends there.
-            low = np.where(is_asked & (asked.low <= least), np.minimum(low, high), low)
-            high = np.where(asked.high >= most, np.maximum(low, high), high)
-            found[i] = np.stack([low, high])
-        return found
+        grids = {i: self.grid_of(i) for i in requests}
+        return {
+            i: requested_limits(grid, requests[i])
+            for i, grid in grids.items()
+            if grid is not None
+        }
 
     def distances(self, free: list, requests: dict) -> np.ndarray:
         """How far columns that others determine are from what is asked, shape (n,)."""

@@ -81,10 +81,11 @@ def find_constraints(table) -> pd.DataFrame:
     numbers = read_numbers(columns, names)
     sums = list(find_sums(columns, numbers, names))
     linear = {frozenset(constraint.columns) for constraint, _ in sums}
+    by_name = dict(zip(names, columns, strict=True))
     pairs = [
         *find_constants(numbers),
         *sums,
-        *find_dependencies(columns, names, linear),
+        *groups_of_dependent(surprises_of_dependences(by_name, known=linear)),
         *find_inequalities(numbers),
     ]
     pairs.sort(key=lambda pair: -pair[1])
@@ -114,29 +115,30 @@ def find_laws(table, is_category, max_levels=MAX_LEVELS) -> list:
     for i in np.flatnonzero(is_category):
         frame.isetitem(i, frame.iloc[:, i].astype("category"))
     names = unique_names(frame.columns)
-    columns = [column for _, column in frame.items()]
-    sums = list(find_sums(columns, read_numbers(columns, names), names))
-    linear = {frozenset(constraint.columns) for constraint, _ in sums}
-    found = [*sums, *find_dependencies(columns, names, linear)]
-    laws = []
-    for constraint, surprise in sorted(found, key=lambda pair: -pair[1]):
-        places = [find_column(constraint, name, names) for name in constraint.columns]
-        is_sure = surprise >= MIN_SURE_SURPRISE
-        if is_sure and is_law(constraint, frame.iloc[:, places], max_levels):
-            laws.append(constraint)
-    flags = are_compatible(laws, names)
-    return [law for law, is_taken in zip(laws, flags, strict=True) if is_taken]
+    columns = dict(zip(names, (column for _, column in frame.items()), strict=True))
+    numbers = read_numbers(list(columns.values()), names)
+    found = find_sums(list(columns.values()), numbers, names)
+    sums = [
+        constraint
+        for constraint, surprise in sorted(found, key=lambda pair: -pair[1])
+        if surprise >= MIN_SURE_SURPRISE and adds_up(constraint, columns)
+    ]
+    flags = are_compatible(sums, names)
+    sums = [law for law, is_taken in zip(sums, flags, strict=True) if is_taken]
+    taken = {name for law in sums for name in law.columns}
+    others = {
+        name: column
+        for name, column in columns.items()
+        if name not in taken and not column.isna().any()
+    }
+    surprises = surprises_of_dependences(others, max_levels)
+    together = groups_of_dependent(surprises, overlap=False)
+    return sums + [law for law, surprise in together if surprise >= MIN_SURE_SURPRISE]
 
 
-def is_law(constraint, frame, max_levels) -> bool:
-    """Whether drawn rows can be made to meet a constraint on the columns of a frame."""
-    if isinstance(constraint, FixedCombinations):
-        return not frame.isna().any(axis=None) and frame.nunique().max() <= max_levels
-    return adds_up(constraint, frame)
-
-
-def adds_up(constraint, frame) -> bool:
+def adds_up(constraint, columns) -> bool:
     """Whether a sum is far more exact than what its columns vary by."""
+    frame = pd.DataFrame({name: columns[name] for name in constraint.columns})
     factors = np.array([float(f) for f in constraint.coefficients.values()])
     values = np.stack([to_floats(column) for _, column in frame.items()], axis=1)
     values = values[~np.isnan(values).any(axis=1)]
@@ -255,29 +257,45 @@ def surprise_of_order(lows, highs):
 # ------------------------------------------------------------------ dependencies
 
 
-def find_dependencies(columns, names, linear):
-    """Columns that determine others, but for pairs that a linear constraint names."""
-    codes, surprises = {}, {}
-    for name, column in zip(names, columns, strict=True):
+def surprises_of_dependences(columns, max_levels=MAX_LEVELS, known=()) -> dict:
+    """Surprises of pairs of columns of which the first determines the second.
+
+    Parameters
+    ----------
+    columns : dict of {hashable: Series}
+    max_levels : int, default=MAX_LEVELS
+    known : collection of frozenset, default=()
+        Pairs of names that are left out.
+    """
+    codes = {}
+    for name, column in columns.items():
         values = pd.factorize(column)[0] + 1
         n_levels = len(np.unique(values))
-        few = n_levels <= min(MAX_LEVELS, len(values) / MIN_ROWS_PER_LEVEL)
+        few = n_levels <= min(max_levels, len(values) / MIN_ROWS_PER_LEVEL)
         if few and n_levels > 1:
             codes[name] = values
-    candidates = [
-        pair for pair in permutations(codes, 2) if frozenset(pair) not in linear
-    ]
-    for first, second in candidates:
-        surprise = surprise_of_dependence(codes[first], codes[second])
-        if surprise > MIN_SURPRISE + np.log10(len(candidates)):
-            surprises[first, second] = surprise
-    # Those that determine most come first, and take what they determine with them.
-    n_determined = {
-        first: sum(pair[0] == first for pair in surprises) for first in codes
+    pairs = [pair for pair in permutations(codes, 2) if frozenset(pair) not in known]
+    surprises = {
+        (first, second): surprise_of_dependence(codes[first], codes[second])
+        for first, second in pairs
     }
+    least = MIN_SURPRISE + np.log10(max(1, len(pairs)))
+    return {pair: surprise for pair, surprise in surprises.items() if surprise > least}
+
+
+def groups_of_dependent(surprises, overlap=True):
+    """Columns that determine others, with these, and the surprise of all together.
+
+    Without `overlap` no column is in two groups.
+    """
+    determined = {}
+    for first, second in surprises:
+        determined.setdefault(first, []).append(second)
+    # Those that determine most come first, and take what they determine with them.
     taken = set()
-    for first in sorted(codes, key=lambda name: -n_determined[name]):
-        others = [second for second in codes if (first, second) in surprises]
+    for first, others in sorted(determined.items(), key=lambda item: -len(item[1])):
+        if not overlap:
+            others = [second for second in others if second not in taken]
         if others and first not in taken:
             taken |= {first, *others}
             total = sum(surprises[first, second] for second in others)

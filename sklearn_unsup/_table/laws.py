@@ -54,18 +54,24 @@ class Laws:
         laws.parts_ = kept
         return laws
 
-    def hold(self, columns: list, asked: set) -> list:
-        """Columns that meet the laws as far as that changes nothing that is asked.
+    def hold(
+        self, columns: list, requests: dict, codecs: list, moves_others: bool
+    ) -> list:
+        """Columns that meet the laws, as far as that leaves what is asked for.
 
         Parameters
         ----------
         columns : list of Series
-        asked : set of int
-            Positions of columns whose values must stay what they are.
+        requests : dict of {int: LevelRequests or NumberRequests}
+            What is asked of each row, by position of the column.
+        codecs : list
+            Codecs of the columns, which the requests are in the words of.
+        moves_others : bool
+            Move the parts of a sum that no row of training has, if none is asked for.
         """
         for part in self.parts_:
             if isinstance(part, Combinations):
-                columns = part.nearest(columns, asked)
+                columns = part.nearest(columns, requests, codecs)
             else:
-                columns = part.recomputed(columns, asked)
+                columns = part.recomputed(columns, requests, moves_others)
         return columns

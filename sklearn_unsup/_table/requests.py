@@ -70,6 +70,14 @@ class LevelRequests:
                 places[rows] = shared[drawn]
         return places
 
+    def allows(self, rank, ranks):
+        """Which of some levels meet a request: one of `self.ranks`."""
+        if rank == ANY_CODE:
+            return np.ones(len(ranks), dtype=bool)
+        return (
+            ranks == rank if rank >= 0 else np.isin(ranks, self.sets[FIRST_SET - rank])
+        )
+
     def encoded(self, codec):
         """Codes (n,) and sets of codes (n_sets, cardinality) of the requests."""
         sets = np.zeros((len(self.sets), codec.cardinality_), dtype=bool)

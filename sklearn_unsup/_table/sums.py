@@ -8,6 +8,7 @@ import pandas as pd
 from .grid import MAX_SPAN, Grid
 from .kinds import DATES, DURATIONS, EMPTY, NUMBERS
 from .orders import in_one_unit
+from .ranges import PRESENT
 from .ranges import limits as limits_of
 
 # Relative rounding errors that floats may have made in a sum, by their bytes; those of
@@ -112,7 +113,9 @@ class Sum:
         """Values of one of the others as multiples of the last digit of the sum."""
         if self.grids_[i].is_whole_ and self.grids_[self.target_].is_whole_:
             return values
-        return np.rint(self._scaled(values)).astype(np.int64)
+        # Larger ones have no decimals, and no such column is exact.
+        points = np.rint(self._scaled(values)).clip(-(2.0**53), 2.0**53)
+        return points.astype(np.int64)
 
     def _scaled(self, values):
         return values * 10.0 ** (self.grids_[self.target_].decimals_ or 0)
@@ -128,37 +131,46 @@ class Sum:
         )
         return free
 
-    def recomputed(self, columns: list, asked: set) -> list:
-        """Columns with the one left out as the others say it, where it has such values.
+    def recomputed(self, columns: list, requests: dict, moves_others: bool) -> list:
+        """Columns that add up, as far as that leaves what is asked for.
 
-        Where their sum is out of the range of training the row stays what it is.
-        Columns at the positions `asked` keep their values: if the one left out is among
-        them the others are moved.
+        The column left out becomes what the others say. Where it cannot be that, as a
+        request or its range of training says, the others are moved: of rows that ask
+        for it, and with `moves_others` of all. The rest stay what they are.
+
+        Parameters
+        ----------
+        columns : list of Series
+        requests : dict of {int: NumberRequests}
+            By position.
+        moves_others : bool
         """
-        if self.target_ in asked:
-            return self._moved_to_sum(columns, asked)
-        columns, grid = list(columns), self.grids_[self.target_]
-        missing, values = grid.read(columns[self.target_])
-        read = {i: self.grids_[i].read(columns[i]) for i in self.weights_}
+        read = {i: self.grids_[i].read(columns[i]) for i in self.positions}
+        limits = {
+            i: requested_limits(self.grids_[i], requests[i])
+            for i in self.positions
+            if i in requests
+        }
+        missing, values = read.pop(self.target_)
+        grid, columns = self.grids_[self.target_], list(columns)
+        low, high = limits.get(self.target_, (grid.low_, grid.high_))
+        known = self._is_known(columns) & ~missing
         total = self._total(read)
-        is_told = self._is_known(columns) & (total >= grid.low_) & (total <= grid.high_)
+        movable = known & ((total < low) | (total > high))
+        if not moves_others:
+            asked = requests.get(self.target_)
+            movable &= asked is not None and asked.presence == PRESENT
+        if movable.any():
+            moved = self._moved_into_range(read, movable, limits)
+            new = self._total(moved)
+            moves = movable & (new >= low) & (new <= high)
+            total = np.where(moves, new, total)
+            for i, (gaps, others) in moved.items():
+                others = np.where(moves, others, read[i][1])
+                columns[i] = self.grids_[i].column(others, gaps)
+        is_told = known & (total >= low) & (total <= high)
         columns[self.target_] = grid.column(np.where(is_told, total, values), missing)
         return columns
-
-    def _moved_to_sum(self, columns, asked):
-        """Columns whose others add up to the one left out, in rows where they can."""
-        read = {i: self.grids_[i].read(columns[i]) for i in self.positions}
-        limits = {i: np.stack([read[i][1]] * 2) for i in self.positions if i in asked}
-        missing, _ = read.pop(self.target_)
-        moved = self._moved_into_range(read, self._is_known(columns) & ~missing, limits)
-        adjusted = list(columns)
-        for i, (gaps, values) in moved.items():
-            adjusted[i] = self.grids_[i].column(values, gaps)
-        stays = self.find_broken(adjusted)
-        for i, (gaps, values) in moved.items():
-            kept = np.where(stays, read[i][1], values)
-            adjusted[i] = self.grids_[i].column(kept, gaps)
-        return adjusted
 
     def completed(self, columns: list) -> list:
         """Columns with the one value of a row that is missing, as the others say it.
@@ -325,6 +337,27 @@ class Sum:
             nearest = grid.nearest(goal)
             goal = np.where(np.abs(nearest - goal) <= tolerance, nearest, goal)
         return np.clip(grid.next_value(goal, up=up, strict=False), *ends[i])
+
+
+def requested_limits(grid, asked) -> np.ndarray:
+    """Least and greatest values of each row of a column, shape (2, n).
+
+    Where nothing is asked they are those of training.
+
+    Parameters
+    ----------
+    grid : Grid
+    asked : NumberRequests
+    """
+    is_asked = asked.presence == PRESENT
+    least, most = limits_of(grid.column_)
+    low, high = grid.values_of(asked.low), grid.values_of(asked.high)
+    low = np.where(is_asked & (asked.low > least), low, grid.low_ or 0)
+    high = np.where(is_asked & (asked.high < most), high, grid.high_ or 0)
+    # A range that training has no value in begins or ends there.
+    low = np.where(is_asked & (asked.low <= least), np.minimum(low, high), low)
+    high = np.where(asked.high >= most, np.maximum(low, high), high)
+    return np.stack([low, high])
 
 
 def choose_target(grids, coefficients):
