@@ -22,6 +22,7 @@ from sklearn_unsup.outliers._detector import (
     AUTO_ROWS,
     MAX_REFERENCES,
     Neighbors,
+    Rarity,
     Surprise,
     Tail,
     Tails,
@@ -323,6 +324,33 @@ def test_a_number_that_many_rows_share_is_no_error():
     farther = tail.surprise(np.array([99.1, 200.0, 1e6]))
     assert (np.diff(farther) > 0).all()
     assert farther[0] > np.log(1_000)
+
+
+def test_rarity_is_the_share_of_rows_with_a_level_as_rare():
+    column = pd.Series(["a"] * 500 + ["b"] * 490 + [None] * 8 + ["x", "y"])
+    asked = pd.Series(["a", "b", None, np.nan, "x", "never seen"])
+    found = np.exp(-Rarity().fit(column).surprise(asked))
+    expected = np.array([1_000, 500, 10, 10, 2, 2]) + 1
+    np.testing.assert_allclose(found, expected / 1_001)
+    # Where every row has a level of its own, as with identifiers, new ones are usual.
+    names = pd.Series(np.arange(50).astype(str))
+    assert (Rarity().fit(names).surprise(pd.Series(["3", "99"])) == 0).all()
+
+
+def test_typos_in_levels_are_found():
+    """Whether the detector has learnt from them or not."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"city": rng.choice(["Rome", "Oslo", "Bern"], 600)})
+    table["kind"], table["x"] = rng.choice(["a", "b"], 600), rng.normal(size=600)
+    odd = pd.DataFrame({"city": ["Romme", "Oslo"], "kind": ["a", "A"], "x": [0.1, 0.0]})
+    both = pd.concat([odd, table], ignore_index=True)
+    for rows in (both, table):
+        detector = GenerativeOutlierDetector(random_state=0).fit(rows)
+        ranks = stats.rankdata(detector.score_samples(both))
+        assert (ranks[:2] <= 12).all()
+        shares = detector.explain_samples(odd)
+        assert shares.idxmin(axis=1).tolist() == ["city", "kind"]
+        np.testing.assert_allclose(shares.sum(axis=1), detector.score_samples(odd))
 
 
 def test_tails_of_one_value_and_of_none():

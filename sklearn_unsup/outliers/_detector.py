@@ -41,6 +41,9 @@ MIN_COMMON = 10
 AUTO_ROWS = 100
 # A number alone makes its row an outlier where one row in so many has one as far out.
 GROSS_ROWS = 1_000
+# A rare level alone makes its row as unusual as the share of rows with one as rare, if
+# that is one row in so many.
+RARE_ROWS = 20
 
 
 class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
@@ -434,24 +437,27 @@ class Neighbors:
 
 
 class Tails:
-    """How far single numbers are beyond the bulk of their columns.
+    """How far single numbers are beyond the bulk of their columns, and levels rare.
 
     A model of quantiles cannot know: the largest number of a training column is its
-    largest, whatever it is.
+    largest, whatever it is. Nor does a model that compares cells with any values of
+    their columns count how rare a level is.
     """
 
     def fit(self, X):
-        self.sides_ = {}
+        self.sides_, self.levels_ = {}, {}
         for place, (_, column) in enumerate(as_frame(X).items()):
-            if not is_categorical(column):
-                x = quarters_of(column)
-                x = x[np.isfinite(x)]
-                if len(x):
-                    self.sides_[place] = Tail().fit(x), Tail().fit(-x)
+            if is_categorical(column):
+                self.levels_[place] = Rarity().fit(column)
+                continue
+            x = quarters_of(column)
+            x = x[np.isfinite(x)]
+            if len(x):
+                self.sides_[place] = Tail().fit(x), Tail().fit(-x)
         return self
 
     def surprises(self, X):
-        """Minus the log-probabilities of numbers as far out, (n, n_columns)."""
+        """Minus the log-probabilities of cells as far out or rare, (n, n_columns)."""
         frame = as_frame(X)
         found = np.zeros(frame.shape)
         for place, (above, below) in self.sides_.items():
@@ -459,6 +465,8 @@ class Tails:
             there = ~np.isnan(x)
             x = x[there]
             found[there, place] = np.maximum(above.surprise(x), below.surprise(-x))
+        for place, rarity in self.levels_.items():
+            found[:, place] = rarity.surprise(frame.iloc[:, place])
         return found
 
     def of_rows(self, surprises):
@@ -466,9 +474,38 @@ class Tails:
 
         Zero unless it makes the row an outlier: the order of others is the model's.
         """
-        n_tails = max(1, 2 * len(self.sides_))
-        largest = surprises.max(axis=1, initial=0.0) - np.log(n_tails)
-        return np.where(largest > np.log(GROSS_ROWS), largest, 0.0)
+        n_tails = max(1, 2 * len(self.sides_) + len(self.levels_))
+        decisive = np.full(surprises.shape[1], GROSS_ROWS)
+        decisive[list(self.levels_)] = RARE_ROWS
+        found = surprises - np.log(n_tails)
+        return np.where(found > np.log(decisive), found, 0.0).max(axis=1, initial=0.0)
+
+
+class Rarity:
+    """How many rows of a column have a level that is as rare as another one.
+
+    A level that no row has counts as one of a single row: where many are seen once, as
+    identifiers are, new ones come with every row (Good 1953).
+    """
+
+    def fit(self, column):
+        self.counts_ = levels_of(column).value_counts(dropna=False)
+        counts, n_levels = np.unique(self.counts_, return_counts=True)
+        self.sizes_, self.n_rows_ = counts, (counts * n_levels).cumsum()
+        return self
+
+    def surprise(self, column):
+        """Minus the log-probability of a level as rare."""
+        places = self.counts_.index.get_indexer(levels_of(column))
+        counts = np.where(places < 0, 1, self.counts_.to_numpy()[places])
+        below = np.searchsorted(self.sizes_, counts, side="right")
+        n_as_rare = np.concatenate([[0], self.n_rows_])[below]
+        return -np.log((n_as_rare + 1) / (self.n_rows_[-1] + 1))
+
+
+def levels_of(column):
+    """A column as objects, all missing cells alike."""
+    return column.astype(object).where(column.notna(), np.nan)
 
 
 class Tail:
