@@ -15,6 +15,7 @@ from ._holes import (
     expected_columns,
     filled_in,
     placeholders,
+    with_implied_cells,
 )
 from ._nn.conditions import to_tensors
 from ._table.constraint_set import broken_error
@@ -52,7 +53,7 @@ def impute_constrained(model, frame, *, sample_posterior, rounded, rng):
     codec, names = model.codec_, frame.columns
     if codec.array_dtype_ is None:  # an array may come after a frame
         frame = frame.set_axis(codec.columns_, axis=1)
-    filled = with_implied_cells(codec, frame)
+    filled = with_implied_cells(frame, codec.constraints_.sums_)
     infeasible = find_infeasible(codec, filled)
     if filled.isna().any(axis=None):
         completions = Completions(model, filled, infeasible, rng)
@@ -65,17 +66,6 @@ def impute_constrained(model, frame, *, sample_posterior, rounded, rng):
 
 def columns_of(frame):
     return [column for _, column in frame.items()]
-
-
-def with_implied_cells(codec, frame):
-    """A frame in which the only missing cell of a sum has what the others leave it."""
-    filled, columns = frame.copy(deep=False), columns_of(frame)
-    for part in codec.constraints_.sums_:
-        for i, column in enumerate(part.completed(columns)):
-            implied = columns[i].isna().to_numpy() & column.notna().to_numpy()
-            if implied.any():
-                filled.isetitem(i, filled_in(columns[i], column, implied))
-    return filled
 
 
 def find_infeasible(codec, frame):
@@ -276,7 +266,7 @@ class Completions:
                 last[is_open[:, i]] = i
             for i in np.unique(last[broken & (last >= 0)]):
                 filled.isetitem(i, columns[i].mask(broken & (last == i)))
-        return with_implied_cells(self.codec, filled)
+        return with_implied_cells(filled, self.constraints.sums_)
 
     def drawn(self, index=None):
         """Rows of the frame completed by draws."""

@@ -5,6 +5,7 @@ import torch
 from scipy.sparse import issparse
 
 from ._nn.chunks import chunk_slices
+from ._table.categorical import is_written_number
 from ._table.codec import TableCodec
 from ._table.constrained import ConstrainedCodec
 from ._table.discovery import find_laws
@@ -112,7 +113,7 @@ def fit_codec(
 
 
 def warn_of_columns(codec, X):
-    """Warn of numbers that lose digits, dates that are text, and identifiers."""
+    """Warn of numbers that lose digits, text of dates or numbers, and identifiers."""
     for column, (_, values) in zip(
         codec.columns_codec_, as_frame(X).items(), strict=True
     ):
@@ -122,6 +123,8 @@ def warn_of_columns(codec, X):
         is_chosen = not isinstance(codec.categorical_features, str)
         if not is_chosen and getattr(column, "looks_like_dates_", False):
             warn_of_dates(column)
+        elif not is_chosen and getattr(column, "looks_like_numbers_", False):
+            warn_of_numbers(column)
         elif getattr(column, "looks_like_identifier_", False):
             warn_of_identifier(column)
 
@@ -198,6 +201,17 @@ def warn_of_dates(column):
         f"{column.n_levels_seen_} dates becomes a category: they have no order, and no "
         "other date can be drawn or transformed. Convert it by pandas.to_datetime for "
         "dates, or by astype('category') for no warning.",
+    )
+
+
+def warn_of_numbers(column):
+    shown = next(filter(is_written_number, column.levels_))
+    warn_user(
+        f"column {column.name!r} is text such as {shown!r}, and each of its "
+        f"{column.n_levels_seen_} values becomes a category: they have no order, and "
+        "no other number can be drawn or transformed. Convert it by pandas.to_numeric, "
+        "with errors='coerce' for marks of missing values, or by astype('category') "
+        "for no warning.",
     )
 
 

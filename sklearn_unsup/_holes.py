@@ -132,6 +132,18 @@ def filled_in(column: pd.Series, values, rows=None) -> pd.Series:
     return full.astype(column.dtype)
 
 
+def with_implied_cells(frame: pd.DataFrame, sums) -> pd.DataFrame:
+    """A frame in which the only missing cell of a sum has what the others leave it."""
+    filled = frame.copy(deep=False)
+    columns = [column for _, column in frame.items()]
+    for part in sums:
+        for i, column in enumerate(part.completed(columns)):
+            implied = columns[i].isna().to_numpy() & column.notna().to_numpy()
+            if implied.any():
+                filled.isetitem(i, filled_in(columns[i], column, implied))
+    return filled
+
+
 def draw(model, holes, rng):
     """Rows `x_num`, `x_cat` that have all the cells which are there."""
     network = conditional_network(model)

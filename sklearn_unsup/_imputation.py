@@ -4,7 +4,14 @@ import pandas as pd
 from scipy.sparse import issparse
 
 from ._constrained_imputation import impute_constrained
-from ._holes import EncodedHoles, draw, expected, expected_columns, filled_in
+from ._holes import (
+    EncodedHoles,
+    draw,
+    expected,
+    expected_columns,
+    filled_in,
+    with_implied_cells,
+)
 from ._table.constrained import ConstrainedCodec
 from ._table.frames import as_frame
 from ._table.sparse import SparseCodec
@@ -51,6 +58,8 @@ def impute_frame(model, frame, *, sample_posterior, rounded, rng):
     filled : DataFrame
     """
     codec = model.codec_
+    if codec.laws_ is not None:
+        frame = with_implied_cells(frame, codec.laws_.sums)
     holes = EncodedHoles(codec, frame, model.device_)
     if not holes.missing.any():
         return frame.copy()

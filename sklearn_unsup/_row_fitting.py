@@ -9,7 +9,12 @@ import numpy as np
 import torch
 
 from ._encoding import upload
-from ._nn.autoregressive import MEDIUM_WIDTH, NARROW_WIDTH, WIDE_WIDTH
+from ._nn.autoregressive import (
+    MEDIUM_WIDTH,
+    NARROW_WIDTH,
+    WIDE_WIDTH,
+    affordable_any_order_width,
+)
 from ._scoring import likelihood_terms
 from ._table.codec import TableCodec
 from ._training.row_trial import RowTrial, best_row_epochs
@@ -140,6 +145,8 @@ class RowFitting:
         """Hidden units per column of the model of rows; 0 for no such model."""
         if self._samples_from_latent:
             return 0
+        if self.sampling == "any_order" and self._start is None:
+            return affordable_any_order_width(self.codec_.layout_)
         widest = NARROW_WIDTH
         if self._holds_out_rows(n_rows):
             widest = WIDE_WIDTH if n_rows >= MANY_ROWS else MEDIUM_WIDTH

@@ -551,6 +551,14 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
                 f"got numeric_scaling={self.codec_.numeric_scaling!r}: pass 'quantile' "
                 "or 'standard', or sampling='latent'."
             )
+        if is_explicit and not self._autoregressive_width(len(dataset)):
+            warn_user(
+                f"sampling={self.sampling!r} needs a network for each column, which "
+                f"{layout.n_numeric + layout.n_categorical} encoded columns make too "
+                "large. Rows are drawn, and missing cells filled in, by way of latent "
+                "vectors as with sampling='latent', which is far less exact. Pass "
+                "fewer columns or levels at a time."
+            )
         self._choose_values(dataset)
         net = VAENet(
             VariationalAutoencoder,

@@ -1014,6 +1014,32 @@ def test_text_that_holds_dates_is_warned_of_by_name(column, options, warns):
 
 
 @pytest.mark.parametrize(
+    ("column", "options", "warns"),
+    [
+        (list(map(str, range(18, 90))) + ["?"], {}, True),
+        ([f"{x / 4}" for x in range(60)], {}, True),
+        (list(map(str, range(5, 60))), {}, True),
+        (list(map(str, range(10_000, 10_060))), {}, False),  # codes, say
+        ([f"{x:03d}" for x in range(60)] + ["?"], {}, False),
+        ([*map(str, range(12)), "?"], {}, False),  # few
+        ([*map(str, range(40)), *(f"a{x}" for x in range(20))], {}, False),
+        (pd.Categorical(list(map(str, range(60)))), {}, False),
+        (list(map(str, range(60))), {"categorical_features": ["a"]}, False),
+    ],
+)
+def test_text_that_holds_numbers_is_warned_of_by_name(column, options, warns):
+    column = pd.Series(column).repeat(4)
+    table = pd.DataFrame({"a": column, "b": np.arange(len(column)) % 5})
+    model = AutoencoderTransformer(1, hidden_layer_sizes=(4,), max_iter=1, **options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(table)
+    told = [str(w.message) for w in caught if "pandas.to_numeric" in str(w.message)]
+    assert len(told) == warns
+    assert all(re.match("column 'a' is text such as '[0-9.]+', and", m) for m in told)
+
+
+@pytest.mark.parametrize(
     "dtype", [object, "category", pytest.param("string", marks=pytest.mark.slow)]
 )
 def test_max_categories_forgets_the_rest(quick_model, dtype):

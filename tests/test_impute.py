@@ -270,3 +270,27 @@ def test_sparse_rows_are_refused():
     vae = VAETransformer(2, hidden_layer_sizes=(4,), max_iter=1).fit(X)
     with pytest.raises(ValueError, match="have no missing values"):
         vae.impute(X)
+
+
+# ------------------------------------------------------------------ wide tables
+
+
+def test_cells_of_wide_tables_are_filled_in_by_the_other_columns():
+    """Seventy columns of five factors, and errors with a deviation of .5."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 5)) @ rng.normal(size=(5, 70))
+    X += 0.5 * rng.normal(size=X.shape)
+    holes = rng.random(X.shape) < 0.1
+    model = VAETransformer(sampling="any_order", hidden_layer_sizes=(16,), max_iter=2)
+    imputer = GenerativeImputer(model, random_state=0)
+    filled = imputer.fit_transform(np.where(holes, np.nan, X))
+    assert np.sqrt(np.mean((filled - X)[holes] ** 2)) < 0.75
+    assert X[holes].std() > 2
+
+
+@pytest.mark.parametrize("sampling", ["any_order", "autoregressive"])
+def test_a_table_too_wide_for_a_model_of_its_columns_is_a_warning(sampling):
+    X = np.random.default_rng(0).normal(size=(20, 400))
+    model = VAETransformer(2, hidden_layer_sizes=(4,), sampling=sampling, max_iter=1)
+    with pytest.warns(UserWarning, match="400 encoded columns make too large"):
+        model.fit(X)

@@ -96,6 +96,29 @@ def test_all_else_is_as_without(model):
     pd.testing.assert_frame_equal(drawn[same][is_inside], other[same][is_inside])
 
 
+@pytest.mark.parametrize("sample_posterior", [False, True])
+def test_the_one_missing_value_of_a_sum_is_what_the_others_say(model, sample_posterior):
+    rng = np.random.default_rng(0)
+    rows = make_table(90, random_state=1).astype({"net": float, "tax": "Int64"})
+    places = rng.integers(0, 3, 90)
+    holes = np.arange(3) == places[:, None]
+    names = ["net", "tax", "total"]
+    with_holes = rows.copy()
+    with_holes[names] = rows[names].mask(holes)
+    with_holes.loc[:9, ["net", "tax"]] = np.nan  # of two the model decides
+    X_fit = make_table().astype({"net": float, "tax": "Int64"})
+    vae = clone(model).fit(X_fit)
+    filled = vae.impute(with_holes, sample_posterior=sample_posterior, random_state=0)
+    assert not filled.isna().any(axis=None)
+    assert filled["tax"].dtype == "Int64"
+    pd.testing.assert_frame_equal(filled[10:], rows[10:], check_dtype=False)
+    assert not filled[:10].equals(rows[:10])
+    kept = with_holes.notna()
+    pd.testing.assert_frame_equal(
+        filled.where(kept), with_holes.where(kept), check_dtype=False
+    )
+
+
 def test_what_is_asked_for_counts_more(model):
     for total in (20, (15, 30)):
         drawn = model.sample(200, conditions={"total": total}, random_state=0)

@@ -13,7 +13,7 @@ from .random import draw_index, uniform
 
 # Maximum number of numeric columns whose joint normal distribution is fitted, because
 # each row of a batch solves a linear system of this size.
-MAX_GAUSSIAN = 64
+MAX_GAUSSIAN = 128
 # Maximum factor by which the variance of conditionals grows where rows are few.
 MAX_VARIANCE_FACTOR = 4.0
 # Share of the training rows for which a missing value is an unknown one, as it is where

@@ -35,6 +35,8 @@ WIDE_WIDTH, MEDIUM_WIDTH, NARROW_WIDTH = 128, 96, 64
 # Maximum number of weights of the autoregressive model's largest layer. Tables that
 # would need more have no such model, and their samples come from latent vectors.
 MAX_AUTOREGRESSIVE_WEIGHTS = 2_000_000
+# The same of models of any order, which nothing else can fill in cells as well as.
+MAX_ANY_ORDER_WEIGHTS = 8_000_000
 # Number of matrix products that compute the first layers of all columns on a CPU. A
 # single masked one would multiply many zeros.
 N_BLOCKS = 4
@@ -499,6 +501,13 @@ def affordable_width(layout: TableLayout, widest: int = NARROW_WIDTH) -> int:
         if width <= widest and is_affordable:
             return width
     return 0
+
+
+def affordable_any_order_width(layout: TableLayout) -> int:
+    """The same of a model of any order, which may be larger if it is narrow."""
+    narrowest = AUTOREGRESSIVE_WIDTHS[-1]
+    is_affordable = n_first_weights(layout, narrowest) <= MAX_ANY_ORDER_WEIGHTS
+    return affordable_width(layout) or narrowest * is_affordable
 
 
 def n_first_weights(layout: TableLayout, width: int) -> int:

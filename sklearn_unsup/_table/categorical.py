@@ -15,8 +15,9 @@ from .unknown import UnknownValueError
 # From this share of values that differ, and so many of them, a column of categories is
 # taken for an identifier: a table of thirty rows may well have 25 cities.
 IDENTIFIER_SHARE, IDENTIFIER_LEVELS = 0.5, 100
-# From so many levels on, text is taken for dates if this share of a few levels is.
-DATE_LEVELS, DATE_SHARE, N_DATES_READ = 20, 0.9, 50
+# From so many levels on, text is taken for dates or numbers if this share of a few
+# levels is.
+MIN_TEXT_LEVELS, TEXT_SHARE, N_LEVELS_READ = 20, 0.9, 50
 
 BOOLEANS = bool | np.bool_
 NUMBERS = numbers.Number | np.bool_
@@ -102,12 +103,33 @@ class CategoricalColumn:
 
         Declared categories are what they are.
         """
+        read = self._levels_of_text()
+        return bool(read) and sum(map(is_iso_date, read)) >= TEXT_SHARE * len(read)
+
+    @property
+    def looks_like_numbers_(self) -> bool:
+        """Whether the levels are text, nearly all of it numbers.
+
+        Those of one length may be codes, unless one has a decimal point or something
+        stands among them that is no number; those with zeros in front are.
+        """
+        read = self._levels_of_text()
+        numbers = [level for level in read if is_written_number(level)]
+        if not read or len(numbers) < TEXT_SHARE * len(read):
+            return False
+        are_codes = any(level[0] == "0" and level[1:2].isdigit() for level in numbers)
+        words = [level for level in self.levels_ if not is_written_number(level)]
+        has_words = any(level is not None for level in words)
+        vary = len(set(map(len, numbers))) > 1 or any("." in level for level in numbers)
+        return not are_codes and (has_words or vary)
+
+    def _levels_of_text(self):
+        """Some of the levels, if they may be text of dates or numbers."""
         levels = [level for level in self.levels_ if level is not None]
         is_declared = isinstance(self.values_, pd.Categorical)
-        if is_declared or len(levels) < DATE_LEVELS:
-            return False
-        read = levels[:: -(-len(levels) // N_DATES_READ)]
-        return sum(map(is_iso_date, read)) >= DATE_SHARE * len(read)
+        if is_declared or len(levels) < MIN_TEXT_LEVELS:
+            return []
+        return levels[:: -(-len(levels) // N_LEVELS_READ)]
 
     def encode(self, column: pd.Series, ignore=False) -> np.ndarray:
         """Codes int64; unseen levels are refused or, with `ignore`, read as known."""
@@ -317,3 +339,14 @@ def is_iso_date(level) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_written_number(level) -> bool:
+    """Whether a level is text such as 44, -3.5 or 1e6."""
+    if not isinstance(level, str) or not any(map(str.isdigit, level)):
+        return False
+    try:
+        float(level)
+    except ValueError:
+        return False
+    return "_" not in level

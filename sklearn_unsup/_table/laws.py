@@ -37,12 +37,16 @@ class Laws:
             self.parts_.append(part(law, places).fit(columns))
         return self
 
+    @property
+    def sums(self) -> list:
+        """Those that are sums."""
+        return [part for part in self.parts_ if isinstance(part, Sum)]
+
     def find_broken(self, columns: list) -> np.ndarray:
         """Rows that do not add up after `hold`, as a sum is out of its range, (n,)."""
         broken = np.zeros(len(columns[0]), dtype=bool)
-        for part in self.parts_:
-            if isinstance(part, Sum):
-                broken |= part.find_broken(columns)
+        for part in self.sums:
+            broken |= part.find_broken(columns)
         return broken
 
     def unbroken(self, columns: list) -> "Laws | None":

@@ -190,7 +190,11 @@ class Sum:
                 found = self._total(read) if is_target else self._remainder(i, read)
                 ends = np.array(limits_of(grid.column_), grid.column_.raw_dtype_)
                 found = np.clip(found, *grid.values_of(ends))
-                columns[i] = grid.column(np.where(told, found, values), missing & ~told)
+                found, rest = np.where(told, found, values), missing & ~told
+                columns[i] = grid.column(found, np.zeros_like(rest))
+                if rest.any():
+                    # Of a dtype that has missing values, whether the column's has.
+                    columns[i] = columns[i].astype(object).mask(rest)
         return columns
 
     def _remainder(self, part, read):

@@ -106,19 +106,25 @@ def lost_dependence(real, synthetic, columns):
             real.T, synthetic.T, columns.categorical, strict=True
         )
     ]
-    pairs = list(combinations(coarse, 2))
-    seen, kept = [], []
-    for (a, a_synthetic), (b, b_synthetic) in pairs:
+    pairs = list(combinations(range(len(coarse)), 2))
+    seen, kept = {}, {}
+    for i, j in pairs:
+        (a, a_synthetic), (b, b_synthetic) = coarse[i], coarse[j]
         association, p_value = associate(a, b)
         if p_value * len(pairs) < CHANCE:
-            seen.append(association)
-            kept.append(associate(a_synthetic, b_synthetic)[0])
-    if not seen or sum(kept) >= MIN_ASSOCIATION_KEPT * sum(seen):
+            seen[i, j] = association
+            kept[i, j] = associate(a_synthetic, b_synthetic)[0]
+    whole = sum(seen.values())
+    if not seen or sum(kept.values()) >= MIN_ASSOCIATION_KEPT * whole:
         return []
-    share = percent(sum(kept) / sum(seen))
+    share = percent(sum(kept.values()) / whole)
+    most = max(seen, key=lambda pair: seen[pair] - kept[pair])
+    first, second = (columns.names[i] for i in most)
+    count = "1 pair" if len(seen) == 1 else f"{len(seen)} pairs"
     return [
-        f"Dependence lost: {len(seen)} pairs of columns clearly depend on each other "
-        f"in the real table; the synthetic table keeps {share} of their association."
+        f"Dependence lost: {count} of columns clearly depend on each other in the real "
+        f"table; the synthetic table keeps {share} of their association, and loses "
+        f"most of that of {first!r} and {second!r}."
     ]
 
 
