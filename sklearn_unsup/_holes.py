@@ -132,12 +132,17 @@ def filled_in(column: pd.Series, values, rows=None) -> pd.Series:
     return full.astype(column.dtype)
 
 
-def with_implied_cells(frame: pd.DataFrame, sums) -> pd.DataFrame:
-    """A frame in which the only missing cell of a sum has what the others leave it."""
+def with_implied_cells(
+    frame: pd.DataFrame, sums, within_range: bool = False
+) -> pd.DataFrame:
+    """A frame in which the only missing cell of a sum has what the others leave it.
+
+    With `within_range` only where that is in the range of training.
+    """
     filled = frame.copy(deep=False)
     columns = [column for _, column in frame.items()]
     for part in sums:
-        for i, column in enumerate(part.completed(columns)):
+        for i, column in enumerate(part.completed(columns, within_range)):
             implied = columns[i].isna().to_numpy() & column.notna().to_numpy()
             if implied.any():
                 filled.isetitem(i, filled_in(columns[i], column, implied))

@@ -59,7 +59,8 @@ def impute_frame(model, frame, *, sample_posterior, rounded, rng):
     """
     codec = model.codec_
     if codec.laws_ is not None:
-        frame = with_implied_cells(frame, codec.laws_.sums)
+        # A row may break a law, as one with a gross error does.
+        frame = with_implied_cells(frame, codec.laws_.sums, within_range=True)
     holes = EncodedHoles(codec, frame, model.device_)
     if not holes.missing.any():
         return frame.copy()

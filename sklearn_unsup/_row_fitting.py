@@ -145,12 +145,13 @@ class RowFitting:
         """Hidden units per column of the model of rows; 0 for no such model."""
         if self._samples_from_latent:
             return 0
-        if self.sampling == "any_order" and self._start is None:
-            return affordable_any_order_width(self.codec_.layout_)
         widest = NARROW_WIDTH
         if self._holds_out_rows(n_rows):
             widest = WIDE_WIDTH if n_rows >= MANY_ROWS else MEDIUM_WIDTH
-        return width_of_rows(self._start, self.codec_.layout_, widest)
+        width = width_of_rows(self._start, self.codec_.layout_, widest)
+        if not width and self.sampling == "any_order":
+            return affordable_any_order_width(self.codec_.layout_)
+        return width
 
     def _has_linear_rows(self, n_rows):
         """Whether the model of rows describes numbers relative to regressions.

@@ -1021,6 +1021,11 @@ def test_text_that_holds_dates_is_warned_of_by_name(column, options, warns):
         (list(map(str, range(5, 60))), {}, True),
         (list(map(str, range(10_000, 10_060))), {}, False),  # codes, say
         ([f"{x:03d}" for x in range(60)] + ["?"], {}, False),
+        ([*map(str, range(10_000, 10_500)), "00501", "?"], {}, False),
+        ([*map(str, range(10_000, 10_060)), "?"], {}, True),
+        ([*map(str, range(10_000, 10_060)), "unknown"], {}, False),
+        ([f"1.{x}" for x in range(40)], {}, False),  # versions: 1.1 is not 1.10
+        ([f"+49{x}" for x in range(40)], {}, False),
         ([*map(str, range(12)), "?"], {}, False),  # few
         ([*map(str, range(40)), *(f"a{x}" for x in range(20))], {}, False),
         (pd.Categorical(list(map(str, range(60)))), {}, False),

@@ -294,3 +294,14 @@ def test_a_table_too_wide_for_a_model_of_its_columns_is_a_warning(sampling):
     model = VAETransformer(2, hidden_layer_sizes=(4,), sampling=sampling, max_iter=1)
     with pytest.warns(UserWarning, match="400 encoded columns make too large"):
         model.fit(X)
+
+
+def test_a_wide_model_of_any_order_starts_from_its_like():
+    X = np.random.default_rng(0).normal(size=(30, 130))
+    model = VAETransformer(
+        2, hidden_layer_sizes=(4,), sampling="any_order", max_iter=1, random_state=0
+    )
+    first = model.fit(X)
+    again = clone(model).fit(X, start_from=first)
+    for fitted in (first, again):
+        assert fitted.net_.module_.autoregressive.width == 16

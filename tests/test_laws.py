@@ -119,6 +119,14 @@ def test_the_one_missing_value_of_a_sum_is_what_the_others_say(model, sample_pos
     )
 
 
+def test_a_row_that_cannot_add_up_is_filled_in_by_the_model(model):
+    """No training row had a net of 990, which a total of 1,000 asks for."""
+    row = make_table(1).assign(net=np.nan, tax=10, total=1_000)
+    filled = model.impute(row)
+    assert X["net"].min() <= filled.at[0, "net"] <= X["net"].max()
+    assert filled.at[0, "total"] == 1_000
+
+
 def test_what_is_asked_for_counts_more(model):
     for total in (20, (15, 30)):
         drawn = model.sample(200, conditions={"total": total}, random_state=0)
@@ -277,6 +285,20 @@ def test_columns_that_cannot_go_along_leave_the_others():
     both = pd.concat([by_town, by_coin], axis=1).astype(str)
     found = [set(law.columns) for law in laws_of(both)]
     assert found == [{"town", "land"}, {"coin", "metal"}]
+
+
+def test_combinations_say_more_than_the_sum_of_their_columns():
+    """A plan has its price, and the price with tax is 1.2 times it."""
+    rng = np.random.default_rng(0)
+    plan = rng.integers(0, 6, 600)
+    table = pd.DataFrame({"plan": np.array(list("abcdef"))[plan]})
+    table["net"] = np.array([5.0, 12.5, 25.0, 40.0, 55.0, 90.0])[plan]
+    table["gross"] = table["net"] * 1.2
+    table["fee"] = rng.integers(0, 9, 600)
+    table["total"] = table["fee"] + 2
+    [*sums, together] = laws_of(table)
+    assert set(together.columns) == {"plan", "net", "gross"}
+    assert [set(law.columns) for law in sums] == [{"fee", "total"}]
 
 
 def test_no_column_is_determined_twice():

@@ -1050,7 +1050,7 @@ def test_lost_dependence_is_measured():
     # phi of a mixture with independent rows is their share less: 20 %, give or take
     share = float(sentence.partition("keeps ")[2].partition(" %")[0])
     assert 10 < share < 30
-    assert sentence.endswith("loses most of that of 'x' and 'y'.")
+    assert sentence.endswith("The largest loss is between 'x' and 'y'.")
 
 
 def test_chance_association_of_few_rows_is_no_dependence():

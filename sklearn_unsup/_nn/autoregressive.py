@@ -504,10 +504,10 @@ def affordable_width(layout: TableLayout, widest: int = NARROW_WIDTH) -> int:
 
 
 def affordable_any_order_width(layout: TableLayout) -> int:
-    """The same of a model of any order, which may be larger if it is narrow."""
+    """Hidden units per column of a model of any order with the largest budget, or 0."""
     narrowest = AUTOREGRESSIVE_WIDTHS[-1]
     is_affordable = n_first_weights(layout, narrowest) <= MAX_ANY_ORDER_WEIGHTS
-    return affordable_width(layout) or narrowest * is_affordable
+    return narrowest if is_affordable else 0
 
 
 def n_first_weights(layout: TableLayout, width: int) -> int:

@@ -168,7 +168,7 @@ class _NumberLogProb(Function):
         gate, index = gate[:, 0], places[:, None]
         # log sigmoid(-gate) is log sigmoid(gate) - gate.
         log_gate = F.logsigmoid(gate)
-        log_mixture = joint.logsumexp(1).add_(log_gate).sub_(gate)
+        log_mixture = joint.logsumexp(1).add_(log_gate - gate)
         log_bins = bins.log_softmax(1).gather(1, index)[:, 0]
         log_bins.sub_(log_widths.gather(1, places)).addcmul_(x, x, value=-0.5)
         log_bins.add_(log_gate)

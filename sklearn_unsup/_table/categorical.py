@@ -18,6 +18,8 @@ IDENTIFIER_SHARE, IDENTIFIER_LEVELS = 0.5, 100
 # From so many levels on, text is taken for dates or numbers if this share of a few
 # levels is.
 MIN_TEXT_LEVELS, TEXT_SHARE, N_LEVELS_READ = 20, 0.9, 50
+# Text that often stands for a missing value.
+MISSING_MARKS = {"", "?", "-", "--", ".", "na", "n/a", "nan", "null", "none"}
 
 BOOLEANS = bool | np.bool_
 NUMBERS = numbers.Number | np.bool_
@@ -108,20 +110,28 @@ class CategoricalColumn:
 
     @property
     def looks_like_numbers_(self) -> bool:
-        """Whether the levels are text, nearly all of it numbers.
+        """Whether the levels are text of numbers, and marks of missing values.
 
-        Those of one length may be codes, unless one has a decimal point or something
-        stands among them that is no number; those with zeros in front are.
+        Text with a sign or zeros in front is of codes, and so are different texts of
+        one number. Those of one length may be, unless one has a decimal point or there
+        is a mark among them.
         """
-        read = self._levels_of_text()
-        numbers = [level for level in read if is_written_number(level)]
-        if not read or len(numbers) < TEXT_SHARE * len(read):
+        if not self._levels_of_text():
             return False
-        are_codes = any(level[0] == "0" and level[1:2].isdigit() for level in numbers)
-        words = [level for level in self.levels_ if not is_written_number(level)]
-        has_words = any(level is not None for level in words)
+        levels = [level for level in self.levels_ if level is not None]
+        numbers = list(filter(is_written_number, levels))
+        n_marks = sum(is_missing_mark(level) for level in levels)
+        if len(numbers) < TEXT_SHARE * len(levels):
+            return False
+        if len(numbers) + n_marks < len(levels):
+            return False
+        digits = [level.lstrip("+-") for level in numbers]
+        has_zeros = any(text[0] == "0" and text[1:2].isdigit() for text in digits)
+        has_sign = any(level[0] == "+" for level in numbers)
+        if has_zeros or has_sign or len(set(map(float, numbers))) < len(numbers):
+            return False
         vary = len(set(map(len, numbers))) > 1 or any("." in level for level in numbers)
-        return not are_codes and (has_words or vary)
+        return vary or n_marks > 0
 
     def _levels_of_text(self):
         """Some of the levels, if they may be text of dates or numbers."""
@@ -350,3 +360,8 @@ def is_written_number(level) -> bool:
     except ValueError:
         return False
     return "_" not in level
+
+
+def is_missing_mark(level) -> bool:
+    """Whether a level is text that often stands for a missing value."""
+    return isinstance(level, str) and level.strip().lower() in MISSING_MARKS

@@ -117,23 +117,30 @@ def find_laws(table, is_category, max_levels=MAX_LEVELS) -> list:
     names = unique_names(frame.columns)
     columns = dict(zip(names, (column for _, column in frame.items()), strict=True))
     numbers = read_numbers(list(columns.values()), names)
-    found = find_sums(list(columns.values()), numbers, names)
+    found = list(find_sums(list(columns.values()), numbers, names))
+    complete = {n: column for n, column in columns.items() if not column.isna().any()}
+    pairs = {frozenset(constraint.columns) for constraint, _ in found}
+    surprises = surprises_of_dependences(complete, max_levels, pairs)
+    together = [set(law.columns) for law in sure_groups(surprises)]
     sums = [
         constraint
         for constraint, surprise in sorted(found, key=lambda pair: -pair[1])
-        if surprise >= MIN_SURE_SURPRISE and adds_up(constraint, columns)
+        if surprise >= MIN_SURE_SURPRISE
+        and adds_up(constraint, columns)
+        # Combinations of all its columns say more than their sum.
+        and not any(group.issuperset(constraint.columns) for group in together)
     ]
     flags = are_compatible(sums, names)
     sums = [law for law, is_taken in zip(sums, flags, strict=True) if is_taken]
     taken = {name for law in sums for name in law.columns}
-    others = {
-        name: column
-        for name, column in columns.items()
-        if name not in taken and not column.isna().any()
-    }
-    surprises = surprises_of_dependences(others, max_levels)
-    together = groups_of_dependent(surprises, overlap=False)
-    return sums + [law for law, surprise in together if surprise >= MIN_SURE_SURPRISE]
+    free = {pair: s for pair, s in surprises.items() if taken.isdisjoint(pair)}
+    return sums + sure_groups(free)
+
+
+def sure_groups(surprises) -> list:
+    """Groups of columns that go together beyond doubt, none of which is in two."""
+    groups = groups_of_dependent(surprises, overlap=False)
+    return [law for law, surprise in groups if surprise >= MIN_SURE_SURPRISE]
 
 
 def adds_up(constraint, columns) -> bool:

@@ -172,11 +172,11 @@ class Sum:
         columns[self.target_] = grid.column(np.where(is_told, total, values), missing)
         return columns
 
-    def completed(self, columns: list) -> list:
+    def completed(self, columns: list, within_range=False) -> list:
         """Columns with the one value of a row that is missing, as the others say it.
 
         Where the column cannot have it the row gets the nearest one, and does not add
-        up.
+        up. With `within_range` a value beyond those of training stays missing.
         """
         columns = list(columns)
         read = {i: self.grids_[i].read(columns[i]) for i in self.positions}
@@ -188,6 +188,8 @@ class Sum:
             if told.any():
                 is_target = i == self.target_
                 found = self._total(read) if is_target else self._remainder(i, read)
+                if within_range:
+                    told &= (found >= grid.low_) & (found <= grid.high_)
                 ends = np.array(limits_of(grid.column_), grid.column_.raw_dtype_)
                 found = np.clip(found, *grid.values_of(ends))
                 found, rest = np.where(told, found, values), missing & ~told

@@ -123,8 +123,8 @@ def lost_dependence(real, synthetic, columns):
     count = "1 pair" if len(seen) == 1 else f"{len(seen)} pairs"
     return [
         f"Dependence lost: {count} of columns clearly depend on each other in the real "
-        f"table; the synthetic table keeps {share} of their association, and loses "
-        f"most of that of {first!r} and {second!r}."
+        f"table; the synthetic table keeps {share} of their association. The largest "
+        f"loss is between {first!r} and {second!r}."
     ]
 
 

@@ -41,8 +41,8 @@ MIN_COMMON = 10
 AUTO_ROWS = 100
 # A number alone makes its row an outlier where one row in so many has one as far out.
 GROSS_ROWS = 1_000
-# A rare level alone makes its row as unusual as the share of rows with one as rare, if
-# that is one row in so many.
+# A rare level alone makes its row as unusual as the share of rows with one as rare,
+# times the number of columns with levels, if that is one row in so many.
 RARE_ROWS = 20
 
 
@@ -314,8 +314,10 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         return [own, *(neighbors.distances(X) for neighbors in self._neighbors)]
 
     def _in_tails(self, X):
-        """Surprises of single numbers (n, n_columns), if they are asked for."""
-        return None if self._tails is None else self._tails.surprises(X)
+        """Surprises that single cells decide (n, n_columns), if they are asked for."""
+        if self._tails is None:
+            return None
+        return self._tails.decisive(self._tails.surprises(X))
 
     def _combined(self, answers, in_tails=None):
         """Surprises of rows, (n,)."""
@@ -328,7 +330,7 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
             combined = self._overall.of(combined)
         if in_tails is None:
             return combined
-        return np.maximum(combined, self._tails.of_rows(in_tails))
+        return np.maximum(combined, in_tails.max(axis=1, initial=0.0))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -469,16 +471,18 @@ class Tails:
             found[:, place] = rarity.surprise(frame.iloc[:, place])
         return found
 
-    def of_rows(self, surprises):
-        """Surprise at the largest one of a row, (n,), by Bonferroni's inequality.
+    def decisive(self, surprises):
+        """Surprises that make rows outliers, by Bonferroni's inequality, else zero.
 
-        Zero unless it makes the row an outlier: the order of others is the model's.
+        The order of other rows is the model's. Tails of numbers are counted apart from
+        levels.
         """
-        n_tails = max(1, 2 * len(self.sides_) + len(self.levels_))
-        decisive = np.full(surprises.shape[1], GROSS_ROWS)
-        decisive[list(self.levels_)] = RARE_ROWS
-        found = surprises - np.log(n_tails)
-        return np.where(found > np.log(decisive), found, 0.0).max(axis=1, initial=0.0)
+        is_level = np.zeros(surprises.shape[1], dtype=bool)
+        is_level[list(self.levels_)] = True
+        n_tails = np.where(is_level, len(self.levels_), 2 * len(self.sides_))
+        found = surprises - np.log(np.maximum(n_tails, 1))
+        least = np.log(np.where(is_level, RARE_ROWS, GROSS_ROWS))
+        return np.where(found > least, found, 0.0)
 
 
 class Rarity:

@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup._nn.autoregressive import (
+    MAX_ONE_HOT,
     AutoregressiveModel,
     dropout_masks,
     resample_particles_,
@@ -631,3 +632,17 @@ def test_parts():
     assert rows.parts(EncodedConditions(3, {1: code})) == [range(2), range(2, 4)]
     conditions = EncodedConditions(3, {1: code}, {}, {0: torch.zeros(3, 2)})
     assert rows.parts(conditions) == [range(3), range(3, 4)]
+
+
+def test_regressions_do_not_look_at_embeddings():
+    """So that a step needs no gradient of theirs."""
+    n = MAX_ONE_HOT + 1
+    rows = AutoregressiveModel(TableLayout(2, (n, 3)), 4, linear=True)
+    codes = torch.arange(2 * n)[:, None] % torch.tensor([n, 3])
+    x = torch.randn(2 * n, 2, generator=generator())
+    x[:, 1] += x[:, 0] + codes[:, 1]
+    rows.start_at_normal(x, codes)
+    embedded = rows.feature_slices[0]
+    assert embedded.stop - embedded.start < n
+    assert (rows.linear.weight[:, embedded] == 0).all()
+    assert (rows.linear.weight[1, embedded.stop :] != 0).any()
