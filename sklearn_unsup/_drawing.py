@@ -38,10 +38,10 @@ def draw_table(draw, codec, conditions, n_samples: int, rng):
     asked = codec.encode_conditions(conditions, n_samples)
     x_num, x_cat, log_mass = draw(asked.encoded)
     warn_of_unlikely(asked, log_mass)
-    names = set() if conditions is None else set(conditions)
     if not isinstance(codec, ConstrainedCodec):
         table = codec.decode(x_num, x_cat, rng, asked.requests)
         return table if codec.laws_ is None else lawful(draw, codec, table, asked, rng)
+    names = set() if conditions is None else set(conditions)
     x_num, x_cat = nearest_rows(draw, codec, asked, x_num, x_cat)
     table = codec.decode(x_num, x_cat, rng, asked.requests)
     n_drawn, limit = n_samples, MIN_DRAWS + DRAWS_PER_ROW * n_samples

@@ -985,6 +985,15 @@ def days(n, form="%Y-%m-%d"):
     return pd.date_range("2024-01-01", periods=n).strftime(form).tolist()
 
 
+def warnings_of_fit(column, options):
+    table = pd.DataFrame({"a": column, "b": np.arange(len(column)) % 5})
+    model = AutoencoderTransformer(1, hidden_layer_sizes=(4,), max_iter=1, **options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(table)
+    return [str(warning.message) for warning in caught]
+
+
 @pytest.mark.parametrize(
     ("column", "options", "warns"),
     [
@@ -1002,15 +1011,11 @@ def days(n, form="%Y-%m-%d"):
     ],
 )
 def test_text_that_holds_dates_is_warned_of_by_name(column, options, warns):
-    table = pd.DataFrame({"a": column, "b": np.arange(len(column)) % 5})
-    model = AutoencoderTransformer(1, hidden_layer_sizes=(4,), max_iter=1, **options)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model.fit(table)
-    told = [str(w.message) for w in caught if "pandas.to_datetime" in str(w.message)]
+    caught = warnings_of_fit(column, options)
+    told = [message for message in caught if "pandas.to_datetime" in message]
     assert len(told) == warns
     assert all("'a' is text such as '2024-01-" in message for message in told)
-    assert not any("identifier" in str(w.message) for w in caught)
+    assert not any("identifier" in message for message in caught)
 
 
 @pytest.mark.parametrize(
@@ -1033,13 +1038,8 @@ def test_text_that_holds_dates_is_warned_of_by_name(column, options, warns):
     ],
 )
 def test_text_that_holds_numbers_is_warned_of_by_name(column, options, warns):
-    column = pd.Series(column).repeat(4)
-    table = pd.DataFrame({"a": column, "b": np.arange(len(column)) % 5})
-    model = AutoencoderTransformer(1, hidden_layer_sizes=(4,), max_iter=1, **options)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model.fit(table)
-    told = [str(w.message) for w in caught if "pandas.to_numeric" in str(w.message)]
+    caught = warnings_of_fit(pd.Series(column).repeat(4), options)
+    told = [message for message in caught if "pandas.to_numeric" in message]
     assert len(told) == warns
     assert all(re.match("column 'a' is text such as '[0-9.]+', and", m) for m in told)
 

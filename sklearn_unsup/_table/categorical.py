@@ -15,9 +15,9 @@ from .unknown import UnknownValueError
 # From this share of values that differ, and so many of them, a column of categories is
 # taken for an identifier: a table of thirty rows may well have 25 cities.
 IDENTIFIER_SHARE, IDENTIFIER_LEVELS = 0.5, 100
-# From so many levels on, text is taken for dates or numbers if this share of a few
-# levels is.
-MIN_TEXT_LEVELS, TEXT_SHARE, N_LEVELS_READ = 20, 0.9, 50
+# From so many levels on, text is taken for dates or numbers if this share of the levels
+# is; whether it is dates a few of them tell.
+MIN_TEXT_LEVELS, TEXT_SHARE, N_DATES_READ = 20, 0.9, 50
 # Text that often stands for a missing value.
 MISSING_MARKS = {"", "?", "-", "--", ".", "na", "n/a", "nan", "null", "none"}
 
@@ -105,41 +105,37 @@ class CategoricalColumn:
 
         Declared categories are what they are.
         """
-        read = self._levels_of_text()
+        levels = self._levels_of_text()
+        read = levels[:: -(-len(levels) // N_DATES_READ) or 1]
         return bool(read) and sum(map(is_iso_date, read)) >= TEXT_SHARE * len(read)
 
     @property
     def looks_like_numbers_(self) -> bool:
         """Whether the levels are text of numbers, and marks of missing values.
 
-        Text with a sign or zeros in front is of codes, and so are different texts of
+        Text with a plus or zeros in front is of codes, and so are different texts of
         one number. Those of one length may be, unless one has a decimal point or there
         is a mark among them.
         """
-        if not self._levels_of_text():
-            return False
-        levels = [level for level in self.levels_ if level is not None]
+        levels = self._levels_of_text()
         numbers = list(filter(is_written_number, levels))
-        n_marks = sum(is_missing_mark(level) for level in levels)
-        if len(numbers) < TEXT_SHARE * len(levels):
-            return False
-        if len(numbers) + n_marks < len(levels):
+        n_marks = sum(map(is_missing_mark, levels))
+        is_text_of_numbers = len(numbers) + n_marks == len(levels) > 0
+        if not is_text_of_numbers or len(numbers) < TEXT_SHARE * len(levels):
             return False
         digits = [level.lstrip("+-") for level in numbers]
         has_zeros = any(text[0] == "0" and text[1:2].isdigit() for text in digits)
-        has_sign = any(level[0] == "+" for level in numbers)
-        if has_zeros or has_sign or len(set(map(float, numbers))) < len(numbers):
+        has_plus = any(level[0] == "+" for level in numbers)
+        if has_zeros or has_plus or len(set(map(float, numbers))) < len(numbers):
             return False
         vary = len(set(map(len, numbers))) > 1 or any("." in level for level in numbers)
         return vary or n_marks > 0
 
     def _levels_of_text(self):
-        """Some of the levels, if they may be text of dates or numbers."""
+        """The levels if they may be text of dates or numbers, else none."""
         levels = [level for level in self.levels_ if level is not None]
         is_declared = isinstance(self.values_, pd.Categorical)
-        if is_declared or len(levels) < MIN_TEXT_LEVELS:
-            return []
-        return levels[:: -(-len(levels) // N_LEVELS_READ)]
+        return [] if is_declared or len(levels) < MIN_TEXT_LEVELS else levels
 
     def encode(self, column: pd.Series, ignore=False) -> np.ndarray:
         """Codes int64; unseen levels are refused or, with `ignore`, read as known."""

@@ -71,12 +71,11 @@ class LevelRequests:
         return places
 
     def allows(self, rank, ranks):
-        """Which of some levels meet a request: one of `self.ranks`."""
+        """Which levels, given by their ranks, meet a request: one of `self.ranks`."""
         if rank == ANY_CODE:
             return np.ones(len(ranks), dtype=bool)
-        return (
-            ranks == rank if rank >= 0 else np.isin(ranks, self.sets[FIRST_SET - rank])
-        )
+        wanted = [rank] if rank >= 0 else self.sets[FIRST_SET - rank]
+        return np.isin(ranks, wanted)
 
     def encoded(self, codec):
         """Codes (n,) and sets of codes (n_sets, cardinality) of the requests."""
