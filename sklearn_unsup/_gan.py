@@ -471,7 +471,7 @@ class GANSampler(BaseTableModel):
         In fits of a few hundred steps, and of pixels, a penalty in each of them covers
         modes better.
         """
-        is_table = self.codec_.numeric_scaling == "quantile" and n_rows > FEW_ROWS
+        is_table = self._is_quantile_coded and n_rows > FEW_ROWS
         is_long = self.max_iter == "auto" and not self._is_stream
         if not (is_table and is_long) or self.loss == "wasserstein":
             return {}
@@ -541,7 +541,14 @@ class GANSampler(BaseTableModel):
     def _default_steps(self, n_rows):
         if self._has_short_fit(n_rows):
             return max(MIN_STEPS, n_rows)
-        return int(np.clip(1_500 + n_rows // 4, 1_500, 5_000))
+        # A density ratio makes up for the steps that are left out.
+        has_ratio = self.density_ratio == "auto" and self._is_quantile_coded
+        most = 4_000 if has_ratio else 5_000
+        return int(np.clip(1_500 + n_rows // 4, 1_500, most))
+
+    @property
+    def _is_quantile_coded(self):
+        return self.codec_.numeric_scaling == "quantile"
 
     def _changeable_net_options(self, n_rows):
         options = super()._changeable_net_options(n_rows)

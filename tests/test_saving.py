@@ -63,6 +63,7 @@ TRUSTED_RATIO = [
     "functools.partial",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.utils.validation.check_array",
+    "sklearn_unsup._sampling.raking.Raking",
     "sklearn_unsup._sampling.ratio.DensityRatio",
 ]
 

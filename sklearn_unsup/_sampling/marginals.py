@@ -74,10 +74,16 @@ class MarginalMap:
         The rank of a value that equals several knots is random among theirs.
         """
         ranks = np.interp(values, knots, self.probabilities_)
-        first, last = (np.searchsorted(knots, values, s) for s in ("left", "right"))
-        is_atom = last - first > 1
+        repeated = knots[1:][knots[1:] == knots[:-1]]
+        if not len(repeated):
+            return ranks
+        place = np.minimum(np.searchsorted(repeated, values), len(repeated) - 1)
+        is_atom = repeated[place] == values
+        first, last = (
+            np.searchsorted(knots, values[is_atom], side) for side in ("left", "right")
+        )
         low, high = np.maximum(first - 1, 0), np.minimum(last - 1, self.n_knots)
-        position = low[is_atom] + rng.random(is_atom.sum()) * (high - low)[is_atom]
+        position = low + rng.random(len(low)) * (high - low)
         ranks[is_atom] = position / self.n_knots
         return ranks
 

@@ -4,10 +4,19 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-# Maximum number of real rows that a density ratio is fitted to.
-RATIO_ROWS = 30_000
-# Minimum number of held-out real rows from which "auto" judges a density ratio.
-MIN_HELD_OUT_ROWS = 20
+from .raking import Raking
+
+# Maximum number of real rows that a density ratio is fitted to, and number of generated
+# rows for each of them.
+RATIO_ROWS, GENERATED_FACTOR = 30_000, 4
+# Minimum number of held-out real rows from which "auto" judges a density ratio, and
+# maximum number. At most a quarter of the rows are held out.
+MIN_HELD_OUT_ROWS, MAX_HELD_OUT_ROWS = 20, 2_500
+# Number of rows drawn for each row that is kept by a density ratio.
+POOL_FACTOR = 4
+# Number of generated rows that weights are raked with: at least, and at most. Between
+# them it is POOL_FACTOR for each real row.
+MIN_RAKED_ROWS, MAX_RAKED_ROWS = 10_000, 50_000
 # Maximum cardinality of a categorical feature of HistGradientBoostingClassifier.
 MAX_CATEGORIES = 255
 
@@ -48,17 +57,19 @@ class DensityRatio:
         Fitted, with `predict_proba`; class 1 is that of the real rows.
     gain : float
         Gain in mean log-likelihood of held-out rows, in nats.
+    raking : Raking or None, default=None
+        Factors that give weighted rows the marginals of the table.
     """
 
-    def __init__(self, classifier, gain):
-        self.classifier, self.gain = classifier, gain
+    def __init__(self, classifier, gain, raking=None):
+        self.classifier, self.gain, self.raking = classifier, gain, raking
 
     @classmethod
     def fit_if_useful(cls, density_ratio, codec, X, draw, rng):
         """Fit a ratio; return None if "auto" finds that it does not help.
 
-        Three quarters of the rows train the classifier. The others measure the gain in
-        mean log-likelihood from weighting the model by w, which is
+        Most rows train the classifier. The others measure the gain in mean
+        log-likelihood from weighting the model by w, which is
         E_real[log w] - log E_generated[w] and not biased by overfitting.
 
         Parameters
@@ -74,11 +85,13 @@ class DensityRatio:
         index = rng.permutation(len(X))[:RATIO_ROWS]
         X = X.iloc[index] if hasattr(X, "iloc") else X[index]
         real = codec.to_matrix(*codec.encode(X))
-        fake = codec.to_matrix(*draw(2 * len(real)))
-        cut_real, cut_fake = (3 * len(real)) // 4, (3 * len(fake)) // 4
+        n_held_out = min(-(-len(real) // 4), MAX_HELD_OUT_ROWS)
         is_auto = isinstance(density_ratio, str)
-        if is_auto and len(real) - cut_real < MIN_HELD_OUT_ROWS:
+        if is_auto and n_held_out < MIN_HELD_OUT_ROWS:
             return None
+        fake = codec.to_matrix(*draw(GENERATED_FACTOR * len(real)))
+        cut_real = len(real) - n_held_out
+        cut_fake = GENERATED_FACTOR * cut_real
         classifier = cls._classifier(density_ratio, codec, rng)
         features = np.concatenate([real[:cut_real], fake[:cut_fake]])
         label = np.repeat([1, 0], [cut_real, cut_fake])
@@ -92,6 +105,9 @@ class DensityRatio:
         )
         if is_auto and ratio.gain < 2 * error:
             return None
+        n_raked = np.clip(POOL_FACTOR * len(real), MIN_RAKED_ROWS, MAX_RAKED_ROWS)
+        fake = codec.to_matrix(*draw(int(n_raked)))
+        ratio.raking = Raking(POOL_FACTOR).fit(real, fake, ratio.weights(fake))
         return ratio
 
     @staticmethod
@@ -102,18 +118,27 @@ class DensityRatio:
             if "random_state" in classifier.get_params():
                 classifier.set_params(random_state=seed)
             return classifier
+        # Few large trees: they are as quick as many small ones, and find the sharp
+        # dependences that a generator blurs. See docs/notes/adversarial.md.
         return HistGradientBoostingClassifier(
-            max_iter=150,
-            learning_rate=0.1,
+            max_iter=60,
+            learning_rate=0.3,
+            max_leaf_nodes=511,
+            l2_regularization=60.0,
             early_stopping=True,
             categorical_features=native_categories(codec),
             random_state=seed,
         )
 
     def weights(self, matrix):
-        """Odds that decoded rows are real, shape (n,), between 1 / 999 and 999."""
+        """Weights of decoded rows, shape (n,).
+
+        The odds that they are real, between 1 / 999 and 999, times the factors of
+        raking.
+        """
         p = np.clip(self.classifier.predict_proba(matrix)[:, 1], 1e-3, 1 - 1e-3)
-        return p / (1 - p)
+        odds = p / (1 - p)
+        return odds if self.raking is None else odds * self.raking.factors(matrix)
 
 
 def native_categories(codec):

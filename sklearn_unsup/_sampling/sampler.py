@@ -14,10 +14,8 @@ from .._table.layout import EncodedConditions
 from .density import DENSITY_ROWS, LatentDensity, smoothed_bootstrap, update_reservoir
 from .marginals import MarginalMap
 from .proposals import draw_conditional, draw_each
-from .ratio import DensityRatio, resample_distinct
+from .ratio import POOL_FACTOR, DensityRatio, resample_distinct
 
-# Number of rows drawn for each row that is kept by a density ratio.
-POOL_FACTOR = 4
 # Number of rows that are drawn at a time where a density ratio chooses among proposals:
 # the classifier takes a kilobyte for each proposal, of which there are several a row.
 RATIO_CHUNK = 25_000
