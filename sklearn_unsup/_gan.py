@@ -156,9 +156,10 @@ class GANSampler(BaseTableModel):
         "auto" is gradient boosting if rows held out from it say that it helps, and
         nothing for images.
     max_iter : int or "auto", default="auto"
-        Epochs. "auto" sets gradient steps, from 1,500 to 5,000 by the number of rows;
-        of few rows, up to 800 in a table and with another loss than "wasserstein", as
-        many as there are rows, but at least 450.
+        Epochs. "auto" sets gradient steps, from 1,500 by the number of rows to 4,000,
+        or to 5,000 of pixels and without `density_ratio`; of few rows, up to 800 in a
+        table and with another loss than "wasserstein", as many as there are rows, but
+        at least 450.
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about an eighth of the rows, from 32 to 256, and with
         "auto" epochs of few rows a quarter.
@@ -542,9 +543,8 @@ class GANSampler(BaseTableModel):
         if self._has_short_fit(n_rows):
             return max(MIN_STEPS, n_rows)
         # A density ratio makes up for the steps that are left out.
-        has_ratio = self.density_ratio == "auto" and self._is_quantile_coded
-        most = 4_000 if has_ratio else 5_000
-        return int(np.clip(1_500 + n_rows // 4, 1_500, most))
+        has_ratio = self.density_ratio is not None and self._is_quantile_coded
+        return min(1_500 + n_rows // 4, 4_000 if has_ratio else 5_000)
 
     @property
     def _is_quantile_coded(self):

@@ -8,9 +8,10 @@ MAX_BINS, MIN_ROWS_PER_BIN = 50, 40
 N_SWEEPS = 12
 # Number of rows that every bin counts in addition to its own.
 PRIOR_ROWS = 0.5
-# Maximum absolute logarithm of a factor. Without it factors would grow in each sweep
-# where no generated row, or no weight within the limit, makes up for what is missing.
-MAX_LOG_FACTOR = 5.0
+# Maximum absolute logarithm of a factor of a bin, and of a row, whose factors multiply.
+# Without the first, factors would grow in each sweep where no generated row, or no
+# weight within the limit, makes up for what is missing.
+MAX_LOG_FACTOR, MAX_LOG_PRODUCT = 5.0, 20.0
 
 
 def limited(weights, max_share):
@@ -68,35 +69,38 @@ class Raking:
             for bins, size in zip(self._bins(real), sizes, strict=True)
         ]
         self.log_factors_ = [np.zeros(size) for size in sizes]
-        log_weights = np.log(weights)
+        log_products = np.zeros(len(generated))
         for _ in range(N_SWEEPS):
             for bins, size, target, total in zip(
                 places, sizes, wanted, self.log_factors_, strict=True
             ):
-                w = limited(np.exp(log_weights), self.max_share)
-                found = np.bincount(
-                    bins, weights=w * len(real) / w.sum(), minlength=size
-                )
+                w = limited(weights * _product(log_products), self.max_share)
+                w *= len(real) / w.sum()
+                found = np.bincount(bins, weights=w, minlength=size)
                 raked = total + np.log(target / (found + PRIOR_ROWS))
                 raked = raked.clip(-MAX_LOG_FACTOR, MAX_LOG_FACTOR)
-                log_weights += (raked - total)[bins]
+                log_products += (raked - total)[bins]
                 total[:] = raked
         return self
 
     def factors(self, matrix):
         """Factors (n,) that the weights of decoded rows are to be multiplied by."""
-        total = np.zeros(len(matrix))
+        log_products = np.zeros(len(matrix))
         for bins, log_factors in zip(
             self._bins(matrix), self.log_factors_, strict=True
         ):
-            total += log_factors[bins]
-        return np.exp(total)
+            log_products += log_factors[bins]
+        return _product(log_products)
 
     def _bins(self, matrix):
         return [
             np.where(np.isnan(column), len(edges) + 1, np.searchsorted(edges, column))
             for column, edges in zip(matrix.T, self.edges_, strict=True)
         ]
+
+
+def _product(log_products):
+    return np.exp(log_products.clip(-MAX_LOG_PRODUCT, MAX_LOG_PRODUCT))
 
 
 def _quantiles(column, probabilities):

@@ -7,15 +7,17 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from .raking import Raking
 
 # Maximum number of real rows that a density ratio is fitted to, and number of generated
-# rows for each of them.
-RATIO_ROWS, GENERATED_FACTOR = 30_000, 4
+# rows for each of them, of tables of few and of many values.
+RATIO_ROWS, GENERATED_FACTOR, WIDE_GENERATED_FACTOR = 30_000, 4, 2
+# Number of values from which a table of the rows above has many of them, for memory.
+MANY_VALUES = 2_000_000
 # Minimum number of held-out real rows from which "auto" judges a density ratio, and
 # maximum number. At most a quarter of the rows are held out.
 MIN_HELD_OUT_ROWS, MAX_HELD_OUT_ROWS = 20, 2_500
 # Number of rows drawn for each row that is kept by a density ratio.
 POOL_FACTOR = 4
 # Number of generated rows that weights are raked with: at least, and at most. Between
-# them it is POOL_FACTOR for each real row.
+# them it is POOL_FACTOR for each real row. A table of many values has the least.
 MIN_RAKED_ROWS, MAX_RAKED_ROWS = 10_000, 50_000
 # Maximum cardinality of a categorical feature of HistGradientBoostingClassifier.
 MAX_CATEGORIES = 255
@@ -68,8 +70,8 @@ class DensityRatio:
     def fit_if_useful(cls, density_ratio, codec, X, draw, rng):
         """Fit a ratio; return None if "auto" finds that it does not help.
 
-        Most rows train the classifier. The others measure the gain in mean
-        log-likelihood from weighting the model by w, which is
+        Three quarters of the rows, or more, train the classifier. The others measure
+        the gain in mean log-likelihood from weighting the model by w, which is
         E_real[log w] - log E_generated[w] and not biased by overfitting.
 
         Parameters
@@ -89,9 +91,11 @@ class DensityRatio:
         is_auto = isinstance(density_ratio, str)
         if is_auto and n_held_out < MIN_HELD_OUT_ROWS:
             return None
-        fake = codec.to_matrix(*draw(GENERATED_FACTOR * len(real)))
+        is_wide = real.size > MANY_VALUES
+        factor = WIDE_GENERATED_FACTOR if is_wide else GENERATED_FACTOR
+        fake = codec.to_matrix(*draw(factor * len(real)))
         cut_real = len(real) - n_held_out
-        cut_fake = GENERATED_FACTOR * cut_real
+        cut_fake = factor * cut_real
         classifier = cls._classifier(density_ratio, codec, rng)
         features = np.concatenate([real[:cut_real], fake[:cut_fake]])
         label = np.repeat([1, 0], [cut_real, cut_fake])
@@ -105,8 +109,9 @@ class DensityRatio:
         )
         if is_auto and ratio.gain < 2 * error:
             return None
-        n_raked = np.clip(POOL_FACTOR * len(real), MIN_RAKED_ROWS, MAX_RAKED_ROWS)
-        fake = codec.to_matrix(*draw(int(n_raked)))
+        most = MIN_RAKED_ROWS if is_wide else MAX_RAKED_ROWS
+        n_raked = int(np.clip(POOL_FACTOR * len(real), MIN_RAKED_ROWS, most))
+        fake = codec.to_matrix(*draw(n_raked))
         ratio.raking = Raking(POOL_FACTOR).fit(real, fake, ratio.weights(fake))
         return ratio
 

@@ -16,6 +16,7 @@ from sklearn_unsup._nn.autoregressive import AutoregressiveModel
 from sklearn_unsup._nn.distributions import TableDistribution, block_indicator
 from sklearn_unsup._nn.likelihoods import LOGIT_CAP
 from sklearn_unsup._sampling import proposals, sampler
+from sklearn_unsup._sampling import ratio as sampling_ratio
 from sklearn_unsup._sampling.density import LatentDensity, smoothed_bootstrap
 from sklearn_unsup._sampling.marginals import MarginalMap, random_ranks
 from sklearn_unsup._sampling.proposals import (
@@ -575,12 +576,24 @@ def test_raked_weights_have_the_marginals_of_the_table():
     assert weights @ np.isnan(fresh[:, 2]) == pytest.approx(0.1, abs=0.015)
 
 
-def test_raking_changes_nothing_where_no_generated_row_can():
-    """A level that is never generated has a bounded factor."""
+def test_factors_are_bounded_where_no_generated_row_helps():
+    """A level that is never generated, and 300 columns that all call for one row."""
     real = np.repeat([[0.0], [1.0]], 500, axis=0)
     raking = Raking(4.0).fit(real, np.zeros((5_000, 1)), np.ones(5_000))
     factors = raking.factors(np.array([[0.0], [1.0]]))
     assert np.abs(np.log(factors)).max() <= 5.0 + 1e-9
+    wide = np.repeat(real, 300, axis=1)
+    generated = np.repeat([[0.0], [1.0]], [4_990, 10], axis=0).repeat(300, axis=1)
+    raking = Raking(4.0).fit(wide, generated, np.ones(5_000))
+    assert np.isfinite(raking.factors(wide)).all()
+
+
+def test_a_table_of_many_values_has_fewer_generated_rows(monkeypatch):
+    """Memory of the classifier grows with rows times columns."""
+    monkeypatch.setattr(sampling_ratio, "MANY_VALUES", 1_999)
+    ratio = ratio_of(Odds(), normal_table(1_000), [0.7, 0.0])
+    _, label = ratio.classifier.seen_
+    assert np.count_nonzero(label == 0) == 2 * np.count_nonzero(label == 1)
 
 
 def test_the_gain_is_judged_on_rows_held_out():
