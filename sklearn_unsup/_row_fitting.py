@@ -62,7 +62,7 @@ MIN_ALTERNATING_STEPS = 2_750
 MAX_BATCH, MAX_GPU_BATCH, MIN_LARGE_BATCH_ROWS = 128, 1_024, 12_000
 # Number of rows below which the weight decay of the autoregressive model grows as rows
 # become fewer, and the maximum factor by which it grows.
-DECAY_ROWS, MAX_DECAY_FACTOR = 10_000, 30.0
+DECAY_ROWS, MAX_DECAY_FACTOR = 10_000, 90.0
 
 
 # Number of standard errors by which a column's nats must be higher without a start.

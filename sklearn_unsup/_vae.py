@@ -157,7 +157,7 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
     weight_decay : float, default=0.1
         Decoupled weight decay of AdamW, on weights but not on biases and scales. Below
         10,000 rows that of the autoregressive model grows as rows become fewer, up to
-        30 times.
+        90 times.
     early_stopping : bool, default=False
         Hold out rows, stop when their loss no longer falls, and keep the best weights.
     validation_fraction : float, default=0.1
