@@ -594,10 +594,11 @@ class GANSampler(BaseTableModel):
         fake = module.table(generated.x_num, generated.x_cat)
         self.coverage_ = coverage(module.table(*real), fake)
         if self.coverage_ < MIN_COVERAGE:
+            is_stream = self.net_.is_stream
+            longer = "Go on with more batches" if is_stream else "Raise max_iter"
             warn_user(
                 f"Generated rows cover only {self.coverage_:.0%} of the training rows "
                 f"(coverage_; {MIN_COVERAGE:.0%} is asked for): modes are missing. "
-                "Train longer (max_iter), raise gradient_penalty, or lower "
-                "learning_rate_init.",
+                f"{longer}, raise gradient_penalty, or lower learning_rate_init.",
                 ConvergenceWarning,
             )

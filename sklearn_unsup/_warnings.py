@@ -8,6 +8,7 @@ SKIPPED_PACKAGES = {
     "sklearn_unsup",
     "sklearn",
     "skorch",
+    "imblearn",
     "contextlib",
     "joblib",
     "pickle",

@@ -18,6 +18,7 @@ from ._table.polars import (
     schema_of,
     to_polars,
 )
+from ._warnings import warn_user
 
 try:
     from imblearn.over_sampling.base import BaseOverSampler
@@ -29,6 +30,9 @@ except ImportError as error:
     ) from error
 
 __all__ = ["GenerativeOverSampler"]
+
+# Minimum number of rows of a class for drawing rows of it without a warning.
+MIN_CLASS_ROWS = 3
 
 
 class GenerativeOverSampler(BaseOverSampler):
@@ -135,6 +139,11 @@ class GenerativeOverSampler(BaseOverSampler):
         ValueError
             If `y` holds numbers to be predicted instead of classes, or has missing
             values, or X is sparse.
+
+        Warns
+        -----
+        UserWarning
+            If a class that rows are drawn of has fewer than six.
         """
         schema, X = schema_of(X), from_polars(X)
         check_consistent_length(X, y)
@@ -166,6 +175,7 @@ class GenerativeOverSampler(BaseOverSampler):
         )
         if len(labels) == 0:
             return X.copy(), y.copy()
+        _warn_of_few_rows(y, wanted)
         drawn = self._draw(X, y, labels)
         if isinstance(X, pd.DataFrame):
             drawn.columns = X.columns
@@ -232,6 +242,19 @@ class GenerativeOverSampler(BaseOverSampler):
         tags.input_tags.allow_nan = True
         tags.input_tags.string = True
         return tags
+
+
+def _warn_of_few_rows(y, wanted):
+    for label, n_drawn in wanted.items():
+        n_rows = int((y == label).sum())
+        if n_rows < MIN_CLASS_ROWS:
+            label = label.item() if isinstance(label, np.generic) else label
+            warn_user(
+                f"y has {n_rows} {'row' if n_rows == 1 else 'rows'} of class "
+                f"{label!r}, and {n_drawn:,} more are drawn: so few do not show how rows "
+                "of the class differ. Gather more, or name the classes to draw, and how "
+                "many rows of each, in sampling_strategy."
+            )
 
 
 def _read_classes(y):

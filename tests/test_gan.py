@@ -268,11 +268,13 @@ def test_collapsed_modes_are_told():
     assert [str(w.filename) for w in told] == [__file__]
     assert model.coverage_ < 0.1
     assert f"only {model.coverage_:.0%} of" in str(told[0].message)
+    assert "Raise max_iter" in str(told[0].message)
     # what the rigged average makes is one row, drawn or decoded
     assert np.ptp(model.inverse_transform(np.eye(4)), axis=0).max() == 0
     with pytest.warns(ConvergenceWarning, match="modes are missing") as told:
         model.partial_fit(X)
     assert [str(w.filename) for w in told] == [__file__]
+    assert "max_iter" not in str(told[0].message)
 
 
 def test_coverage_is_that_of_generated_rows(fair):

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -116,6 +117,20 @@ def test_ratio_of_two_classes():
     X, y = np.zeros((110, 1)), np.r_[np.zeros(100, int), np.ones(10, int)]
     _, y_resampled = make_sampler(sampling_strategy=0.5).fit_resample(X, y)
     assert Counter(y_resampled) == {0: 100, 1: 50}
+
+
+@pytest.mark.parametrize(("n_rare", "n_warned"), [(1, 1), (2, 1), (3, 0)])
+def test_few_rows_of_a_class_are_warned_of(n_rare, n_warned):
+    X, y = np.arange(60.0)[:, None], np.array(["a"] * 40 + ["b"] * (20 - n_rare))
+    y = np.append(y, ["c"] * n_rare)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        make_sampler().fit_resample(X, y)
+        make_sampler(sampling_strategy={"b": 30}).fit_resample(X, y)
+    assert len(told) == n_warned
+    for warning in told:
+        assert f"class 'c', and {40 - n_rare} more are drawn" in str(warning.message)
+        assert warning.filename == __file__
 
 
 # --------------------------------------------------------------------------- beyond
