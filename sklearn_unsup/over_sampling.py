@@ -251,9 +251,9 @@ def _warn_of_few_rows(y, wanted):
             label = label.item() if isinstance(label, np.generic) else label
             warn_user(
                 f"y has {n_rows} {'row' if n_rows == 1 else 'rows'} of class "
-                f"{label!r}, and {n_drawn:,} more are drawn: so few do not show how rows "
-                "of the class differ. Gather more, or name the classes to draw, and how "
-                "many rows of each, in sampling_strategy."
+                f"{label!r}, and {n_drawn:,} more are drawn: so few do not show how "
+                "rows of the class differ. Gather more, or name the classes to draw, "
+                "and how many rows of each, in sampling_strategy."
             )
 
 

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, clone
@@ -22,12 +23,10 @@ from sklearn_unsup.outliers._detector import (
     AUTO_ROWS,
     MAX_REFERENCES,
     Neighbors,
-    Rarity,
     Surprise,
-    Tail,
-    Tails,
     mean_surprise,
 )
+from sklearn_unsup.outliers._tails import MANY_GAPS_ROWS, Gaps, Rarity, Tail, Tails
 
 QUICK = AutoencoderTransformer(2, hidden_layer_sizes=8, max_iter=2)
 
@@ -335,6 +334,44 @@ def test_rarity_is_the_share_of_rows_with_a_level_as_rare():
     # Where every row has a level of its own, as with identifiers, new ones are usual.
     names = pd.Series(np.arange(50).astype(str))
     assert (Rarity().fit(names).surprise(pd.Series(["3", "99"])) == 0).all()
+
+
+def test_rows_with_many_gaps_are_outliers():
+    """Of rows that miss two cells in ten by chance, and one that misses all but one."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1_000, 10))
+    X[rng.random(X.shape) < 0.2] = np.nan
+    gaps = Gaps().fit(X)
+    found = gaps.decisive(X)
+    n_missing = np.isnan(X).sum(1)
+    n_as_many = (n_missing[:, None] >= n_missing).sum(0)
+    assert_array_equal(found.max(1) > 0, (n_as_many + 1) / 1_001 < 1 / MANY_GAPS_ROWS)
+    assert (found[~np.isnan(X)] == 0).all()
+    row = np.full((1, 10), np.nan)
+    row[0, 3] = 0.0
+    [surprises] = gaps.decisive(row)
+    beyond = 9 - n_missing.max()
+    expected = np.log(1_001) - beyond * np.log(np.isnan(X).mean())
+    assert surprises[3] == 0
+    assert_allclose(np.delete(surprises, 3), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("with_levels", [False, True])
+def test_reasons_of_a_row_with_many_gaps_are_its_gaps(with_levels):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(400, 6)), columns=list("abcdef"))
+    if with_levels:
+        X["f"] = np.where(X["f"] > 0, "high", "low")
+    X = X.mask(rng.random(X.shape) < 0.1)
+    detector = GenerativeOutlierDetector(random_state=0).fit(X)
+    row = X.iloc[:1].copy()
+    row.iloc[0, 1:] = np.nan
+    row["a"] = 0.0
+    assert detector.predict(row) == [-1]
+    shares = detector.explain_samples(row)
+    assert_allclose(shares.sum(axis=1), detector.score_samples(row))
+    assert_allclose(shares.iloc[0, 1:], shares.iloc[0, 1:].mean())
+    assert shares.iloc[0, 0] == pytest.approx(0, abs=1e-6)
 
 
 def test_typos_in_levels_are_found():

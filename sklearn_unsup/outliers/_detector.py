@@ -20,6 +20,7 @@ from .._table.polars import is_polars, numbers_to_polars, schema_of, to_polars
 from .._table.quantiles import Quantiles
 from .._validation import holds_objects, refuse_empty
 from ._contrast import Contrast
+from ._tails import Gaps, Tails
 
 # Rows that neighbours are looked for among, and neighbours that count.
 MAX_REFERENCES, N_NEIGHBORS = 3_000, 5
@@ -31,19 +32,9 @@ N_STEPS = 800
 MAX_SCORES, TAIL_SHARE = 1_000, 0.1
 # For the default model's surprises a tenth of the rows is held out, if that is so many.
 MIN_HELD_OUT = 20
-# A tail of a column has a tenth of its numbers, at least so many, at most half of them;
-# and the largest shape of its generalised Pareto distribution.
-MIN_TAIL, MAX_SHAPE = 40, 2.0
-# A number that so many rows share is no error of one of them.
-MIN_COMMON = 10
 # With contamination="auto" a row is an outlier that is as unusual, in the mean of what
 # is asked, as one training row in so many.
 AUTO_ROWS = 100
-# A number alone makes its row an outlier where one row in so many has one as far out.
-GROSS_ROWS = 1_000
-# A rare level alone makes its row as unusual as the share of rows with one as rare,
-# times the number of columns with levels, if that is one row in so many.
-RARE_ROWS = 20
 
 
 class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
@@ -60,7 +51,8 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
     that a `VAETransformer` expects given all others; and, of 200 rows or more, how
     sure boosted trees are that some of its cells are another row's. There a number far
     beyond the bulk of its column makes its row an outlier by itself, also if training
-    has seen it.
+    has seen it. So does, in any table, a number of missing cells that fewer than one
+    training row in two hundred reaches.
 
     Parameters
     ----------
@@ -155,7 +147,9 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         if self._is_default and not self._has_levels and not issparse(checked):
             scales = "standard", "quantile"
             self._neighbors = [Neighbors(s).fit(checked, rng) for s in scales]
-        self._tails = self._contrast = self._overall = None
+        self._gaps = self._tails = self._contrast = self._overall = None
+        if self._is_default and not issparse(checked):
+            self._gaps = Gaps().fit(checked)
         if self._is_default and self._has_levels:
             self._tails = Tails().fit(checked)
             # Trees know the rows that they have learnt from.
@@ -230,7 +224,8 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
 
         In proportion to the nats that the cells cost `estimator_`, and of a table with
         categories the trees, or to their own surprises if numbers far beyond the bulk
-        of their columns decide the score; neighbours cannot tell columns apart.
+        of their columns, or missing values, decide the score; neighbours cannot tell
+        columns apart.
 
         Parameters
         ----------
@@ -314,10 +309,13 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         return [own, *(neighbors.distances(X) for neighbors in self._neighbors)]
 
     def _in_tails(self, X):
-        """Surprises that single cells decide (n, n_columns), if they are asked for."""
-        if self._tails is None:
+        """Surprises that cells by themselves decide (n, n_columns), if asked for."""
+        if self._gaps is None:
             return None
-        return self._tails.decisive(self._tails.surprises(X))
+        found = self._gaps.decisive(X)
+        if self._tails is not None:
+            found = np.maximum(found, self._tails.decisive(X))
+        return found
 
     def _combined(self, answers, in_tails=None):
         """Surprises of rows, (n,)."""
@@ -438,120 +436,6 @@ class Neighbors:
         return np.where(is_itself, near[:, 1:].mean(1), near[:, :-1].mean(1))
 
 
-class Tails:
-    """How far single numbers are beyond the bulk of their columns, and levels rare.
-
-    A model of quantiles cannot know: the largest number of a training column is its
-    largest, whatever it is. Nor does a model that compares cells with any values of
-    their columns count how rare a level is.
-    """
-
-    def fit(self, X):
-        self.sides_, self.levels_ = {}, {}
-        for place, (_, column) in enumerate(as_frame(X).items()):
-            if is_categorical(column):
-                self.levels_[place] = Rarity().fit(column)
-                continue
-            x = quarters_of(column)
-            x = x[np.isfinite(x)]
-            if len(x):
-                self.sides_[place] = Tail().fit(x), Tail().fit(-x)
-        return self
-
-    def surprises(self, X):
-        """Minus the log-probabilities of cells as far out or rare, (n, n_columns)."""
-        frame = as_frame(X)
-        found = np.zeros(frame.shape)
-        for place, (above, below) in self.sides_.items():
-            x = quarters_of(frame.iloc[:, place])
-            there = ~np.isnan(x)
-            x = x[there]
-            found[there, place] = np.maximum(above.surprise(x), below.surprise(-x))
-        for place, rarity in self.levels_.items():
-            found[:, place] = rarity.surprise(frame.iloc[:, place])
-        return found
-
-    def decisive(self, surprises):
-        """Surprises that make rows outliers, by Bonferroni's inequality, else zero.
-
-        The order of other rows is the model's. Tails of numbers are counted apart from
-        levels.
-        """
-        is_level = np.zeros(surprises.shape[1], dtype=bool)
-        is_level[list(self.levels_)] = True
-        n_tails = np.where(is_level, len(self.levels_), 2 * len(self.sides_))
-        found = surprises - np.log(np.maximum(n_tails, 1))
-        least = np.log(np.where(is_level, RARE_ROWS, GROSS_ROWS))
-        return np.where(found > least, found, 0.0)
-
-
-class Rarity:
-    """How many rows of a column have a level that is as rare as another one.
-
-    A level that no row has counts as one of a single row: where many are seen once, as
-    identifiers are, new ones come with every row (Good 1953).
-    """
-
-    def fit(self, column):
-        self.counts_ = levels_of(column).value_counts(dropna=False)
-        counts, n_levels = np.unique(self.counts_, return_counts=True)
-        self.sizes_, self.n_rows_ = counts, (counts * n_levels).cumsum()
-        return self
-
-    def surprise(self, column):
-        """Minus the log-probability of a level as rare."""
-        places = self.counts_.index.get_indexer(levels_of(column))
-        counts = np.where(places < 0, 1, self.counts_.to_numpy()[places])
-        below = np.searchsorted(self.sizes_, counts, side="right")
-        n_as_rare = np.concatenate([[0], self.n_rows_])[below]
-        return -np.log((n_as_rare + 1) / (self.n_rows_[-1] + 1))
-
-
-def levels_of(column):
-    """A column as objects, all missing cells alike."""
-    return column.astype(object).where(column.notna(), np.nan)
-
-
-class Tail:
-    """The upper tail of a column: a generalised Pareto distribution of its excesses.
-
-    Its shape and scale follow from the median and the upper quartile (Pickands 1975),
-    which a few gross errors among the excesses hardly move. Numbers up to one that
-    many rows share are as probable, at least, as these rows are frequent.
-    """
-
-    def fit(self, x):
-        n = len(x)
-        n_tail = min(max(n // 10, MIN_TAIL), n // 2)
-        self.start_ = float(np.sort(x)[n - 1 - n_tail])
-        excesses = x[x > self.start_] - self.start_
-        # A column without excesses has seen none in n rows.
-        self.log_share_ = np.log((len(excesses) or 1) / (n + 1))
-        self.shape_, self.scale_ = 1.0, np.inf
-        if len(excesses):
-            median, quartile = np.quantile(excesses, [0.5, 0.75])
-            with np.errstate(over="ignore"):
-                ratio = max((quartile - median) / median, 1.0)
-            # Of few excesses the shape is uncertain: to overrate it is the safe side.
-            shape = min(np.log2(ratio), MAX_SHAPE) + 1 / np.sqrt(len(excesses))
-            self.shape_ = float(shape)
-            self.scale_ = float(median * shape / (2**shape - 1))
-        values, counts = np.unique(x[x > self.start_], return_counts=True)
-        common = values[counts >= MIN_COMMON]
-        self.common_ = float(common[-1]) if len(common) else -np.inf
-        self.most_ = -np.log(np.mean(x >= self.common_))
-        return self
-
-    def surprise(self, x):
-        """Minus the log-probability of a number as large; zero below the tail."""
-        with np.errstate(over="ignore"):
-            ratio = self.shape_ * np.maximum(x - self.start_, 0.0) / self.scale_
-        ratio = np.minimum(ratio, np.finfo(np.float64).max)  # Scores are finite.
-        survival = np.log1p(ratio) / self.shape_
-        surprise = np.where(x > self.start_, survival - self.log_share_, 0.0)
-        return np.where(x <= self.common_, np.minimum(surprise, self.most_), surprise)
-
-
 def default_model(X, with_levels):
     """The model that is asked if none is given."""
     from sklearn_unsup import AutoencoderTransformer, VAETransformer
@@ -572,11 +456,6 @@ def default_model(X, with_levels):
 def floats_of(X) -> np.ndarray:
     """A table of numbers and dates as float64, NaN where missing."""
     return np.column_stack([to_floats(column) for _, column in as_frame(X).items()])
-
-
-def quarters_of(column) -> np.ndarray:
-    """Quarters of numbers, whose differences are finite whatever the numbers are."""
-    return to_floats(column) / 4
 
 
 def take(X, rows):
