@@ -103,7 +103,7 @@ FLOORS = {
         {"augmentation", "constraints", "datasets", "pipeline", "over_sampling"}
         | {"metrics", "inspection", "impute", "outliers", "privacy"},
         {*TABLE_LIBRARIES, "imblearn"},
-        {"__init__", "_validation", "_privacy.budget", "metrics"}
+        {"__init__", "_validation", "_warnings", "_privacy.budget", "metrics"}
         | {f"_table.{name}" for name in ("frames", "kinds", "plain", "polars")}
         | {f"_table.{name}" for name in ("constraints", "constraint_set")}
         | {f"_table.{name}" for name in ("discovery", "quantiles")},
