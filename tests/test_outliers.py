@@ -109,8 +109,18 @@ def test_rebuilt_rows_are_usual_by_rows_that_were_held_out(monkeypatch):
         assert np.mean(surprise.of(distances) > np.log(10)) == pytest.approx(
             0.1, abs=0.04
         )
-    few = GenerativeOutlierDetector(random_state=0).fit(X[:100])
-    assert len(few.estimator_.rows_) == 100
+
+
+def test_few_rows_are_judged_by_a_model_of_the_other_half(monkeypatch):
+    """Else all other rows would be rebuilt worse than these, which have no error."""
+    X = np.random.default_rng(0).normal(size=(4_000, 2))
+    where = "sklearn_unsup.outliers._detector.default_model"
+    monkeypatch.setattr(where, lambda *_: Copies())
+    detector = GenerativeOutlierDetector(random_state=0).fit(X[:190])
+    assert len(detector.estimator_.rows_) == 190
+    surprises = detector._surprises[0].of(detector._answers(X[190:])[0])
+    assert 0.01 < np.mean(surprises > np.log(10)) < 0.15
+    assert np.mean(detector.predict(X[190:]) < 0) < 0.03
 
 
 def test_score_decision_and_label_agree(numbers):

@@ -31,7 +31,8 @@ N_STEPS = 800
 # Scores of training rows that are kept, and the share of them that is the tail.
 MAX_SCORES, TAIL_SHARE = 1_000, 0.1
 # For the default model's surprises a tenth of the rows is held out, if that is so many.
-MIN_HELD_OUT = 20
+# Of fewer rows, from so many on, each is judged by a model of the other half.
+MIN_HELD_OUT, MIN_HALVED = 20, 10
 # With contamination="auto" a row is an outlier that is as unusual, in the mean of what
 # is asked, as one training row in so many.
 AUTO_ROWS = 100
@@ -88,6 +89,10 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
     looked for. Whoever has the fitted detector has them. A row that is itself among
     them is not its own neighbour.
 
+    Surprises are those of rows that a model has not learnt from: a tenth of the rows
+    is held out from the default model, and of fewer than 200 rows each is judged by a
+    model of the other half. Those of an `estimator` are of the rows that it learnt.
+
     Examples
     --------
     >>> import numpy as np
@@ -142,6 +147,9 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
             model.set_params(random_state=seed)
         rng = np.random.default_rng(0 if seed is None else seed)
         train, held_out = self._split(checked, rng)
+        own = None
+        if self._is_default and held_out is checked and checked.shape[0] >= MIN_HALVED:
+            own = self._of_other_half(model, checked, rng)
         self.estimator_ = model.fit(train)
         self._neighbors = []
         if self._is_default and not self._has_levels and not issparse(checked):
@@ -156,6 +164,8 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
             if held_out is not checked:
                 self._contrast = Contrast().fit(train, rng)
         answers = self._answers(held_out)
+        if own is not None:
+            answers[0] = own
         if self._neighbors:
             # A row is not its own neighbour: these answers are fair of all rows.
             answers[1:] = [n.distances(checked) for n in self._neighbors]
@@ -298,15 +308,27 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _answers(self, X, evidence=None):
         """What is asked of each row, (n,) each, higher for the unusual."""
-        if self._is_default and self._has_levels:
-            if evidence is None:
-                evidence = self.estimator_._cell_losses(X)[2]
-            answers = [logsumexp(evidence, axis=1) - np.log(evidence.shape[1])]
-            if self._contrast is not None:
-                answers.append(self._contrast.log_odds(X))
-            return answers
-        own = -np.asarray(self.estimator_.score_samples(X), dtype=np.float64)
-        return [own, *(neighbors.distances(X) for neighbors in self._neighbors)]
+        answers = [self._ask(self.estimator_, X, evidence)]
+        if self._contrast is not None:
+            answers.append(self._contrast.log_odds(X))
+        return [*answers, *(neighbors.distances(X) for neighbors in self._neighbors)]
+
+    def _ask(self, model, X, evidence=None):
+        """How unusual rows are to a model alone, (n,)."""
+        if not (self._is_default and self._has_levels):
+            return -np.asarray(model.score_samples(X), dtype=np.float64)
+        if evidence is None:
+            evidence = model._cell_losses(X)[2]
+        return logsumexp(evidence, axis=1) - np.log(evidence.shape[1])
+
+    def _of_other_half(self, model, X, rng):
+        """How unusual each row is to a model of the half that it is not in, (n,)."""
+        halves = np.array_split(rng.permutation(X.shape[0]), 2)
+        answers = np.empty(X.shape[0])
+        for half, other in zip(halves, halves[::-1], strict=True):
+            fitted = clone(model).fit(take(X, np.sort(other)))
+            answers[half] = self._ask(fitted, take(X, half))
+        return answers
 
     def _in_tails(self, X):
         """Surprises that cells by themselves decide (n, n_columns), if asked for."""
