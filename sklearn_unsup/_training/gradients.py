@@ -33,8 +33,10 @@ def parameters_of(optimizer):
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
-def clip_gradients(module, max_norm):
-    """Scale all gradients down so that their total norm is at most `max_norm`."""
-    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+def clip_gradients(parameters, max_norm):
+    """Scale gradients down so that their total norm is at most `max_norm`."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return
     excess = torch.linalg.vector_norm(torch.stack(norms_of_pieces(gradients)))
     divide_each(gradients, (excess / max_norm).clamp_(min=1.0))

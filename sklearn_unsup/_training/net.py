@@ -433,8 +433,13 @@ class TableNet(SkorchNet):
                     training=True,
                 )
             if self.max_grad_norm is not None:
-                clip_gradients(module, self.max_grad_norm)
+                for parameters in self._parameters_by_part(module):
+                    clip_gradients(parameters, self.max_grad_norm)
         optimizer.step()
+
+    def _parameters_by_part(self, module):
+        """Lists of the parameters whose gradients are clipped by one norm."""
+        return [list(module.parameters())]
 
     def validation_step(self, batch, **fit_params):
         inputs, target = batch

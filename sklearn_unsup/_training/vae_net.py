@@ -170,3 +170,11 @@ class VAENet(TableNet):
         self._step_optimizer(self.module_, self.optimizer_, batch)
         self.last_row_loss_.copy_(loss.detach())
         return {"loss": self.last_loss_ + loss.detach(), "y_pred": None}
+
+    def _parameters_by_part(self, module):
+        """Each part by itself: what is steep for one does not slow the other down."""
+        rows, codes = [], []
+        for name, parameter in module.named_parameters():
+            is_of_rows = name.startswith("autoregressive.")
+            (rows if is_of_rows else codes).append(parameter)
+        return [rows, codes]

@@ -39,6 +39,25 @@ def test_in_a_batch_between_only_the_model_of_rows_learns(model):
     assert {name.split(".")[1] for name in changed} == {"autoregressive"}
 
 
+@pytest.mark.parametrize("variant", [BOTH, ONLY_ROWS, ONLY_CODES])
+def test_each_part_is_clipped_by_its_own_norm(model, variant):
+    """Or steep gradients of encoder and decoder would shorten the steps of the rows."""
+    net = model.net_
+    net.max_grad_norm = 1e-3
+    take_step(model, variant)
+    for is_of_rows in (True, False):
+        squares = [
+            parameter.grad.square().sum()
+            for name, parameter in net.module_.named_parameters()
+            if ("autoregressive" in name) == is_of_rows and parameter.grad is not None
+        ]
+        learns = variant != (ONLY_CODES if is_of_rows else ONLY_ROWS)
+        assert bool(squares) == learns
+        if learns:
+            norm = sum(squares).sqrt().item()
+            assert norm == pytest.approx(1e-3, rel=1e-3)
+
+
 def test_the_reported_loss_is_of_both(model):
     """The model of rows hardly changes in a step, the bound is that of the last one."""
     model.net_.lr = 0.0
