@@ -89,6 +89,8 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         for whole rows; "latent": codes from `latent_density`, decoded. "auto" is
         "autoregressive" but for pixels, very wide tables and numbers that are scaled
         neither by "quantile" nor by "standard". With "latent" fitting is faster.
+        1,000 autoregressive rows or more, without conditions, are spread evenly: each
+        is one of the model, but together they have less noise than independent rows.
     numeric_scaling : {"auto", "quantile", "standard", "minmax"} or None, \
             default="auto"
         Encoding of numbers. "auto" is "quantile", which makes each column normal. For

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from .._table.layout import EncodedConditions, TableLayout
 from .conditions import draw_codes
 from .distributions import indices, one_hot_block, presence, softcap
+from .even_numbers import EvenNumbers
 from .features import DenseFeatures, SparseFeatures
 from .fused import column_networks
 from .heads import CategoryHeads, NumberHeads
@@ -37,6 +38,9 @@ WIDE_WIDTH, MEDIUM_WIDTH, NARROW_WIDTH = 128, 96, 64
 MAX_AUTOREGRESSIVE_WEIGHTS = 2_000_000
 # The same of models of any order, which nothing else can fill in cells as well as.
 MAX_ANY_ORDER_WEIGHTS = 8_000_000
+# Number of rows from which on levels and bins of a draw are spread evenly over them,
+# and number of steps of a standard deviation within which numbers are alike for that.
+MIN_EVEN_ROWS, STEPS_PER_DEVIATION = 1_000, 4
 # Number of matrix products that compute the first layers of all columns on a CPU. A
 # single masked one would multiply many zeros.
 N_BLOCKS = 4
@@ -286,6 +290,10 @@ class AutoregressiveModel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Draw rows column by column, each value among those that conditions allow.
 
+        Without conditions, levels and bins of MIN_EVEN_ROWS rows or more are spread
+        evenly over them, see :class:`EvenNumbers`; each row by itself has the
+        distribution of the model.
+
         Returns `x_num`, `x_cat` and log-weights (n,): the log-probability that the
         conditions had when their turn came, for a single number its log-density.
         Weighted by its exponential, the rows follow the conditional distribution
@@ -317,7 +325,10 @@ class AutoregressiveModel(nn.Module):
         else:
             x_num, x_cat = (tensor.clone() for tensor in begun)
         features = self._drawn_features(x_num, x_cat, columns.start)
-        state = x_num, x_cat, features, log_weights
+        even = None
+        if conditions.is_empty and n >= MIN_EVEN_ROWS:
+            even = EvenNumbers(n, generator, device)
+        state = x_num, x_cat, features, log_weights, even
         for position in columns:
             if position < layout.n_categorical:
                 conditioned = self._draw_category(
@@ -351,13 +362,14 @@ class AutoregressiveModel(nn.Module):
 
     def _draw_category(self, column, state, conditions, generator) -> bool:
         """Draw one column of codes; return whether there is a condition on it."""
-        _, x_cat, features, log_weights = state
+        _, x_cat, features, log_weights, even = state
         hidden = self._hidden_of(column, features.first_layer(column))
         logits = softcap(F.linear(hidden, *self.category_heads.of_column(column)))
         logits = features.expand(logits)
         wanted = conditions.codes.get(column)
         if wanted is None:
-            codes = draw_index(logits, generator)
+            u = None if even is None else even.draw(generator)
+            codes = draw_index(logits, generator, u)
         else:
             codes, log_mass = draw_codes(
                 logits, wanted, conditions.sets.get(column), generator
@@ -365,11 +377,13 @@ class AutoregressiveModel(nn.Module):
             log_weights += log_mass
         x_cat[:, column] = codes
         features.set_category(column, codes)
+        if even is not None:
+            even.sort_by(codes)
         return wanted is not None
 
     def _draw_number(self, column, state, conditions, generator) -> bool:
         """Draw one column of numbers; return whether there is a condition on it."""
-        x_num, x_cat, features, log_weights = state
+        x_num, x_cat, features, log_weights, even = state
         position = self.layout.n_categorical + column
         hidden = self._hidden_of(position, features.first_layer(position))
         hidden = features.expand(hidden)
@@ -377,7 +391,7 @@ class AutoregressiveModel(nn.Module):
         if self.linear is not None:
             moments = self.linear.of_column(column, features.values)
         if bounds is None:
-            values = self.number_heads.sample(column, hidden, generator, moments)
+            values = self.number_heads.sample(column, hidden, generator, moments, even)
         else:
             values, log_mass = self.number_heads.sample_within(
                 column, hidden, *bounds.unbind(1), generator, moments
@@ -388,6 +402,8 @@ class AutoregressiveModel(nn.Module):
             values = values * present
         x_num[:, column] = values
         features.set_number(column, values, present)
+        if even is not None:
+            even.sort_by((values * STEPS_PER_DEVIATION).long())
         return bounds is not None
 
     def parts(self, conditions: EncodedConditions) -> list[range]:

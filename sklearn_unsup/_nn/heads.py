@@ -14,6 +14,7 @@ from .conditions import (
     normal_log_mass,
     truncated_normal,
 )
+from .even_numbers import EvenNumbers, split
 from .fused import batched_linear
 from .likelihoods import number_log_prob, padded_log_prob
 from .random import draw_index, normal, uniform
@@ -146,48 +147,62 @@ class NumberHeads(nn.Module):
             raw, x, places, self.log_widths, present, LOG_SCALE_BOUNDS, moments
         )
 
-    def sample(self, column: int, hidden: Tensor, generator, moments=None) -> Tensor:
+    def sample(
+        self,
+        column: int,
+        hidden: Tensor,
+        generator,
+        moments=None,
+        even: EvenNumbers | None = None,
+    ) -> Tensor:
         """One number for each row of hidden units (n, width), shape (n,).
 
         `moments` are means and standard deviations (n,) that the normals of the mixture
-        are relative to; None for 0 and 1.
+        are relative to; None for 0 and 1. Components and bins are drawn by `even`, if
+        it is given.
         """
         gate = torch.addmv(
             self.bias[column, 0, GATE], hidden, self.weight[column, :, GATE]
         )
-        is_sharp = uniform(gate.shape, generator, gate.device) < gate.sigmoid()
         draw = self._draw_parts if gate.device.type == "cpu" else self._draw_both
-        x = draw(column, hidden, is_sharp, generator, moments)
+        if even is None:
+            u, is_sharp = None, uniform(gate.shape, generator, gate.device)
+            is_sharp = is_sharp < gate.sigmoid()
+        else:
+            is_sharp, u = split(even.draw(generator), gate.sigmoid())
+        x = draw(column, hidden, is_sharp, generator, moments, u)
         return x.clamp_(-MAX_Z, MAX_Z)
 
-    def _draw_parts(self, column, hidden, is_sharp, generator, moments):
+    def _draw_parts(self, column, hidden, is_sharp, generator, moments=None, u=None):
         """Numbers of mixtures or histograms, each drawn for its rows only."""
         x = torch.empty_like(is_sharp, dtype=hidden.dtype)
         index = is_sharp.nonzero()[:, 0]
         picked = hidden.index_select(0, index)
-        x[index] = self._draw_sharp(column, picked, generator)
+        own_u = None if u is None else u.index_select(0, index)
+        x[index] = self._draw_sharp(column, picked, generator, own_u)
         index = is_sharp.logical_not().nonzero()[:, 0]
         own = None if moments is None else tuple(m[index] for m in moments)
         picked = hidden.index_select(0, index)
-        x[index] = self._draw_smooth(column, picked, generator, own)
+        own_u = None if u is None else u.index_select(0, index)
+        x[index] = self._draw_smooth(column, picked, generator, own, own_u)
         return x
 
-    def _draw_both(self, column, hidden, is_sharp, generator, moments):
+    def _draw_both(self, column, hidden, is_sharp, generator, moments=None, u=None):
         """The same of both for all rows.
 
         On a GPU calls take longer than rows, and to pick rows it has to be waited for.
         """
-        smooth = self._draw_smooth(column, hidden, generator, moments)
-        sharp = self._draw_sharp(column, hidden, generator)
+        smooth = self._draw_smooth(column, hidden, generator, moments, u)
+        sharp = self._draw_sharp(column, hidden, generator, u)
         return torch.where(is_sharp, sharp, smooth)
 
-    def _draw_smooth(self, column, hidden, generator, moments):
+    def _draw_smooth(self, column, hidden, generator, moments=None, u=None):
         """Numbers from mixtures of normals, shape (n,)."""
         raw = torch.addmm(
             self.bias[column, :, :GATE], hidden, self.weight[column, :, :GATE]
         )
         weights, means, log_scales = raw.float().split(N_NORMALS, 1)
-        place = draw_index(weights, generator)[:, None]
+        place = draw_index(weights, generator, u)[:, None]
         means, log_scales = (a.gather(1, place)[:, 0] for a in (means, log_scales))
         if moments is not None:
             mean, scale = moments
@@ -195,11 +210,11 @@ class NumberHeads(nn.Module):
         scales = log_scales.clamp(*LOG_SCALE_BOUNDS).exp()
         return means + normal(means.shape, generator, raw.device) * scales
 
-    def _draw_sharp(self, column, hidden, generator):
+    def _draw_sharp(self, column, hidden, generator, u=None):
         """Numbers from histograms, shape (n,)."""
         bias, weight = self.bias[column, :, GATE + 1 :], self.weight[column]
         bins = torch.addmm(bias, hidden, weight[:, GATE + 1 :]).float()
-        place = draw_index(bins, generator)
+        place = draw_index(bins, generator, u)
         start, width, sign = (
             part[column][place] for part in (self.start, self.widths, self.sign)
         )

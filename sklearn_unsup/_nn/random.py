@@ -70,18 +70,21 @@ def gumbel(shape, generator, device) -> Tensor:
     return exponential.log_().neg_()
 
 
-def draw_index(logits: Tensor, generator) -> Tensor:
+def draw_index(logits: Tensor, generator, numbers: Tensor | None = None) -> Tensor:
     """Positions that are drawn from the softmax of each row, (n, k) to (n,).
 
-    One uniform number is looked up in the distribution function. Noise for each of the
-    logits would cost several times as much.
+    One uniform number is looked up in the distribution function, of `numbers` (n,)
+    in [0, 1) if they are given. Noise for each of the logits would cost several times
+    as much.
     """
     # A softmax would also divide by the sum. On a CPU, for 8 logits each, it takes
     # fifteen times as long as its exponentials alone.
     edges = (logits - logits.amax(1, keepdim=True)).exp_().cumsum_(1)
     # In (0, 1]: where it begins, positions without probability have an edge of 0.
-    u = 1.0 - uniform((len(logits), 1), generator, logits.device)
-    return torch.searchsorted(edges, u * edges[:, -1:])[:, 0]
+    if numbers is None:
+        numbers = uniform((len(logits),), generator, logits.device)
+    points = (1.0 - numbers)[:, None] * edges[:, -1:]
+    return torch.searchsorted(edges, points)[:, 0]
 
 
 def random_bytes(shape, generator, device, dim: int = 0) -> Tensor:
