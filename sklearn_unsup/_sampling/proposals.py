@@ -199,22 +199,26 @@ class RowProposals:
             options = {"columns": first, "n_particles": n_particles}
             n_conditioned = len(conditions.codes) + len(conditions.bounds)
             self.gains_by_resampling = n_conditioned > 1
-        step = max(1, self._rows_per_pass() // n_particles) * n_particles
         self.x_num, self.x_cat, log_weights = self._batches(
             lambda part, generator: network.sample(
                 self.conditions.take(part), generator, **options
             ),
             len(conditions),
-            step,
+            n_particles,
             rng,
         )
         self.log_weights = log_weights.cpu().numpy().astype(np.float64)
 
-    def _rows_per_pass(self):
-        return rows_per_pass(self.network.layout, self.device)
+    def _batches(self, function, n, unit, rng):
+        """Results of passes of about as many rows each, in which units stay together.
 
-    def _batches(self, function, n, step, rng):
+        A small last pass would be drawn less evenly than the others.
+        """
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
+        n_units = max(1, n // unit)
+        most = max(1, rows_per_pass(self.network.layout, self.device) // unit)
+        n_passes = -(-n_units // most)
+        step = -(-n_units // n_passes) * unit
         parts = [slice(start, start + step) for start in range(0, n, step)]
         batches = []
         for part in parts:
@@ -236,7 +240,7 @@ class RowProposals:
                     columns=self.rest,
                 ),
                 len(index),
-                self._rows_per_pass(),
+                1,
                 rng,
             )
         x_num = x_num.clone()

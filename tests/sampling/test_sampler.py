@@ -1,5 +1,7 @@
 """From codes to rows: conditions, density ratio and calibration against known laws."""
 
+from typing import ClassVar
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -1216,3 +1218,33 @@ def test_a_stream_keeps_no_code_that_decodes_to_a_row(model, width):
     near = NearestNeighbors(n_neighbors=1).fit(X)
     spacing = np.median(near.kneighbors(fresh)[0])
     assert np.median(near.kneighbors(decoded)[0]) > 0.5 * spacing
+
+
+@pytest.mark.parametrize(
+    ("n", "unit", "expected"),
+    [
+        (1, 1, [1]),
+        (2_048, 1, [2_048]),
+        (2_049, 1, [1_025, 1_024]),
+        (5_000, 1, [1_667, 1_667, 1_666]),
+        (3_000, 1_000, [2_000, 1_000]),
+        (9_000, 3_000, [3_000, 3_000, 3_000]),
+    ],
+)
+def test_passes_have_about_as_many_rows_each(n, unit, expected):
+    class Network(torch.nn.Linear):
+        layout = TableLayout(1, ())
+        sizes: ClassVar[list] = []
+
+        def sample(self, conditions, generator):
+            n = len(conditions)
+            self.sizes.append(n)
+            nothing = torch.zeros(n, 0, dtype=torch.int64)
+            return torch.zeros(n, 1), nothing, torch.zeros(n)
+
+    network = Network(1, 1)
+    network.sizes.clear()
+    rng = np.random.default_rng(0)
+    rows = RowSource(network).propose(EncodedConditions(n), rng, n_particles=unit)
+    assert network.sizes == expected
+    assert len(rows.x_num) == n
