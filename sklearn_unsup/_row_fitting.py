@@ -37,11 +37,11 @@ MANY_ROWS = 10_000
 TRIAL_ROWS, MAX_TRIALS = 60, 2
 # Fraction of the rows that is held out, and the maximum number of them.
 HELD_OUT_FRACTION, MAX_HELD_OUT = 0.05, 2_000
-# Factors of the learning rate and of the number of steps of a wide model, relative to a
-# narrow one. With twice the learning rate about two thirds of the steps come as far
-# (docs/notes/variational.md); somewhat fewer are taken, because held-out rows may stop
-# the fit, and a step takes half as long again.
-WIDE_LR_SCALE, WIDE_STEPS_FACTOR = 2.0, 0.55
+# Factors of the learning rate, and of the number of steps of a medium and of a wide
+# model, relative to a narrow one. With twice the learning rate about two thirds of the
+# steps come as far (docs/notes/variational.md); fewer are taken, because held-out rows
+# may stop the fit, and a step takes half as long again.
+WIDE_LR_SCALE, MEDIUM_STEPS_FACTOR, WIDE_STEPS_FACTOR = 2.0, 0.55, 0.45
 # Minimum number of gradient steps of a model of any order, which hides a part of each
 # row anew in each step, and their ratio to those of a model of a fixed order.
 MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR = 300, 1.5
@@ -335,7 +335,8 @@ class RowFitting:
         """
         steps = 10.5 * math.sqrt(n_rows) * np.clip(n_rows / 5_000, 0.5, 2.5)
         if self._holds_out_rows(n_rows):
-            steps *= WIDE_STEPS_FACTOR
+            is_wide = n_rows >= MANY_ROWS
+            steps *= WIDE_STEPS_FACTOR if is_wide else MEDIUM_STEPS_FACTOR
         if self.sampling == "any_order":
             steps = max(MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR * steps)
         return round(steps * min(1.0, math.sqrt(MAX_BATCH / self._batch_size(n_rows))))
