@@ -38,9 +38,10 @@ WIDE_WIDTH, MEDIUM_WIDTH, NARROW_WIDTH = 128, 96, 64
 MAX_AUTOREGRESSIVE_WEIGHTS = 2_000_000
 # The same of models of any order, which nothing else can fill in cells as well as.
 MAX_ANY_ORDER_WEIGHTS = 8_000_000
-# Number of rows from which on levels and bins of a draw are spread evenly over them,
-# and number of steps of a standard deviation within which numbers are alike for that.
-MIN_EVEN_ROWS, STEPS_PER_DEVIATION = 1_000, 4
+# Number of rows from which on levels and bins are spread evenly over those alike.
+MIN_EVEN_ROWS = 1_000
+# Number of steps of a standard deviation, in the same one of which numbers are alike.
+STEPS_PER_DEVIATION = 4
 # Number of matrix products that compute the first layers of all columns on a CPU. A
 # single masked one would multiply many zeros.
 N_BLOCKS = 4
@@ -403,7 +404,7 @@ class AutoregressiveModel(nn.Module):
         x_num[:, column] = values
         features.set_number(column, values, present)
         if even is not None:
-            even.sort_by((values * STEPS_PER_DEVIATION).long())
+            even.sort_by((values * STEPS_PER_DEVIATION).floor())
         return bounds is not None
 
     def parts(self, conditions: EncodedConditions) -> list[range]:

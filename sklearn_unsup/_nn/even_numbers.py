@@ -5,22 +5,23 @@ from torch import Tensor
 
 from .random import uniform
 
-# The golden ratio less one, in units of 2 ** -32. Multiples of no other number leave
-# more even gaps between their fractional parts.
-GOLDEN, MASK = 2_654_435_769, 2**32 - 1
+# Number of rows that share the interval, each with a part of its own.
+BLOCK = 16
 
 
 class EvenNumbers:
     """A uniform number for each row, spread evenly over rows that are alike so far.
 
     Rows are in the order of the columns that were drawn, the latest one first, and by
-    chance where these are equal: neighbouring rows know nothing of each other. The
-    number of a row is the fractional part of a random shift, the same for all, plus its
-    place times the golden ratio (a Kronecker sequence; Niederreiter 1992). It is
-    uniform, but those of neighbours fill the interval evenly: levels that are drawn by
-    them come as often as they are probable, among all rows and among those that share
-    levels of other columns, but for a few rows. Independent numbers would add the noise
-    of a sample.
+    chance where these are equal, so that rows which follow each other in the table know
+    nothing of each other. Of each BLOCK rows that follow each other in that order, one
+    has its number in each of as many parts of the interval, and chance says which one
+    (stratified sampling). A number by itself is uniform, and those of different draws
+    are independent, but levels that are drawn by them come nearly as often as they are
+    probable, among all rows and among many that share levels of other columns.
+    Independent numbers would add the noise of a sample. A sequence that is more even
+    than chance, such as multiples of an irrational number, is not used: of two columns
+    it may resonate, and show a dependence that no model has.
 
     Parameters
     ----------
@@ -32,7 +33,6 @@ class EvenNumbers:
 
     def __init__(self, n: int, generator, device):
         self.order = uniform((n,), generator, device).argsort()
-        self.multiples = torch.arange(n, device=device) * GOLDEN
 
     def sort_by(self, keys: Tensor) -> None:
         """Order rows by keys (n,), and those with equal ones as before."""
@@ -42,19 +42,19 @@ class EvenNumbers:
 
     def draw(self, generator) -> Tensor:
         """Numbers in [0, 1), shape (n,)."""
-        device = self.order.device
-        shift = torch.randint(MASK + 1, (1,), generator=generator, device=device)
-        # In steps of 2 ** -24, the largest of which is below 1 as a float, too.
-        steps = (self.multiples + shift).bitwise_and_(MASK).bitwise_right_shift_(8)
-        numbers = torch.empty(len(steps), device=device)
-        numbers.scatter_(0, self.order, steps.float().mul_(2.0**-24))
+        n, device = len(self.order), self.order.device
+        chance = uniform((2, -(-n // BLOCK), BLOCK), generator, device)
+        parts = chance[0].argsort(1).add(chance[1]).view(-1)[:n]
+        numbers = torch.empty(n, device=device)
+        numbers.scatter_(0, self.order, parts.div_(BLOCK).clamp_max_(1.0 - 2.0**-24))
         return numbers
 
 
 def split(numbers: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     """Whether uniform numbers (n,) are below shares, and where within either part.
 
-    The second result is uniform in [0, 1), too, and independent of the first.
+    The second result is uniform in [0, 1), too, and independent of the first. Where a
+    share is 0 or 1 the part that no number is in is divided by 0, and not taken.
     """
     is_below = numbers < share
     within = torch.where(is_below, numbers / share, (numbers - share) / (1.0 - share))

@@ -166,8 +166,8 @@ class NumberHeads(nn.Module):
         )
         draw = self._draw_parts if gate.device.type == "cpu" else self._draw_both
         if even is None:
-            u, is_sharp = None, uniform(gate.shape, generator, gate.device)
-            is_sharp = is_sharp < gate.sigmoid()
+            u = None
+            is_sharp = uniform(gate.shape, generator, gate.device) < gate.sigmoid()
         else:
             is_sharp, u = split(even.draw(generator), gate.sigmoid())
         x = draw(column, hidden, is_sharp, generator, moments, u)

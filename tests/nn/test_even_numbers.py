@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from sklearn_unsup._nn.autoregressive import MIN_EVEN_ROWS, AutoregressiveModel
-from sklearn_unsup._nn.even_numbers import EvenNumbers, split
+from sklearn_unsup._nn.even_numbers import BLOCK, EvenNumbers, split
 from sklearn_unsup._nn.random import draw_index
 from sklearn_unsup._table.layout import EncodedConditions, TableLayout
 
@@ -27,17 +27,17 @@ def test_the_number_of_a_row_is_uniform():
         assert stats.kstest(numbers[:, row], "uniform").pvalue > 1e-3
 
 
-@pytest.mark.parametrize("n", [1, 13, 5_000])
-def test_numbers_fill_the_interval_evenly(n):
-    """The star discrepancy of the sequence is O(log n / n), of a sample O(n ** -.5)."""
+@pytest.mark.parametrize("n", [1, 13, 16, 5_000])
+def test_each_part_has_a_number_of_each_block(n):
     even = EvenNumbers(n, generator(), "cpu")
-    numbers = np.sort(even.draw(generator()).numpy())
-    gaps = np.diff([*numbers, numbers[0] + 1])
-    assert gaps.max() < 2.7 / n
-    assert gaps.min() > 0.3 / n
+    parts = (even.draw(generator())[even.order] * BLOCK).long().numpy()
+    for start in range(0, n, BLOCK):
+        block = parts[start : start + BLOCK]
+        assert len(np.unique(block)) == len(block)
 
 
-def test_so_do_those_of_rows_with_equal_keys():
+def test_numbers_are_even_among_rows_with_equal_keys():
+    """Of independent ones the shares would be off by 1 / sqrt(n), .05 here."""
     rng = np.random.default_rng(0)
     first, second = (torch.from_numpy(rng.integers(3, size=3_000)) for _ in range(2))
     even = EvenNumbers(3_000, generator(), "cpu")
@@ -48,7 +48,33 @@ def test_so_do_those_of_rows_with_equal_keys():
         for of_second in range(3):
             own = numbers[(first == of_first) & (second == of_second)]
             below = (own[:, None] < np.linspace(0, 1, 21)).mean(0)
-            assert np.abs(below - np.linspace(0, 1, 21)).max() < 5 / len(own)
+            assert np.abs(below - np.linspace(0, 1, 21)).max() < 0.03
+
+
+@pytest.mark.parametrize("keys", ["all equal", "all different"])
+def test_numbers_of_two_draws_are_independent(keys):
+    """Multiples of one irrational number would be off by .4 where keys are equal."""
+    found = []
+    for seed in range(40):
+        source = generator(seed)
+        even = EvenNumbers(1_000, source, "cpu")
+        first = even.draw(source)
+        even.sort_by(torch.zeros(1_000) if keys == "all equal" else first)
+        found.append(stats.spearmanr(first, even.draw(source))[0])
+    assert np.sqrt(np.mean(np.square(found))) < 0.05
+
+
+def test_columns_apart_from_one_of_many_levels_are_independent():
+    """Where a column has about as many levels as there are rows, sums may resonate."""
+    torch.manual_seed(0)
+    model = AutoregressiveModel(TableLayout(0, (2, 987, 2)), width=4).eval()
+    with torch.no_grad():
+        for weight in (*model.category_heads.weights, *model.category_heads.biases):
+            weight.zero_()
+    for seed in range(10):
+        x_cat = model.sample(EncodedConditions(1_597), generator(seed))[1]
+        table = np.histogram2d(x_cat[:, 0], x_cat[:, 2], bins=2)[0]
+        assert stats.chi2_contingency(table, correction=False).statistic < 16
 
 
 def test_rows_with_equal_keys_stay_in_their_order():
@@ -86,7 +112,7 @@ def test_levels_are_drawn_as_often_as_they_are_probable():
     logits = shares.log().expand(1_000, -1)
     numbers = EvenNumbers(1_000, generator(), "cpu").draw(generator())
     counts = torch.bincount(draw_index(logits, None, numbers), minlength=4)
-    assert (counts - 1_000 * shares).abs().max() < 4
+    assert (counts - 1_000 * shares).abs().max() < 10
     assert counts[3] == 0
 
 
@@ -111,7 +137,7 @@ def test_pairs_of_levels_come_as_often_as_they_are_probable():
         pairs = x_cat[:, a] * len(shares[b]) + x_cat[:, b]
         counts = torch.bincount(pairs, minlength=len(shares[a]) * len(shares[b]))
         expected = 2_000 * torch.outer(shares[a], shares[b]).flatten()
-        assert (counts - expected).abs().mean() < 3
+        assert (counts - expected).abs().mean() < 8
 
 
 @torch.no_grad()
