@@ -143,7 +143,7 @@ class GenerativeOverSampler(BaseOverSampler):
         Warns
         -----
         UserWarning
-            If a class that rows are drawn of has fewer than six.
+            If a class that rows are drawn of has one or two rows.
         """
         schema, X = schema_of(X), from_polars(X)
         check_consistent_length(X, y)

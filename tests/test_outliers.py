@@ -360,10 +360,24 @@ def test_rows_with_many_gaps_are_outliers():
     row = np.full((1, 10), np.nan)
     row[0, 3] = 0.0
     [surprises] = gaps.decisive(row)
-    beyond = 9 - n_missing.max()
-    expected = np.log(1_001) - beyond * np.log(np.isnan(X).mean())
+    further = 9 - n_missing.max() - 1
+    expected = np.log(1_001) - further * np.log(np.isnan(X).mean())
     assert surprises[3] == 0
     assert_allclose(np.delete(surprises, 3), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("n", [10, 150, 199])
+def test_few_rows_say_nothing_of_gaps(n):
+    X = np.random.default_rng(0).normal(size=(n, 4))
+    assert (Gaps().fit(X).decisive([[0.0, np.nan, np.nan, np.nan]]) == 0).all()
+
+
+def test_a_table_without_gaps_finds_them_odd():
+    gaps = Gaps().fit(np.zeros((400, 2)))
+    [found] = gaps.decisive([[np.nan, np.nan]])
+    assert_allclose(found, np.log(401) + np.log(801 / 0.5))
+    full = Gaps().fit(np.full((400, 2), np.nan))
+    assert full.log_share_ == np.log(0.5)
 
 
 @pytest.mark.parametrize("with_levels", [False, True])

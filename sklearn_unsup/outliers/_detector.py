@@ -31,8 +31,10 @@ N_STEPS = 800
 # Scores of training rows that are kept, and the share of them that is the tail.
 MAX_SCORES, TAIL_SHARE = 1_000, 0.1
 # For the default model's surprises a tenth of the rows is held out, if that is so many.
-# Of fewer rows, from so many on, each is judged by a model of the other half.
-MIN_HELD_OUT, MIN_HALVED = 20, 10
+MIN_HELD_OUT = 20
+# Minimum number of rows, where none are held out, for judging each by a model of the
+# other half.
+MIN_HALVED = 10
 # With contamination="auto" a row is an outlier that is as unusual, in the mean of what
 # is asked, as one training row in so many.
 AUTO_ROWS = 100
@@ -52,8 +54,8 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
     that a `VAETransformer` expects given all others; and, of 200 rows or more, how
     sure boosted trees are that some of its cells are another row's. There a number far
     beyond the bulk of its column makes its row an outlier by itself, also if training
-    has seen it. So does, in any table, a number of missing cells that fewer than one
-    training row in two hundred reaches.
+    has seen it. So does, by default in any dense table of 200 rows or more, a number of
+    missing cells that fewer than one training row in two hundred reaches.
 
     Parameters
     ----------
@@ -143,13 +145,13 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
                 f"estimator must have score_samples, which {type(model).__name__} has "
                 "not: pass a VAETransformer or an AutoencoderTransformer, or None."
             )
-        if seed is not None and "random_state" in model.get_params():
-            model.set_params(random_state=seed)
+        seeded(model, seed)
         rng = np.random.default_rng(0 if seed is None else seed)
         train, held_out = self._split(checked, rng)
+        is_few = held_out is checked
         own = None
-        if self._is_default and held_out is checked and checked.shape[0] >= MIN_HALVED:
-            own = self._of_other_half(model, checked, rng)
+        if self._is_default and is_few and checked.shape[0] >= MIN_HALVED:
+            own = self._of_other_half(checked, seed, rng)
         self.estimator_ = model.fit(train)
         self._neighbors = []
         if self._is_default and not self._has_levels and not issparse(checked):
@@ -161,7 +163,7 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         if self._is_default and self._has_levels:
             self._tails = Tails().fit(checked)
             # Trees know the rows that they have learnt from.
-            if held_out is not checked:
+            if not is_few:
                 self._contrast = Contrast().fit(train, rng)
         answers = self._answers(held_out)
         if own is not None:
@@ -174,7 +176,7 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
             self._overall = Surprise().fit(self._combined(answers))
         self.offset_ = -np.log(AUTO_ROWS)
         if self.contamination != "auto":
-            if self._has_levels and held_out is not checked:
+            if self._has_levels and not is_few:
                 checked = take(checked, rng.permutation(checked.shape[0])[:MAX_SCORES])
             scores = -self._combined(self._answers(checked), self._in_tails(checked))
             self.offset_ = float(np.percentile(scores, 100 * self.contamination))
@@ -321,12 +323,14 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
             evidence = model._cell_losses(X)[2]
         return logsumexp(evidence, axis=1) - np.log(evidence.shape[1])
 
-    def _of_other_half(self, model, X, rng):
+    def _of_other_half(self, X, seed, rng):
         """How unusual each row is to a model of the half that it is not in, (n,)."""
         halves = np.array_split(rng.permutation(X.shape[0]), 2)
         answers = np.empty(X.shape[0])
         for half, other in zip(halves, halves[::-1], strict=True):
-            fitted = clone(model).fit(take(X, np.sort(other)))
+            rows = take(X, np.sort(other))
+            model = seeded(default_model(rows, self._has_levels), seed)
+            fitted = model.fit(rows)
             answers[half] = self._ask(fitted, take(X, half))
         return answers
 
@@ -473,6 +477,13 @@ def default_model(X, with_levels):
         max_iter=max(3, round(N_STEPS * batch_size / n_rows)),
         handle_unknown="ignore",
     )
+
+
+def seeded(model, seed):
+    """The model, with the seed if there is one and it takes one."""
+    if seed is not None and "random_state" in model.get_params():
+        model.set_params(random_state=seed)
+    return model
 
 
 def floats_of(X) -> np.ndarray:

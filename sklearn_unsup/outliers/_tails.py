@@ -145,7 +145,7 @@ class Gaps:
     def fit(self, X):
         missing = missing_cells(X)
         self.counts_ = np.sort(missing.sum(1))
-        # At least half of what one missing cell would be, and not above a half.
+        # Between half a missing cell in all, so that there is a logarithm, and a half.
         share = (missing.sum() + 0.5) / (missing.size + 1)
         self.log_share_ = np.log(min(share, 0.5))
         return self
@@ -154,16 +154,18 @@ class Gaps:
         """Surprises (n, n_columns) that make rows outliers, in their missing cells.
 
         Minus the log-share of rows that miss as many cells, where these are below one
-        row in MANY_GAPS_ROWS, else zero. Each cell beyond the most that a training row
-        misses adds minus the log-share of missing cells.
+        row in MANY_GAPS_ROWS, else zero: fewer training rows decide nothing. Of the
+        cells beyond the most that a training row misses, each but the first, which the
+        share of rows counts, adds minus the log-share of missing cells.
         """
         missing = missing_cells(X)
         n_rows, n_missing = len(self.counts_), missing.sum(1)
         n_as_many = n_rows - np.searchsorted(self.counts_, n_missing, side="left")
-        n_beyond = np.maximum(n_missing - self.counts_[-1], 0)
-        found = -np.log((n_as_many + 1) / (n_rows + 1)) - n_beyond * self.log_share_
+        found = -np.log((n_as_many + 1) / (n_rows + 1))
         is_decisive = found > np.log(MANY_GAPS_ROWS)
-        return missing * np.where(is_decisive, found, 0.0)[:, None]
+        n_further = np.maximum(n_missing - self.counts_[-1] - 1, 0)
+        found = np.where(is_decisive, found - n_further * self.log_share_, 0.0)
+        return missing * found[:, None]
 
 
 def missing_cells(X):
