@@ -366,6 +366,14 @@ def test_rows_with_many_gaps_are_outliers():
     assert_allclose(np.delete(surprises, 3), expected, rtol=1e-3)
 
 
+def test_an_outlier_among_few_rows_does_not_hide_itself():
+    answers = np.append(np.random.default_rng(0).exponential(size=99), 50.0)
+    robust, plain = Surprise().fit(answers, True), Surprise().fit(answers)
+    # Of an exponential law the surprise is the answer, in units of its mean.
+    assert robust.of(50.0) == pytest.approx(50, rel=0.5)
+    assert plain.of(50.0) < 15
+
+
 @pytest.mark.parametrize("n", [10, 150, 199])
 def test_few_rows_say_nothing_of_gaps(n):
     X = np.random.default_rng(0).normal(size=(n, 4))

@@ -148,9 +148,10 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         seeded(model, seed)
         rng = np.random.default_rng(0 if seed is None else seed)
         train, held_out = self._split(checked, rng)
-        is_few = held_out is checked
+        holds_out = held_out is not checked
+        is_few = self._is_default and not holds_out
         own = None
-        if self._is_default and is_few and checked.shape[0] >= MIN_HALVED:
+        if is_few and checked.shape[0] >= MIN_HALVED:
             own = self._of_other_half(checked, seed, rng)
         self.estimator_ = model.fit(train)
         self._neighbors = []
@@ -163,7 +164,7 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         if self._is_default and self._has_levels:
             self._tails = Tails().fit(checked)
             # Trees know the rows that they have learnt from.
-            if not is_few:
+            if holds_out:
                 self._contrast = Contrast().fit(train, rng)
         answers = self._answers(held_out)
         if own is not None:
@@ -171,12 +172,12 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         if self._neighbors:
             # A row is not its own neighbour: these answers are fair of all rows.
             answers[1:] = [n.distances(checked) for n in self._neighbors]
-        self._surprises = [Surprise().fit(answer) for answer in answers]
+        self._surprises = [Surprise().fit(answer, is_few) for answer in answers]
         if self._contrast is not None:
             self._overall = Surprise().fit(self._combined(answers))
         self.offset_ = -np.log(AUTO_ROWS)
         if self.contamination != "auto":
-            if self._has_levels and not is_few:
+            if self._has_levels and holds_out:
                 checked = take(checked, rng.permutation(checked.shape[0])[:MAX_SCORES])
             scores = -self._combined(self._answers(checked), self._in_tails(checked))
             self.offset_ = float(np.percentile(scores, 100 * self.contamination))
@@ -391,9 +392,11 @@ class Surprise:
     """Minus the log-share of training rows with an answer at least as high.
 
     Beyond the highest tenth it goes on straight, with the slope of an exponential tail.
+    That of few rows follows from the median of what is beyond, which an outlier among
+    them hardly moves, else from the mean.
     """
 
-    def fit(self, answers):
+    def fit(self, answers, is_few=False):
         kept = np.linspace(0, len(answers) - 1, min(len(answers), MAX_SCORES))
         answers = np.sort(answers)[kept.round().astype(int)]
         # Of equal answers the first counts: all of them are at least as unusual.
@@ -402,7 +405,9 @@ class Surprise:
         self.start_ = float(np.quantile(answers, 1 - TAIL_SHARE))
         beyond = answers[answers > self.start_] - self.start_
         spread = np.ptp(answers)
-        self.scale_ = beyond.mean() if len(beyond) else 0.1 * spread
+        self.scale_ = 0.1 * spread
+        if len(beyond):
+            self.scale_ = np.median(beyond) / np.log(2) if is_few else beyond.mean()
         self.scale_ = float(max(self.scale_, 1e-6 * spread, 1e-12))
         return self
 
