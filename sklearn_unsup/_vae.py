@@ -140,8 +140,8 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         more than 128 rows), but at least 300, else 3,000. Of up to 800 rows the model
         of rows learns from every second batch only, and of up to 3,000 rows for as many
         epochs as let a fifth of them, held out in trials, become likelier. Of more it
-        is a wide one that takes half of these steps, each twice as long, and may stop
-        before: a twentieth of the rows, at most 2,000, is held out to see when it
+        is a wide one that takes about half of these steps, each twice as long, and may
+        stop before: a twentieth of the rows, at most 2,000, is held out to see when it
         begins to memorise the others.
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about a 32nd of the rows, from 16 to 512. Of images it

@@ -95,11 +95,17 @@ class Copies(BaseEstimator):
         return np.where(known, 0.0, -np.abs(X[:, 0]) - 1.0)
 
 
-def test_rebuilt_rows_are_usual_by_rows_that_were_held_out(monkeypatch):
-    """Else nearly all other rows would be rebuilt worse than a hundredth of these."""
-    X = np.random.default_rng(0).normal(size=(4_000, 2))
+@pytest.fixture
+def copies(monkeypatch):
+    """Rows, for a detector whose model rebuilds only those that it has learnt."""
     where = "sklearn_unsup.outliers._detector.default_model"
     monkeypatch.setattr(where, lambda *_: Copies())
+    return np.random.default_rng(0).normal(size=(4_000, 2))
+
+
+def test_rebuilt_rows_are_usual_by_rows_that_were_held_out(copies):
+    """Else nearly all other rows would be rebuilt worse than a hundredth of these."""
+    X = copies
     detector = GenerativeOutlierDetector(random_state=0).fit(X[:2_000])
     assert len(detector.estimator_.rows_) == 1_800
     answers = detector._answers(X[2_000:])
@@ -111,11 +117,9 @@ def test_rebuilt_rows_are_usual_by_rows_that_were_held_out(monkeypatch):
         )
 
 
-def test_few_rows_are_judged_by_a_model_of_the_other_half(monkeypatch):
+def test_few_rows_are_judged_by_a_model_of_the_other_half(copies):
     """Else all other rows would be rebuilt worse than these, which have no error."""
-    X = np.random.default_rng(0).normal(size=(4_000, 2))
-    where = "sklearn_unsup.outliers._detector.default_model"
-    monkeypatch.setattr(where, lambda *_: Copies())
+    X = copies
     detector = GenerativeOutlierDetector(random_state=0).fit(X[:190])
     assert len(detector.estimator_.rows_) == 190
     surprises = detector._surprises[0].of(detector._answers(X[190:])[0])

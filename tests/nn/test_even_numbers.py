@@ -160,3 +160,34 @@ def test_few_rows_are_independent():
     [shares, *_] = frequencies(independent_rows(2, 0)[0])
     share = shares.softmax(0).square().sum().item()
     assert stats.binomtest(sum(same), 300, share).pvalue > 1e-3
+
+
+def test_bins_of_numbers_are_drawn_as_often_as_they_are_probable():
+    """Counts of independent rows would be off by 11 in the mean of ten equal bins."""
+    torch.manual_seed(0)
+    edges = np.linspace(0, 1, 11)[1:-1]
+    model = AutoregressiveModel(TableLayout(2, ()), width=4, bin_edges=[edges] * 2)
+    with torch.no_grad():
+        for parameter in model.number_heads.parameters():
+            parameter.zero_()
+    model.number_heads.start_as_histograms([0, 1])
+    x_num = model.eval().sample(EncodedConditions(2_000), generator())[0]
+    places = np.digitize(stats.norm.cdf(x_num.numpy()), edges)
+    for column in range(2):
+        counts = np.bincount(places[:, column], minlength=10)
+        assert np.abs(counts - 200).mean() < 5
+    pairs = np.bincount(places[:, 0] // 5 * 10 + places[:, 1], minlength=20)
+    assert np.abs(pairs - 100).mean() < 6
+
+
+def test_rows_under_conditions_are_independent(monkeypatch):
+    """They are weighted and chosen again, one by one."""
+    drawn = []
+    where = "sklearn_unsup._nn.autoregressive.EvenNumbers"
+    monkeypatch.setattr(where, lambda *args: drawn.append(1) or EvenNumbers(*args))
+    model, *_ = independent_rows(2_000, 0)
+    assert drawn == [1]
+    wanted = {0: torch.zeros(2_000, dtype=torch.int64)}
+    model.sample(EncodedConditions(2_000, codes=wanted), generator())
+    model.sample(EncodedConditions(MIN_EVEN_ROWS - 1), generator())
+    assert drawn == [1]

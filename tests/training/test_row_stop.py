@@ -209,6 +209,18 @@ def test_wide_models_take_fewer_and_larger_steps(model, n_rows, factor):
     assert lr_scales == [2.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "factor"), [(20, 90), (111, 90), (125, 80), (1_000, 10), (20_000, 1)]
+)
+def test_the_model_of_few_rows_is_held_back_more(model, n_rows, factor):
+    """A normal prior of the weights counts like a fixed number of rows."""
+    groups = dict(model._param_groups(n_rows))
+    decay = groups["autoregressive.*"]["weight_decay"]
+    assert decay == pytest.approx(factor * model.weight_decay, rel=0.01)
+    assert groups["autoregressive.*bias*"]["weight_decay"] == 0
+    assert "weight_decay" not in groups["*"]
+
+
 def test_the_steps_are_those_of_a_wide_model_though_few_rows_are_left(
     stops_at, monkeypatch
 ):

@@ -49,7 +49,8 @@ def test_each_part_is_clipped_by_its_own_norm(model, variant):
         squares = [
             parameter.grad.square().sum()
             for name, parameter in net.module_.named_parameters()
-            if ("autoregressive" in name) == is_of_rows and parameter.grad is not None
+            if name.startswith("autoregressive.") == is_of_rows
+            and parameter.grad is not None
         ]
         learns = variant != (ONLY_CODES if is_of_rows else ONLY_ROWS)
         assert bool(squares) == learns
