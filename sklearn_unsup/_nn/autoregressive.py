@@ -404,7 +404,8 @@ class AutoregressiveModel(nn.Module):
         x_num[:, column] = values
         features.set_number(column, values, present)
         if even is not None:
-            even.sort_by((values * STEPS_PER_DEVIATION).floor())
+            steps = (values * STEPS_PER_DEVIATION).floor()
+            even.sort_by(steps.to(torch.int8))  # Sorted faster than floats.
         return bounds is not None
 
     def parts(self, conditions: EncodedConditions) -> list[range]:
