@@ -394,11 +394,12 @@ def test_a_table_without_gaps_finds_them_odd():
 
 @pytest.mark.parametrize("with_levels", [False, True])
 def test_reasons_of_a_row_with_many_gaps_are_its_gaps(with_levels):
-    rng = np.random.default_rng(0)
+    # Gaps are so rare that no other question is as sure of such a row.
+    rng = np.random.default_rng(1)
     X = pd.DataFrame(rng.normal(size=(400, 6)), columns=list("abcdef"))
     if with_levels:
         X["f"] = np.where(X["f"] > 0, "high", "low")
-    X = X.mask(rng.random(X.shape) < 0.1)
+    X = X.mask(rng.random(X.shape) < 0.02)
     detector = GenerativeOutlierDetector(random_state=0).fit(X)
     row = X.iloc[:1].copy()
     row.iloc[0, 1:] = np.nan
