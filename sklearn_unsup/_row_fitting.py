@@ -41,7 +41,7 @@ HELD_OUT_FRACTION, MAX_HELD_OUT = 0.05, 2_000
 # model, relative to a narrow one. With twice the learning rate about two thirds of the
 # steps come as far (docs/notes/variational.md); fewer are taken, because held-out rows
 # may stop the fit, and a step takes half as long again.
-WIDE_LR_SCALE, MEDIUM_STEPS_FACTOR, WIDE_STEPS_FACTOR = 2.0, 0.55, 0.45
+WIDE_LR_SCALE, MEDIUM_STEPS_FACTOR, WIDE_STEPS_FACTOR = 2.0, 0.55, 0.49
 # Minimum number of gradient steps of a model of any order, which hides a part of each
 # row anew in each step, and their ratio to those of a model of a fixed order.
 MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR = 300, 1.5
@@ -53,8 +53,9 @@ MIN_STEPS, CODE_STEPS = 300, 1_000
 # grows then, because fewer and longer steps get less far.
 FEW_ROWS, FEW_ROWS_INTERVAL, INTERVAL_LR_SCALE = 800, 2, 1.2
 # Number of steps of the autoregressive model from which on encoder and decoder learn
-# from every second batch only.
-MIN_ALTERNATING_STEPS = 2_750
+# from every second batch only in the first half of the epochs, and the factor of their
+# learning rate then, with which they come as far (docs/notes/variational.md).
+MIN_ALTERNATING_STEPS, ALTERNATING_LR_SCALE = 2_000, 1.5
 # Maximum batch size on a CPU if the autoregressive model is trained. Its weights are
 # averaged over steps, for which many noisy steps are better than few precise ones. On a
 # GPU a step takes about as long for a larger batch, so that from MIN_LARGE_BATCH_ROWS
@@ -354,7 +355,8 @@ class RowFitting:
     def _code_interval(self, n_rows):
         """Encoder and decoder learn from every n-th batch: 2 for a large table, else 1.
 
-        They need fewer steps than the autoregressive model of such a table.
+        They need fewer steps than the autoregressive model of such a table, and in the
+        second half of the epochs, where steps are small, learn from every batch again.
         """
         if self.max_iter != "auto" or self._samples_from_latent:
             return 1
@@ -389,6 +391,8 @@ class RowFitting:
             if self._holds_out_rows(n_rows):
                 lr_scale *= WIDE_LR_SCALE
             code_lr_scale = max(1.0, CODE_STEPS / max(steps, MIN_STEPS))
+            if self._code_interval(n_rows) > 1:
+                code_lr_scale *= ALTERNATING_LR_SCALE
         no_decay = {"weight_decay": 0.0}
         # Weight decay acts like a normal prior on the weights, whose influence relative
         # to the rows is inversely proportional to their number.

@@ -392,13 +392,17 @@ class CategoryHeads(nn.Module):
 
         Shapes: hidden units (n_categorical, n, width), codes (n, n_categorical).
         """
-        sizes = [len(run) for run in self.runs]
-        parts = hidden.split(sizes), x_cat.t().split(sizes), self.weights, self.biases
-        total = 0.0
-        for units, codes, weight, bias in zip(*parts, strict=True):
-            raw = batched_linear(units, weight, bias).float()
-            total = total + padded_log_prob(raw, codes)
-        return total
+        codes, sizes = x_cat.t(), [len(run) for run in self.runs]
+        parts = [(hidden, codes)]
+        if len(sizes) > 1:  # The gradient of a split is a copy.
+            parts = zip(hidden.split(sizes), codes.split(sizes), strict=True)
+        first, *others = (
+            padded_log_prob(batched_linear(units, weight, bias).float(), own_codes)
+            for (units, own_codes), weight, bias in zip(
+                parts, self.weights, self.biases, strict=True
+            )
+        )
+        return sum(others, first)
 
 
 def padded_runs(sizes: tuple[int, ...]) -> list[range]:

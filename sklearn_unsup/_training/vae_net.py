@@ -25,10 +25,11 @@ class VAENet(TableNet):
     ----------
     module, criterion : class
     code_interval, row_interval : int
-        Encoder and decoder learn from every `code_interval`-th batch of an epoch, and
-        the autoregressive model from every `row_interval`-th one, beginning with the
-        first; at most one of them is above 1. In a stream, of which nobody knows how
-        long it is, both learn from all.
+        In the first half of the epochs encoder and decoder learn from every
+        `code_interval`-th batch of an epoch, in all epochs the autoregressive model
+        from every `row_interval`-th one, beginning with the first; at most one of them
+        is above 1. In a stream, of which nobody knows how long it is, both learn from
+        all.
 
     Attributes
     ----------
@@ -126,7 +127,8 @@ class VAENet(TableNet):
 
     @property
     def _codes_are_due(self):
-        return self._is_due(self.code_interval)
+        is_second_half = 2 * self._n_epochs_done >= self.max_epochs
+        return is_second_half or self._is_due(self.code_interval)
 
     def _is_due(self, interval):
         number = self.step_ - self.epoch_start_
@@ -168,8 +170,9 @@ class VAENet(TableNet):
             loss = -model.log_prob(*batch[0], self.generator_).mean()
         set_gradients(loss, model.parameters())
         self._step_optimizer(self.module_, self.optimizer_, batch)
-        self.last_row_loss_.copy_(loss.detach())
-        return {"loss": self.last_loss_ + loss.detach(), "y_pred": None}
+        with torch.no_grad():
+            self.last_row_loss_.copy_(loss)
+        return {"loss": self.last_loss_ + self.last_row_loss_, "y_pred": None}
 
     def _parameters_by_part(self, module):
         """Each part by itself: what is steep for one does not slow the other down."""

@@ -195,8 +195,10 @@ def test_replayed_steps_learn_what_others_do(name, early_stopping, on_tape):
     if name == "Wasserstein":
         # Every second step is of another variant: after 4 it is the first again.
         n_kinds = 4 if early_stopping else 3
-    elif name == "alternating":  # The first batch of an epoch is of the same variant.
-        n_kinds = 3
+    elif name == "alternating":
+        # The first batch of an epoch is of the same variant; in the second half of the
+        # epochs all batches are.
+        n_kinds = 3 if early_stopping else 4
     assert len(graphs) == n_kinds
     assert {size for size, _ in graphs} == {32, 31 if early_stopping else 10}
     n_steps = MIN_EPOCHS * (3 if early_stopping else 4)

@@ -75,13 +75,22 @@ def test_the_reported_loss_is_of_both(model):
 def test_an_epoch_begins_with_all(model):
     """Or a run that goes on after a checkpoint would learn from other batches."""
     net = model.net_
-    net.code_interval, net.epoch_start_ = 2, 7
+    net.code_interval, net.epoch_start_, net.max_epochs = 2, 7, 5
     variants = []
     for net.step_ in range(7, 11):
         variants.append(net.step_variant()[0])
     assert variants == [BOTH, ONLY_ROWS, BOTH, ONLY_ROWS]
     net.is_stream = True
     assert net.step_variant()[0] == BOTH
+
+
+@pytest.mark.parametrize(("max_epochs", "variant"), [(5, ONLY_ROWS), (4, BOTH)])
+def test_in_the_second_half_of_the_epochs_all_learn(model, max_epochs, variant):
+    net = model.net_
+    assert len(net.history) - net.epochs_before_ == 2
+    net.code_interval, net.epoch_start_, net.step_ = 2, 7, 8
+    net.max_epochs = max_epochs
+    assert net.step_variant()[0] == variant
 
 
 def test_of_few_rows_the_model_of_rows_learns_from_every_second_batch(model):
@@ -139,7 +148,7 @@ def test_a_fit_of_few_rows_alternates():
     assert stream.net_.module__hidden_layer_sizes == (256, 256)
 
 
-@pytest.mark.parametrize(("n_rows", "interval"), [(5_000, 1), (30_000, 1), (60_000, 2)])
+@pytest.mark.parametrize(("n_rows", "interval"), [(5_000, 1), (20_000, 1), (30_000, 2)])
 def test_on_large_tables_every_second_batch(model, n_rows, interval):
     model.set_params(max_iter="auto", batch_size="auto")
     assert model._code_interval(n_rows) == interval
@@ -147,6 +156,18 @@ def test_on_large_tables_every_second_batch(model, n_rows, interval):
     assert model._code_interval(n_rows) == 1
     model.set_params(max_iter=50)
     assert model._code_interval(n_rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "scale"), [(300, 1_000 / 300), (20_000, 1.0), (30_000, 1.5)]
+)
+def test_fewer_steps_of_encoder_and_decoder_are_longer(model, n_rows, scale):
+    model.set_params(max_iter="auto", batch_size="auto")
+    steps = model._default_steps(n_rows)
+    assert steps == 300 or n_rows > 300
+    groups = dict(model._param_groups(n_rows))
+    for pattern in ("*", "*bias", "log_scale"):
+        assert groups[pattern]["lr_scale"] == pytest.approx(scale)
 
 
 @pytest.mark.slow
