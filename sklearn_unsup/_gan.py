@@ -157,9 +157,9 @@ class GANSampler(BaseTableModel):
         nothing for images.
     max_iter : int or "auto", default="auto"
         Epochs. "auto" sets gradient steps, from 1,500 by the number of rows to 4,000,
-        or to 5,000 of pixels and without `density_ratio`; of few rows, up to 800 in a
-        table and with another loss than "wasserstein", as many as there are rows, but
-        at least 450.
+        or to 5,000 without `density_ratio` and where numbers are not scaled by
+        quantiles, as pixels are not; of few rows, up to 800 in a table and with another
+        loss than "wasserstein", as many as there are rows, but at least 450.
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about an eighth of the rows, from 32 to 256, and with
         "auto" epochs of few rows a quarter.

@@ -53,8 +53,9 @@ MIN_STEPS, CODE_STEPS = 300, 1_000
 # grows then, because fewer and longer steps get less far.
 FEW_ROWS, FEW_ROWS_INTERVAL, INTERVAL_LR_SCALE = 800, 2, 1.2
 # Number of steps of the autoregressive model from which on encoder and decoder learn
-# from every second batch only in the first half of the epochs, and the factor of their
-# learning rate then, with which they come as far (docs/notes/variational.md).
+# from every second batch only in the first epochs, fewer than half of all, and the
+# factor of their learning rate in such a fit, with which they come as far
+# (docs/notes/variational.md).
 MIN_ALTERNATING_STEPS, ALTERNATING_LR_SCALE = 2_000, 1.5
 # Maximum batch size on a CPU if the autoregressive model is trained. Its weights are
 # averaged over steps, for which many noisy steps are better than few precise ones. On a
@@ -119,6 +120,8 @@ class RowFitting:
 
     # Whether rows come in chunks, from which none are held out.
     _is_stream = False
+    # Whether the net was last trained on a chunk, after a fit or not.
+    _trains_on_chunks = False
     # Whether some rows are held out at present. The others may be fewer than
     # MIN_HOLD_OUT_ROWS, and the fit is that of a large table all the same.
     _has_held_out = False
@@ -132,7 +135,7 @@ class RowFitting:
 
     def _begin_fit(self, X, process_group, is_stream=False):
         super()._begin_fit(X, process_group, is_stream)
-        self._is_stream = is_stream
+        self._is_stream = self._trains_on_chunks = is_stream
 
     def _holds_out_rows(self, n_rows):
         """Whether held-out rows decide how long the model of rows learns."""
@@ -174,6 +177,7 @@ class RowFitting:
 
     def _train(self, train, valid, process_group):
         net, row_interval = self.net_, self._row_interval(len(train))
+        code_interval = self._code_interval(len(train))
         if self._holds_out_rows(len(train)):
             n = len(train)
             n_held_out = min(MAX_HELD_OUT, round(HELD_OUT_FRACTION * n))
@@ -185,7 +189,7 @@ class RowFitting:
         elif self._tries_lengths(len(train), process_group):
             self._try_rows(train)
             net = self.net_  # Perhaps another one.
-        net.row_interval = row_interval
+        net.row_interval, net.code_interval = row_interval, code_interval
         try:
             super()._train(train, valid, process_group)
         finally:
@@ -356,22 +360,24 @@ class RowFitting:
         """Encoder and decoder learn from every n-th batch: 2 for a large table, else 1.
 
         They need fewer steps than the autoregressive model of such a table, and in the
-        second half of the epochs, where steps are small, learn from every batch again.
+        second half of the epochs, which their averaged weights are of, learn from every
+        batch again.
         """
-        if self.max_iter != "auto" or self._samples_from_latent:
+        chosen = self.max_iter != "auto"
+        if chosen or self._trains_on_chunks or self._samples_from_latent:
             return 1
         return 1 + (self._default_steps(n_rows) >= MIN_ALTERNATING_STEPS)
 
     def _update_stream_net(self, n_rows):
-        self.net_.is_stream = True  # In which both models learn from every batch.
+        self._trains_on_chunks = True  # From which both models learn every batch.
         super()._update_stream_net(n_rows)
 
     def _row_interval(self, n_rows):
         """The autoregressive model learns from every n-th batch: 1 of many rows."""
-        net = getattr(self, "net_", None)
-        is_stream = self._is_stream or (net is not None and net.is_stream)
         chosen = self.max_iter != "auto" or self.sampling == "any_order"
-        if chosen or is_stream or self._samples_from_latent or n_rows > FEW_ROWS:
+        if chosen or self._trains_on_chunks or self._samples_from_latent:
+            return 1
+        if n_rows > FEW_ROWS:
             return 1
         return FEW_ROWS_INTERVAL
 

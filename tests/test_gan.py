@@ -11,6 +11,7 @@ import torch
 from scipy import stats
 from scipy.spatial.distance import cdist
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from skorch.callbacks import Callback
 
 from sklearn_unsup import GANSampler
@@ -528,6 +529,23 @@ def test_steps_and_batches_fit_the_table():
         expected = max(3, -(-steps // per_epoch))
         assert model._n_epochs(n) == expected
     assert GANSampler()._batch_size(7) == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({}, 4_000),
+        ({"density_ratio": LogisticRegression()}, 4_000),
+        ({"density_ratio": None}, 5_000),
+        ({"numeric_scaling": "standard"}, 5_000),
+    ],
+)
+def test_a_density_ratio_of_quantiles_makes_up_for_steps(options, steps):
+    table = np.random.default_rng(0).normal(size=(60, 2))
+    model = untrained(**options)
+    ignored(model.fit, table)
+    model.set_params(max_iter="auto")
+    assert model._default_steps(10**6) == steps
 
 
 def test_nets_and_step_size_fit_the_table():

@@ -40,7 +40,8 @@ MAX_AUTOREGRESSIVE_WEIGHTS = 2_000_000
 MAX_ANY_ORDER_WEIGHTS = 8_000_000
 # Number of rows from which on levels and bins are spread evenly over those alike.
 MIN_EVEN_ROWS = 1_000
-# Number of steps of a standard deviation, in the same one of which numbers are alike.
+# Numbers are alike that lie in the same of so many steps of a standard deviation. The
+# steps of all numbers up to MAX_Z, which is 6, are in the range of int8.
 STEPS_PER_DEVIATION = 4
 # Number of matrix products that compute the first layers of all columns on a CPU. A
 # single masked one would multiply many zeros.

@@ -46,7 +46,8 @@ class TableNet(SkorchNet):
         Fraction of `lr` at which the cosine decay ends; 1 for a constant learning rate.
         A skorch `LRScheduler` among the callbacks replaces warm-up and decay.
     max_grad_norm : float or None
-        Maximum norm of the gradients, to which larger ones are scaled down.
+        Maximum norm of the gradients, to which larger ones are scaled down, of each
+        part of a module whose parts are clipped apart.
     n_iter_no_change, tol : int, float
         See `KeepWeights`; they are used if there is a `train_split`.
     mixed_precision : bool

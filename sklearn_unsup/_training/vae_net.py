@@ -25,11 +25,11 @@ class VAENet(TableNet):
     ----------
     module, criterion : class
     code_interval, row_interval : int
-        In the first half of the epochs encoder and decoder learn from every
-        `code_interval`-th batch of an epoch, in all epochs the autoregressive model
-        from every `row_interval`-th one, beginning with the first; at most one of them
-        is above 1. In a stream, of which nobody knows how long it is, both learn from
-        all.
+        In the first epochs, fewer than half of all, encoder and decoder learn from
+        every `code_interval`-th batch of an epoch, in all epochs the autoregressive
+        model from every `row_interval`-th one, beginning with the first; at most one
+        of them is above 1. In a stream, of which nobody knows how long it is, both
+        learn from all.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class VAENet(TableNet):
         self.row_stop_ = None
         # A callback may have loaded a run whose model of rows has stopped.
         self._has_done_epochs = (
-            self.row_epochs_ is not None and self._n_epochs_done >= self.row_epochs_
+            self.row_epochs_ is not None and self._n_epochs_begun >= self.row_epochs_
         )
         return super().fit_loop(X, y, epochs, **fit_params)
 
@@ -80,7 +80,7 @@ class VAENet(TableNet):
 
     def on_epoch_end(self, net, *args, **kwargs):
         super().on_epoch_end(net, *args, **kwargs)
-        if self._n_epochs_done == self.row_epochs_:
+        if self._n_epochs_begun == self.row_epochs_:
             self._use_averaged_rows()
             self._has_done_epochs = True
         if self.evaluation_rows_ is None or self._rows_are_done:
@@ -94,7 +94,8 @@ class VAENet(TableNet):
             self.history.record("held_out_row_loss", -scores[0])
 
     @property
-    def _n_epochs_done(self):
+    def _n_epochs_begun(self):
+        """Number of epochs of this run: skorch records each one when it begins."""
         return len(self.history) - self.epochs_before_
 
     @torch.no_grad()
@@ -127,8 +128,8 @@ class VAENet(TableNet):
 
     @property
     def _codes_are_due(self):
-        is_second_half = 2 * self._n_epochs_done >= self.max_epochs
-        return is_second_half or self._is_due(self.code_interval)
+        is_late = 2 * self._n_epochs_begun >= self.max_epochs
+        return is_late or self._is_due(self.code_interval)
 
     def _is_due(self, interval):
         number = self.step_ - self.epoch_start_

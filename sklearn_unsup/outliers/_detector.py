@@ -92,8 +92,8 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
     them is not its own neighbour.
 
     Surprises are those of rows that a model has not learnt from: a tenth of the rows
-    is held out from the default model, and of fewer than 200 rows each is judged by a
-    model of the other half. Those of an `estimator` are of the rows that it learnt.
+    is held out from the default model, and of 10 to 199 rows each is judged by a model
+    of the other half. Those of an `estimator` are of the rows that it learnt.
 
     Examples
     --------
@@ -136,10 +136,11 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         if self.random_state is not None:
             seed = check_random_state(self.random_state).randint(2**31 - 1)
         self._is_default = self.estimator is None
-        self._has_levels = has_levels(checked)
+        levels = level_columns(checked)
+        self._has_levels = bool(levels.any())
         model = clone(self.estimator) if self.estimator is not None else None
         if model is None:
-            model = default_model(checked, self._has_levels)
+            model = default_model(checked, levels)
         elif not hasattr(model, "score_samples"):
             raise TypeError(
                 f"estimator must have score_samples, which {type(model).__name__} has "
@@ -152,7 +153,7 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         is_few = self._is_default and not holds_out
         own = None
         if is_few and checked.shape[0] >= MIN_HALVED:
-            own = self._of_other_half(checked, seed, rng)
+            own = self._of_other_half(checked, levels, seed, rng)
         self.estimator_ = model.fit(train)
         self._neighbors = []
         if self._is_default and not self._has_levels and not issparse(checked):
@@ -322,15 +323,18 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
             return -np.asarray(model.score_samples(X), dtype=np.float64)
         if evidence is None:
             evidence = model._cell_losses(X)[2]
+        if evidence is None:
+            # Cells of images and of very wide tables have no expected distribution.
+            return -model.score_samples(X)
         return logsumexp(evidence, axis=1) - np.log(evidence.shape[1])
 
-    def _of_other_half(self, X, seed, rng):
+    def _of_other_half(self, X, levels, seed, rng):
         """How unusual each row is to a model of the half that it is not in, (n,)."""
         halves = np.array_split(rng.permutation(X.shape[0]), 2)
         answers = np.empty(X.shape[0])
         for half, other in zip(halves, halves[::-1], strict=True):
             rows = take(X, np.sort(other))
-            model = seeded(default_model(rows, self._has_levels), seed)
+            model = seeded(default_model(rows, levels), seed)
             fitted = model.fit(rows)
             answers[half] = self._ask(fitted, take(X, half))
         return answers
@@ -393,7 +397,8 @@ class Surprise:
 
     Beyond the highest tenth it goes on straight, with the slope of an exponential tail.
     That of few rows follows from the median of what is beyond, which an outlier among
-    them hardly moves, else from the mean.
+    them hardly moves, else from the mean. Where fewer than three rows are beyond, what
+    is beyond the median of all rows takes their place.
     """
 
     def fit(self, answers, is_few=False):
@@ -406,8 +411,13 @@ class Surprise:
         beyond = answers[answers > self.start_] - self.start_
         spread = np.ptp(answers)
         self.scale_ = 0.1 * spread
-        if len(beyond):
-            self.scale_ = np.median(beyond) / np.log(2) if is_few else beyond.mean()
+        if len(beyond) and not is_few:
+            self.scale_ = beyond.mean()
+        elif len(beyond):
+            if len(beyond) < 3:
+                middle = np.median(answers)
+                beyond = answers[answers > middle] - middle
+            self.scale_ = np.median(beyond) / np.log(2)
         self.scale_ = float(max(self.scale_, 1e-6 * spread, 1e-12))
         return self
 
@@ -467,12 +477,16 @@ class Neighbors:
         return np.where(is_itself, near[:, 1:].mean(1), near[:, :-1].mean(1))
 
 
-def default_model(X, with_levels):
-    """The model that is asked if none is given."""
+def default_model(X, levels):
+    """The model that is asked if none is given.
+
+    Which columns have `levels` is told of the whole table: of a part of it, a column
+    of numbers and a few words may hold numbers alone.
+    """
     from sklearn_unsup import AutoencoderTransformer, VAETransformer
 
-    if with_levels:
-        return VAETransformer(handle_unknown="ignore")
+    if levels.any():
+        return VAETransformer(categorical_features=levels, handle_unknown="ignore")
     n_rows = X.shape[0]
     batch_size = int(np.clip(n_rows // 16, 1, 128))
     return AutoencoderTransformer(
@@ -501,11 +515,11 @@ def take(X, rows):
     return X.iloc[rows] if isinstance(X, pd.DataFrame) else X[rows]
 
 
-def has_levels(X) -> bool:
-    """Whether any column holds categories."""
+def level_columns(X) -> np.ndarray:
+    """Whether each column holds categories, (n_columns,)."""
     if issparse(X):
-        return False
-    return any(is_categorical(column) for _, column in as_frame(X).items())
+        return np.zeros(X.shape[1], dtype=bool)
+    return np.array([is_categorical(column) for _, column in as_frame(X).items()])
 
 
 def explains(model) -> bool:

@@ -162,7 +162,7 @@ class Gaps:
         n_rows, n_missing = len(self.counts_), missing.sum(1)
         n_as_many = n_rows - np.searchsorted(self.counts_, n_missing, side="left")
         found = -np.log((n_as_many + 1) / (n_rows + 1))
-        is_decisive = found > np.log(MANY_GAPS_ROWS)
+        is_decisive = MANY_GAPS_ROWS * (n_as_many + 1) < n_rows + 1
         n_further = np.maximum(n_missing - self.counts_[-1] - 1, 0)
         found = np.where(is_decisive, found - n_further * self.log_share_, 0.0)
         return missing * found[:, None]

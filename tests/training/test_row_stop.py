@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup._encoding import upload
+from sklearn_unsup._row_fitting import MEDIUM_STEPS_FACTOR
 from sklearn_unsup._training import vae_net
 from sklearn_unsup._training.averaging import LARGE_STEP_SHARPNESS, WeightAverage
 from sklearn_unsup._training.row_stop import RowStop
@@ -227,10 +228,10 @@ def test_the_steps_are_those_of_a_wide_model_though_few_rows_are_left(
     monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_HOLD_OUT_ROWS", len(X))
     monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 1)
     taken = stops_at(100)
-    model = VAETransformer(2, batch_size=16, **SMALL).fit(X)
+    model = VAETransformer(2, batch_size=64, **SMALL).fit(X)
     assert taken["evaluations"] > 0
-    wide_steps = 0.5 * 10.5 * np.sqrt(228) * 0.5
-    assert model.net_.max_epochs == np.ceil(wide_steps / np.ceil(228 / 16))
+    steps = MEDIUM_STEPS_FACTOR * 10.5 * np.sqrt(228) * 0.5
+    assert model.net_.max_epochs == np.ceil(steps / 4) == 11
 
 
 def test_the_stop_decides_what_is_drawn(stops_at):

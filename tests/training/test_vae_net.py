@@ -1,4 +1,4 @@
-"""Encoder and decoder that learn from some batches, rows that do from all."""
+"""Encoder, decoder and the model of rows, which may learn from different batches."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from skorch.callbacks import Callback
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup._encoding import upload
-from sklearn_unsup._training.vae_net import BOTH, ONLY_CODES, ONLY_ROWS
+from sklearn_unsup._training.vae_net import BOTH, ONLY_CODES, ONLY_ROWS, VAENet
 from sklearn_unsup.datasets import make_mixed_table
 
 X, _ = make_mixed_table(200, random_state=0)
@@ -170,17 +170,59 @@ def test_fewer_steps_of_encoder_and_decoder_are_longer(model, n_rows, scale):
         assert groups[pattern]["lr_scale"] == pytest.approx(scale)
 
 
-@pytest.mark.slow
-def test_weights_are_finite_after_a_fit_that_alternates(monkeypatch):
-    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ALTERNATING_STEPS", 1)
+@pytest.fixture
+def alternates(monkeypatch):
+    """Of few rows, too, encoder and decoder learn from some batches, rows from all."""
+    for name, value in [
+        ("MIN_ALTERNATING_STEPS", 1),
+        ("FEW_ROWS", 0),
+        ("MAX_TRIAL_ROWS", 0),
+    ]:
+        monkeypatch.setattr(f"sklearn_unsup._row_fitting.{name}", value)
+
+
+def test_batches_are_skipped_in_fewer_than_half_of_the_epochs(alternates, monkeypatch):
+    variants, train_on_batch = {}, VAENet.train_on_batch
+
+    def record(net, batch, variant):
+        variants.setdefault(len(net.history), set()).add(variant)
+        return train_on_batch(net, batch, variant)
+
+    monkeypatch.setattr(VAENet, "train_on_batch", record)
     model = VAETransformer(2, hidden_layer_sizes=(8,), random_state=0).fit(X)
-    assert model.net_.code_interval == 2
-    every = VAETransformer(2, hidden_layer_sizes=(8,), random_state=0)
-    monkeypatch.undo()
-    every.fit(X)
-    # It is the same model of rows, as they share no weights, but not the same draws.
-    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    n_epochs = model.net_.max_epochs
+    assert len(variants) == n_epochs > 10
+    for number, seen in variants.items():
+        assert seen == ({BOTH} if 2 * number >= n_epochs else {BOTH, ONLY_ROWS})
     assert torch.isfinite(torch.tensor(model.loss_curve_)).all()
+    assert model.net_.code_interval == 2
+    model.set_params(warm_start=True, max_iter=1).fit(X)
+    assert model.net_.code_interval == 1
+    assert dict(model._param_groups(len(X)))["*"]["lr_scale"] == 1.0
+
+
+def test_of_a_stream_no_batch_is_skipped(model):
+    """Nor are steps of encoder and decoder longer."""
+    stream = VAETransformer(2, hidden_layer_sizes=(8,), random_state=0).partial_fit(X)
+    model.set_params(max_iter="auto", batch_size="auto")
+    assert model._code_interval(30_000) == 2
+    model._update_stream_net(30_000)
+    for estimator in (model, stream):
+        assert estimator._code_interval(30_000) == 1
+        groups = dict(estimator._param_groups(30_000))
+        assert groups["*"]["lr_scale"] == 1.0
+
+
+@pytest.mark.slow
+def test_the_model_of_rows_is_the_same_where_batches_are_skipped(
+    alternates, monkeypatch
+):
+    """They share no weights. Draws are others."""
+    model = VAETransformer(2, hidden_layer_sizes=(8,), random_state=0).fit(X)
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_ALTERNATING_STEPS", 1e9)
+    every = VAETransformer(2, hidden_layer_sizes=(8,), random_state=0).fit(X)
+    assert (model.net_.code_interval, every.net_.code_interval) == (2, 1)
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
     drawn, others = (m.sample(2_000, random_state=0) for m in (model, every))
     for name in X.select_dtypes("number"):
         scale = X[name].std()
