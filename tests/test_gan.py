@@ -534,10 +534,10 @@ def test_steps_and_batches_fit_the_table():
 @pytest.mark.parametrize(
     ("options", "steps"),
     [
-        ({}, 4_000),
+        ({"density_ratio": "auto"}, 4_000),
         ({"density_ratio": LogisticRegression()}, 4_000),
         ({"density_ratio": None}, 5_000),
-        ({"numeric_scaling": "standard"}, 5_000),
+        ({"density_ratio": "auto", "numeric_scaling": "standard"}, 5_000),
     ],
 )
 def test_a_density_ratio_of_quantiles_makes_up_for_steps(options, steps):
