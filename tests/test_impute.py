@@ -248,6 +248,29 @@ def test_cells_depend_on_the_others(sampling):
     assert drawn[hidden.notna()].equals(fresh[hidden.notna()])
 
 
+@pytest.mark.parametrize(
+    ("n", "sizes"), [(1, [20]), (150, [3_000]), (1_000, [3_000, 2_000])]
+)
+def test_draws_of_few_rows_are_made_together(n, sizes, monkeypatch):
+    """Each row's mean is that of its own draws, whichever others there are."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=400)
+    table = pd.DataFrame({"x": x, "y": x + 0.05 * rng.normal(size=400)})
+    model = VAETransformer(2, hidden_layer_sizes=(8,), random_state=0).fit(table)
+    drawn, draw = [], model._sample_encoded
+
+    def count(conditions, rng):
+        drawn.append(len(conditions))
+        return draw(conditions, rng)
+
+    monkeypatch.setattr(model, "_sample_encoded", count)
+    rows = pd.DataFrame({"x": np.linspace(-1.5, 1.5, n), "y": np.nan})
+    filled = model.impute(rows, random_state=0)
+    assert sum(drawn) == 20 * n
+    assert sorted(set(drawn), reverse=True) == sizes
+    assert np.abs(filled["y"] - filled["x"]).mean() < 0.1
+
+
 @pytest.mark.slow
 def test_draws_cover_the_truth():
     """Nine tenths of hidden numbers are in the central nine tenths of draws."""
