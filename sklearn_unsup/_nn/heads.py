@@ -27,6 +27,11 @@ N_NORMALS, LOG_SCALE_BOUNDS = 8, (-6.0, 2.0)
 GATE = 3 * N_NORMALS
 # Bias of the gate of a column that begins as a histogram.
 HISTOGRAM_GATE = 8.0
+# Greatest mean of a mixture that begins beside known moments, where it is nearly a
+# normal distribution, and the odds of a histogram there, as a fraction of the share of
+# a number's variance that the moments leave. Histograms know nothing of the moments: a
+# dependence is as much too weak as they are frequent, until much has been learnt.
+BESIDE_SPREAD, BESIDE_ODDS = 0.6, 0.1
 # Maximum absolute value of a number that is drawn. A table with a value beyond would
 # have a billion rows.
 MAX_Z = 6.0
@@ -96,14 +101,13 @@ class NumberHeads(nn.Module):
     def start_beside(self, scales: Tensor):
         """Begin with mixtures of mean 0 and variance 1, relative to known moments.
 
-        Histograms begin without these. So the odds of each are the share of its
-        number's variance (n_numeric,) that the moments leave: squared `scales`.
+        Of each number's variance (n_numeric,) the moments leave squared `scales`.
         """
         _, means, log_scales, gate, _ = self._split(self.bias)
-        variance = means.var(-1, correction=0) + (2.0 * log_scales).exp().mean(-1)
-        means /= variance.sqrt()[..., None]
-        log_scales -= 0.5 * variance.log()[..., None]
-        gate.copy_(2.0 * scales.log()[:, None, None])
+        spread = torch.linspace(-BESIDE_SPREAD, BESIDE_SPREAD, N_NORMALS)
+        means.copy_(spread)
+        log_scales.fill_(0.5 * math.log(1.0 - spread.var(correction=0)))
+        gate.copy_(2.0 * scales.log()[:, None, None] + math.log(BESIDE_ODDS))
 
     @torch.no_grad()
     def start_as_histograms(self, columns: list[int]):

@@ -214,8 +214,13 @@ def test_a_start_beside_moments_has_their_mean_and_variance():
     variance = (p * (means.square() + (2 * log_scales).exp())).sum(-1)
     torch.testing.assert_close(mean, torch.zeros_like(mean))
     torch.testing.assert_close(variance, torch.ones_like(variance))
-    # As many draws of the histogram to one of the mixture as variance is left.
+    # A tenth as many draws of the histogram to one of the mixture as variance is left.
     torch.testing.assert_close(
-        gate.exp().flatten(), torch.tensor([1.0, 0.25, 0.01]), rtol=1e-4, atol=0
+        gate.exp().flatten(), torch.tensor([0.1, 0.025, 0.001]), rtol=1e-4, atol=0
     )
+    # And the mixture is nearly the normal distribution.
+    z = torch.linspace(-4, 4, 81)
+    parts = torch.distributions.Normal(means[0, 0], log_scales[0, 0].exp())
+    mixture = (p[0, 0] * parts.cdf(z[:, None])).sum(1)
+    torch.testing.assert_close(mixture, torch.special.ndtr(z), rtol=0, atol=1e-3)
     torch.testing.assert_close(bins, heads._split(before)[4])
