@@ -10,14 +10,9 @@ import pandas as pd
 
 from .codec import column_of_state, column_state
 from .kinds import CATEGORIES, EMPTY, column_kind
-from .numeric import (
-    TICKS_PER_SECOND,
-    NumericColumn,
-    frequency,
-    has_zone,
-    zone_of,
-)
+from .numeric import TICKS_PER_SECOND, NumericColumn, frequency
 from .plain import as_duration, is_missing
+from .zones import has_zone, zone_of
 
 # Whole numbers of one constraint must not lie further apart, or sums would overflow.
 MAX_SPAN = 2**62

@@ -15,6 +15,7 @@ from .quantiles import Quantiles
 from .reading import read_numbers
 from .scaling import open_range
 from .unknown import UnknownValueError
+from .zones import are_midnights, has_zone, in_zone, nearest_midnights, zone_of
 
 MAX_DECIMALS = 8
 # Whole numbers below it are exact in float64, and so are sums of two.
@@ -42,6 +43,8 @@ class NumericColumn:
     n_quantiles : int
     """
 
+    time_unit_, has_local_days_ = None, False
+
     def __init__(self, name: Hashable, scaling: str | None, n_quantiles: int):
         self.name, self.scaling, self.n_quantiles = name, scaling, n_quantiles
 
@@ -65,6 +68,7 @@ class NumericColumn:
         elif len(values):
             self._fit_float(values)
         x = self._to_float(values)
+        self.has_local_days_ = are_midnights(values, self.time_unit_, self.dtype_)
         self.low_, self.high_ = (x.min(), x.max()) if len(x) else (0.0, 0.0)
         self.varies_ = bool(self.low_ < self.high_)
         self.center_, self.scale_ = 0.0, 1.0
@@ -130,6 +134,9 @@ class NumericColumn:
         if self.scaling != "quantile" or not len(x):
             return self
         wider = copy.copy(self)
+        if self.has_local_days_:
+            own = values, self.time_unit_, self.dtype_
+            wider.has_local_days_ = are_midnights(*own)
         if self.raw_dtype_.kind != "f":
             wider._widen_whole(values)
             x = wider._to_float(values)
@@ -409,6 +416,8 @@ class NumericColumn:
         if not self.varies_ and self.has_missing_ and missing is None:
             missing = np.ones(len(x), dtype=bool)  # a column that is all missing
         plain = self._to_plain(x)
+        if self.has_local_days_:
+            plain = nearest_midnights(plain, self.time_unit_, zone_of(self.dtype_))
         if requests is not None:
             plain = requests.applied(plain)
         return self.column_of(plain, missing)
@@ -448,10 +457,7 @@ class NumericColumn:
         if missing is not None:
             ticks = np.where(missing, np.iinfo(np.int64).min, ticks)  # NaT
         dates = pd.Series(ticks.view(f"{self.dtype_.kind}8[{self.time_unit_}]"))
-        if has_zone(self.dtype_):
-            zone = zone_of(self.dtype_)
-            dates = dates.dt.tz_localize("UTC").dt.tz_convert(zone)
-        return dates.astype(self.dtype_)
+        return in_zone(dates, zone_of(self.dtype_)).astype(self.dtype_)
 
 
 def rounded(values: np.ndarray, decimals: int) -> np.ndarray:
@@ -468,12 +474,3 @@ def as_index(column: pd.Series):
 def frequency(form):
     """That of periods, which count in units that cannot be told apart; else None."""
     return form.detail if form and form.kind in ("period", "Period") else None
-
-
-def zone_of(dtype):
-    """Time zone of a dtype of dates, None if it has none."""
-    return getattr(getattr(dtype, "pyarrow_dtype", dtype), "tz", None)
-
-
-def has_zone(dtype) -> bool:
-    return zone_of(dtype) is not None

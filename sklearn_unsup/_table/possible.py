@@ -30,6 +30,9 @@ def refuse_impossible(
     ValueError
         It names the row, the columns, the constraint, and what there could be.
     """
+    for bounds in constraint_set.ranges_:
+        if bounds.position in requests:
+            refuse_other_range(bounds, requests[bounds.position], n_rows)
     orders = constraint_set.orders_
     if orders is not None and requests.keys() & orders.grids_.keys():
         refuse_other_orders(constraint_set, requests, n_rows)
@@ -57,6 +60,23 @@ def asked_ends(grid, asked, n_rows):
         ends = np.array(limits(grid.column_), grid.column_.raw_dtype_)
         return [np.repeat(end, n_rows) for end in grid.values_of(ends)]
     return [grid.values_of(asked.low), grid.values_of(asked.high)]
+
+
+def refuse_other_range(bounds, asked, n_rows):
+    """Raise where all values that a column is asked for are outside of its range."""
+    low, high = asked_ends(bounds.grid_, asked, n_rows)
+    broken = np.zeros(n_rows, dtype=bool)
+    if bounds.low_ is not None:
+        broken |= high < bounds.low_
+    if bounds.high_ is not None:
+        broken |= low > bounds.high_
+    broken &= asked.presence == PRESENT
+    if broken.any():
+        raise ValueError(
+            f"conditions: what is asked of column {bounds.grid_.name!r} in row "
+            f"{broken.argmax()} contradicts {bounds.constraint!r}. Pass values in "
+            "this range."
+        )
 
 
 # ------------------------------------------------------------------ inequalities

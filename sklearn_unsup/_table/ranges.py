@@ -8,8 +8,9 @@ import pandas as pd
 from scipy.special import ndtri
 
 from .conditions import describe
-from .numeric import NumericColumn, has_zone, zone_of
+from .numeric import NumericColumn
 from .plain import as_duration, is_missing, period_name
+from .zones import has_zone, zone_of
 
 # A cell of which nothing is asked; None stands for a missing value.
 ANYTHING = object()

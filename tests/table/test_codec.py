@@ -298,6 +298,22 @@ def test_the_resolution_of_dates_is_learnt(step, zone, scaling):
     assert counts.nunique() > 50
 
 
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize(
+    "zone", ["Europe/Berlin", "America/Sao_Paulo", "America/Havana", "Asia/Kolkata"]
+)
+def test_days_of_a_time_zone_begin_at_its_midnight(zone, scaling):
+    """Also where clocks are changed between them, or at midnight."""
+    days = pd.Series(pd.date_range("2017-01-01", periods=700))
+    options = {"nonexistent": "shift_forward", "ambiguous": np.ones(700, dtype=bool)}
+    moments = days.dt.tz_localize(zone, **options)
+    back = random_decode(moments, scaling)
+    assert back.isin(moments).all()
+    assert back.nunique() > 100
+    hours = moments + pd.to_timedelta(np.arange(700) % 24, unit="h")
+    assert random_decode(hours, scaling).dt.hour.nunique() > 20
+
+
 # ------------------------------------------------------------------ the transform
 
 RNG = np.random.default_rng(5)

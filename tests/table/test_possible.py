@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sklearn_unsup._table.constrained import ConstrainedCodec
-from sklearn_unsup.constraints import Inequality, Linear, Unique
+from sklearn_unsup.constraints import Inequality, Linear, Range, Unique
 
 RNG = np.random.default_rng(0)
 A, B = RNG.integers(0, 50, (2, 200))
@@ -55,6 +55,9 @@ def ask(X, constraint, conditions, n=3):
         ),
         (FLOATS, ORDER, {"low": 5.1, "high": 5}, r"at least 5\.1.*at most 5\.0"),
         (DATES, ORDER, {"low": NOON, "high": "2020-02-01"}, "2020-02-01 12:00:00"),
+        (FLOATS, Range("low", 0, 50), {"low": (51, 60)}, r"row 0 contradicts Range"),
+        (FLOATS, Range("low", 0), {"low": [3, 4, -1]}, r"row 2 contradicts Range"),
+        (DATES, Range("low", None, "2021-01-01"), {"low": "2021-01-02"}, "Range"),
         (KEYS, ID, {"id": 3}, r"3 rows ask for the same.*Unique\('id'\) leaves 1 that"),
         (KEYS, ID, {"id": (1, 2)}, "leaves 2 that differ"),
         (KEYS, ID, {"id": [1, 2, 1]}, "2 rows ask for the same as row 0"),

@@ -1,0 +1,41 @@
+"""Time zones: between moments, as numbers since 1970, and days as clocks show them."""
+
+import numpy as np
+import pandas as pd
+
+
+def zone_of(dtype):
+    """Time zone of a dtype of dates, None if it has none."""
+    return getattr(getattr(dtype, "pyarrow_dtype", dtype), "tz", None)
+
+
+def has_zone(dtype) -> bool:
+    return zone_of(dtype) is not None
+
+
+def in_zone(dates: pd.Series, zone) -> pd.Series:
+    """Moments of UTC as dates of a time zone; as they are if it is None."""
+    return dates if zone is None else dates.dt.tz_localize("UTC").dt.tz_convert(zone)
+
+
+def nearest_midnights(ticks: np.ndarray, unit: str, zone) -> np.ndarray:
+    """The moments at which the nearest days of a time zone begin.
+
+    Between them lie 23 to 25 hours, so that as numbers they are no whole days. A day
+    whose first hour a change of clocks leaves out begins after that.
+    """
+    clocks = in_zone(pd.Series(ticks.view(f"M8[{unit}]")), zone).dt.tz_localize(None)
+    days = (clocks + pd.Timedelta(hours=12)).dt.floor("D")
+    days = days.dt.tz_localize(
+        zone, nonexistent="shift_forward", ambiguous=np.ones(len(days), dtype=bool)
+    )
+    moments = days.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
+    return moments.astype(f"M8[{unit}]").astype(ticks.dtype)
+
+
+def are_midnights(ticks: np.ndarray, unit: str, dtype) -> bool:
+    """Whether there are moments, and all begin days of the time zone of a dtype."""
+    zone = zone_of(dtype)
+    if zone is None or not len(ticks):
+        return False
+    return bool((nearest_midnights(ticks, unit, zone) == ticks).all())
