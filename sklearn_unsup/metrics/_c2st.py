@@ -34,8 +34,8 @@ def c2st_score(real, synthetic, *, random_state=None) -> float:
     -------
     auc : float
         Between 0 and 1, and .5 is best: the tables cannot be told apart. At 1 every
-        row is told apart. Clearly below .5 means copies: a row whose twin lies in
-        another fold is taken for the twin's kind.
+        row is told apart. Clearly below .5 means copies, of rows or of the values of
+        single columns: what has a twin in another fold is taken for the twin's kind.
 
     Raises
     ------
