@@ -140,7 +140,8 @@ def with_implied_cells(
 ) -> pd.DataFrame:
     """A frame in which the only missing cell of a sum has what the others leave it.
 
-    With `within_range` only where that is in the range of training.
+    With `within_range` only where that, or all parts of a total, are in the range of
+    training.
     """
     filled = frame.copy(deep=False)
     columns = [column for _, column in frame.items()]

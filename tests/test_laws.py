@@ -127,6 +127,21 @@ def test_a_row_that_cannot_add_up_is_filled_in_by_the_model(model):
     assert filled.at[0, "total"] == 1_000
 
 
+@pytest.mark.parametrize(("net", "expected"), [(88, 117), (0, 0), (990, None)])
+def test_parts_that_are_usual_may_have_an_unusual_total(model, net, expected):
+    """A total of parts of which one is beyond all rows is the model's."""
+    tax = 29 if net else 0
+    fit_to = X[X["total"].between(10, 100)]
+    vae = clone(model).fit(fit_to)
+    assert (fit_to["net"].min(), fit_to["net"].max()) == (0, 88)
+    row = make_table(1).assign(net=net, tax=tax, total=np.nan)
+    [total] = vae.impute(row)["total"]
+    if expected is None:
+        assert 10 <= total <= 100
+    else:
+        assert total == expected
+
+
 # A net of 60 in a total of 20 is beyond all rows.
 @pytest.mark.filterwarnings("ignore:conditions. .* hardly go together")
 def test_what_is_asked_for_counts_more(model):

@@ -176,7 +176,8 @@ class Sum:
         """Columns with the one value of a row that is missing, as the others say it.
 
         Where the column cannot have it the row gets the nearest one, and does not add
-        up. With `within_range` a value beyond those of training stays missing.
+        up. With `within_range` a value beyond those of training stays missing, but for
+        a total of parts that all are within theirs.
         """
         columns = list(columns)
         read = {i: self.grids_[i].read(columns[i]) for i in self.positions}
@@ -189,7 +190,8 @@ class Sum:
                 is_target = i == self.target_
                 found = self._total(read) if is_target else self._remainder(i, read)
                 if within_range:
-                    told &= (found >= grid.low_) & (found <= grid.high_)
+                    usual = (found >= grid.low_) & (found <= grid.high_)
+                    told &= usual | (is_target & self._are_usual(self.weights_, read))
                 ends = np.array(limits_of(grid.column_), grid.column_.raw_dtype_)
                 found = np.clip(found, *grid.values_of(ends))
                 found, rest = np.where(told, found, values), missing & ~told
@@ -198,6 +200,11 @@ class Sum:
                     # Of a dtype that has missing values, whether the column's has.
                     columns[i] = columns[i].astype(object).mask(rest)
         return columns
+
+    def _are_usual(self, parts, read):
+        """Which rows have values in the ranges of training in all these columns."""
+        grids = ((self.grids_[i], read[i][1]) for i in parts)
+        return np.all([(x >= g.low_) & (x <= g.high_) for g, x in grids], axis=0)
 
     def _remainder(self, part, read):
         """Values that one of the others must have, as all other columns say."""
