@@ -12,8 +12,9 @@ from .gaussian import conditional_moments, fit_gaussian, precision
 from .random import draw_index, uniform
 
 # Maximum number of numeric columns whose joint normal distribution is fitted, because
-# each row of a batch solves a linear system of this size.
-MAX_GAUSSIAN = 128
+# each row of a batch solves a linear system of this size; and maximum number of levels
+# that have an indicator in it, which need so many training rows with and without them.
+MAX_GAUSSIAN, MAX_INDICATORS, MIN_LEVEL_ROWS = 128, 24, 20
 # Maximum factor by which the variance of conditionals grows where rows are few.
 MAX_VARIANCE_FACTOR = 4.0
 # Share of the training rows for which a missing value is an unknown one, as it is where
@@ -32,8 +33,9 @@ class AnyOrderModel(AutoregressiveModel):
     In training a random part of each row is hidden, and predicted from what is seen
     (Uria, Murray and Larochelle 2014). The columns can then be drawn in any order:
     conditions first, whatever columns they are on, and the others given them. Numbers
-    are described relative to a normal distribution of all of them, whose conditionals
-    are known in closed form; networks learn what departs from it.
+    are described relative to a normal distribution of all of them and of indicators of
+    levels, whose conditionals are known in closed form; networks learn what departs
+    from it.
 
     Parameters
     ----------
@@ -68,9 +70,12 @@ class AnyOrderModel(AutoregressiveModel):
         missing = missing[: layout.n_categorical]
         self.register_buffer("missing_codes", missing, persistent=False)
         self.has_missing = max([*missing_codes, *layout.masks], default=-1) >= 0
-        n = layout.n_numeric
+        self.indicators = level_indicators(layout)
+        n = layout.n_numeric + len(self.indicators)
+        self.has_normal = n > 1 and 0 < layout.n_numeric <= MAX_GAUSSIAN
         self.register_buffer("mean", torch.zeros(n))
         self.register_buffer("covariance", torch.eye(n))
+        self.register_buffer("is_used", torch.ones(n, dtype=torch.bool))
         self.register_buffer("n_effective", torch.tensor(torch.inf))
 
     @property
@@ -87,14 +92,22 @@ class AnyOrderModel(AutoregressiveModel):
 
     @torch.no_grad()
     def start_at_normal(self, x_num: Tensor, x_cat: Tensor):
-        """Begin with the joint normal distribution of the numbers."""
-        if not 1 < self.layout.n_numeric <= MAX_GAUSSIAN:
+        """Begin with the joint normal distribution of numbers and indicators."""
+        if not self.has_normal:
             return
         x_num, x_cat = every_nth(x_num, x_cat)
         present = presence(self.layout, x_cat)
         is_present = torch.ones_like(x_num) if present is None else present
         is_present = is_present * self.has_base(x_cat)
-        mean, covariance = fit_gaussian(x_num, is_present.bool())
+        self.is_used.fill_(True)
+        joint, is_seen = self.with_indicators(
+            x_num, x_cat, is_present.bool(), ~self.is_missing(x_cat)
+        )
+        levels = slice(self.layout.n_numeric, None)
+        n_with = (joint * is_seen)[:, levels].sum(0)
+        n_fewer = torch.minimum(n_with, is_seen[:, levels].sum(0) - n_with)
+        self.is_used[levels] = n_fewer >= MIN_LEVEL_ROWS
+        mean, covariance = fit_gaussian(joint, is_seen & self.is_used)
         # Pairs of numbers that are both present are what a covariance is learnt from.
         self.n_effective.fill_(len(x_num) * is_present.mean().item() ** 2)
         self.mean.copy_(mean)
@@ -120,7 +133,7 @@ class AnyOrderModel(AutoregressiveModel):
         seen_cat, seen_num = seen.split([layout.n_categorical, layout.n_numeric], 1)
         seen_cat, seen_num = seen_cat & known_cat, seen_num & known_num
         seen_num = self._with_masks(seen_num, seen_cat, known_cat)
-        moments = self.moments(x_num, seen_num)
+        moments = self.moments(x_num, x_cat, seen_num, seen_cat)
         features = self.seen_features(x_num, x_cat, seen_num, seen_cat, moments)
         hidden = self._hidden(features, generator)
         category_hidden, number_hidden = hidden.split(
@@ -198,20 +211,38 @@ class AnyOrderModel(AutoregressiveModel):
                 seen_num[:, column] &= seen_cat[:, mask] | ~known_cat[:, mask]
         return seen_num
 
-    def moments(self, x_num, seen_num):
-        """Means and deviations of the numbers given the seen ones, if all were normal.
+    def with_indicators(self, x_num, x_cat, seen_num, seen_cat):
+        """Numbers, then 1 for each level that a row has and 0 for others; what is seen.
+
+        Two tensors of shape (n, n_numeric + n_indicators).
+        """
+        if not self.indicators:
+            return x_num, seen_num
+        columns, codes = (
+            indices(part, x_num.device) for part in zip(*self.indicators, strict=True)
+        )
+        levels = (x_cat.index_select(1, columns) == codes).to(x_num.dtype)
+        is_seen = torch.cat([seen_num, seen_cat.index_select(1, columns)], 1)
+        return torch.cat([x_num, levels], 1), is_seen & self.is_used
+
+    def moments(self, x_num, x_cat, seen_num, seen_cat):
+        """Means and deviations of the numbers given what is seen, if all were normal.
 
         Two tensors of shape (n, n_numeric), or None if no normal distribution is
         fitted.
         """
-        if not 1 < self.layout.n_numeric <= MAX_GAUSSIAN:
+        if not self.has_normal:
             return None
         dtype = precision(x_num.device)
         arrays = self.mean.to(dtype), self.covariance.to(dtype)
-        means, deviations = conditional_moments(x_num, seen_num, *arrays)
+        joint = self.with_indicators(x_num, x_cat, seen_num, seen_cat)
+        n_numeric = self.layout.n_numeric
+        means, deviations = (
+            moment[:, :n_numeric] for moment in conditional_moments(*joint, *arrays)
+        )
         if not self.training:
             # It is nearer to the rows that it was fitted to than to others.
-            factor = predictive_factor(self.n_effective, seen_num.sum(1).float())
+            factor = predictive_factor(self.n_effective, joint[1].sum(1).float())
             deviations = deviations * factor.sqrt()[:, None]
         return means, deviations
 
@@ -270,7 +301,7 @@ class AnyOrderModel(AutoregressiveModel):
             Most likely codes, none of which stands for a missing value.
         """
         layout = self.layout
-        moments = self.moments(x_num, seen_num)
+        moments = self.moments(x_num, x_cat, seen_num, seen_cat)
         features = self.seen_features(x_num, x_cat, seen_num, seen_cat, moments)
         hidden = self._hidden(features, None)
         means, codes = torch.zeros_like(x_num), torch.zeros_like(x_cat)
@@ -406,7 +437,7 @@ class AnyOrderModel(AutoregressiveModel):
         present = presence(layout, own_cat)
         if present is not None:
             seen_num = seen_num & present.bool()
-        moments = self.moments(own_num, seen_num)
+        moments = self.moments(own_num, own_cat, seen_num, seen_cat)
         features = self.seen_features(own_num, own_cat, seen_num, seen_cat, moments)
         hidden = self._column_hidden(position, features)
         if position < layout.n_categorical:
@@ -437,6 +468,24 @@ class AnyOrderModel(AutoregressiveModel):
                 drawn = drawn * present[:, column]
             x_num[index, column] = drawn
         seen[index, position] = True
+
+
+def level_indicators(layout: TableLayout) -> list[tuple[int, int]]:
+    """Levels that have an indicator beside the numbers, each by its column and code.
+
+    All but the most frequent one of a column, of the columns with the fewest levels.
+    """
+    most = min(MAX_INDICATORS, MAX_GAUSSIAN - layout.n_numeric)
+    found = []
+    for size, column in sorted(
+        (size, column)
+        for column, size in enumerate(layout.cardinalities)
+        if column not in layout.masks
+    ):
+        if len(found) + size - 1 > most:
+            break
+        found += [(column, code) for code in range(1, size)]
+    return found
 
 
 def predictive_factor(n_rows: Tensor, n_seen: Tensor) -> Tensor:

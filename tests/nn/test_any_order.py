@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from sklearn_unsup._nn.any_order import AnyOrderModel
+from sklearn_unsup._nn.any_order import AnyOrderModel, level_indicators
 from sklearn_unsup._table.layout import EncodedConditions, TableLayout
 
 MIXED = TableLayout(2, (3, 2), masks=(-1, 1))  # the second number has a mask
@@ -40,7 +40,7 @@ def some_rows(n, layout=MIXED, seed=0):
 
 
 def column_outputs(rows, x_num, x_cat, seen_num, seen_cat, position):
-    moments = rows.moments(x_num, seen_num)
+    moments = rows.moments(x_num, x_cat, seen_num, seen_cat)
     features = rows.seen_features(x_num, x_cat, seen_num, seen_cat, moments)
     return rows._column_hidden(position, features)
 
@@ -71,7 +71,7 @@ def test_all_networks_agree_with_those_of_single_columns():
     x_num, x_cat = some_rows(30)
     seen = torch.rand(30, 4, generator=generator(3)) < 0.5
     args = x_num, x_cat, seen[:, 2:], seen[:, :2]
-    features = rows.seen_features(*args, rows.moments(x_num, seen[:, 2:]))
+    features = rows.seen_features(*args, rows.moments(*args))
     together = rows._hidden(features, None)
     for position in range(4):
         single = column_outputs(rows, *args, position)
@@ -133,14 +133,46 @@ def test_conditionals_are_wider_where_rows_are_few():
             x = torch.from_numpy(rng.multivariate_normal(np.zeros(8), covariance, n))
             rows = AnyOrderModel(TableLayout(8), 8).eval()
             rows.start_at_normal(x.float(), none[:n])
-            means, deviations = rows.moments(fresh, seen)
+            nothing = none, seen, none.bool()
+            means, deviations = rows.moments(fresh, *nothing)
             standard = (fresh - means)[:, 0] / deviations[:, 0]
             errors.append(standard.square().mean().item())
         # The unit matrix in the covariance widens them for few rows as well.
         assert 0.6 < np.mean(errors) < 1.1
     wide = deviations
-    narrow = rows.train().moments(fresh, seen)[1]
+    narrow = rows.train().moments(fresh, *nothing)[1]
     assert (narrow < wide).all()  # training learns from rows that the fit has seen
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n_numeric", [1, 2])
+def test_numbers_start_as_regressions_on_levels(n_numeric):
+    """Of a level with few rows, too. Levels with hardly any rows say nothing."""
+    layout = TableLayout(n_numeric, (3, 2))
+    rows = AnyOrderModel(layout, 8)
+    n, shift = 1_000, torch.tensor([0.0, 1.5, -2.0])
+    x_cat = torch.zeros(n, 2, dtype=torch.int64)
+    x_cat[:90, 0], x_cat[90:103, 0], x_cat[::2, 1] = 1, 2, 1
+    x_num = torch.randn(n, n_numeric, generator=generator())
+    x_num[:, 0] += shift[x_cat[:, 0]]
+    rows.start_at_normal(x_num, x_cat)
+    asked = torch.tensor([[0, 0], [1, 0], [2, 0], [1, 1]])
+    none = torch.zeros(4, n_numeric)
+    seen = torch.tensor([[True, True], [True, True], [True, True], [False, True]])
+    means, deviations = rows.moments(none, asked, none.bool(), seen)
+    usual = x_num[x_cat[:, 0] != 1, 0].mean().item()
+    expected = [usual, x_num[:90, 0].mean().item(), usual, x_num[:, 0].mean().item()]
+    np.testing.assert_allclose(means[:, 0], expected, atol=0.1)
+    others = x_num[103:, 0].std().item()
+    assert deviations[1, 0].item() == pytest.approx(others, rel=0.1)
+
+
+def test_indicators_are_those_of_the_columns_with_the_fewest_levels():
+    layout = TableLayout(3, (30, 2, 4, 12, 12), masks=(1, -1, -1))
+    expected = [(2, 1), (2, 2), (2, 3), *((3, code) for code in range(1, 12))]
+    assert level_indicators(layout) == expected
+    assert level_indicators(TableLayout(127, (2, 3))) == [(0, 1)]
+    assert level_indicators(TableLayout(4)) == []
 
 
 def trained(layout, x_num, x_cat, n_steps=250, **options):
