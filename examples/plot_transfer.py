@@ -3,7 +3,7 @@ Few rows: does a model of a related table help?
 ===============================================
 
 A pump that was started last week has filled 200 lines of its log book, too few to
-learn how eight columns depend on each other. But its sister, which stands in a colder
+learn how ten columns depend on each other. But its sister, which stands in a colder
 hall and works harder, has filled 6,000. This page fits a model to the new log book
 alone, and another that starts from a model of the old one.
 """
@@ -22,9 +22,10 @@ def log_book(n_rows, mean_load, mean_air, seed):
     rng = np.random.default_rng(seed)
     load = rng.beta(5 * mean_load, 5 * (1 - mean_load), n_rows)
     wear = rng.beta(2, 5, n_rows)
-    noise = rng.normal(size=(6, n_rows))
+    noise = rng.normal(size=(8, n_rows))
     air = mean_air + 8 * noise[0]
     speed = 900 + 600 * np.sqrt(load) + 10 * noise[1]
+    resonance = np.exp(-(((speed - 1_250) / 50) ** 2))
     oil = air + 25 * load + 20 * wear + noise[2]
     return pd.DataFrame(
         {
@@ -33,8 +34,10 @@ def log_book(n_rows, mean_load, mean_air, seed):
             "speed": speed,
             "power": speed * load * (1 + 0.02 * noise[3]) / 500,
             "oil": oil,
-            "vibration": 0.2 + wear * load**2 * np.exp(0.1 * noise[4]),
+            "vibration": (0.2 + wear * load**2 + resonance) * np.exp(0.1 * noise[4]),
             "pressure": 8 - 2 * wear - speed / 1000 + 0.1 * noise[5],
+            "efficiency": 0.8 - 1.5 * (load - 0.5) ** 2 + 0.01 * noise[6],
+            "flow": 40 * load * (1.5 - load) + 0.5 * noise[7],
             "alarm": (oil > mean_air + 30) & (wear > 0.3),
         }
     )
@@ -51,7 +54,7 @@ new.head()
 known = VAETransformer(random_state=0).fit(old)
 
 models = {}
-for n_rows in (100, 200, 400):
+for n_rows in (50, 100, 200, 400):
     few = new[:n_rows]
     models["alone", n_rows] = VAETransformer(random_state=0).fit(few)
     models["started", n_rows] = VAETransformer(random_state=0).fit(
@@ -95,10 +98,13 @@ axes[0].set_ylabel("power, kW")
 plt.show()
 
 # %%
-# The fewer rows there are, the more the start brings. The old model itself knows the
-# laws, but neither load nor air of the new hall. Where tables share no laws there is
-# nothing to gain; then hold some rows out, as here, and compare.
+# The fewer rows there are, the more the start brings; with 400 it brings nothing any
+# more. The old model itself knows the laws, but neither load nor air of the new hall:
+# it is the best of the three while the few rows do not yet show how far each column
+# goes. Where tables share no laws there is nothing to gain; then hold some rows out, as
+# here, and compare.
 gain = nats["started"] - nats["alone"]
-assert (gain > -0.02).all()
+assert (gain > -0.15).all()
+assert gain[50] > 0.1
 assert gain[100] > 0.1
-assert nats["started"][100] > unchanged + 0.5
+assert nats["started"][200] > unchanged
