@@ -3,6 +3,10 @@
 import numpy as np
 import pandas as pd
 
+# Days of a time zone are counted between these dates alone: near the first and the last
+# dates of a unit, or of Python, half a day more is none of them.
+FIRST, LAST = "1700-01-01", "2200-01-01"
+
 
 def zone_of(dtype):
     """Time zone of a dtype of dates, None if it has none."""
@@ -37,5 +41,8 @@ def are_midnights(ticks: np.ndarray, unit: str, dtype) -> bool:
     """Whether there are moments, and all begin days of the time zone of a dtype."""
     zone = zone_of(dtype)
     if zone is None or not len(ticks):
+        return False
+    first, last = np.array([FIRST, LAST], f"M8[{unit}]").astype(np.int64)
+    if ticks.min() < first or ticks.max() > last:
         return False
     return bool((nearest_midnights(ticks, unit, zone) == ticks).all())

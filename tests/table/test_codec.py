@@ -15,6 +15,7 @@ from scipy import stats
 from sklearn_unsup._table.categorical import CategoricalColumn
 from sklearn_unsup._table.codec import TableCodec
 from sklearn_unsup._table.layout import TableLayout
+from sklearn_unsup._table.numeric import NumericColumn
 from sklearn_unsup._table.quantiles import Quantiles
 
 SCALINGS = ["quantile", "standard", "minmax", None]
@@ -310,6 +311,9 @@ def test_days_of_a_time_zone_begin_at_its_midnight(zone, scaling):
     back = random_decode(moments, scaling)
     assert back.isin(moments).all()
     assert back.nunique() > 100
+    last = pd.Series(pd.to_datetime(["2020-01-01", "9999-12-31"]).as_unit("s"))
+    column = NumericColumn("a", scaling, 100).fit(last.dt.tz_localize(zone))
+    assert not column.has_local_days_
     hours = moments + pd.to_timedelta(np.arange(700) % 24, unit="h")
     assert random_decode(hours, scaling).dt.hour.nunique() > 20
 
