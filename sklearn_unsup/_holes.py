@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from ._encoding import upload
 from ._table.categorical import CategoricalColumn
@@ -12,8 +12,10 @@ from ._table.layout import FIRST_SET, EncodedConditions
 from ._table.means import column_of_means
 from ._training.data import DenseDataset
 
-# Number of quantiles by which the mean of a number's conditional is computed.
-N_STEPS = 256
+# Number of steps of quantiles by which the mean of a number's conditional is computed,
+# and normal quantiles that cut the first and the last of them: given others, a number
+# may be sure to be one of the greatest.
+N_STEPS, TAIL_CUTS = 256, np.arange(2.7, 4.6, 0.2)
 # Number of draws that stand for a conditional where it is not known in closed form.
 N_DRAWS = 20
 # Number of rows that are drawn together: of fewer, each has more particles than it
@@ -176,9 +178,11 @@ def expected(model, holes, rng):
     codec, network = model.codec_, conditional_network(model)
     if network is None:
         return expected_by_draws(model, holes, rng)
-    u = np.arange(1, N_STEPS) / N_STEPS
-    middles = ndtri((np.arange(N_STEPS) + 0.5) / N_STEPS)
-    values = np.zeros((codec.layout_.n_numeric, N_STEPS), np.float32)
+    tail = ndtr(-TAIL_CUTS)
+    u = np.unique(np.concatenate([tail, np.arange(1, N_STEPS) / N_STEPS, 1.0 - tail]))
+    ends = np.concatenate([[0.0], u, [1.0]])
+    middles = ndtri((ends[:-1] + ends[1:]) / 2)
+    values = np.zeros((codec.layout_.n_numeric, len(middles)), np.float32)
     centres, scales = np.zeros(len(values)), np.ones(len(values))
     for place, column in enumerate(codec.numbers_):
         # The network computes in float32, which would cost digits of large numbers.

@@ -248,6 +248,17 @@ def test_cells_depend_on_the_others(sampling):
     assert drawn[hidden.notna()].equals(fresh[hidden.notna()])
 
 
+def test_means_are_those_of_draws_where_a_number_is_one_of_the_greatest():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=2_000)
+    table = pd.DataFrame({"x": x, "y": np.exp(1.5 * x + 0.1 * rng.normal(size=2_000))})
+    imputer = GenerativeImputer(random_state=0).fit(table)
+    rows = pd.DataFrame({"x": np.full(500, 3.0), "y": np.nan})
+    mean = imputer.transform(rows)["y"].mean()
+    draws = imputer.set_params(sample_posterior=True).transform(rows)["y"]
+    assert mean == pytest.approx(draws.mean(), rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("n", "sizes"), [(1, [20]), (150, [3_000]), (1_000, [3_000, 2_000])]
 )
