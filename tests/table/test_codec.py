@@ -311,7 +311,7 @@ def test_days_of_a_time_zone_begin_at_its_midnight(zone, scaling):
     back = random_decode(moments, scaling)
     assert back.isin(moments).all()
     assert back.nunique() > 100
-    last = pd.Series(pd.to_datetime(["2020-01-01", "9999-12-31"]).as_unit("s"))
+    last = pd.Series(np.array(["2020-01-01", "9999-12-31"], "M8[s]"))
     column = NumericColumn("a", scaling, 100).fit(last.dt.tz_localize(zone))
     assert not column.has_local_days_
     hours = moments + pd.to_timedelta(np.arange(700) % 24, unit="h")
