@@ -13,8 +13,10 @@ GPU by the clock once the device is done, with what was recorded launched as one
 import argparse
 import copy
 import time
+from contextlib import contextmanager
 from functools import partial
 from itertools import count, islice
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -26,7 +28,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sklearn_unsup import AutoencoderTransformer, GANSampler, VAETransformer
 from sklearn_unsup._encoding import upload
 from sklearn_unsup._gan import ENCODER_INTERVAL, PENALTY_INTERVAL
+from sklearn_unsup._nn import fused
 from sklearn_unsup._nn.device import allow_tf32_products
+from sklearn_unsup._training.vae_net import ONLY_ROWS
 
 MODELS = {
     "autoencoder": AutoencoderTransformer,
@@ -268,6 +272,36 @@ def recorded(net, rows):
     return step, operations.done, n_steps
 
 
+@contextmanager
+def ways_of_a_gpu(net):
+    """Let a step on a CPU take the ways that are chosen on a GPU."""
+    rows = getattr(net.module_, "autoregressive", None)
+    if rows is not None:  # A single product for the first layers of all columns.
+        rows.blocks = [tuple(rows.mask.shape)]
+    with patch.object(fused, "MIN_MULTIPLICATIONS", 0):
+        yield
+
+
+def operations_on_a_gpu(net, rows):
+    """What to say of the operations of a step as it is on a GPU.
+
+    While a VAE trains on a large table, encoder and decoder rest in every second batch
+    of the first half of the epochs.
+    """
+    with ways_of_a_gpu(net):
+        _, operations, n_steps = recorded(net, rows)
+        total = len(operations) / n_steps
+        n_views = len(list(filter(partial(is_one_of, VIEWS), operations))) / n_steps
+        said = f"{round(total)} operations on a GPU, {round(n_views)} of them views"
+        if hasattr(net, "code_interval"):
+            with Operations() as operations:
+                net.train_on_batch(rows[: net.batch_size], ONLY_ROWS)
+            n_rows = len(operations.done)
+            mean = round(0.75 * total + 0.25 * n_rows)
+            said += f"; {n_rows} while encoder and decoder rest, on average {mean}"
+    return said
+
+
 def is_one_of(names, operation):
     return operation[0].overloadpacket.__name__ in names
 
@@ -369,6 +403,7 @@ def measure(name, X, device, n_rounds, n_steps, **options):
         loop = np.median(taken["ours"] - taken["step"])
         notes[4] = f"{loop:.3f} are the loop: batches, schedule, records"
     report(taken, notes)
+    print(operations_on_a_gpu(twin, rows))
 
 
 def report(taken, notes):

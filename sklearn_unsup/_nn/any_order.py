@@ -134,8 +134,15 @@ class AnyOrderModel(AutoregressiveModel):
         seen_cat, seen_num = seen_cat & known_cat, seen_num & known_num
         seen_num = self._with_masks(seen_num, seen_cat, known_cat)
         moments = self.moments(x_num, x_cat, seen_num, seen_cat)
-        features = self.seen_features(x_num, x_cat, seen_num, seen_cat, moments)
-        hidden = self._hidden(features, generator)
+        embedded = [
+            own * seen_cat[:, int(column), None]
+            for column, own in zip(self.embeddings, self.embedded(x_cat), strict=True)
+        ]
+        with torch.no_grad():
+            features = self.seen_features(
+                x_num, x_cat, seen_num, seen_cat, moments, embedded
+            )
+        hidden = self._hidden(features, generator, embedded)
         category_hidden, number_hidden = hidden.split(
             [layout.n_categorical, layout.n_numeric], 0
         )
@@ -246,7 +253,7 @@ class AnyOrderModel(AutoregressiveModel):
             deviations = deviations * factor.sqrt()[:, None]
         return means, deviations
 
-    def seen_features(self, x_num, x_cat, seen_num, seen_cat, moments):
+    def seen_features(self, x_num, x_cat, seen_num, seen_cat, moments, embedded=None):
         """Inputs of the networks: features of seen cells, moments of hidden numbers."""
         layout = self.layout
         parts = []
@@ -258,7 +265,7 @@ class AnyOrderModel(AutoregressiveModel):
                 if column < layout.n_categorical
             )
             shown = seen_cat.index_select(1, indices(owners, x_cat.device))
-            parts.append(torch.cat(self._categories(x_cat), 1) * shown)
+            parts.append(torch.cat(self._categories(x_cat, embedded), 1) * shown)
         if layout.n_numeric:
             parts.append(self.number_features(x_num, seen_num.float()))
             if moments is None:

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .._table.layout import TableLayout
 from .any_order import AnyOrderModel
@@ -53,7 +54,10 @@ class TableModule(nn.Module):
         )
 
     def _bounded_log_scale(self) -> Tensor | None:
-        return None if self.bernoulli else self.log_scale.clamp_min(LOG_SCALE_MIN)
+        if self.bernoulli:
+            return None
+        # Like `clamp_min`, whose gradient takes three operations instead of one.
+        return F.threshold(self.log_scale, LOG_SCALE_MIN, LOG_SCALE_MIN)
 
 
 class Autoencoder(TableModule):
@@ -275,15 +279,15 @@ class VariationalAutoencoder(TableModule):
 
     def forward(
         self, x_num: Tensor, x_cat: Tensor, generator=None, with_rows: bool = True
-    ) -> tuple[TableDistribution, Tensor, Tensor, Tensor | None]:
-        """Distribution given one posterior draw, posterior mean and log-variance.
+    ) -> tuple[TableDistribution, Tensor, Tensor | None]:
+        """Distribution given one posterior draw, and the posterior's divergence (n,).
 
-        The fourth element is log p(row) of the autoregressive model, shape (n,), or
+        The third element is log p(row) of the autoregressive model, shape (n,), or
         None without that model or with `with_rows` False.
         """
         raw = self.encoder(self.table(x_num, x_cat)).float()
         noise = normal((len(raw), self.n_components), generator, raw.device)
-        z, mean, log_var = gaussian_posterior(raw, noise, LOG_VAR_BOUNDS)
+        z, divergence = gaussian_posterior(raw, noise, LOG_VAR_BOUNDS)
         autoregressive_log_prob = None
         if self.autoregressive is not None and with_rows:
             autoregressive_log_prob = self.autoregressive.log_prob(
@@ -292,12 +296,7 @@ class VariationalAutoencoder(TableModule):
         distribution = self.distribution(self.decode(z))
         if self.decodes_labels:  # Decode here, in the precision of the network.
             distribution = distribution.given(x_cat)
-        return (
-            distribution,
-            mean,
-            log_var,
-            autoregressive_log_prob,
-        )
+        return distribution, divergence, autoregressive_log_prob
 
 
 def encoder_network(

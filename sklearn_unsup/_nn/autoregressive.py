@@ -208,8 +208,10 @@ class AutoregressiveModel(nn.Module):
         While the model is training, with dropout, whose masks the generator draws.
         """
         layout, present = self.layout, presence(self.layout, x_cat)
-        features = self.features(x_num, x_cat, present)
-        hidden = self._hidden(features, generator)
+        embedded = self.embedded(x_cat)
+        with torch.no_grad():
+            features = self.features(x_num, x_cat, present, embedded)
+        hidden = self._hidden(features, generator, embedded)
         # Split and not indexed: the gradient of each index would be a whole tensor.
         category_hidden, number_hidden = hidden.split(
             [layout.n_categorical, layout.n_numeric], 0
@@ -222,22 +224,32 @@ class AutoregressiveModel(nn.Module):
             total = total + self.category_heads.log_prob(category_hidden, x_cat)
         return total
 
-    def features(self, x_num: Tensor, x_cat: Tensor, present=None) -> Tensor:
-        """Features of all columns, which later ones see, shape (n, n_features)."""
-        parts = self._categories(x_cat) if self.layout.n_categorical else []
+    def features(
+        self, x_num: Tensor, x_cat: Tensor, present=None, embedded=None
+    ) -> Tensor:
+        """Features of all columns, which later ones see, shape (n, n_features).
+
+        Those of columns of many levels may be given, see :meth:`embedded`.
+        """
+        parts = self._categories(x_cat, embedded) if self.layout.n_categorical else []
         if self.layout.n_numeric:
             parts.append(self.number_features(x_num, present))
         return torch.cat(parts, 1)
 
     def _moments(self, features: Tensor):
-        """Moments that the normals of numbers are relative to; None for 0 and 1.
+        """Moments that the normals of numbers are relative to; None for 0 and 1."""
+        return None if self.linear is None else self.linear(features)
 
-        They do not depend on embeddings, the only features that are learnt.
-        """
-        return None if self.linear is None else self.linear(features.detach())
+    def embedded(self, x_cat: Tensor) -> list[Tensor]:
+        """The only features that are learnt: those of each column of many levels."""
+        return [
+            embedding(x_cat[:, int(column)])
+            for column, embedding in self.embeddings.items()
+        ]
 
-    def _categories(self, x_cat: Tensor) -> list[Tensor]:
+    def _categories(self, x_cat: Tensor, embedded=None) -> list[Tensor]:
         """Features of neighbouring categorical columns: one scatter, the embeddings."""
+        embedded = self.embedded(x_cat) if embedded is None else embedded
         n_categorical = self.layout.n_categorical
         plain = tuple(i for i in range(n_categorical) if str(i) not in self.embeddings)
         starts = tuple(self.feature_slices[i].start for i in plain)
@@ -248,11 +260,14 @@ class AutoregressiveModel(nn.Module):
             codes = x_cat.index_select(1, indices(plain, x_cat.device))
         features.scatter_(1, codes + indices(starts, x_cat.device), 1.0)
         parts, done = [], 0
-        for column, embedding in self.embeddings.items():
-            place = self.feature_slices[int(column)]
-            parts += [features[:, done : place.start], embedding(x_cat[:, int(column)])]
+        for place, own in zip(self._embedded_slices, embedded, strict=True):
+            parts += [features[:, done : place.start], own]
             done = place.stop
         return [*parts, features[:, done:]]
+
+    @property
+    def _embedded_slices(self) -> list[slice]:
+        return [self.feature_slices[int(column)] for column in self.embeddings]
 
     def category_features(self, column: int, codes: Tensor) -> Tensor:
         """Features of codes (n,) of one column."""
@@ -260,8 +275,11 @@ class AutoregressiveModel(nn.Module):
             return self.embeddings[str(column)](codes)
         return one_hot_block(codes, self.layout.cardinalities[column])
 
-    def _hidden(self, features: Tensor, generator) -> Tensor:
-        """Hidden units of every column's network, shape (n_columns, n, width)."""
+    def _hidden(self, features: Tensor, generator, embedded=()) -> Tensor:
+        """Hidden units of every column's network, shape (n_columns, n, width).
+
+        Of the features only those that are `embedded` get a gradient.
+        """
         kept = None
         if self.training:
             shape = self.n_columns, len(features), self.width
@@ -274,7 +292,7 @@ class AutoregressiveModel(nn.Module):
             self.hidden_layer,
             self.hidden_bias,
             kept,
-            [self.feature_slices[int(column)] for column in self.embeddings],
+            list(zip(self._embedded_slices, embedded, strict=False)),
             self.blocks if features.device.type == "cpu" else [tuple(self.mask.shape)],
         )
 

@@ -26,16 +26,16 @@ def _ones(n: int, device: torch.device) -> Tensor:
 
 
 def sum_rows(x: Tensor) -> Tensor:
-    """Sum over the last dimension but one.
+    """Sum over the last dimension but one, which three-dimensional sums keep.
 
     On a GPU a product with ones takes half as long as a reduction over rows.
     """
     if not x.is_cuda or x.dtype != torch.float32:
-        return x.sum(-2)
+        return x.sum(-2, keepdim=x.ndim > 2)
     ones = _ones(x.shape[-2], x.device)
     if x.ndim == 2:
         return (ones @ x)[0]
-    return torch.bmm(ones.expand(len(x), 1, -1), x)[:, 0]
+    return torch.bmm(ones.expand(len(x), 1, -1), x)
 
 
 class _Linear(Function):
@@ -112,7 +112,7 @@ class _BatchedLinear(Function):
         return (
             torch.bmm(grad_t, weight_t),
             torch.bmm(x_t, grad_t),
-            grad_output.sum(2)[:, None],
+            grad_t.sum(1, keepdim=True),
         )
 
 
@@ -189,28 +189,57 @@ def column_heads(
         return _ColumnHeads.apply(hidden.to(weight.dtype), weight, bias, sizes)
 
 
+def _first_layers(features, weight, bias, blocks):
+    """Inputs of the first layers' activations, shape (n, units of all columns)."""
+    if len(blocks) == 1:
+        return torch.addmm(bias, features, weight.t())
+    out = features.new_empty(len(features), len(weight))
+    widths, sizes = zip(*blocks, strict=True)
+    by_block = (part.split(widths, -1) for part in (bias, weight.t(), out))
+    for n_seen, own_bias, own, own_out in zip(sizes, *by_block, strict=True):
+        torch.addmm(own_bias, features[:, :n_seen], own[:n_seen], out=own_out)
+    return out
+
+
+def _first_layers_gradient(grad_output, features, mask, blocks):
+    """Gradient of their weights. Masked weights are zero and stay so."""
+    if len(blocks) == 1:
+        return (grad_output.t() @ features).mul_(mask)
+    gradient = torch.zeros_like(mask)
+    widths, sizes = zip(*blocks, strict=True)
+    by_block = grad_output.t().split(widths), gradient.split(widths)
+    for n_seen, grad_units, own in zip(sizes, *by_block, strict=True):
+        torch.mm(grad_units, features[:, :n_seen], out=own[:, :n_seen])
+    return gradient.mul_(mask)
+
+
 class _ColumnNetworks(Function):
     @staticmethod
     def forward(
-        ctx, features, weight, mask, bias, weight2, bias2, dropout, learned, blocks
+        ctx,
+        features,
+        weight,
+        mask,
+        bias,
+        weight2,
+        bias2,
+        dropout,
+        blocks,
+        places,
+        *learned,
     ):
-        n, (n_columns, width, _) = len(features), weight2.shape
-        first = features.new_empty(n, len(weight))
-        widths = [units for units, _ in blocks]
-        inputs = [features[:, :n_seen] for _, n_seen in blocks]
-        by_block = bias.split(widths), weight.split(widths), first.split(widths, 1)
-        for seen, own_bias, own, out in zip(inputs, *by_block, strict=True):
-            torch.addmm(own_bias, seen, own[:, : seen.shape[1]].t(), out=out)
+        first = _first_layers(features, weight, bias, blocks)
         # The first product has rows before columns, the batched one has them after.
-        hidden = F.silu(first).view(n, n_columns, width).transpose(0, 1)
+        shape = len(features), *weight2.shape[:2]
+        hidden = F.silu(first).view(shape).transpose(0, 1)
         dropout1, dropout2 = (None, None) if dropout is None else dropout.unbind(0)
         if dropout is not None:
             hidden = hidden * dropout1
         second = torch.baddbmm(bias2, hidden, weight2)
         residual = F.silu(second)
-        ctx.learned, ctx.widths = learned, widths
+        ctx.places, ctx.blocks = places, blocks
         saved = weight, mask, first, hidden, weight2, second, dropout1, dropout2
-        ctx.save_for_backward(*saved, features, *inputs)
+        ctx.save_for_backward(*saved, features)
         if dropout is None:
             return hidden + residual
         return torch.addcmul(hidden, residual, dropout2)
@@ -219,7 +248,7 @@ class _ColumnNetworks(Function):
     @once_differentiable
     def backward(ctx, grad_output):
         weight, mask, first, hidden, weight2, second, *rest = ctx.saved_tensors
-        dropout1, dropout2, features, *inputs = rest
+        dropout1, dropout2, features = rest
         grad_second = grad_output if dropout2 is None else grad_output * dropout2
         grad_second = torch.ops.aten.silu_backward(grad_second, second)
         grad_weight2 = torch.bmm(hidden.transpose(1, 2), grad_second)
@@ -231,27 +260,18 @@ class _ColumnNetworks(Function):
         else:
             torch.mul(grad_hidden, dropout1, out=by_column)
         grad_first = torch.ops.aten.silu_backward(grad_first, first)
-        grad_features = None
-        if ctx.needs_input_grad[0]:
-            grad_features = torch.zeros_like(features)
-            for block in ctx.learned:
-                torch.mm(grad_first, weight[:, block], out=grad_features[:, block])
-        # Masked weights are zero and stay so, because their gradients are zero.
-        grad_weight = torch.zeros_like(weight)
-        by_block = grad_first.t().split(ctx.widths), grad_weight.split(ctx.widths)
-        for seen, grad_units, own in zip(inputs, *by_block, strict=True):
-            torch.mm(grad_units, seen, out=own[:, : seen.shape[1]])
-        grad_weight.mul_(mask)
+        grad_learned = [grad_first @ weight[:, place] for place in ctx.places]
         return (
-            grad_features,
-            grad_weight,
+            None,
+            _first_layers_gradient(grad_first, features, mask, ctx.blocks),
             None,
             sum_rows(grad_first),
             grad_weight2,
-            sum_rows(grad_second)[:, None],
+            sum_rows(grad_second),
             None,
             None,
             None,
+            *grad_learned,
         )
 
 
@@ -263,7 +283,7 @@ def column_networks(
     weight2: Tensor,
     bias2: Tensor,
     dropout: Tensor | None,
-    learned: list[slice],
+    learned: list[tuple[slice, Tensor]],
     blocks: list[tuple[int, int]],
 ) -> Tensor:
     """Apply two hidden layers for each column; shape (n_columns, n, width).
@@ -281,9 +301,10 @@ def column_networks(
     bias2 : Tensor of shape (n_columns, 1, width)
     dropout : Tensor of shape (2, n_columns, n, width) or None
         Factors of the dropout after each layer; None for no dropout.
-    learned : list of slice
-        Features that need a gradient, which are the embeddings. The other features are
-        data, and their gradient would be the second largest product of the step.
+    learned : list of tuple of slice and Tensor
+        Features that get a gradient, which are the embeddings, and their places among
+        the features. Those are data, whose gradient would be the second largest product
+        of the step.
     blocks : list of tuple of int
         Numbers of neighbouring units of the first layers, each with the number of
         features, counted from the first, that any of them sees. Fewer products are
@@ -291,7 +312,10 @@ def column_networks(
     """
     arguments = features, weight, mask, bias, weight2, bias2, dropout
     if uses_manual_gradient(features):
-        return _ColumnNetworks.apply(*arguments, learned, blocks)
+        places, parts = zip(*learned, strict=True) if learned else ((), ())
+        return _ColumnNetworks.apply(*arguments, blocks, places, *parts)
+    for place, part in learned:
+        features = features.slice_scatter(part, 1, place.start, place.stop)
     first = F.linear(features, weight * mask, bias)
     hidden = F.silu(first).view(len(features), *weight2.shape[:2]).transpose(0, 1)
     if dropout is None:

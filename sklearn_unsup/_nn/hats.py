@@ -24,13 +24,18 @@ def hat_functions(x: Tensor, n_intervals: int) -> tuple[Tensor, Tensor]:
     They are linear B-splines whose intervals hold equal fractions of the rows. With
     them a network learns steps and spikes as easily as slopes.
 
+    Parameters
+    ----------
+    x : Tensor of shape (..., 1)
+    n_intervals : int
+
     Returns
     -------
-    hats : Tensor of shape (*x.shape, n_intervals + 1)
-    distances : Tensor of shape (*x.shape, n_intervals + 1)
+    hats : Tensor of shape (..., n_intervals + 1)
+    distances : Tensor of shape (..., n_intervals + 1)
         Signed distance of the quantile from the peak of each hat, in intervals.
     """
-    centred = torch.erf(x * math.sqrt(0.5))[..., None]  # 2 * quantile - 1
+    centred = torch.erf(x * math.sqrt(0.5))  # 2 * quantile - 1
     peaks = _negative_peaks(n_intervals, x.device)
     distances = torch.add(peaks, centred, alpha=n_intervals / 2)
     return F.relu(1.0 - distances.abs()), distances
@@ -41,7 +46,7 @@ class _HatFeatures(Function):
     def forward(ctx, x, blocks, n_intervals):
         n, n_numeric = x.shape
         n_features = n_intervals + 2
-        hats, distances = hat_functions(x, n_intervals)
+        hats, distances = hat_functions(x[..., None], n_intervals)
         features = x.new_empty(n, n_numeric * n_features + blocks.shape[1])
         number_features, block_features = features.split(
             [n_numeric * n_features, blocks.shape[1]], 1

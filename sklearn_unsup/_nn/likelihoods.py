@@ -30,16 +30,16 @@ class _CategoricalLogProb(Function):
     @staticmethod
     def forward(ctx, raw, index, indicator):
         capped = (raw * CAP_SLOPE).sigmoid_()
-        exps = (capped * CAP_RANGE).exp_()
-        sums = exps @ indicator
+        probs = (capped * CAP_RANGE).exp_()
+        probs.div_(probs @ indicator @ indicator.t())
+        # Bounded logits have no probability that is too small for its logarithm.
+        observed = probs.gather(1, index)
         if ctx.needs_input_grad[0]:
             # Minus d log p / d logit: the probability of each category, minus 1 for the
             # observed one.
-            gradient = exps.div_(sums @ indicator.t())
-            gradient.scatter_add_(1, index, torch.full_like(sums, -1.0))
-            ctx.save_for_backward(torch.ops.aten.sigmoid_backward(gradient, capped))
-        observed = capped.gather(1, index).mul_(CAP_RANGE)
-        return observed.sub_(sums.log_()).sum(1)
+            probs.scatter_(1, index, -1.0, reduce="add")
+            ctx.save_for_backward(torch.ops.aten.sigmoid_backward(probs, capped))
+        return observed.log_().sum(1)
 
     @staticmethod
     @once_differentiable
@@ -79,7 +79,7 @@ class _PaddedLogProb(Function):
         if ctx.needs_input_grad[0]:
             # Minus d log p / d logit: the probability of each category, minus 1 for the
             # observed one.
-            probs.scatter_add_(1, index, torch.full_like(observed, -1.0))
+            probs.scatter_(1, index, -1.0, reduce="add")
             ctx.save_for_backward(torch.ops.aten.sigmoid_backward(probs, capped))
         return observed.log_().sum((0, 1))
 
@@ -105,17 +105,18 @@ def padded_log_prob(raw: Tensor, codes: Tensor) -> Tensor:
 class _NormalLogProb(Function):
     @staticmethod
     def forward(ctx, location, log_scale, x, present):
-        precision = torch.exp(-log_scale)
+        log_precision = -log_scale
+        precision = log_precision.exp()
         standard = (x - location).mul_(precision)
-        constant = log_scale + 0.5 * LOG_TWO_PI
+        log_peak = log_precision.sub_(0.5 * LOG_TWO_PI)
         if present is None:
-            constant = constant.sum()
+            log_peak = log_peak.sum()
         else:
             standard.mul_(present)
-            constant = (present * constant).sum(1)
+            log_peak = torch.mv(present, log_peak)
         squares = standard.square()
         ctx.save_for_backward(standard, squares, precision, present)
-        return squares.sum(1).mul_(-0.5).sub_(constant)
+        return torch.sub(log_peak, squares.sum(1), alpha=0.5)
 
     @staticmethod
     @once_differentiable
@@ -160,22 +161,21 @@ class _NumberLogProb(Function):
             own_mean, own_scale = (moment[:, None] for moment in moments)
             means = torch.addcmul(own_mean, own_scale, means)
             scales = scales + own_scale.log()
+        log_width = log_widths.gather(1, places)[:, None]
+        x, places = x[:, None], places[:, None]
         log_weights, log_scales = weights.log_softmax(1), scales.clamp(low, high)
         scale = log_scales.exp()
-        standard = (x[:, None] - means).div_(scale)
+        standard = (x - means).div_(scale)
         joint = torch.addcmul(log_weights, standard, standard, value=-0.5)
         joint.sub_(log_scales)
-        gate, index = gate[:, 0], places[:, None]
-        # log sigmoid(-gate) is log sigmoid(gate) - gate.
-        log_gate = F.logsigmoid(gate)
-        log_mixture = joint.logsumexp(1).add_(log_gate - gate)
-        log_bins = bins.log_softmax(1).gather(1, index)[:, 0]
-        log_bins.sub_(log_widths.gather(1, places)).addcmul_(x, x, value=-0.5)
-        log_bins.add_(log_gate)
-        log_prob = torch.logaddexp(log_bins, log_mixture)
+        # log sigmoid(-gate) is log sigmoid(gate) - gate. The common part comes last.
+        log_mixture = joint.logsumexp(1, keepdim=True).sub_(gate)
+        log_bins = bins.log_softmax(1).gather(1, places)
+        log_bins.sub_(log_width).addcmul_(x, x, value=-0.5)
+        log_prob = torch.logaddexp(log_bins, log_mixture).add_(F.logsigmoid(gate))
         if ctx.needs_input_grad[0]:
-            p_bins = (log_bins - log_prob).exp_()  # p(histogram | x)
-            gradient = torch.empty_like(raw)
+            p_bins = log_bins.sub_(log_mixture).sigmoid_()  # p(histogram | x)
+            gradient = torch.empty_like(raw)  # Minus d log p / d raw.
             grad_mixture, grad_gate, grad_bins = gradient.split(
                 [3 * n_normals, 1, n_bins], 1
             )
@@ -184,28 +184,29 @@ class _NumberLogProb(Function):
             torch.sub(posterior, log_weights.exp_(), out=grad_weight)
             torch.mul(posterior, standard, out=grad_mean)
             torch.mul(grad_mean, standard, out=grad_scale)
-            # A clamped scale has no gradient.
-            grad_scale.sub_(posterior).mul_(scales == log_scales)
+            zero_outside_(grad_scale.sub_(posterior), scales, (low, high))
             grad_mean.div_(scale)
             if moments is not None:
                 grad_mean.mul_(own_scale)
-            grad_mixture.mul_((1.0 - p_bins)[:, None])
-            torch.sub(p_bins, gate.sigmoid(), out=grad_gate[:, 0])
+            grad_mixture.mul_(p_bins - 1.0)
+            torch.sub(gate.sigmoid(), p_bins, out=grad_gate)
             # Not the exponential of the logarithms, which takes six times as long where
             # they are so small that it is zero.
-            torch.mul(bins.softmax(1), -p_bins[:, None], out=grad_bins)
-            grad_bins.scatter_add_(1, index, p_bins[:, None])
+            of_bins = bins.softmax(1).scatter_(1, places, -1.0, reduce="add")
+            torch.mul(of_bins, p_bins, out=grad_bins)
             if present is not None:
                 gradient.mul_(present[:, None])
             ctx.save_for_backward(gradient)
         log_prob.sub_(0.5 * LOG_TWO_PI)
-        return (log_prob if present is None else log_prob.mul_(present)).sum(0)
+        if present is not None:
+            log_prob.mul_(present[:, None])
+        return log_prob.sum((0, 1))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_output):
         (gradient,) = ctx.saved_tensors
-        return gradient * grad_output, None, None, None, None, None, None, None
+        return gradient * -grad_output, None, None, None, None, None, None, None
 
 
 def number_log_prob(
@@ -253,30 +254,35 @@ class _GaussianPosterior(Function):
         mean, raw_log_var = raw.chunk(2, 1)
         log_var = raw_log_var.clamp(low, high)
         shift = (0.5 * log_var).exp_().mul_(noise)
+        excess = torch.expm1(log_var)
+        divergence = torch.addcmul(excess, mean, mean).sub_(log_var).sum(1).mul_(0.5)
         if ctx.needs_input_grad[0]:
-            inside = raw_log_var == log_var  # Clamped values have no gradient.
-            ctx.save_for_backward(shift, inside)
-        return mean + shift, mean.clone(), log_var
+            ctx.save_for_backward(mean, raw_log_var, shift, excess)
+            ctx.bounds = low, high
+        return mean + shift, divergence
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_draw, grad_mean, grad_log_var):
-        shift, inside = ctx.saved_tensors
+    def backward(ctx, grad_draw, grad_divergence):
+        mean, raw_log_var, shift, excess = ctx.saved_tensors
+        grad_divergence = grad_divergence[:, None]
         grad_raw = shift.new_empty(len(shift), 2 * shift.shape[1])
-        raw_mean, raw_log_var = grad_raw.chunk(2, 1)
-        torch.add(grad_draw, grad_mean, out=raw_mean)
-        torch.addcmul(grad_log_var, grad_draw, shift, value=0.5, out=raw_log_var)
-        raw_log_var.mul_(inside)
+        grad_mean, grad_log_var = grad_raw.chunk(2, 1)
+        torch.addcmul(grad_draw, mean, grad_divergence, out=grad_mean)
+        torch.mul(excess, grad_divergence, out=grad_log_var)
+        grad_log_var.addcmul_(grad_draw, shift).mul_(0.5)
+        zero_outside_(grad_log_var, raw_log_var, ctx.bounds)
         return grad_raw, None, None, None
 
 
 def gaussian_posterior(
     raw: Tensor, noise: Tensor, log_var_bounds: tuple[float, float]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw, mean and log-variance of each row's normal posterior.
+) -> tuple[Tensor, Tensor]:
+    """Draw of each row's normal posterior, and its divergence from the prior in nats.
 
-    The draw is reparametrised (Kingma and Welling 2014). All three have the shape
-    (n, n_components).
+    The draw, of shape (n, n_components), is reparametrised (Kingma and Welling 2014).
+    The divergence, of shape (n,), is KL(N(mean, exp(log_var)) || N(0, I)), see their
+    appendix B.
 
     Parameters
     ----------
@@ -289,27 +295,8 @@ def gaussian_posterior(
     return _GaussianPosterior.apply(raw, noise, *log_var_bounds)
 
 
-class _GaussianKL(Function):
-    @staticmethod
-    def forward(ctx, mean, log_var):
-        excess = torch.expm1(log_var)
-        if any(ctx.needs_input_grad):
-            ctx.save_for_backward(mean, excess)
-        total = torch.addcmul(excess, mean, mean).sub_(log_var).sum(1)
-        return total.mul_(0.5)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_output):
-        mean, excess = ctx.saved_tensors
-        grad_output = grad_output[:, None]
-        return mean * grad_output, excess * (0.5 * grad_output)
-
-
-def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
-    """KL(N(mean, exp(log_var)) || N(0, I)) of every row, in nats, shape (n,).
-
-    Kingma and Welling (2014), appendix B. Both arguments have the shape
-    (n, n_components).
-    """
-    return _GaussianKL.apply(mean, log_var)
+def zero_outside_(gradient: Tensor, x: Tensor, bounds: tuple[float, float]):
+    """Set a gradient to zero in place where `x` has been clamped to the bounds."""
+    torch.ops.aten.hardtanh_backward.grad_input(
+        gradient, x, *bounds, grad_input=gradient
+    )

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from .._table.layout import TableLayout
 from .distributions import TableDistribution, block_indicator, one_hot_index, presence
-from .likelihoods import categorical_log_prob, gaussian_kl
+from .likelihoods import categorical_log_prob
 
 Batch = tuple[Tensor, Tensor]
 
@@ -81,20 +81,19 @@ class NegativeELBO(nn.Module):
 
     def forward(
         self,
-        output: tuple[TableDistribution, Tensor, Tensor, Tensor | None],
+        output: tuple[TableDistribution, Tensor, Tensor | None],
         batch: Batch,
     ) -> Tensor:
-        distribution, mean, log_var, autoregressive_log_prob = output
+        distribution, divergence, autoregressive_log_prob = output
         weight = self.beta
         if self.training and self.n_warmup_steps:
             self.steps_done += 1
             weight = self.steps_done * (self.beta / self.n_warmup_steps)
             weight = weight.clamp(max=self.beta)
-        kl = gaussian_kl(mean, log_var)
-        loss = weight * kl - distribution.log_prob(*batch)
+        log_prob = distribution.log_prob(*batch)
         if autoregressive_log_prob is not None:
-            loss = loss - autoregressive_log_prob
-        return loss.mean()
+            log_prob = log_prob + autoregressive_log_prob
+        return (weight * divergence - log_prob).mean()
 
 
 def check_unit_interval(x_num: Tensor) -> None:

@@ -17,8 +17,9 @@ def piecewise_linear_features(x: Tensor) -> Tensor:
 
     Shape (n, columns) to (n, columns, N_PIECES + 2).
     """
+    x = x[..., None]
     hats, _ = hat_functions(x, N_PIECES)
-    return torch.cat([x[..., None], hats], -1)
+    return torch.cat([x, hats], -1)
 
 
 class NumberFeatures(nn.Module):

@@ -94,10 +94,11 @@ def random_bytes(shape, generator, device, dim: int = 0) -> Tensor:
     """
 
     def draw(shape):
-        size = torch.Size(shape)
-        words = torch.empty(-(-size.numel() // 8), dtype=torch.int64, device=device)
+        *others, last = shape
+        words = torch.empty(*others, -(-last // 8), dtype=torch.int64, device=device)
         words.random_(-(2**63), None, generator=generator)
-        return words.view(torch.uint8)[: size.numel()].view(size)
+        drawn = words.view(torch.uint8)
+        return drawn[..., :last] if last % 8 else drawn
 
     return draw_for_batch(draw, shape, generator, dim)
 

@@ -1,6 +1,7 @@
 """Private functions of torch, in one file that new releases may break."""
 
 from contextlib import suppress
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -8,6 +9,8 @@ from torch import Tensor
 # Number of elements that a block of threads of CUDA's multi-tensor kernels gets at once
 # if it is not to be the last to finish: left alone it takes 65,536 of them.
 PIECE = 8192
+# Devices whose fused AdamW divides the gradients by a scale.
+DIVIDES_GRADIENTS = "cpu", "cuda"
 
 
 def in_pieces(tensors: list[Tensor]) -> list[Tensor]:
@@ -50,12 +53,19 @@ def lerp_each(tensors: list[Tensor], targets: list[Tensor], weight) -> None:
         torch._foreach_lerp_(tensors, targets, weight)
 
 
-def norms_of_pieces(tensors: list[Tensor]) -> list[Tensor]:
-    """Euclidean norms of the tensors' pieces, whose squares sum to that of all."""
-    return torch._foreach_norm(in_pieces(tensors))
+def norms_of_pieces(parts: list[list[Tensor]]) -> list[list[Tensor]]:
+    """Euclidean norms of the tensors' pieces, whose squares sum to that of each part.
+
+    A single call computes those of all parts.
+    """
+    pieces = [in_pieces(tensors) for tensors in parts]
+    norms = iter(torch._foreach_norm([piece for own in pieces for piece in own]))
+    return [list(islice(norms, len(own))) for own in pieces]
 
 
-def fused_adamw_(parameters, gradients, averages, squares, step, *, lr, group) -> None:
+def fused_adamw_(
+    parameters, gradients, averages, squares, step, *, lr, group, divisor=None
+) -> None:
     """Do one step of AdamW on all parameters by a single kernel.
 
     Parameters
@@ -67,6 +77,8 @@ def fused_adamw_(parameters, gradients, averages, squares, step, *, lr, group) -
     lr : float or Tensor
     group : dict
         Parameter group of an optimizer, with `betas`, `weight_decay` and `eps`.
+    divisor : Tensor or None, default=None
+        What all gradients are divided by, in place.
     """
     beta1, beta2 = group["betas"]
     parameters, gradients, averages, squares = map(
@@ -86,6 +98,7 @@ def fused_adamw_(parameters, gradients, averages, squares, step, *, lr, group) -
         eps=group["eps"],
         amsgrad=False,
         maximize=False,
+        grad_scale=divisor,
     )
 
 

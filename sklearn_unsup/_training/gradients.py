@@ -2,7 +2,8 @@
 
 import torch
 
-from .._nn.torch_private import divide_each, norms_of_pieces
+from .._nn.torch_private import DIVIDES_GRADIENTS, divide_each, norms_of_pieces
+from .optimizer import LeanAdamW
 
 
 def set_gradients(loss, parameters):
@@ -33,10 +34,30 @@ def parameters_of(optimizer):
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
-def clip_gradients(parameters, max_norm):
-    """Scale gradients down so that their total norm is at most `max_norm`."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    if not gradients:
+def clip_gradients(parts, max_norm, optimizer=None):
+    """Scale gradients down so that the total norm of each part is at most `max_norm`.
+
+    A :class:`LeanAdamW` that is given divides them in its next step, which reads and
+    writes them anyway.
+
+    Parameters
+    ----------
+    parts : list of list of Parameter
+    max_norm : float
+    optimizer : torch.optim.Optimizer or None, default=None
+        The optimizer of all of them.
+    """
+    parts = [[p for p in part if p.grad is not None] for part in parts]
+    parts = [part for part in parts if part]
+    if not parts:
         return
-    excess = torch.linalg.vector_norm(torch.stack(norms_of_pieces(gradients)))
-    divide_each(gradients, (excess / max_norm).clamp_(min=1.0))
+    gradients = [[p.grad for p in part] for part in parts]
+    norms = norms_of_pieces(gradients)
+    for part, own, own_norms in zip(parts, gradients, norms, strict=True):
+        norm = torch.linalg.vector_norm(torch.stack(own_norms))
+        excess = (norm / max_norm).clamp_(min=1.0)
+        can_divide = own[0].device.type in DIVIDES_GRADIENTS
+        if can_divide and isinstance(optimizer, LeanAdamW):
+            optimizer.divide_gradients(part, excess)
+        else:
+            divide_each(own, excess)

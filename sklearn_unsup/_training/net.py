@@ -434,8 +434,8 @@ class TableNet(SkorchNet):
                     training=True,
                 )
             if self.max_grad_norm is not None:
-                for parameters in self._parameters_by_part(module):
-                    clip_gradients(parameters, self.max_grad_norm)
+                parts = self._parameters_by_part(module)
+                clip_gradients(parts, self.max_grad_norm, optimizer)
         optimizer.step()
 
     def _parameters_by_part(self, module):

@@ -1,6 +1,7 @@
 """AdamW without the overhead that dominates the steps of small networks, and others."""
 
 import inspect
+from types import MappingProxyType
 
 import torch
 
@@ -37,6 +38,8 @@ class LeanAdamW(torch.optim.AdamW):
 
     # Learning rate of each group as a tensor, and whether steps read it from there.
     lr_tensors, reads_lr_tensors = None, False
+    # What the next step divides gradients by, by the identity of their parameter.
+    divisors = MappingProxyType({})
 
     def __init__(self, params, lr: float = 1e-3, **kwargs):
         super().__init__(params, lr, fused=True, **kwargs)
@@ -64,6 +67,14 @@ class LeanAdamW(torch.optim.AdamW):
             for parameter in group["params"]:
                 parameter.grad = None
 
+    def divide_gradients(self, parameters, divisor):
+        """Have the next step divide the gradients of these parameters by a tensor.
+
+        Of each parameter group they are all or none.
+        """
+        own = dict.fromkeys(map(id, parameters), divisor)
+        self.divisors = self.divisors | own
+
     def step(self):
         """Update every group that has gradients."""
         updates = []
@@ -82,6 +93,7 @@ class LeanAdamW(torch.optim.AdamW):
                 add_to_each([states[0]["step"] for _, _, states, _ in updates], 1)
                 for update in updates:
                     self._update_group(*update)
+        self.divisors = MappingProxyType({})
 
     # Without this mark the parent would wrap the step in a profiling function.
     step.hooked = True
@@ -95,6 +107,7 @@ class LeanAdamW(torch.optim.AdamW):
             states[0]["step"],
             lr=lr,
             group=group,
+            divisor=self.divisors.get(id(parameters[0])),
         )
 
     def _init_state(self, group, parameter):

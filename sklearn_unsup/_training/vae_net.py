@@ -135,6 +135,12 @@ class VAENet(TableNet):
         number = self.step_ - self.epoch_start_
         return self.is_stream or number % interval == 0
 
+    @property
+    def _may_skip_parts(self):
+        """Whether a part may not learn from a later batch."""
+        may_end = self.evaluation_rows_ is not None or self.row_epochs_ is not None
+        return may_end or max(self.code_interval, self.row_interval) > 1
+
     def step_variant(self):
         if self._rows_are_done or not self._is_due(self.row_interval):
             return ONLY_CODES, {}
@@ -147,7 +153,7 @@ class VAENet(TableNet):
             return self._train_autoregressive(batch)
         step = super().train_on_batch(batch, None)
         row_log_prob = step["y_pred"][-1]
-        if row_log_prob is not None:
+        if row_log_prob is not None and self._may_skip_parts:
             with torch.no_grad():
                 torch.mean(row_log_prob, 0, out=self.last_row_loss_).neg_()
                 torch.sub(step["loss"], self.last_row_loss_, out=self.last_loss_)

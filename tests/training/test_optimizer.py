@@ -55,6 +55,25 @@ def test_steps_are_those_of_adamw(device):
     assert (ours[0].weight - make_net()[0].weight.to(device)).abs().max() > 0.1
 
 
+def test_gradients_are_divided_in_the_step(device):
+    """Those of some parameters, and in this step only."""
+    ours, theirs = make_net().to(device), make_net().to(device)
+    lean = LeanAdamW(groups_of(ours), lr=1e-2)
+    full = torch.optim.AdamW(groups_of(theirs), lr=1e-2, weight_decay=0.01)
+    for number in range(4):
+        for net in (ours, theirs):
+            net.zero_grad()
+            net(torch.ones(2, 5, device=device)).square().sum().backward()
+        if number % 2:
+            factor = 10.0**number
+            lean.divide_gradients(ours[1].parameters(), torch.tensor(factor).to(device))
+            for parameter in theirs[1].parameters():
+                parameter.grad /= factor
+        lean.step()
+        full.step()
+    assert_same(ours, theirs)
+
+
 def test_the_compiler_of_torch_is_not_imported(monkeypatch):
     """It would take longer than a small fit, and there is nothing to compile."""
     for method in ("add_param_group", "state_dict", "load_state_dict", "zero_grad"):

@@ -116,10 +116,12 @@ def weights_of(net):
 
 def test_after_the_stop_encoder_and_decoder_go_on(model):
     net = model.net_
+    rows = upload(model.codec_, X, model.device_, np.random.default_rng(0))
     net.code_interval, net.epoch_start_, net.max_epochs = 2, net.step_, 100
+    net.train_step(rows[:60])
+    net.epoch_start_ = net.step_
     net.row_stop_, _, _ = judged(net.module_, [0, 0, 0, 1, 0, 2], [1, 2, 4])
     assert net.row_stop_.is_done
-    rows = upload(model.codec_, X, model.device_, np.random.default_rng(0))
     changes, losses = [], []
     for _ in range(2):
         before = weights_of(net)
