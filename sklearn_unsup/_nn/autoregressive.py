@@ -282,8 +282,8 @@ class AutoregressiveModel(nn.Module):
         """
         kept = None
         if self.training:
-            shape = self.n_columns, len(features), self.width
-            kept = dropout_masks(2, shape, generator, features.device)
+            shape = self.n_columns + 1, len(features), self.width
+            kept = dropout_masks(shape, generator, features.device)
         return column_networks(
             features,
             self.input_layer.weight,
@@ -518,14 +518,14 @@ def resample_particles_(state, n_particles: int, generator) -> None:
     state[-1].copy_(new)
 
 
-def dropout_masks(n_masks: int, shape, generator, device) -> Tensor:
-    """Masks of a dropout, (n_masks, n_columns, n, width), from one draw.
+def dropout_masks(shape, generator, device) -> Tensor:
+    """Masks of a dropout; rows lie along the second dimension of the shape.
 
     An element is kept, and scaled up, unless its random byte is below DROPPED_BYTES:
     uniform floats would cost a small net as much as its matrix products do. torch's own
     dropout would also draw from the global generator.
     """
-    drawn = random_bytes((n_masks, *shape), generator, device, dim=2)
+    drawn = random_bytes(shape, generator, device, dim=1)
     # Straight into floats: six times as fast as by way of booleans.
     masks = torch.empty(drawn.shape, device=device)
     return torch.ge(drawn, DROPPED_BYTES, out=masks).mul_(256 / (256 - DROPPED_BYTES))

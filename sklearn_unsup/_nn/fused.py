@@ -232,8 +232,9 @@ class _ColumnNetworks(Function):
         # The first product has rows before columns, the batched one has them after.
         shape = len(features), *weight2.shape[:2]
         hidden = F.silu(first).view(shape).transpose(0, 1)
-        dropout1, dropout2 = (None, None) if dropout is None else dropout.unbind(0)
+        dropout1 = dropout2 = None
         if dropout is not None:
+            dropout1, dropout2 = dropout[:-1], dropout[1:]
             hidden = hidden * dropout1
         second = torch.baddbmm(bias2, hidden, weight2)
         residual = F.silu(second)
@@ -299,8 +300,10 @@ def column_networks(
     bias : Tensor of shape (n_columns * width,)
     weight2 : Tensor of shape (n_columns, width, width)
     bias2 : Tensor of shape (n_columns, 1, width)
-    dropout : Tensor of shape (2, n_columns, n, width) or None
-        Factors of the dropout after each layer; None for no dropout.
+    dropout : Tensor of shape (n_columns + 1, n, width) or None
+        Factors of the dropout after the first layer of each column, and from the second
+        one on after the second layers: as no two columns share a network, those of a
+        network are independent, at half the price. None for no dropout.
     learned : list of tuple of slice and Tensor
         Features that get a gradient, which are the embeddings, and their places among
         the features. Those are data, whose gradient would be the second largest product
@@ -320,9 +323,9 @@ def column_networks(
     hidden = F.silu(first).view(len(features), *weight2.shape[:2]).transpose(0, 1)
     if dropout is None:
         return hidden + F.silu(torch.baddbmm(bias2, hidden, weight2))
-    hidden = hidden * dropout[0].to(hidden.dtype)
+    hidden = hidden * dropout[:-1].to(hidden.dtype)
     residual = F.silu(torch.baddbmm(bias2, hidden, weight2))
-    return hidden + residual * dropout[1].to(hidden.dtype)
+    return hidden + residual * dropout[1:].to(hidden.dtype)
 
 
 class _StraightThroughGumbel(Function):

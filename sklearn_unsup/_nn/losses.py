@@ -77,7 +77,8 @@ class NegativeELBO(nn.Module):
     def __init__(self, beta: float, n_warmup_steps: int = 0):
         super().__init__()
         self.beta, self.n_warmup_steps = beta, n_warmup_steps
-        self.register_buffer("steps_done", torch.zeros(()))
+        # Weight of the KL term that the last training step had.
+        self.register_buffer("weight", torch.zeros(()))
 
     def forward(
         self,
@@ -87,9 +88,8 @@ class NegativeELBO(nn.Module):
         distribution, divergence, autoregressive_log_prob = output
         weight = self.beta
         if self.training and self.n_warmup_steps:
-            self.steps_done += 1
-            weight = self.steps_done * (self.beta / self.n_warmup_steps)
-            weight = weight.clamp(max=self.beta)
+            self.weight += self.beta / self.n_warmup_steps
+            weight = self.weight.clamp_(max=self.beta)
         log_prob = distribution.log_prob(*batch)
         if autoregressive_log_prob is not None:
             log_prob = log_prob + autoregressive_log_prob

@@ -208,14 +208,15 @@ def test_column_networks(dropout, blocks):
     owners = torch.tensor([0, 0, 1, 1, 2])
     mask = torch.arange(n_columns)[:, None] > owners
     mask = mask.repeat_interleave(width, 0).double()
-    dropout = presence(2, n_columns, N, width) * 1.5 if dropout else None
+    kept = numbers(n_columns + 1, N, width, seed=9).detach() > -0.5
+    dropout = 1.5 * kept if dropout else None
     features, learned = numbers(N, n_features, seed=5).detach(), slice(2, 4)
 
     def formula(part, weight, bias, weight2, bias2):
         parts = [features[:, :2], part, features[:, 4:]]
         first = nn.functional.linear(torch.cat(parts, 1), weight * mask, bias)
         hidden = nn.functional.silu(first).view(N, n_columns, width).transpose(0, 1)
-        one, two = (1.0, 1.0) if dropout is None else dropout
+        one, two = (1.0, 1.0) if dropout is None else (dropout[:-1], dropout[1:])
         hidden = hidden * one
         more = nn.functional.silu(torch.baddbmm(bias2, hidden, weight2))
         return hidden + more * two
@@ -242,7 +243,7 @@ def test_column_networks_in_a_lower_precision_have_gradients():
     shapes = {"weight": (6, 4), "bias": (6,), "weight2": (2, 3, 3), "bias2": (2, 1, 3)}
     parts = {name: torch.randn(shape) for name, shape in shapes.items()}
     features, mask = torch.randn(N, 4), torch.ones(6, 4)
-    dropout = torch.ones(2, 2, N, 3)
+    dropout = torch.ones(3, N, 3)
     found = {}
     for enabled in (False, True):
         leaves = {k: v.clone().requires_grad_() for k, v in parts.items()}

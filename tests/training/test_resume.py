@@ -484,7 +484,7 @@ def test_a_full_disk_stops_no_fit(tmp_path):
 def test_files_of_two_states_are_refused(saver, tmp_path, name, how):
     save_epoch(saver, 1)
     older = (tmp_path / name).read_bytes()
-    saver.criterion_.steps_done += 1
+    saver.criterion_.weight += 1
     save_epoch(saver, 2)
     if how == "missing":
         (tmp_path / name).unlink()
