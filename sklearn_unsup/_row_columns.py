@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr
 
-from ._nn.autoregressive import MAX_AUTOREGRESSIVE_WEIGHTS, n_first_weights
 from ._nn.bins import histogram_edges, level_cuts
 from ._nn.distributions import presence
+from ._nn.row_widths import MAX_AUTOREGRESSIVE_WEIGHTS, n_first_weights
 from ._nn.value_dependences import rows_to_compare, value_dependences
 from ._row_fitting import MAX_TRIAL_ROWS
 from ._table.frequent import in_units_of

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from ._encoding import upload
-from ._nn.autoregressive import (
+from ._nn.autoregressive import REGRESSIONS
+from ._nn.row_widths import (
     MEDIUM_WIDTH,
     NARROW_WIDTH,
     WIDE_WIDTH,
@@ -27,6 +28,10 @@ MIN_TRIAL_ROWS, MAX_TRIAL_ROWS, TRIAL_FRACTION = 30, 3_000, 0.2
 # Fraction of the epochs that fewer than MIN_TRIAL_ROWS rows, too few for a trial, are
 # learnt for: about what trials find for the smallest tables.
 UNTRIED_FRACTION = 0.4
+# Up to this number of rows levels begin with regressions as well as numbers do; more
+# rows tell the networks as much.
+MAX_LEVEL_ROWS = 1_000
+NUMBERS = REGRESSIONS[0]
 # Number of rows from which on some of them are held out, to see when a wide model
 # begins to memorise the others. Of fewer rows, trials find how long to learn from all.
 MIN_HOLD_OUT_ROWS = MAX_TRIAL_ROWS + 1
@@ -71,6 +76,11 @@ DECAY_ROWS, MAX_DECAY_FACTOR = 10_000, 90.0
 N_AFRESH_ERRORS = 1.0
 
 
+def fewer_regressions(kinds: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """What to try beside regressions of some kinds: those of numbers alone, none."""
+    return [(NUMBERS,), ()][len(kinds) < 2 :] if kinds else []
+
+
 class FoundStart(NamedTuple):
     """What trials say of a start of the model of rows.
 
@@ -80,8 +90,8 @@ class FoundStart(NamedTuple):
         Nats of the cells of held-out rows.
     n_epochs : int
         Number of epochs after which they were likeliest.
-    has_regressions : bool
-        Whether numbers were relative to regressions.
+    regressions : tuple of str
+        Kinds of columns that were relative to regressions.
     codec : TableCodec
         One of those that rows were encoded by.
     afresh : frozenset
@@ -90,7 +100,7 @@ class FoundStart(NamedTuple):
 
     terms: np.ndarray
     n_epochs: int
-    has_regressions: bool
+    regressions: tuple[str, ...]
     codec: TableCodec
     afresh: frozenset
 
@@ -125,8 +135,9 @@ class RowFitting:
     # Whether some rows are held out at present. The others may be fewer than
     # MIN_HOLD_OUT_ROWS, and the fit is that of a large table all the same.
     _has_held_out = False
-    # Whether the model of rows may describe numbers relative to regressions.
-    _may_begin_linear = True
+    # Kinds of columns that are described relative to regressions in a trial of them;
+    # None for those that the number of rows lets expect.
+    _tried_regressions = None
     # Of a fit that was to start from another model: what trials said of fits with it
     # and without, by whether it is there, and keys of columns that start without.
     _found, _afresh = None, frozenset()
@@ -157,19 +168,25 @@ class RowFitting:
             return affordable_any_order_width(self.codec_.layout_)
         return width
 
-    def _has_linear_rows(self, n_rows):
-        """Whether the model of rows describes numbers relative to regressions.
+    def _regressions(self, n_rows):
+        """Kinds of columns that the model of rows describes relative to regressions.
 
-        A model that starts from another one does if that one does.
+        A model that starts from another one has those of that one, too.
         """
         if self._found is not None:
-            return self._found[self._start is not None].has_regressions
+            return self._found[self._start is not None].regressions
+        if not self._has_fixed_order:
+            return ()
+        known = ()
         if self._start is not None:
             old = self._start.net_.module_.autoregressive
-            if old is not None and old.linear is not None:
-                return True
-        is_possible = self._has_fixed_order and self._may_begin_linear
-        return is_possible and not self._is_stream and n_rows <= MAX_TRIAL_ROWS
+            known = () if old is None else old.regressions
+        if self._tried_regressions is not None:
+            return (*self._tried_regressions, *known)
+        if self._is_stream or n_rows > MAX_TRIAL_ROWS:
+            return known
+        is_few = n_rows <= MAX_LEVEL_ROWS
+        return REGRESSIONS if is_few else (NUMBERS, *known)
 
     @property
     def _has_fixed_order(self):
@@ -211,8 +228,8 @@ class RowFitting:
     def _try_rows(self, dataset):
         """Find out how the model of rows begins, and for how many epochs it learns.
 
-        Where numbers depend on a hidden group more than on each other, regressions
-        are a worse start than none.
+        Where columns depend on a hidden group, or on several others together, more
+        than on each one, regressions are a worse start than none.
         """
         n = len(dataset)
         if self._found is not None:
@@ -222,24 +239,25 @@ class RowFitting:
             epochs = math.ceil(UNTRIED_FRACTION * self._n_epochs(n))
             self.net_.row_epochs_ = epochs
             return
-        best, epochs = self._best_row_epochs(dataset)
-        has_choice = self.net_.module_.autoregressive.linear is not None
-        if has_choice and self._start is None:
-            with self._without_regressions():
+        kinds = self.net_.module_.autoregressive.regressions
+        with self._with_regressions(kinds):
+            best, epochs = self._best_row_epochs(dataset)
+        for fewer in fewer_regressions(kinds) if self._start is None else ():
+            with self._with_regressions(fewer):
                 score, other_epochs = self._best_row_epochs(dataset, best)
                 if score > best:
-                    epochs = other_epochs
+                    best, epochs = score, other_epochs
                     self.net_ = self._build_net(dataset, self._trial_rngs()[-1])
         self.net_.row_epochs_ = epochs
 
     @contextmanager
-    def _without_regressions(self):
-        """Nets that are built in the block have models of rows without regressions."""
-        self._may_begin_linear = False
+    def _with_regressions(self, kinds):
+        """Nets that are built in the block have models of rows with these ones."""
+        self._tried_regressions = kinds
         try:
             yield
         finally:
-            self._may_begin_linear = True
+            self._tried_regressions = None
 
     def _best_row_epochs(self, dataset, to_beat=-math.inf):
         """Highest mean nats of held-out rows, and the number of epochs up to them."""
@@ -288,10 +306,11 @@ class RowFitting:
             return scores[n_epochs - 1], n_epochs, models
 
         found = best()
-        if source is None and found[-1][0].linear is not None:
+        kinds = found[-1][0].regressions
+        for fewer in fewer_regressions(kinds) if source is None else ():
             with ExitStack() as stack:
                 for judge in judges:
-                    stack.enter_context(judge._without_regressions())
+                    stack.enter_context(judge._with_regressions(fewer))
                 found = max(found, best(found[0]), key=itemgetter(0))
         _, n_epochs, models = found
         # In the units of the table, which count what is beyond a codec's range.
@@ -302,7 +321,7 @@ class RowFitting:
         return FoundStart(
             np.concatenate(terms),
             n_epochs,
-            models[0].linear is not None,
+            models[0].regressions,
             judges[0].codec_,
             afresh,
         )

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
-from ._nn.autoregressive import (
+from ._nn.autoregressive import AutoregressiveModel
+from ._nn.row_widths import (
     MAX_AUTOREGRESSIVE_WEIGHTS,
-    AutoregressiveModel,
     affordable_width,
     n_first_weights,
 )

@@ -12,11 +12,11 @@ from ._base import BaseTableModel
 from ._imputation import impute_table
 from ._interpretation import DecoderInspection
 from ._nn.autoencoders import VariationalAutoencoder, importance_bound, reparameterize
-from ._nn.autoregressive import affordable_width
 from ._nn.chunks import CHUNK_ROWS
 from ._nn.device import freed_memory
 from ._nn.losses import NegativeELBO, check_unit_interval
 from ._nn.random import normal_points
+from ._nn.row_widths import affordable_width
 from ._parameters import (
     CODING_PARAMETERS,
     DENSITY_PARAMETERS,
@@ -579,7 +579,7 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
             module__any_order=self.sampling == "any_order",
             module__labelled=self._has_labelled_pixels,
             module__missing_codes=self._missing_codes(),
-            module__linear_rows=self._has_linear_rows(len(dataset)),
+            module__regressions=self._regressions(len(dataset)),
             criterion__beta=float(self.beta),
             criterion__n_warmup_steps=N_WARMUP_STEPS,
             n_warmup_steps=N_WARMUP_STEPS,
@@ -589,9 +589,10 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         rows = net.module_.autoregressive
         if rows is not None:
             rows.start_at_frequencies(dataset.x_cat)
-            if rows.linear is not None or self.sampling == "any_order":
-                rows.start_at_normal(*dataset.take(slice(None)))
-            elif self._dependent_columns:  # With regressions their gates are set.
+            if rows.regressions or self.sampling == "any_order":
+                rows.start_at_dependences(*dataset.take(slice(None)))
+            is_free = rows.linear is None and self.sampling != "any_order"
+            if is_free and self._dependent_columns:
                 rows.number_heads.start_as_histograms([*self._dependent_columns])
         afresh = self._afresh if self._found is None else self._found[True].afresh
         start_module(net.module_, self.codec_, self._start, dataset, afresh)

@@ -91,7 +91,7 @@ class AnyOrderModel(AutoregressiveModel):
         self.number_heads._split(self.number_heads.bias)[3].fill_(GATE_BIAS)
 
     @torch.no_grad()
-    def start_at_normal(self, x_num: Tensor, x_cat: Tensor):
+    def start_at_dependences(self, x_num: Tensor, x_cat: Tensor):
         """Begin with the joint normal distribution of numbers and indicators."""
         if not self.has_normal:
             return
@@ -313,8 +313,7 @@ class AnyOrderModel(AutoregressiveModel):
         hidden = self._hidden(features, None)
         means, codes = torch.zeros_like(x_num), torch.zeros_like(x_cat)
         for column in range(layout.n_categorical):
-            weight, bias = self.category_heads.of_column(column)
-            logits = F.linear(hidden[column], weight, bias)
+            logits = self.category_heads.logits(column, hidden[column])
             levels = torch.arange(logits.shape[1], device=logits.device)
             is_missing = levels == self.missing_codes[column]
             codes[:, column] = logits.masked_fill(is_missing, -torch.inf).argmax(1)
@@ -448,7 +447,7 @@ class AnyOrderModel(AutoregressiveModel):
         features = self.seen_features(own_num, own_cat, seen_num, seen_cat, moments)
         hidden = self._column_hidden(position, features)
         if position < layout.n_categorical:
-            logits = softcap(F.linear(hidden, *self.category_heads.of_column(position)))
+            logits = self.category_heads.logits(position, hidden)
             codes = conditions.codes.get(position)
             if codes is None:
                 drawn = draw_index(logits, generator)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from .._table.layout import TableLayout
 from .any_order import AnyOrderModel
-from .autoregressive import AutoregressiveModel
+from .autoregressive import REGRESSIONS, AutoregressiveModel
 from .distributions import TableDistribution, block_indicator
 from .fused import Linear
 from .images import (
@@ -187,9 +187,8 @@ class VariationalAutoencoder(TableModule):
     encoder, decoder : OwnNet or None, default=None
         Networks in the place of the multilayer perceptrons. Means and log-variances of
         the posterior are the two halves of the encoder's output.
-    linear_rows : bool, default=False
-        Whether an autoregressive model of one order describes numbers relative to
-        regressions.
+    regressions : sequence of str, default=()
+        Of an autoregressive model of one order, see :class:`AutoregressiveModel`.
     labelled : bool, default=False
         Whether numbers are decoded from categories as well, as those of images are.
     value_intervals : sequence of array-like or None, default=None
@@ -207,7 +206,7 @@ class VariationalAutoencoder(TableModule):
         bin_edges=None,
         any_order: bool = False,
         missing_codes=(),
-        linear_rows: bool = False,
+        regressions: tuple[str, ...] = (),
         encoder: OwnNet | None = None,
         decoder: OwnNet | None = None,
         labelled: bool = False,
@@ -236,7 +235,7 @@ class VariationalAutoencoder(TableModule):
             )
         elif autoregressive_width:
             self.autoregressive = AutoregressiveModel(
-                layout, autoregressive_width, bin_edges, linear_rows, value_intervals
+                layout, autoregressive_width, bin_edges, regressions, value_intervals
             )
 
     def load_state_dict(self, state_dict, *args, **kwargs):
@@ -245,8 +244,13 @@ class VariationalAutoencoder(TableModule):
         Fits of few rows may have them, and streams that go on from these begin without.
         """
         if self.autoregressive is not None:
-            has_regressions = "autoregressive.linear.weight" in state_dict
-            self.autoregressive.set_regressions(has_regressions)
+            marks = "linear.weight", "category_heads.linear.weight0"
+            kinds = [
+                kind
+                for kind, mark in zip(REGRESSIONS, marks, strict=True)
+                if f"autoregressive.{mark}" in state_dict
+            ]
+            self.autoregressive.set_regressions(kinds)
         return super().load_state_dict(state_dict, *args, **kwargs)
 
     def posterior(self, x_num: Tensor, x_cat: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,13 +8,13 @@ from torch.nn import functional as F
 
 from .._table.layout import EncodedConditions, TableLayout
 from .conditions import draw_codes
-from .distributions import indices, one_hot_block, presence, softcap
+from .distributions import indices, one_hot_block, presence
 from .even_numbers import EvenNumbers
 from .features import DenseFeatures, SparseFeatures
-from .fused import column_networks
+from .fused import column_networks, visible_blocks
 from .heads import CategoryHeads, NumberHeads
 from .linear_moments import LinearMoments
-from .number_features import N_PIECES, NumberFeatures
+from .number_features import NumberFeatures
 from .random import draw_index, random_bytes, uniform
 
 # Maximum number of levels of a column that is one-hot encoded for the other columns,
@@ -27,25 +27,13 @@ DROPPED_BYTES = 26
 # regressed on.
 MAX_START_ROWS, MAX_REGRESSION_LEVELS = 4_000, 250
 
-# Numbers of hidden units per column of the autoregressive model. The largest one that
-# is affordable is used: up to `WIDE_WIDTH` where held-out rows of many stop the
-# training in time, up to `MEDIUM_WIDTH` where those of fewer do, else up to
-# `NARROW_WIDTH`.
-AUTOREGRESSIVE_WIDTHS = 128, 96, 64, 48, 32, 24, 16
-WIDE_WIDTH, MEDIUM_WIDTH, NARROW_WIDTH = 128, 96, 64
-# Maximum number of weights of the autoregressive model's largest layer. Tables that
-# would need more have no such model, and their samples come from latent vectors.
-MAX_AUTOREGRESSIVE_WEIGHTS = 2_000_000
-# The same of models of any order, which nothing else can fill in cells as well as.
-MAX_ANY_ORDER_WEIGHTS = 8_000_000
+# Kinds of columns that may be described relative to regressions.
+REGRESSIONS = "numbers", "levels"
 # Number of rows from which on levels and bins are spread evenly over those alike.
 MIN_EVEN_ROWS = 1_000
 # Numbers are alike that lie in the same of so many steps of a standard deviation. The
 # steps of all numbers up to MAX_Z, which is 6, are in the range of int8.
 STEPS_PER_DEVIATION = 4
-# Number of matrix products that compute the first layers of all columns on a CPU. A
-# single masked one would multiply many zeros.
-N_BLOCKS = 4
 
 
 class AutoregressiveModel(nn.Module):
@@ -66,9 +54,10 @@ class AutoregressiveModel(nn.Module):
     bin_edges : sequence of array-like or None, default=None
         Edges of each number's histogram, see :class:`NumberHeads`; None for no
         histograms.
-    linear : bool, default=False
-        Describe each number relative to its linear regression on the columns before
-        it, which is fitted in closed form: a good start where rows are few.
+    regressions : sequence of str, default=()
+        Kinds of columns, of "numbers" and "levels", that are described relative to
+        linear and logistic regressions on the columns before them, which are fitted
+        apart from the networks: a good start where rows are few.
     value_intervals : sequence of array-like or None, default=None
         Of each number the values that are features of their own for the columns after
         it, see :class:`NumberFeatures`.
@@ -91,7 +80,7 @@ class AutoregressiveModel(nn.Module):
         layout: TableLayout,
         width: int,
         bin_edges=None,
-        linear: bool = False,
+        regressions: tuple[str, ...] = (),
         value_intervals=None,
     ):
         super().__init__()
@@ -123,7 +112,7 @@ class AutoregressiveModel(nn.Module):
         if bin_edges is None:
             bin_edges = [()] * n_numeric
         self.number_heads = NumberHeads(width, bin_edges)
-        self.set_regressions(linear and n_numeric > 0)
+        self.set_regressions(regressions)
         self.reset_parameters()
 
     @property
@@ -160,19 +149,45 @@ class AutoregressiveModel(nn.Module):
             shares.append(counts / counts.sum())
         self.category_heads.start_at(shares)
 
-    def set_regressions(self, wanted: bool):
-        """Have regressions, which change nothing until fitted, or have none."""
+    def set_regressions(self, kinds):
+        """Have regressions of some kinds, which change nothing until fitted."""
         weight, self.linear = self.input_layer.weight, None
-        if wanted:
+        if "numbers" in kinds and self.layout.n_numeric:
             moments = LinearMoments(self.layout.n_numeric, weight.shape[1])
             self.linear = moments.to(weight.device)
+        has_levels = "levels" in kinds and self.layout.n_categorical > 1
+        self.category_heads.set_regressions(weight.shape[1] if has_levels else 0)
+
+    @property
+    def regressions(self) -> tuple[str, ...]:
+        """Kinds of columns that have regressions."""
+        parts = self.linear, self.category_heads.linear
+        pairs = zip(REGRESSIONS, parts, strict=True)
+        return tuple(kind for kind, part in pairs if part is not None)
 
     @torch.no_grad()
-    def start_at_normal(self, x_num: Tensor, x_cat: Tensor):
-        """Begin with numbers that are normal given the columns before them."""
-        if self.linear is None:
-            return
+    def _start_at_logistic(self, x_num: Tensor, x_cat: Tensor):
+        """Begin with levels that depend on those of the columns before them."""
+        features = self.features(x_num, x_cat)
+        for place in self._embedded_slices:
+            features[:, place] = 0.0
+        stops = [place.start for place in self.feature_slices]
+        n_seen = stops[: self.layout.n_categorical]
+        intercepts = self.category_heads.linear.fit(features, x_cat, n_seen)
+        for column, intercept in intercepts.items():
+            self.category_heads.of_column(column)[1].copy_(intercept)
+
+    def start_at_dependences(self, x_num: Tensor, x_cat: Tensor):
+        """Begin with regressions of each column on those before it, if there are."""
         x_num, x_cat = every_nth(x_num, x_cat)
+        if self.category_heads.linear is not None:
+            self._start_at_logistic(x_num, x_cat)
+        if self.linear is not None:
+            self._start_at_normal(x_num, x_cat)
+
+    @torch.no_grad()
+    def _start_at_normal(self, x_num: Tensor, x_cat: Tensor):
+        """Begin with numbers that are normal given the columns before them."""
         present = presence(self.layout, x_cat)
         n_categorical = self.layout.n_categorical
         levels = [
@@ -221,7 +236,8 @@ class AutoregressiveModel(nn.Module):
             moments = self._moments(features)
             total = self.number_heads.log_prob(number_hidden, x_num, present, moments)
         if layout.n_categorical:
-            total = total + self.category_heads.log_prob(category_hidden, x_cat)
+            own = self.category_heads.log_prob(category_hidden, x_cat, features)
+            total = total + own
         return total
 
     def features(
@@ -365,7 +381,7 @@ class AutoregressiveModel(nn.Module):
     def _drawn_features(self, x_num, x_cat, n_drawn: int):
         """Features of rows of which the first columns are drawn."""
         # Regressions read all features.
-        is_dense = x_num.device.type != "cpu" or self.linear is not None
+        is_dense = x_num.device.type != "cpu" or self.regressions
         features = (DenseFeatures if is_dense else SparseFeatures)(self, len(x_num))
         n_categorical = self.layout.n_categorical
         for column in range(min(n_drawn, n_categorical)):
@@ -384,7 +400,7 @@ class AutoregressiveModel(nn.Module):
         """Draw one column of codes; return whether there is a condition on it."""
         _, x_cat, features, log_weights, even = state
         hidden = self._hidden_of(column, features.first_layer(column))
-        logits = softcap(F.linear(hidden, *self.category_heads.of_column(column)))
+        logits = self.category_heads.logits(column, hidden, features.values)
         logits = features.expand(logits)
         wanted = conditions.codes.get(column)
         if wanted is None:
@@ -456,34 +472,6 @@ def every_nth(*tensors: Tensor) -> list[Tensor]:
     return [tensor[::step] for tensor in tensors]
 
 
-def visible_blocks(mask: Tensor, width: int) -> list[tuple[int, int]]:
-    """Cut the first layers where later columns see much more than earlier ones.
-
-    Parameters
-    ----------
-    mask : Tensor of shape (n_columns, n_features)
-        Whether each column sees each feature.
-    width : int
-        Units per column.
-
-    Returns
-    -------
-    blocks : list of tuple of int
-        Number of units of neighbouring columns, and number of features up to the last
-        one that any of these columns sees.
-    """
-    blocks = []
-    for columns in mask.tensor_split(N_BLOCKS):
-        if not len(columns):
-            continue
-        n_seen = int(columns.any(0).nonzero().max()) + 1 if columns.any() else 0
-        n_units = len(columns) * width
-        if blocks and blocks[-1][1] == n_seen:
-            n_units += blocks.pop()[0]
-        blocks.append((n_units, n_seen))
-    return blocks
-
-
 def resample_particles_(state, n_particles: int, generator) -> None:
     """Resample particles whose weights are so unequal that few of them matter.
 
@@ -529,27 +517,3 @@ def dropout_masks(shape, generator, device) -> Tensor:
     # Straight into floats: six times as fast as by way of booleans.
     masks = torch.empty(drawn.shape, device=device)
     return torch.ge(drawn, DROPPED_BYTES, out=masks).mul_(256 / (256 - DROPPED_BYTES))
-
-
-def affordable_width(layout: TableLayout, widest: int = NARROW_WIDTH) -> int:
-    """Number of hidden units per column of the autoregressive model; 0 for no model."""
-    for width in AUTOREGRESSIVE_WIDTHS:
-        is_affordable = n_first_weights(layout, width) <= MAX_AUTOREGRESSIVE_WEIGHTS
-        if width <= widest and is_affordable:
-            return width
-    return 0
-
-
-def affordable_any_order_width(layout: TableLayout) -> int:
-    """Hidden units per column of a model of any order with the largest budget, or 0."""
-    narrowest = AUTOREGRESSIVE_WIDTHS[-1]
-    is_affordable = n_first_weights(layout, narrowest) <= MAX_ANY_ORDER_WEIGHTS
-    return narrowest if is_affordable else 0
-
-
-def n_first_weights(layout: TableLayout, width: int) -> int:
-    """Number of weights of the autoregressive model's largest layer, roughly."""
-    n_columns = layout.n_numeric + layout.n_categorical
-    n_levels = sum(min(size, MAX_ONE_HOT) for size in layout.cardinalities)
-    n_features = (N_PIECES + 2) * layout.n_numeric + n_levels
-    return n_features * n_columns * width

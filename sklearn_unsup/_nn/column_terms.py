@@ -53,7 +53,8 @@ def column_terms(
             numbers = numbers.masked_fill(present.to(numbers.device) == 0, 0.0)
     categories = torch.zeros(x_cat.shape, dtype=torch.float64, device=numbers.device)
     if layout.n_categorical:
-        categories = category_terms(model.category_heads, of_categories, x_cat)
+        heads = model.category_heads
+        categories = category_terms(heads, of_categories, x_cat, features)
     return numbers, categories
 
 
@@ -70,14 +71,14 @@ def number_parameters(heads: NumberHeads, hidden: Tensor, moments=None) -> Tenso
     return heads._relative_to(raw, moments)
 
 
-def category_terms(heads, hidden: Tensor, codes: Tensor) -> Tensor:
+def category_terms(heads, hidden: Tensor, codes: Tensor, features: Tensor) -> Tensor:
     """Log-probability of each code, shape (n, n_categorical)."""
     sizes, terms = [len(run) for run in heads.runs], []
-    parts = hidden.split(sizes), codes.t().split(sizes), heads.weights, heads.biases
-    for units, own_codes, weight, bias in zip(*parts, strict=True):
-        raw = precise(torch.baddbmm(bias, units, weight).float())
-        index = own_codes.to(raw.device)[..., None]
-        terms.append(softcap(raw).log_softmax(-1).gather(-1, index)[..., 0])
+    logits = heads.raw_logits(hidden.split(sizes), features)
+    for raw, own_codes in zip(logits, codes.t().split(sizes), strict=True):
+        raw = precise(raw)
+        index = own_codes.to(raw.device)[:, None]
+        terms.append(softcap(raw).log_softmax(1).gather(1, index)[:, 0])
     return torch.cat(terms).t()
 
 

@@ -17,6 +17,9 @@ from .likelihoods import CAP_RANGE, CAP_SLOPE
 # Number of multiplications below which autograd is faster than a manual gradient, on a
 # CPU: a Python function costs more than it saves.
 MIN_MULTIPLICATIONS = 2**20
+# Number of matrix products that compute the first layers of all columns on a CPU. A
+# single masked one would multiply many zeros.
+N_BLOCKS = 4
 
 
 @cache  # They are never freed, because CUDA graphs read them at a fixed address.
@@ -274,6 +277,34 @@ class _ColumnNetworks(Function):
             None,
             *grad_learned,
         )
+
+
+def visible_blocks(mask: Tensor, width: int) -> list[tuple[int, int]]:
+    """Cut the first layers where later columns see much more than earlier ones.
+
+    Parameters
+    ----------
+    mask : Tensor of shape (n_columns, n_features)
+        Whether each column sees each feature.
+    width : int
+        Units per column.
+
+    Returns
+    -------
+    blocks : list of tuple of int
+        Number of units of neighbouring columns, and number of features up to the last
+        one that any of these columns sees.
+    """
+    blocks = []
+    for columns in mask.tensor_split(N_BLOCKS):
+        if not len(columns):
+            continue
+        n_seen = int(columns.any(0).nonzero().max()) + 1 if columns.any() else 0
+        n_units = len(columns) * width
+        if blocks and blocks[-1][1] == n_seen:
+            n_units += blocks.pop()[0]
+        blocks.append((n_units, n_seen))
+    return blocks
 
 
 def column_networks(

@@ -14,9 +14,11 @@ from .conditions import (
     normal_log_mass,
     truncated_normal,
 )
+from .distributions import softcap
 from .even_numbers import EvenNumbers, split
 from .fused import batched_linear
 from .likelihoods import number_log_prob, padded_log_prob
+from .linear_logits import LinearLogits
 from .random import draw_index, normal, uniform
 
 # Number of components of the mixture of normals of a number, and bounds of their
@@ -374,6 +376,14 @@ class CategoryHeads(nn.Module):
                 own_bias[:, :size] = 0.0
             self.weights.append(weight)
             self.biases.append(bias)
+        self.linear = None
+
+    def set_regressions(self, n_features: int):
+        """Have regressions on so many features, zero until fitted; on 0 have none."""
+        arguments = self.runs, self.cardinalities, n_features
+        self.linear = None
+        if n_features and self.runs and LinearLogits.is_affordable(*arguments):
+            self.linear = LinearLogits(*arguments).to(self.biases[0].device)
 
     def of_column(self, column: int) -> tuple[Tensor, Tensor]:
         """Weight (cardinality, width) and bias (cardinality,) of one column."""
@@ -391,22 +401,42 @@ class CategoryHeads(nn.Module):
         for weight in self.weights:
             weight.mul_(0.1)
 
-    def log_prob(self, hidden: Tensor, x_cat: Tensor) -> Tensor:
+    def log_prob(self, hidden: Tensor, x_cat: Tensor, features=None) -> Tensor:
         """Log-probability of the codes in nats, summed over columns, shape (n,).
 
-        Shapes: hidden units (n_categorical, n, width), codes (n, n_categorical).
+        Shapes: hidden units (n_categorical, n, width), codes (n, n_categorical),
+        features (n, n_features), which only regressions need.
         """
         codes, sizes = x_cat.t(), [len(run) for run in self.runs]
-        parts = [(hidden, codes)]
+        units, codes = [hidden], [codes]
         if len(sizes) > 1:  # The gradient of a split is a copy.
-            parts = zip(hidden.split(sizes), codes.split(sizes), strict=True)
+            units, codes = hidden.split(sizes), codes[0].split(sizes)
         first, *others = (
-            padded_log_prob(batched_linear(units, weight, bias).float(), own_codes)
-            for (units, own_codes), weight, bias in zip(
-                parts, self.weights, self.biases, strict=True
+            padded_log_prob(raw, own_codes)
+            for raw, own_codes in zip(
+                self.raw_logits(units, features), codes, strict=True
             )
         )
         return sum(others, first)
+
+    def raw_logits(self, units, features):
+        """Of each run of columns, from its hidden units: (n_columns, n_levels, n)."""
+        parts = units, self.weights, self.biases
+        raw = [batched_linear(*own).float() for own in zip(*parts, strict=True)]
+        if self.linear is None:
+            return raw
+        return [a + b for a, b in zip(raw, self.linear(features), strict=True)]
+
+    def logits(self, column: int, hidden: Tensor, features=None) -> Tensor:
+        """Bounded logits of one column, shape (n, size).
+
+        They are made of its hidden units (n, width) and, where there are regressions,
+        of all features (n, n_features).
+        """
+        logits = F.linear(hidden, *self.of_column(column)).float()
+        if self.linear is not None:
+            logits = logits + self.linear.of_column(column, features)
+        return softcap(logits)
 
 
 def padded_runs(sizes: tuple[int, ...]) -> list[range]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .autoregressive import AutoregressiveModel
-from .distributions import TableDistribution, one_hot_index, presence, softcap
+from .distributions import TableDistribution, one_hot_index, presence
 from .fused import batched_linear
 from .heads import LOG_SCALE_BOUNDS
 from .likelihoods import number_log_prob
@@ -169,6 +169,7 @@ def candidate_log_probs(model, given, x_num, x_cat, candidates) -> Tensor:
     inputs = inputs[:, units].repeat(len(candidates) + 1, 1)
     if means is not None:
         means = means.repeat(len(candidates) + 1, 1)
+    features = features.repeat(len(candidates) + 1, 1)
     for position in positions:
         place = model.feature_slices[position]
         if position < n_categorical:
@@ -177,11 +178,13 @@ def candidate_log_probs(model, given, x_num, x_cat, candidates) -> Tensor:
             number = position - n_categorical
             own = None if present is None else present[:, number]
             changed = model.number_features.of_column(number, x_num[:, number], own)
-        change = changed - features[:, place].repeat(len(candidates) + 1, 1)
+        change = changed - features[:, place]
+        features[:, place] = changed
         inputs += F.linear(change, model.input_layer.weight[units, place])
         if means is not None:
             means += F.linear(change, model.linear.weight[:, place])
-    total = later_log_prob(model, (inputs, means), start, x_num, x_cat, present)
+    given = features, inputs, means
+    total = later_log_prob(model, given, start, x_num, x_cat, present)
     if candidates.numbers is not None:
         density = 0.5 * x_num[:, candidates.number].square()
         if present is not None:
@@ -197,12 +200,13 @@ def later_log_prob(model, given, start, x_num, x_cat, present) -> Tensor:
     ----------
     model : AutoregressiveModel
     given : tuple of Tensor or None
-        What their networks' first layers get, shape (n, n_later * width), and the means
-        of all numbers by regression, (n, n_numeric), or None.
+        Features of the rows, what their networks' first layers get, of shape
+        (n, n_later * width), and the means of all numbers by regression, of shape
+        (n, n_numeric), or None.
     start : int
     x_num, x_cat, present : Tensor
     """
-    n_categorical, (inputs, means) = model.layout.n_categorical, given
+    n_categorical, (features, inputs, means) = model.layout.n_categorical, given
     hidden = F.silu(inputs).unflatten(1, (-1, model.width)).transpose(0, 1)
     after = torch.baddbmm(
         model.hidden_bias[start:], hidden.contiguous(), model.hidden_layer[start:]
@@ -210,8 +214,8 @@ def later_log_prob(model, given, start, x_num, x_cat, present) -> Tensor:
     hidden = hidden + F.silu(after)
     total = inputs.new_zeros(len(inputs))
     for column in range(start, n_categorical):
-        weight, bias = model.category_heads.of_column(column)
-        logits = softcap(F.linear(hidden[column - start], weight, bias))
+        units = hidden[column - start]
+        logits = model.category_heads.logits(column, units, features)
         codes = x_cat[:, column, None]
         total = total + logits.log_softmax(1).gather(1, codes)[:, 0]
     first = max(start - n_categorical, 0)

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .autoregressive import AutoregressiveModel, every_nth
-from .distributions import presence, softcap
+from .distributions import presence
 from .heads import N_NORMALS, NumberHeads
 from .layers import ResidualMLP
 
@@ -264,6 +263,8 @@ def start_rows(
             heads = target.category_heads, source.category_heads
             levels = columns[0].levels[own], columns[1].levels[known]
             start_category(*heads, (own, known), levels)
+            if heads[0].linear is not None:
+                start_logistic(target, source, (own, known), levels, blocks)
         else:
             heads = target.number_heads, source.number_heads
             places = own - n_categorical[0], known - n_categorical[1]
@@ -281,6 +282,22 @@ def start_category(target, source, places, levels) -> None:
         tensor[own.to(tensor.device)] = old[known.to(old.device)].to(tensor)
 
 
+def start_logistic(target, source, places, levels, blocks) -> None:
+    """Copy what the logits of the levels of a column of both tables are linear in.
+
+    The networks of a source that has no such logits are to have none here, too.
+    """
+    own, known = matching(*levels)
+    weights = target.category_heads.linear.of_level(places[0]).zero_()
+    old = source.category_heads.linear
+    if old is None:
+        return
+    rows = old.of_level(places[1])[known.to(weights.device)].to(weights)
+    carried, bias = carried_weights(rows, *blocks)
+    weights[own] = carried * target.mask[places[0] * target.width]
+    target.category_heads.of_column(places[0])[1][own] += bias
+
+
 @torch.no_grad()
 def calibrate_levels(model: AutoregressiveModel, x_num: Tensor, x_cat: Tensor) -> None:
     """Make each level as likely, on average, as rows say that it is frequent.
@@ -294,8 +311,8 @@ def calibrate_levels(model: AutoregressiveModel, x_num: Tensor, x_cat: Tensor) -
     hidden = model.eval()._hidden(features, None)
     model.train(was_training)
     for column, size in enumerate(layout.cardinalities):
-        weight, bias = model.category_heads.of_column(column)
-        logits = softcap(F.linear(hidden[column], weight, bias)).cpu()
+        heads, bias = model.category_heads, model.category_heads.of_column(column)[1]
+        logits = heads.logits(column, hidden[column], features).cpu()
         shares = logits.double().softmax(-1).mean(0)
         counts = torch.bincount(x_cat[:, column], minlength=size).cpu()
         bias += (updated_shares(shares, counts) / shares).log().to(bias)

@@ -1,8 +1,16 @@
 """Calibration of the marginal distributions of generated numbers."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from scipy.stats import norm
+
+from .._table.layout import EncodedConditions
+
+# Normal quantiles between which the quantile of an encoded number is looked up, their
+# number, and the least width of a range that is divided by.
+MAX_DEVIATION, N_GRID, TINY = 6.0, 4_097, 1e-12
 
 
 class MarginalMap:
@@ -119,6 +127,51 @@ class MarginalMap:
             values[~kept] = self.codec.encoded_quantile(column, u[~kept])
             out[present, column] = values
         return out
+
+    def conditions_before(self, conditions: EncodedConditions) -> EncodedConditions:
+        """What generated numbers must be, so that calibrated ones meet conditions.
+
+        A range in which no number was generated stays as it is.
+        """
+        bounds = {
+            column: self._bounds_before(column, own)
+            for column, own in conditions.bounds.items()
+        }
+        return replace(conditions, bounds=bounds)
+
+    def _bounds_before(self, column, bounds):
+        before = bounds.copy()
+        for end in (0, 1):
+            is_finite = np.isfinite(bounds[:, end])
+            before[is_finite, end] = self._values_before(column, bounds[is_finite, end])
+        is_lost = (before[:, 0] == before[:, 1]) & (bounds[:, 0] != bounds[:, 1])
+        before[is_lost] = bounds[is_lost]
+        return before
+
+    def _values_before(self, column, calibrated):
+        """Numbers that the map of a column takes to calibrated ones."""
+        grid = norm.cdf(np.linspace(-MAX_DEVIATION, MAX_DEVIATION, N_GRID))
+        u = np.interp(calibrated, self.codec.encoded_quantile(column, grid), grid)
+        borders, edges, knots = self.clusters_[column]
+        cluster, values = np.searchsorted(borders, calibrated), calibrated.copy()
+        for i, (low, high) in enumerate(pairwise(edges)):
+            inside = cluster == i
+            if knots[i] is not None and inside.any():
+                ranks = (u[inside] - low) / max(high - low, TINY)
+                values[inside] = np.interp(ranks, self.probabilities_, knots[i])
+        return values
+
+    def meet(self, x_num, x_cat, conditions: EncodedConditions, rng):
+        """Calibrated copy of numbers that met what :meth:`conditions_before` gave."""
+        calibrated = self.apply(x_num, x_cat, rng, ranked=False)
+        for column, bounds in conditions.bounds.items():
+            (low, high), own = bounds.T, calibrated[:, column]
+            # Where nothing was generated in a range, its numbers are those drawn.
+            drawn = x_num[:, column]
+            is_drawn = (own < low) | (own > high)
+            is_drawn &= (drawn >= low) & (drawn <= high)
+            calibrated[:, column] = np.where(is_drawn, drawn, own).clip(low, high)
+        return calibrated
 
     def _present(self, column, x_cat):
         mask = self.codec.layout_.masks[column]

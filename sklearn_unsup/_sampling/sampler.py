@@ -185,6 +185,9 @@ class TableSampler:
         x_num = np.empty((n, codec.layout_.n_numeric), np.float32)
         x_cat = np.empty((n, codec.layout_.n_categorical), np.int64)
         log_mass = np.empty(n)
+        wanted = conditions
+        if self.marginals_ is not None:
+            conditions = self.marginals_.conditions_before(wanted)
         groups, own = group_rows(conditions)
         for index in groups:
             batch = self._draw(source, codec, conditions.take(index), rng)
@@ -194,20 +197,9 @@ class TableSampler:
             x_num[own], x_cat[own], log_mass[own] = batch
         # Given conditions, marginals differ from those of the table. Ranks among the
         # drawn rows would remove that difference.
-        x_num = self._calibrated(self.marginals_, x_num, x_cat, conditions, rng)
+        if self.marginals_ is not None:
+            x_num = self.marginals_.meet(x_num, x_cat, wanted, rng)
         return x_num, x_cat, log_mass
-
-    @staticmethod
-    def _calibrated(marginals, x_num, x_cat, conditions, rng):
-        """Calibrated numbers, but where a condition has decided about them."""
-        if marginals is None:
-            return x_num
-        calibrated = marginals.apply(x_num, x_cat, rng, ranked=False)
-        for column, bounds in conditions.bounds.items():
-            is_free = np.isinf(bounds).all(1)
-            values = np.where(is_free, calibrated[:, column], x_num[:, column])
-            calibrated[:, column] = values
-        return calibrated
 
     def _draw(self, source, codec, conditions, rng):
         """Draw rows that have the same conditions."""
@@ -217,10 +209,12 @@ class TableSampler:
                 return self._draw_chunks(self._draw, source, codec, conditions, rng)
             conditions = conditions.take(np.arange(POOL_FACTOR * n) % n)
         propose = partial(source.propose, density=self.density_)
-        x_num, x_cat, log_mass = draw_conditional(propose, conditions, rng)
-        x_num = self._calibrated(
-            self.proposal_marginals_, x_num, x_cat, conditions, rng
-        )
+        marginals, before = self.proposal_marginals_, conditions
+        if marginals is not None:
+            before = marginals.conditions_before(conditions)
+        x_num, x_cat, log_mass = draw_conditional(propose, before, rng)
+        if marginals is not None:
+            x_num = marginals.meet(x_num, x_cat, conditions, rng)
         if self.ratio_ is not None:
             weights = self.ratio_.weights(codec.to_matrix(x_num, x_cat))
             chosen = resample_distinct(weights, n, rng)
@@ -243,14 +237,16 @@ class TableSampler:
         if self.ratio_ is not None and n > RATIO_CHUNK:
             return self._draw_chunks(self._draw_each, source, codec, conditions, rng)
         propose = partial(source.propose, density=self.density_)
+        marginals, before = self.proposal_marginals_, conditions
+        if marginals is not None:
+            before = marginals.conditions_before(conditions)
         x_num, x_cat, log_mass = draw_each(
-            propose, conditions, rng, n_draws, source.needs_particles
+            propose, before, rng, n_draws, source.needs_particles
         )
-        if self.ratio_ is not None:
+        if marginals is not None:
             repeated = conditions.take(np.repeat(np.arange(n), n_draws))
-            x_num = self._calibrated(
-                self.proposal_marginals_, x_num, x_cat, repeated, rng
-            )
+            x_num = marginals.meet(x_num, x_cat, repeated, rng)
+        if self.ratio_ is not None:
             weights = self.ratio_.weights(codec.to_matrix(x_num, x_cat))
             edges = weights.reshape(n, n_draws).cumsum(1)
             points = rng.random((n, 1)) * edges[:, -1:]

@@ -109,7 +109,7 @@ def test_the_start_is_the_normal_law():
     rng = np.random.default_rng(0)
     covariance = np.full((3, 3), 0.7) + 0.3 * np.eye(3)
     x = torch.from_numpy(rng.multivariate_normal(np.zeros(3), covariance, 3_000))
-    rows.start_at_normal(x.float(), torch.zeros(3_000, 0, dtype=torch.int64))
+    rows.start_at_dependences(x.float(), torch.zeros(3_000, 0, dtype=torch.int64))
     np.testing.assert_allclose(rows.covariance, covariance, atol=0.06)
     bounds = torch.full((4_000, 2), 1.5)
     given = EncodedConditions(4_000, {}, {}, {0: bounds, 2: bounds})
@@ -132,7 +132,7 @@ def test_conditionals_are_wider_where_rows_are_few():
         for _ in range(10):
             x = torch.from_numpy(rng.multivariate_normal(np.zeros(8), covariance, n))
             rows = AnyOrderModel(TableLayout(8), 8).eval()
-            rows.start_at_normal(x.float(), none[:n])
+            rows.start_at_dependences(x.float(), none[:n])
             nothing = none, seen, none.bool()
             means, deviations = rows.moments(fresh, *nothing)
             standard = (fresh - means)[:, 0] / deviations[:, 0]
@@ -155,7 +155,7 @@ def test_numbers_start_as_regressions_on_levels(n_numeric):
     x_cat[:90, 0], x_cat[90:103, 0], x_cat[::2, 1] = 1, 2, 1
     x_num = torch.randn(n, n_numeric, generator=generator())
     x_num[:, 0] += shift[x_cat[:, 0]]
-    rows.start_at_normal(x_num, x_cat)
+    rows.start_at_dependences(x_num, x_cat)
     asked = torch.tensor([[0, 0], [1, 0], [2, 0], [1, 1]])
     none = torch.zeros(4, n_numeric)
     seen = torch.tensor([[True, True], [True, True], [True, True], [False, True]])
@@ -179,7 +179,7 @@ def trained(layout, x_num, x_cat, n_steps=250, **options):
     torch.manual_seed(0)
     rows, noise = AnyOrderModel(layout, 16, **options), generator()
     rows.start_at_frequencies(x_cat)
-    rows.start_at_normal(x_num, x_cat)
+    rows.start_at_dependences(x_num, x_cat)
     optimizer = torch.optim.Adam(rows.parameters(), lr=1e-2)
     for step in range(n_steps):
         for group in optimizer.param_groups:
@@ -350,5 +350,5 @@ def test_numbers_that_are_counted_from_elsewhere_are_not_known():
     assert not known_num[1::2, 0].any()
     assert 0.1 < known_num[1::2, 1].float().mean() < 0.4  # as few as are not blind
     x_num[1::2, 1] = 50.0
-    rows.start_at_normal(torch.randn(400, 2, generator=generator()) + x_num, x_cat)
+    rows.start_at_dependences(torch.randn(400, 2, generator=generator()) + x_num, x_cat)
     assert rows.covariance[1, 1] < 2

@@ -17,12 +17,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_unsup import VAETransformer
 from sklearn_unsup._nn.autoregressive import (
     MAX_ONE_HOT,
+    REGRESSIONS,
     AutoregressiveModel,
     dropout_masks,
     resample_particles_,
-    visible_blocks,
 )
 from sklearn_unsup._nn.distributions import softcap
+from sklearn_unsup._nn.fused import visible_blocks
 from sklearn_unsup._nn.heads import (
     MAX_PADDING,
     UNUSED_BIAS,
@@ -39,7 +40,7 @@ MIXED = TableLayout(2, (3, 2), masks=(-1, 1))  # the second number has a mask
 def make_rows(layout, width=8, seed=0, gain=2.0):
     torch.manual_seed(seed)
     bin_edges = [(0.2, 0.5, 0.55)] * layout.n_numeric
-    rows = AutoregressiveModel(layout, width, bin_edges, linear=True).eval()
+    rows = AutoregressiveModel(layout, width, bin_edges, regressions=REGRESSIONS).eval()
     regress_at_random(rows)
     with torch.no_grad():
         for parameter in rows.parameters():
@@ -59,7 +60,7 @@ def regress_at_random(rows):
     x_num[:, 1:] += 0.5 * x_num[:, :-1]
     if x_cat.shape[1]:
         x_num += 0.5 * x_cat[:, :1]
-    rows.start_at_normal(x_num, x_cat)
+    rows.start_at_dependences(x_num, x_cat)
     rows.number_heads.reset_parameters()  # With as much of the histogram as before.
 
 
@@ -639,11 +640,11 @@ def test_parts():
 def test_regressions_do_not_look_at_embeddings():
     """So that a step needs no gradient of theirs."""
     n = MAX_ONE_HOT + 1
-    rows = AutoregressiveModel(TableLayout(2, (n, 3)), 4, linear=True)
+    rows = AutoregressiveModel(TableLayout(2, (n, 3)), 4, regressions=REGRESSIONS)
     codes = torch.arange(2 * n)[:, None] % torch.tensor([n, 3])
     x = torch.randn(2 * n, 2, generator=generator())
     x[:, 1] += x[:, 0] + codes[:, 1]
-    rows.start_at_normal(x, codes)
+    rows.start_at_dependences(x, codes)
     embedded = rows.feature_slices[0]
     assert embedded.stop - embedded.start < n
     assert (rows.linear.weight[:, embedded] == 0).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_unsup._nn.autoregressive import AutoregressiveModel
+from sklearn_unsup._nn.autoregressive import REGRESSIONS, AutoregressiveModel
 from sklearn_unsup._nn.column_terms import column_terms, interval_log_prob
 from sklearn_unsup._nn.heads import NumberHeads
 from sklearn_unsup._table.layout import TableLayout
@@ -21,11 +21,19 @@ def model(request):
     layout = TableLayout(2, (3, 40, 2), (2, -1))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = AutoregressiveModel(layout, 16, EDGES, linear=request.param).eval()
+        model = AutoregressiveModel(
+            layout, 16, EDGES, regressions=REGRESSIONS if request.param else ()
+        ).eval()
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.4)
         model.input_layer.weight.data.mul_(model.mask)
         if request.param:
+            linear = model.category_heads.linear
+            for column, place in enumerate(
+                model.feature_slices[: model.layout.n_categorical]
+            ):
+                weights = linear.of_level(column)
+                weights[:, : place.start] = torch.randn(len(weights), place.start)
             seen = model.mask[16 * layout.n_categorical :: 16]
             model.linear.weight.copy_(torch.randn(seen.shape) * seen)
             model.linear.scale.copy_(torch.tensor([1.0, 0.3]))

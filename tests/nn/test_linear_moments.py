@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sklearn_unsup._nn.autoencoders import VariationalAutoencoder
-from sklearn_unsup._nn.autoregressive import AutoregressiveModel
+from sklearn_unsup._nn.autoregressive import REGRESSIONS, AutoregressiveModel
 from sklearn_unsup._nn.gaussian import MIN_VARIANCE
 from sklearn_unsup._nn.linear_moments import LinearMoments, ridge
 from sklearn_unsup._table.layout import EncodedConditions, TableLayout
@@ -85,9 +85,11 @@ def started():
     first = randn(2_000).float() * 0.6 + (x_cat[:, 0] - 1.0)
     second = 0.9 * first + 0.3 * randn(2_000, seed=1).float()
     x_num = torch.stack([first, second], 1)
-    model = AutoregressiveModel(TableLayout(2, (3,)), 8, [(0.5,)] * 2, linear=True)
+    model = AutoregressiveModel(
+        TableLayout(2, (3,)), 8, [(0.5,)] * 2, regressions=REGRESSIONS
+    )
     model.start_at_frequencies(x_cat)
-    model.start_at_normal(x_num, x_cat)
+    model.start_at_dependences(x_num, x_cat)
     return model.eval(), x_num, x_cat
 
 
@@ -119,7 +121,7 @@ def test_a_start_draws_what_depends_linearly(started):
 def test_a_start_is_likelier_than_independent_numbers(started):
     model, x_num, x_cat = started
     free = AutoregressiveModel(TableLayout(2, (3,)), 8, [(0.5,)] * 2).eval()
-    free.start_at_normal(x_num, x_cat)  # Which has nothing to start.
+    free.start_at_dependences(x_num, x_cat)  # Which has nothing to start.
     free.start_at_frequencies(x_cat)
     with torch.no_grad():
         gain = (model.log_prob(x_num, x_cat) - free.log_prob(x_num, x_cat)).mean()
@@ -129,9 +131,9 @@ def test_a_start_is_likelier_than_independent_numbers(started):
 
 def test_levels_of_embedded_categories_are_no_inputs():
     layout = TableLayout(2, (40, 2))
-    model = AutoregressiveModel(layout, 4, linear=True)
+    model = AutoregressiveModel(layout, 4, regressions=REGRESSIONS)
     x_cat = torch.stack([torch.arange(100) % 40, torch.arange(100) % 2], 1)
-    model.start_at_normal(randn(100, 2).float() + x_cat[:, 1:], x_cat)
+    model.start_at_dependences(randn(100, 2).float() + x_cat[:, 1:], x_cat)
     used = model.linear.weight != 0
     embedded, levels, first, _ = model.feature_slices
     assert not used[:, embedded].any()
@@ -142,28 +144,31 @@ def test_levels_of_embedded_categories_are_no_inputs():
 
 def test_very_many_levels_are_no_inputs(monkeypatch):
     monkeypatch.setattr("sklearn_unsup._nn.autoregressive.MAX_REGRESSION_LEVELS", 5)
-    model = AutoregressiveModel(TableLayout(2, (6,)), 4, linear=True)
+    model = AutoregressiveModel(TableLayout(2, (6,)), 4, regressions=REGRESSIONS)
     x_cat = torch.arange(60)[:, None] % 6
     x_num = randn(60, 2).float() + x_cat
-    model.start_at_normal(x_num, x_cat)
+    model.start_at_dependences(x_num, x_cat)
     assert (model.linear.weight != 0).sum() == 1
 
 
-@pytest.mark.parametrize("linear", [True, False])
-def test_regressions_come_and_go_with_loaded_weights(linear):
+@pytest.mark.parametrize("kinds", [(), ("numbers",), ("levels",), REGRESSIONS])
+def test_regressions_come_and_go_with_loaded_weights(kinds):
     """A checkpoint of a fit of few rows may be what a stream goes on from."""
-    layout = TableLayout(2, (3,))
+    layout = TableLayout(2, (3, 4))
 
-    def make(linear_rows):
+    def make(regressions):
         sizes = layout, 1, (4,), "silu", False, 8
-        return VariationalAutoencoder(*sizes, linear_rows=linear_rows)
+        return VariationalAutoencoder(*sizes, regressions=regressions)
 
-    first, second = make(linear), make(not linear)
-    if linear:
+    others = tuple(kind for kind in REGRESSIONS if kind not in kinds)
+    first, second = make(kinds), make(others)
+    if "numbers" in kinds:
         first.autoregressive.linear.scale.fill_(0.5)
+    if "levels" in kinds:
+        first.autoregressive.category_heads.linear.of_level(1)[:, :3].normal_()
     second.load_state_dict(first.state_dict())
-    assert (second.autoregressive.linear is not None) == linear
-    rows = torch.randn(9, 2), torch.randint(3, (9, 1))
+    assert second.autoregressive.regressions == kinds
+    rows = torch.randn(9, 2), torch.randint(3, (9, 2))
     expected = first.eval().autoregressive.log_prob(*rows)
     assert torch.equal(second.eval().autoregressive.log_prob(*rows), expected)
 
@@ -177,9 +182,12 @@ def test_values_that_are_too_many_leave_levels_to_regressions():
     intervals = torch.cat([torch.special.ndtri(u), u])
     layout = TableLayout(2, (6,))
     model = AutoregressiveModel(
-        layout, 4, linear=True, value_intervals=[intervals, torch.zeros(4, 0)]
+        layout,
+        4,
+        regressions=REGRESSIONS,
+        value_intervals=[intervals, torch.zeros(4, 0)],
     )
     x_cat = torch.randint(6, (n, 1))
     x_num = torch.stack([torch.randn(n), x_cat[:, 0] - 2.5], 1)
-    model.start_at_normal(x_num, x_cat)
+    model.start_at_dependences(x_num, x_cat)
     assert model.linear.scale[1] < 0.1

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sklearn_unsup._nn.autoregressive import AutoregressiveModel
+from sklearn_unsup._nn.autoregressive import REGRESSIONS, AutoregressiveModel
 from sklearn_unsup._nn.column_terms import column_terms
 from sklearn_unsup._nn.distributions import TableDistribution, block_indicator
 from sklearn_unsup._nn.replacements import (
@@ -39,7 +39,11 @@ def model(request):
         torch.manual_seed(0)
         edges = [[0.2, 0.5], [], [0.4]]
         model = AutoregressiveModel(
-            LAYOUT, 16, edges, linear=request.param, value_intervals=VALUES
+            LAYOUT,
+            16,
+            edges,
+            regressions=REGRESSIONS if request.param else (),
+            value_intervals=VALUES,
         ).eval()
         for name, parameter in model.named_parameters():
             # These keep unused levels and bins away.
@@ -47,6 +51,12 @@ def model(request):
                 torch.nn.init.normal_(parameter, std=0.3)
         model.input_layer.weight.data.mul_(model.mask)
         if request.param:
+            linear = model.category_heads.linear
+            for column, place in enumerate(
+                model.feature_slices[: model.layout.n_categorical]
+            ):
+                weights = linear.of_level(column)
+                weights[:, : place.start] = torch.randn(len(weights), place.start)
             seen = model.mask[16 * LAYOUT.n_categorical :: 16]
             model.linear.weight.copy_(0.2 * torch.randn(seen.shape) * seen)
             model.linear.scale.copy_(torch.tensor([1.0, 0.5, 0.2]))

@@ -6,7 +6,7 @@ import scipy.stats
 import torch
 
 from sklearn_unsup._nn.any_order import AnyOrderModel
-from sklearn_unsup._nn.autoregressive import AutoregressiveModel
+from sklearn_unsup._nn.autoregressive import REGRESSIONS, AutoregressiveModel
 from sklearn_unsup._nn.heads import NumberHeads
 from sklearn_unsup._nn.layers import ResidualMLP
 from sklearn_unsup._nn.transfer import (
@@ -37,7 +37,9 @@ def model_of(columns, seed, bin_edges=None, model=AutoregressiveModel):
     """A model with random weights, heads among them, for columns."""
     torch.manual_seed(seed)
     sizes = tuple(map(len, columns.levels))
-    options = {"linear": True} if model is AutoregressiveModel else {}
+    options = {}
+    if model is AutoregressiveModel:
+        options["regressions"] = REGRESSIONS
     layout = TableLayout(len(columns.numbers), sizes)
     rows = model(layout, 8, bin_edges, **options).eval()
     for parameter in rows.parameters():

@@ -387,16 +387,59 @@ def test_what_is_rare_is_drawn_by_sequential_monte_carlo(monkeypatch):
     np.testing.assert_allclose(shares, law, atol=0.04)
 
 
-def test_calibration_leaves_what_is_asked_for():
-    class Doubled:
-        def apply(self, x_num, x_cat, rng, ranked):
-            return 2 * x_num
+def shifted_marginals(scaling="quantile"):
+    """Two columns, and the map of generated ones that are .7 deviations too great."""
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(2_000, 2)) * [3.0, 1.0] + [10.0, 0.0]
+    codec = TableCodec(scaling).fit(numbers)
+    x_num, x_cat = codec.encode(numbers)
+    x_num = (x_num + 0.7).astype(np.float32)
+    return MarginalMap(codec).fit(x_num, x_cat), x_num, x_cat
 
-    bounds = np.array([[1, 1], [-np.inf, np.inf], [0, np.inf]], np.float32)
-    conditions = EncodedConditions(3, {}, {}, {0: bounds})
-    x_num = np.ones((3, 2), np.float32)
-    calibrated = TableSampler._calibrated(Doubled(), x_num, None, conditions, None)
-    np.testing.assert_array_equal(calibrated, [[1, 2], [2, 2], [1, 2]])
+
+@pytest.mark.parametrize("scaling", ["quantile", "standard"])
+def test_what_is_asked_for_goes_back_through_the_calibration(scaling):
+    """Rows drawn in the range before it are those that are in the range after it."""
+    marginals, x_num, x_cat = shifted_marginals(scaling)
+    after = marginals.apply(x_num, x_cat, rng_of(), ranked=False)
+    for low, high in [(-0.5, 0.25), (1.0, np.inf), (-np.inf, -1.5)]:
+        bounds = np.tile(np.array([low, high], np.float32), (len(x_num), 1))
+        conditions = EncodedConditions(len(x_num), {}, {}, {0: bounds})
+        before = marginals.conditions_before(conditions).bounds[0][0]
+        was_inside = (x_num[:, 0] >= before[0]) & (x_num[:, 0] <= before[1])
+        is_inside = (after[:, 0] >= low) & (after[:, 0] <= high)
+        assert 0.05 < is_inside.mean() < 0.4
+        assert (was_inside == is_inside).mean() > 0.999
+        met = marginals.meet(x_num, x_cat, conditions, rng_of())[:, 0]
+        assert (met >= bounds[:, 0]).all()
+        assert (met <= bounds[:, 1]).all()
+
+
+def test_one_number_is_met_to_the_last_digit():
+    marginals, x_num, x_cat = shifted_marginals()
+    numbers = np.linspace(-2, 2, len(x_num), dtype=np.float32)
+    bounds = np.stack([numbers, numbers], 1)
+    conditions = EncodedConditions(len(x_num), {}, {}, {1: bounds})
+    before = marginals.conditions_before(conditions).bounds[1]
+    np.testing.assert_array_equal(before[:, 0], before[:, 1])
+    np.testing.assert_allclose(before[:, 0], numbers + 0.7, atol=0.2)
+    x_num[:, 1] = before[:, 0]
+    met = marginals.meet(x_num, x_cat, conditions, rng_of())
+    np.testing.assert_array_equal(met[:, 1], numbers)
+    # The other column is calibrated all the same.
+    assert abs(met[:, 0].mean()) < 0.05
+
+
+def test_where_nothing_was_generated_a_range_stays_as_it_is():
+    marginals, x_num, x_cat = shifted_marginals()
+    marginals.clusters_[0][2][0][:] = 0.7  # All generated numbers were one.
+    bounds = np.tile(np.array([1.0, 1.5], np.float32), (len(x_num), 1))
+    conditions = EncodedConditions(len(x_num), {}, {}, {0: bounds})
+    before = marginals.conditions_before(conditions).bounds[0]
+    np.testing.assert_array_equal(before, bounds)
+    x_num[:, 0] = 1.2
+    met = marginals.meet(x_num, x_cat, conditions, rng_of())[:, 0]
+    assert ((met >= 1.0) & (met <= 1.5)).all()
 
 
 # ------------------------------------------------------------------- resampling

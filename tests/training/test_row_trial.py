@@ -125,7 +125,7 @@ def found(monkeypatch):
             intervals=[trial.net.row_interval for trial in trials],
         )
         model = trials[0].net.module_.autoregressive
-        taken["starts"].append("regressions" if model.linear else "none")
+        taken["starts"].append("_".join(model.regressions) or "none")
         score = taken["scores"][taken["starts"][-1]]
         return taken["n_epochs"], [score] * taken["n_epochs"]
 
@@ -134,7 +134,8 @@ def found(monkeypatch):
 
     def begin(n_epochs, **scores):
         taken.update(n_epochs=n_epochs, starts=[])
-        taken["scores"] = {"regressions": 0.0, "none": 0.0, **scores}
+        kinds = "numbers_levels", "numbers", "levels", "none"
+        taken["scores"] = {**dict.fromkeys(kinds, 0.0), **scores}
         return taken
 
     return begin
@@ -217,23 +218,39 @@ def test_one_trial_of_enough_rows(found):
     assert taken["rows"] == [(480, 120)]
 
 
-@pytest.mark.parametrize("better", ["regressions", "none"])
+@pytest.mark.parametrize("better", ["numbers_levels", "numbers", "none"])
 def test_the_better_start_is_taken(found, better):
     taken = found(2, **{better: 1.0})
     model = VAETransformer(**SMALL).fit(X)
-    assert taken["starts"] == ["regressions", "none"]
+    assert taken["starts"] == ["numbers_levels", "numbers", "none"]
     rows = model.net_.module_.autoregressive
-    assert (rows.linear is None) == (better == "none")
-    assert model._may_begin_linear
+    assert ("_".join(rows.regressions) or "none") == better
+    assert model._tried_regressions is None
     again = VAETransformer(**SMALL).fit(X)
     assert again.score(X) == model.score(X)
     assert len(model.loss_curve_) == model.n_iter_ > 2
 
 
-def test_without_numbers_there_is_one_start(found):
+@pytest.mark.parametrize(
+    ("columns", "starts"),
+    [
+        (["plan", "region"], ["levels", "none"]),
+        (["plan"], ["none"]),
+        (["height", "visits"], ["numbers", "none"]),
+    ],
+)
+def test_starts_are_those_that_the_columns_can_have(found, columns, starts):
     taken = found(1)
-    VAETransformer(**SMALL).fit(X[["plan", "region"]])
-    assert taken["starts"] == ["none"]
+    VAETransformer(**SMALL).fit(X[columns])
+    assert taken["starts"] == starts
+
+
+def test_levels_of_many_rows_have_no_regressions(found, monkeypatch):
+    """Neither do trials of fewer rows that are a part of them."""
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MAX_LEVEL_ROWS", len(X) - 1)
+    taken = found(1)
+    VAETransformer(**SMALL).fit(X)
+    assert taken["starts"] == ["numbers", "none"]
 
 
 def test_a_start_from_another_model_is_kept(found, monkeypatch):
@@ -242,7 +259,7 @@ def test_a_start_from_another_model_is_kept(found, monkeypatch):
     monkeypatch.setattr(VAETransformer, "_judges_starts", False)
     taken = found(1, none=1.0)
     model = VAETransformer(**SMALL).fit(X[:40], start_from=source)
-    assert taken["starts"] == ["regressions"]
+    assert taken["starts"] == ["numbers_levels"]
     assert model.net_.module_.autoregressive.linear is not None
 
 
@@ -261,8 +278,9 @@ def test_trials_that_judge_a_start_set_its_epochs(found, monkeypatch):
     monkeypatch.setattr(vae_net.VAENet, "fit_loop", tell)
     taken = found(2)
     model = VAETransformer(**SMALL).fit(X[:40], start_from=source)
-    assert taken["starts"][:3] == ["regressions", "regressions", "none"]
-    assert set(taken["starts"][3:]) <= {"regressions"}  # some columns afresh
+    starts = ["numbers_levels", "numbers_levels", "numbers", "none"]
+    assert taken["starts"][:4] == starts
+    assert set(taken["starts"][4:]) <= {starts[0]}  # some columns afresh
     assert taken["rows"] == [(32, 8)] * 2
     assert told == [2]
     assert not {"_found", "_start", "_afresh"} & set(vars(model))
