@@ -455,3 +455,60 @@ def constrained():
 def test_impossible_conditions(constrained, conditions, message):
     with pytest.raises(ValueError, match=message):
         constrained.sample(10, conditions=conditions)
+
+
+# ------------------------------------------------------------------- what is above
+
+
+@pytest.fixture(scope="module")
+def stays():
+    """A model of stays in a hospital, three days long on average, and their table."""
+    rng = np.random.default_rng(0)
+    start, days = rng.integers(0, 365, 500), 1 + rng.poisson(2, 500)
+    first = pd.Timestamp("2024-01-01")
+    table = pd.DataFrame(
+        {
+            "start": first + pd.to_timedelta(start, "D"),
+            "end": first + pd.to_timedelta(start + days, "D"),
+            "days": days,
+        }
+    )
+    order = Inequality("start", "end", strict=True)
+    model = VAETransformer(random_state=0, constraints=[order], hidden_layer_sizes=16)
+    return model.fit(table), table
+
+
+def day(number):
+    return pd.Timestamp("2024-01-01") + pd.Timedelta(number, "D")
+
+
+@pytest.mark.parametrize("asked", [day(150), (day(150), day(160)), "each"])
+def test_what_is_above_moves_what_is_below_and_not_its_distance(stays, asked):
+    """To stretch distances would make the mean 9 days, and the longest stay 60."""
+    model, table = stays
+    asked = table["end"].iloc[:200].tolist() if asked == "each" else asked
+    drawn = model.sample(200, conditions={"end": asked}, random_state=0)
+    assert (drawn["start"] < drawn["end"]).all()
+    length = (drawn["end"] - drawn["start"]).dt.days
+    assert length.max() <= table["days"].max()
+    assert length.mean() == pytest.approx(table["days"].mean(), abs=0.9)
+    # The other column agrees as it does in rows of which nothing is asked.
+    free = model.sample(2_000, random_state=0)
+    agrees = ((free["end"] - free["start"]).dt.days - free["days"]).abs() <= 1
+    assert ((length - drawn["days"]).abs() <= 1).mean() > agrees.mean() - 0.1
+
+
+def test_what_is_below_is_filled_in_by_what_is_above(stays):
+    model, table = stays
+    filled = model.impute(table[:100].assign(start=pd.NaT))
+    error = (filled["start"] - table["start"][:100]).dt.total_seconds() / 86_400
+    assert error.abs().mean() < 1.0
+
+
+def test_both_ends_may_be_asked_for(stays):
+    """Where what is below may not move by as much the distance changes."""
+    model, _ = stays
+    asked = {"start": (day(150), day(152)), "end": (day(156), day(158))}
+    drawn = model.sample(100, conditions=asked, random_state=0)
+    for column, (low, high) in asked.items():
+        assert drawn[column].between(low, high).all()

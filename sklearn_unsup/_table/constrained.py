@@ -17,7 +17,6 @@ from .ranges import (
     PRESENT,
     NumberRequests,
     encoded_bounds,
-    limits,
     read_requests,
 )
 from .requests import ANY_VALUE, TableConditions, cells_of, partial_cells
@@ -260,24 +259,28 @@ class ConstrainedCodec(TableCodec):
         return replace(found, requests=requests)
 
     def _bound_what_is_below(self, found, own):
-        """Bound columns that are drawn first, to leave room for those above them."""
+        """Bound columns that are drawn first by what is asked of those above them.
+
+        They leave room for these, and no more than the greatest gap that was seen.
+        """
         orders, places = self.constraints_.orders_, self.places()
         for i, asked in own.items():
             for low, strict in orders.below_.get(i, []) if orders else []:
                 if low in self.constraints_.determined or low not in places:
                     continue
-                [[_, highest]] = self.constraints_.limits({i: asked}).values()
-                grid = orders.grids_[low]
-                high = grid.plain_of(grid.next_value(highest, up=False, strict=strict))
-                most = np.where(
-                    asked.presence == PRESENT,
-                    encoded_limit(self.columns_codec_[low], high),
-                    np.inf,
-                )
-                unbounded = np.tile(np.float32([-np.inf, np.inf]), (len(high), 1))
-                known = found.encoded.bounds.setdefault(places[low], unbounded)
+                [[lowest, highest]] = self.constraints_.limits({i: asked}).values()
+                grid, codec = orders.grids_[low], self.columns_codec_[low]
+                most = grid.next_value(highest, up=False, strict=strict)
+                least = np.full(len(most), grid.low_)
+                if len(orders.below_[i]) == 1:
+                    least = np.minimum(orders.least_below(i, lowest), most)
+                is_asked = (asked.presence == PRESENT)[:, None]
+                bounds = encoded_limits(codec, *map(grid.plain_of, (least, most)))
+                bounds = np.where(is_asked, bounds, np.float32([-np.inf, np.inf]))
+                known = found.encoded.bounds.setdefault(places[low], bounds)
                 # What is asked of the column itself counts more.
-                known[:, 1] = np.maximum(np.minimum(known[:, 1], most), known[:, 0])
+                known[:, 1] = known[:, 1].clip(known[:, 0], bounds[:, 1])
+                known[:, 0] = known[:, 0].clip(bounds[:, 0], known[:, 1])
 
     def distances(self, x_num, x_cat, requests) -> np.ndarray:
         """How far rows are from what is asked of determined columns, shape (n,).
@@ -308,9 +311,9 @@ def expanded(cells, n_rows):
     return cells if len(cells) == n_rows else cells * n_rows
 
 
-def encoded_limit(codec, high):
-    """Encoded upper bounds of a column of numbers, from plain ones of shape (n,)."""
-    least = np.full(len(high), limits(codec)[0], high.dtype)
-    present = np.full(len(high), PRESENT)
-    bounds, _ = encoded_bounds(codec, NumberRequests(least, high, present))
-    return bounds[:, 1]
+def encoded_limits(codec, low, high):
+    """Encoded bounds of a column of numbers, (n, 2), from plain ones of shape (n,)."""
+    bounds, _ = encoded_bounds(
+        codec, NumberRequests(low, high, np.full(len(high), PRESENT))
+    )
+    return bounds

@@ -62,13 +62,48 @@ class Orders:
             end: 0 if grid.low_ is None else grid.low_
             for end, grid in self.grids_.items()
         }
+        self.greatest_gap_ = self._greatest_gaps(columns)
         return self
+
+    def _greatest_gaps(self, columns):
+        """Of each column with something below it, by position; None without any."""
+        gaps = {}
+        read = {end: self.grids_[end].read(columns[end]) for end in self.order_}
+        for end in filter(self.below_.get, self.order_):
+            missing, values = read[end]
+            bounds, is_bounded = self._bounds(end, read)
+            rows = is_bounded & ~missing
+            gap = self.grids_[end].gap(values, np.maximum(bounds, self.start_[end]))
+            gaps[end] = gap[rows].max() if rows.any() else None
+        return gaps
+
+    def least_below(self, end: int, values) -> np.ndarray:
+        """The least values below those of a column, by the greatest gap of training.
+
+        Values of the only column that is below it.
+        """
+        [(low, _)] = self.below_[end]
+        grid, gap = self.grids_[end], self.greatest_gap_[end]
+        least = np.full(len(values), self.grids_[low].low_)
+        if gap is None:
+            return least
+        # Gaps are counted from the next value where the order is strict.
+        reach = (gap + 1) * grid.step_ if grid.is_whole_ else gap
+        return np.maximum(least, values - reach)
 
     def updated(self, columns: list) -> "Orders":
         """One that has learnt the ranges of more rows, too; this one is the same."""
         wider = copy.copy(self)
         wider.grids_ = {
             end: grid.updated(columns[end]) for end, grid in self.grids_.items()
+        }
+        wider.greatest_gap_ = {
+            end: gap if known is None else known if gap is None else max(known, gap)
+            for (end, known), gap in zip(
+                self.greatest_gap_.items(),
+                wider._greatest_gaps(columns).values(),
+                strict=True,
+            )
         }
         return wider
 
@@ -117,6 +152,7 @@ class Orders:
                 read[end] = missing, None
             else:
                 read[end] = self.grids_[end].read(free[end])
+        self._move_lowest(read, gaps, limits)
         highest = self._highest(read, limits)
         for end in self.order_:
             grid, (missing, values) = self.grids_[end], read[end]
@@ -133,6 +169,34 @@ class Orders:
             read[end] = missing, values
             columns[end] = grid.column(values, missing)
         return columns
+
+    def _move_lowest(self, read, gaps, limits):
+        """Move columns with nothing below them, in place, to where others are asked.
+
+        The gaps then stay what they are, which say more of a row than where it lies: a
+        stay in a hospital that ends later begins later, and is no longer than others.
+        """
+        asked = [end for end in self.order_ if end in limits and self.below_[end]]
+        found = dict(read)
+        for end in filter(self.below_.get, self.order_ if asked else ()):
+            start = np.maximum(self._bounds(end, found)[0], self.start_[end])
+            found[end] = read[end][0], self.grids_[end].above(start, gaps[end])
+        for end in asked:
+            missing, values = found[end]
+            shift = np.where(missing, 0, np.clip(values, *limits[end]) - values)
+            for lowest in self._lowest_below(end):
+                grid, (own_missing, own) = self.grids_[lowest], read[lowest]
+                own_limits = limits.get(lowest, (grid.low_, grid.high_))
+                moved = np.clip(own + shift, *own_limits)
+                moved = grid.next_value(moved, up=False, strict=False)
+                stays = own_missing | (shift == 0)
+                read[lowest] = own_missing, np.where(stays, own, moved)
+
+    def _lowest_below(self, end):
+        """Columns below one that have nothing below themselves."""
+        lows = [low for low, _ in self.below_[end]]
+        found = {low for low in lows if not self.below_[low]}
+        return found.union(*map(self._lowest_below, lows))
 
     def moved(self, columns: list, is_open) -> list:
         """Columns of a table in which cells that are open make way for the others.
