@@ -139,7 +139,9 @@ class ScoresByChance(BaseEstimator):
 
 def test_members_and_others_are_compared_with_one_model():
     """Another seed, or the noise of a budget, tells nobody who was a member."""
-    members, others, reference = (pd.DataFrame({"c": np.arange(50.0)}),) * 3
+    members, others, reference = (
+        pd.DataFrame({"c": np.arange(50) + part}) for part in (0.0, 0.2, 0.4)
+    )
     audit = membership_audit(
         reference, members, others, reference, model=ScoresByChance().fit(members),
         attacks="likelihood_ratio", random_state=0,
@@ -441,3 +443,15 @@ def test_disclosures_that_are_refused(secret, known, message):
     table = pd.DataFrame({"a": np.arange(10), "b": 1.0})
     with pytest.raises(ValueError, match=message):
         attribute_disclosure(table, table, table, secret, known=known)
+
+
+@pytest.mark.parametrize("wrong", ["non_members", "reference"])
+def test_members_are_not_compared_with_themselves(wrong):
+    """No attack would find anything, however much was copied."""
+    members, others, fresh, drawn = np.random.default_rng(0).normal(size=(4, 60, 3))
+    tables = {"non_members": others, "reference": fresh, wrong: members[::-1]}
+    with pytest.raises(ValueError, match=f"{wrong} must be rows .* 60 of 60"):
+        membership_audit(drawn, members, **tables)
+    # Rows of few levels are the same by chance.
+    few = [table > 0 for table in (drawn, members, others, fresh)]
+    membership_audit(*few, attacks="nearest", random_state=0)

@@ -162,8 +162,9 @@ def membership_audit(
     ------
     ValueError
         If an attack is unknown or lacks what it needs, if there are fewer than ten
-        members or others (twenty without `reference`), or if the tables differ in their
-        columns or in the kind of a column, have no rows, or hold infinite numbers.
+        members or others (twenty without `reference`), if more than a half of the
+        others are members, or if the tables differ in their columns or in the kind of a
+        column, have no rows, or hold infinite numbers.
 
     See Also
     --------
@@ -214,6 +215,8 @@ def membership_audit(
         synthetic=synthetic,
         reference=reference,
     )
+    refuse_members(first, second, "non_members")
+    refuse_members(first, rest[1], "reference")
     encoded = np.concatenate([first, second]), *rest, columns
     frames = plain_frames(encoded)
     seed = int(rng.randint(2**31))
@@ -249,6 +252,18 @@ def check_attacks(attacks, model):
             f"model={model!r}"
         )
     return names
+
+
+def refuse_members(members, others, name):
+    """Raise for a table of rows that are members, which no attack could tell apart."""
+    known = {row.tobytes() for row in members}
+    n_shared = sum(row.tobytes() in known for row in others)
+    # Rows of a few levels are shared by chance.
+    if len(known) > 0.9 * len(members) and n_shared > 0.5 * len(others):
+        raise ValueError(
+            f"{name} must be rows that the generator was not fitted on, but {n_shared} "
+            f"of {len(others)} are among the members: pass held-out rows."
+        )
 
 
 def check_n_rows(members, non_members, is_halved):
