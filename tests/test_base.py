@@ -742,7 +742,7 @@ def test_rows_that_cannot_be_read(fitted, table, change, error, message):
         (
             {"n_samples": 2, "conditions": {"plan": ["pro"]}},
             ValueError,
-            "'plan' has 1 values for 2 rows. Pass one value, or one per row",
+            "'plan' has 1 values for 2 rows. Pass one level or a set of levels for all",
         ),
     ],
 )

@@ -512,3 +512,9 @@ def test_both_ends_may_be_asked_for(stays):
     drawn = model.sample(100, conditions=asked, random_state=0)
     for column, (low, high) in asked.items():
         assert drawn[column].between(low, high).all()
+
+
+def test_an_order_the_wrong_way_round_is_told(stays):
+    model = VAETransformer(constraints=[Inequality("end", "start")])
+    with pytest.raises(ValueError, match=r"Did you mean Inequality\('start', 'end'\)"):
+        model.fit(stays[1])

@@ -61,7 +61,7 @@ def one_per_row(name, value, n_rows: int, what: str) -> list:
         count = f"more than {n_rows}" if is_cut else len(cells)
         raise ValueError(
             f"conditions: column {name!r} has {count} values for {n_rows} rows. Pass "
-            "one value, or one per row."
+            f"{what}, or one value per row."
         )
     return cells
 

@@ -379,7 +379,11 @@ def broken_error(constraint, rows, kind, advice):
     """The error of rows that break a constraint."""
     n_broken, n_rows = np.count_nonzero(rows), len(rows)
     verb = "breaks" if n_broken == 1 else "break"
+    remedy = "Drop or mend them, or leave the constraint out."
+    if isinstance(constraint, Inequality) and n_broken > 0.9 * n_rows:
+        low, high = constraint.low, constraint.high
+        remedy = f"Did you mean Inequality({high!r}, {low!r})? {remedy}"
     return ValueError(
         f"{n_broken:,} of {n_rows:,} {kind} {verb} {constraint!r}, first at row "
-        f"{int(rows.argmax())}. Drop or mend them, or leave the constraint out.{advice}"
+        f"{int(rows.argmax())}. {remedy}{advice}"
     )
