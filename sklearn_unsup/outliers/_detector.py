@@ -63,8 +63,10 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         A model with `score_samples` to ask instead, such as a `VAETransformer`. Models
         of this package explain their answers. None takes what is described above.
     contamination : "auto" or float, default="auto"
-        Share of outliers among the training rows, in (0, 0.5]. "auto" calls a row an
-        outlier that is in the mean as unusual as one training row in a hundred.
+        Share of outliers among the training rows, in (0, 0.5]: `fit_predict` calls so
+        many of them outliers, and `predict` about as many of other rows that have as
+        many. "auto" calls a row an outlier that is in the mean as unusual as one
+        training row in a hundred.
     random_state : int, RandomState instance or None, default=None
         Seed of the fit; None leaves that of `estimator`.
 
@@ -178,11 +180,43 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
             self._overall = Surprise().fit(self._combined(answers))
         self.offset_ = -np.log(AUTO_ROWS)
         if self.contamination != "auto":
-            if self._has_levels and holds_out:
-                checked = take(checked, rng.permutation(checked.shape[0])[:MAX_SCORES])
-            scores = -self._combined(self._answers(checked), self._in_tails(checked))
+            if not self._is_fair_apart:
+                held_out, answers = checked, self._answers(checked)
+            scores = -self._combined(answers, self._in_tails(held_out))
             self.offset_ = float(np.percentile(scores, 100 * self.contamination))
         return self
+
+    @property
+    def _is_fair_apart(self):
+        """Whether training rows that no model has learnt from say what is usual.
+
+        Neighbours judge all rows fairly, and own estimators are judged as they are.
+        """
+        return self._is_default and self._has_levels
+
+    def fit_predict(self, X, y=None) -> np.ndarray:
+        """Fit to rows, and say whether each of them is an outlier.
+
+        With a `contamination` this share of the rows is. The model of a table with
+        categories has learnt them, so that `predict`, which is for other rows, calls
+        fewer of these outliers.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            -1 for outliers and 1 for others.
+        """
+        scores = self.fit(X, y).score_samples(X)
+        offset = self.offset_
+        if self.contamination != "auto" and self._is_fair_apart:
+            offset = np.percentile(scores, 100 * self.contamination)
+        return np.where(scores < offset, -1, 1)
 
     def score_samples(self, X) -> np.ndarray:
         """Score rows by minus their mean surprise: higher is more usual.
