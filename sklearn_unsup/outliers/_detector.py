@@ -204,6 +204,7 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows of usual kind, a few outliers among them.
         y : None
             Ignored.
 
