@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from .._table.layout import EncodedConditions
 
@@ -150,7 +150,7 @@ class MarginalMap:
 
     def _values_before(self, column, calibrated):
         """Numbers that the map of a column takes to calibrated ones."""
-        grid = norm.cdf(np.linspace(-MAX_DEVIATION, MAX_DEVIATION, N_GRID))
+        grid = ndtr(np.linspace(-MAX_DEVIATION, MAX_DEVIATION, N_GRID))
         u = np.interp(calibrated, self.codec.encoded_quantile(column, grid), grid)
         borders, edges, knots = self.clusters_[column]
         cluster, values = np.searchsorted(borders, calibrated), calibrated.copy()

@@ -186,6 +186,8 @@ class Orders:
             shift = np.where(missing, 0, np.clip(values, *limits[end]) - values)
             for lowest in self._lowest_below(end):
                 grid, (own_missing, own) = self.grids_[lowest], read[lowest]
+                if grid.low_ is None:  # No training row has a value to move.
+                    continue
                 own_limits = limits.get(lowest, (grid.low_, grid.high_))
                 moved = np.clip(own + shift, *own_limits)
                 moved = grid.next_value(moved, up=False, strict=False)
