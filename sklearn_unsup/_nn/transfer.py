@@ -289,10 +289,10 @@ def start_logistic(target, source, places, levels, blocks) -> None:
     """
     own, known = matching(*levels)
     weights = target.category_heads.linear.of_level(places[0]).zero_()
-    old = source.category_heads.linear
-    if old is None:
+    if source.category_heads.linear is None:
         return
-    rows = old.of_level(places[1])[known.to(weights.device)].to(weights)
+    old = source.category_heads.linear.of_level(places[1])
+    rows = old[known.to(old.device)].to(weights)
     carried, bias = carried_weights(rows, *blocks)
     weights[own] = carried * target.mask[places[0] * target.width]
     target.category_heads.of_column(places[0])[1][own] += bias
