@@ -5,11 +5,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr
 
+from ._nn.autoregressive import MAX_START_ROWS
 from ._nn.bins import histogram_edges, level_cuts
 from ._nn.distributions import presence
+from ._nn.heads import MAX_Z
 from ._nn.row_widths import MAX_AUTOREGRESSIVE_WEIGHTS, n_first_weights
 from ._nn.value_dependences import rows_to_compare, value_dependences
-from ._row_fitting import MAX_TRIAL_ROWS
+from ._row_fitting import MAX_TRIAL_ROWS, NUMBERS
 from ._table.frequent import in_units_of
 from ._transfer import column_keys
 
@@ -22,6 +24,8 @@ MIN_ATOM_SHARE, MIN_ATOM_ROWS = 1 / 400, 15
 MIN_VALUE_SHARE, MIN_VALUE_ROWS = 1 / 200, 15
 # Minimum share of the rows with such values in a column that begins as a histogram.
 MIN_DISCRETE_SHARE = 0.95
+# Maximum standard deviation that a regression leaves of a number close to it, of 1.
+MAX_CLOSE_SCALE = 0.5
 
 
 class RowColumns:
@@ -117,6 +121,45 @@ class RowColumns:
         values = self._informative_values
         return None if values is None else self.codec_.intervals(values)
 
+    # ------------------------------------------------------------------ start
+
+    def _begin_rows(self, rows, dataset):
+        """Set the model of rows to what a look at the rows tells."""
+        rows.start_at_frequencies(dataset.x_cat)
+        index = slice(None)
+        if len(dataset) > MAX_START_ROWS:
+            index = rows_to_compare(len(dataset), 1)[:MAX_START_ROWS]
+        if self.sampling == "any_order":
+            rows.start_at_dependences(*dataset.take(index))
+            return
+        related = ()
+        if rows.regressions:
+            limits = self._regression_limits(dataset)
+            rows.start_at_dependences(*dataset.take(index), limits)
+            related = () if rows.linear is None else rows.linear.columns
+        discrete = sorted({*self._dependent_columns} - {*related})
+        if discrete:
+            rows.number_heads.start_as_histograms(discrete)
+
+    def _regression_limits(self, dataset):
+        """Deviations that regressions of numbers may leave; None for any.
+
+        Of many rows, networks learn by themselves what regressions tell, unless a
+        number is close to its regression. Where that is sharper than its values are
+        wide, histograms know better which of them a row has.
+        """
+        if NUMBERS in self._regressions(len(dataset)):
+            return None
+        least = np.zeros(self.codec_.layout_.n_numeric)
+        if self._describes_quantiles:
+            values = self.codec_.frequent_values(
+                least_value_share(self._n_judged or len(dataset)), 0
+            )
+            for column, own in enumerate(self.codec_.intervals(values)):
+                low, high = np.clip(own[:2], -MAX_Z, MAX_Z)
+                least[column] = ((own[3] - own[2]) * (high - low)).sum()
+        return [(float(low), MAX_CLOSE_SCALE) for low in least]
+
     def _follow_codec(self):
         if self._informative_values is not None:
             rows = self.net_.module_.autoregressive
@@ -149,8 +192,7 @@ class FrequentNumbers(NamedTuple):
 
         `n_rows` is the size of the whole table, of which a trial encodes a part.
         """
-        min_share = max(MIN_VALUE_SHARE, MIN_VALUE_ROWS / n_rows)
-        values = codec.frequent_values(min_share, 0)
+        values = codec.frequent_values(least_value_share(n_rows), 0)
         if not any(map(len, values)):
             return cls(values, *([False] * len(values) for _ in range(3)))
         intervals = codec.intervals(values)
@@ -166,6 +208,11 @@ class FrequentNumbers(NamedTuple):
         """Positions of the numbers that depend on values, and are as discrete."""
         pairs = zip(self.dependent, self.discrete, strict=True)
         return tuple(column for column, both in enumerate(pairs) if all(both))
+
+
+def least_value_share(n_rows):
+    """Minimum share of the rows for a value to be frequent."""
+    return max(MIN_VALUE_SHARE, MIN_VALUE_ROWS / n_rows)
 
 
 def values_of_source(source, codec):

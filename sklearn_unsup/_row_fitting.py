@@ -22,8 +22,8 @@ from ._training.row_trial import RowTrial, best_row_epochs
 from ._transfer import column_keys, width_of_rows
 
 # Numbers of rows between which trials find the number of epochs of the model of rows,
-# and the fraction of the rows that each is judged by. Up to as many rows it begins with
-# regressions.
+# and the fraction of the rows that each is judged by. Up to as many rows all numbers
+# may begin with regressions.
 MIN_TRIAL_ROWS, MAX_TRIAL_ROWS, TRIAL_FRACTION = 30, 3_000, 0.2
 # Fraction of the epochs that fewer than MIN_TRIAL_ROWS rows, too few for a trial, are
 # learnt for: about what trials find for the smallest tables.
@@ -32,6 +32,8 @@ UNTRIED_FRACTION = 0.4
 # rows tell the networks as much.
 MAX_LEVEL_ROWS = 1_000
 NUMBERS = REGRESSIONS[0]
+# Those of many rows: of numbers that the columns before them nearly tell.
+CLOSE_NUMBERS = "close numbers"
 # Number of rows from which on some of them are held out, to see when a wide model
 # begins to memorise the others. Of fewer rows, trials find how long to learn from all.
 MIN_HOLD_OUT_ROWS = MAX_TRIAL_ROWS + 1
@@ -77,8 +79,14 @@ N_AFRESH_ERRORS = 1.0
 
 
 def fewer_regressions(kinds: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """What to try beside regressions of some kinds: those of numbers alone, none."""
-    return [(NUMBERS,), ()][len(kinds) < 2 :] if kinds else []
+    """What to try beside regressions of some kinds: fewer and fewer of them."""
+    every = [REGRESSIONS, (NUMBERS,), (CLOSE_NUMBERS,), ()]
+    return every[every.index(kinds) + 1 :]
+
+
+def module_regressions(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Kinds of regressions as a module knows them: it may have close numbers alone."""
+    return tuple(NUMBERS if kind == CLOSE_NUMBERS else kind for kind in kinds)
 
 
 class FoundStart(NamedTuple):
@@ -181,10 +189,13 @@ class RowFitting:
         if self._start is not None:
             old = self._start.net_.module_.autoregressive
             known = () if old is None else old.regressions
+            known = tuple(CLOSE_NUMBERS if k == NUMBERS else k for k in known)
         if self._tried_regressions is not None:
             return (*self._tried_regressions, *known)
-        if self._is_stream or n_rows > MAX_TRIAL_ROWS:
+        if self._is_stream:
             return known
+        if n_rows > MAX_TRIAL_ROWS:
+            return (CLOSE_NUMBERS, *known)
         is_few = n_rows <= MAX_LEVEL_ROWS
         return REGRESSIONS if is_few else (NUMBERS, *known)
 
@@ -239,15 +250,18 @@ class RowFitting:
             epochs = math.ceil(UNTRIED_FRACTION * self._n_epochs(n))
             self.net_.row_epochs_ = epochs
             return
-        kinds = self.net_.module_.autoregressive.regressions
+        kinds = self._regressions(n)
         with self._with_regressions(kinds):
             best, epochs = self._best_row_epochs(dataset)
+        net = self.net_
         for fewer in fewer_regressions(kinds) if self._start is None else ():
+            if not net.module_.autoregressive.regressions:
+                break  # There are no fewer than none.
             with self._with_regressions(fewer):
+                net = self._build_net(dataset, self._trial_rngs()[-1])
                 score, other_epochs = self._best_row_epochs(dataset, best)
                 if score > best:
-                    best, epochs = score, other_epochs
-                    self.net_ = self._build_net(dataset, self._trial_rngs()[-1])
+                    best, epochs, self.net_ = score, other_epochs, net
         self.net_.row_epochs_ = epochs
 
     @contextmanager
@@ -303,16 +317,19 @@ class RowFitting:
             max_epochs = judges[0]._n_epochs(len(folds[0][0]))
             n_epochs, scores = best_row_epochs(trials, max_epochs, to_beat)
             models = [trial.kept_model() for trial in trials]
-            return scores[n_epochs - 1], n_epochs, models
+            kinds = judges[0]._regressions(len(folds[0][0]))
+            return scores[n_epochs - 1], n_epochs, kinds, models
 
-        found = best()
-        kinds = found[-1][0].regressions
-        for fewer in fewer_regressions(kinds) if source is None else ():
+        found = other = best()
+        for fewer in fewer_regressions(found[2]) if source is None else ():
+            if not other[-1][0].regressions:
+                break
             with ExitStack() as stack:
                 for judge in judges:
                     stack.enter_context(judge._with_regressions(fewer))
-                found = max(found, best(found[0]), key=itemgetter(0))
-        _, n_epochs, models = found
+                other = best(found[0])
+                found = max(found, other, key=itemgetter(0))
+        _, n_epochs, kinds, models = found
         # In the units of the table, which count what is beyond a codec's range.
         terms = [
             likelihood_terms(model, judge.codec_, held_out, self.device_)
@@ -321,7 +338,7 @@ class RowFitting:
         return FoundStart(
             np.concatenate(terms),
             n_epochs,
-            models[0].regressions,
+            kinds,
             judges[0].codec_,
             afresh,
         )

@@ -25,7 +25,7 @@ from ._parameters import (
 )
 from ._privacy.budget import Budget, noise_generator, private_table
 from ._row_columns import RowColumns
-from ._row_fitting import FEW_ROWS, RowFitting
+from ._row_fitting import FEW_ROWS, RowFitting, module_regressions
 from ._sampling.proposals import RowSource
 from ._scoring import explained, likelihood_losses, likelihood_terms, rebuilt_losses
 from ._sklearn import Interval, StrOptions
@@ -579,7 +579,7 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
             module__any_order=self.sampling == "any_order",
             module__labelled=self._has_labelled_pixels,
             module__missing_codes=self._missing_codes(),
-            module__regressions=self._regressions(len(dataset)),
+            module__regressions=module_regressions(self._regressions(len(dataset))),
             criterion__beta=float(self.beta),
             criterion__n_warmup_steps=N_WARMUP_STEPS,
             n_warmup_steps=N_WARMUP_STEPS,
@@ -588,14 +588,11 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         ).initialize()
         rows = net.module_.autoregressive
         if rows is not None:
-            rows.start_at_frequencies(dataset.x_cat)
-            if rows.regressions or self.sampling == "any_order":
-                rows.start_at_dependences(*dataset.take(slice(None)))
-            is_free = rows.linear is None and self.sampling != "any_order"
-            if is_free and self._dependent_columns:
-                rows.number_heads.start_as_histograms([*self._dependent_columns])
+            self._begin_rows(rows, dataset)
         afresh = self._afresh if self._found is None else self._found[True].afresh
         start_module(net.module_, self.codec_, self._start, dataset, afresh)
+        if rows is not None:
+            rows.drop_idle_regressions()
         return net
 
     def _resolved_layer_sizes(self, n_rows):

@@ -91,7 +91,7 @@ class AnyOrderModel(AutoregressiveModel):
         self.number_heads._split(self.number_heads.bias)[3].fill_(GATE_BIAS)
 
     @torch.no_grad()
-    def start_at_dependences(self, x_num: Tensor, x_cat: Tensor):
+    def start_at_dependences(self, x_num: Tensor, x_cat: Tensor, limits=None):
         """Begin with the joint normal distribution of numbers and indicators."""
         if not self.has_normal:
             return

@@ -177,16 +177,19 @@ class AutoregressiveModel(nn.Module):
         for column, intercept in intercepts.items():
             self.category_heads.of_column(column)[1].copy_(intercept)
 
-    def start_at_dependences(self, x_num: Tensor, x_cat: Tensor):
-        """Begin with regressions of each column on those before it, if there are."""
+    def start_at_dependences(self, x_num: Tensor, x_cat: Tensor, limits=None):
+        """Begin with regressions of each column on those before it, if there are.
+
+        For `limits` of those of numbers see :meth:`LinearMoments.fit`.
+        """
         x_num, x_cat = every_nth(x_num, x_cat)
         if self.category_heads.linear is not None:
             self._start_at_logistic(x_num, x_cat)
         if self.linear is not None:
-            self._start_at_normal(x_num, x_cat)
+            self._start_at_normal(x_num, x_cat, limits)
 
     @torch.no_grad()
-    def _start_at_normal(self, x_num: Tensor, x_cat: Tensor):
+    def _start_at_normal(self, x_num: Tensor, x_cat: Tensor, limits):
         """Begin with numbers that are normal given the columns before them."""
         present = presence(self.layout, x_cat)
         n_categorical = self.layout.n_categorical
@@ -212,8 +215,14 @@ class AutoregressiveModel(nn.Module):
                 known += range(block.stop - n_values, block.stop)
                 n_inputs += n_values
         features = self.features(x_num, x_cat, present)
-        self.linear.fit(features, x_num, present, inputs)
-        self.number_heads.start_beside(self.linear.scale)
+        self.linear.fit(features, x_num, present, inputs, limits)
+        columns = self.linear.columns
+        self.number_heads.start_beside(columns, self.linear.scale[columns])
+
+    def drop_idle_regressions(self):
+        """Have no regressions of numbers if none is relative to one."""
+        if self.linear is not None and not self.linear.columns:
+            self.linear = None
 
     # ------------------------------------------------------------------ density
 
@@ -380,8 +389,9 @@ class AutoregressiveModel(nn.Module):
 
     def _drawn_features(self, x_num, x_cat, n_drawn: int):
         """Features of rows of which the first columns are drawn."""
-        # Regressions read all features.
-        is_dense = x_num.device.type != "cpu" or self.regressions
+        # Regressions of levels read all features.
+        has_levels = self.category_heads.linear is not None
+        is_dense = x_num.device.type != "cpu" or has_levels
         features = (DenseFeatures if is_dense else SparseFeatures)(self, len(x_num))
         n_categorical = self.layout.n_categorical
         for column in range(min(n_drawn, n_categorical)):
@@ -425,7 +435,7 @@ class AutoregressiveModel(nn.Module):
         hidden = features.expand(hidden)
         bounds, moments = conditions.bounds.get(column), None
         if self.linear is not None:
-            moments = self.linear.of_column(column, features.values)
+            moments = features.moments(column)
         if bounds is None:
             values = self.number_heads.sample(column, hidden, generator, moments, even)
         else:

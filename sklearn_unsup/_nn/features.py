@@ -62,6 +62,10 @@ class DenseFeatures:
             self.values[:, :stop], layer.weight[units, :stop], layer.bias[units]
         )
 
+    def moments(self, column: int) -> tuple[Tensor, Tensor]:
+        """Moments of a number by its regression, see :class:`LinearMoments`."""
+        return self.model.linear.of_column(column, self.values)
+
     def expand(self, outputs: Tensor) -> Tensor:
         """Outputs (n, ...) of all rows, of those of distinct rows (n_distinct, ...)."""
         return outputs
@@ -162,6 +166,15 @@ class SparseFeatures:
                 part = weight[:, model.feature_slices[column]]
                 total.addmm_(features[rows], part.t())
         return total
+
+    def moments(self, column):
+        linear, layout = self.model.linear, self.model.layout
+        n_set = self.starts[layout.n_categorical + column]
+        # Regressions have no weights for embeddings.
+        weight = torch.cat([linear.bias[column, None], linear.weight[column]])
+        weights = weight[self.positions[:, :n_set].long()]
+        means = (weights * self.values[:, :n_set]).sum(1)
+        return means, linear.scale[column].expand_as(means)
 
     def _distinct_rows(self):
         """Positions of one row of each group, or a slice of all rows."""

@@ -100,16 +100,16 @@ class NumberHeads(nn.Module):
         bins.copy_(self.log_widths[:, None])
 
     @torch.no_grad()
-    def start_beside(self, scales: Tensor):
+    def start_beside(self, columns: list[int], scales: Tensor):
         """Begin with mixtures of mean 0 and variance 1, relative to known moments.
 
-        Of each number's variance (n_numeric,) the moments leave squared `scales`.
+        Of the variance of each of the columns the moments leave squared `scales`.
         """
         _, means, log_scales, gate, _ = self._split(self.bias)
         spread = torch.linspace(-BESIDE_SPREAD, BESIDE_SPREAD, N_NORMALS)
-        means.copy_(spread)
-        log_scales.fill_(0.5 * math.log(1.0 - spread.var(correction=0)))
-        gate.copy_(2.0 * scales.log()[:, None, None] + math.log(BESIDE_ODDS))
+        means[columns] = spread.to(means.device)
+        log_scales[columns] = 0.5 * math.log(1.0 - spread.var(correction=0))
+        gate[columns] = 2.0 * scales.log()[:, None, None] + math.log(BESIDE_ODDS)
 
     @torch.no_grad()
     def start_as_histograms(self, columns: list[int]):

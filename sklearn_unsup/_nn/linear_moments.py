@@ -1,5 +1,7 @@
 """Means of numbers that are linear in the columns before them, in closed form."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,7 +29,14 @@ class LinearMoments(nn.Module):
         self.register_buffer("scale", torch.ones(n_numeric))
 
     @torch.no_grad()
-    def fit(self, features: Tensor, x: Tensor, present: Tensor | None, inputs: list):
+    def fit(
+        self,
+        features: Tensor,
+        x: Tensor,
+        present: Tensor | None,
+        inputs: list[list[int]],
+        limits: list[tuple[float, float]] | None = None,
+    ):
         """Fit a ridge regression to each column, with a penalty of its own.
 
         Parameters
@@ -37,7 +46,13 @@ class LinearMoments(nn.Module):
             Numbers, and 0 where one is missing; None if none is.
         inputs : list of list of int
             Of each column the features that it depends on.
+        limits : list of tuple of float or None, default=None
+            Least and greatest standard deviation that the regression of each column
+            may leave. Columns with another one are relative to nothing. None for no
+            limits.
         """
+        if limits is None:
+            limits = [(0.0, math.inf)] * len(inputs)
         for column, own in enumerate(inputs):
             rows = slice(None) if present is None else present[:, column] > 0
             y, index = x[rows, column], torch.tensor(own, device=x.device)
@@ -45,8 +60,16 @@ class LinearMoments(nn.Module):
                 continue
             A = features[rows].index_select(1, index)
             weight, bias, scale = ridge(A.to(precision(x.device)), y)
+            if not limits[column][0] <= scale <= limits[column][1]:
+                continue
             self.weight[column].zero_().index_copy_(0, index, weight.float())
             self.bias[column], self.scale[column] = bias, scale
+
+    @property
+    def columns(self) -> list[int]:
+        """Columns that are relative to a regression."""
+        is_relative = (self.weight != 0).any(1) | (self.bias != 0) | (self.scale != 1)
+        return is_relative.nonzero()[:, 0].tolist()
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Means and standard deviations, both of shape (n_numeric, n)."""

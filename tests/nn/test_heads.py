@@ -207,7 +207,7 @@ def test_a_draw_stays_in_its_bin():
 def test_a_start_beside_moments_has_their_mean_and_variance():
     heads = NumberHeads(WIDTH, EDGES)
     before = heads.bias.clone()
-    heads.start_beside(torch.tensor([1.0, 0.5, 0.1]))
+    heads.start_beside([0, 1, 2], torch.tensor([1.0, 0.5, 0.1]))
     weights, means, log_scales, gate, bins = heads._split(heads.bias.detach())
     p = weights.softmax(-1)
     mean = (p * means).sum(-1)
