@@ -79,9 +79,11 @@ N_AFRESH_ERRORS = 1.0
 
 
 def fewer_regressions(kinds: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """What to try beside regressions of some kinds: fewer and fewer of them."""
-    every = [REGRESSIONS, (NUMBERS,), (CLOSE_NUMBERS,), ()]
-    return every[every.index(kinds) + 1 :]
+    """What to try beside the regressions that a module has: fewer and fewer of them."""
+    fewer = [(CLOSE_NUMBERS,)] if NUMBERS in kinds else []
+    if kinds == REGRESSIONS:
+        fewer.insert(0, (NUMBERS,))
+    return [*fewer, ()] if kinds else []
 
 
 def module_regressions(kinds: tuple[str, ...]) -> tuple[str, ...]:
@@ -254,7 +256,8 @@ class RowFitting:
         with self._with_regressions(kinds):
             best, epochs = self._best_row_epochs(dataset)
         net = self.net_
-        for fewer in fewer_regressions(kinds) if self._start is None else ():
+        known = net.module_.autoregressive.regressions
+        for fewer in fewer_regressions(known) if self._start is None else ():
             if not net.module_.autoregressive.regressions:
                 break  # There are no fewer than none.
             with self._with_regressions(fewer):
@@ -321,7 +324,8 @@ class RowFitting:
             return scores[n_epochs - 1], n_epochs, kinds, models
 
         found = other = best()
-        for fewer in fewer_regressions(found[2]) if source is None else ():
+        known = found[-1][0].regressions
+        for fewer in fewer_regressions(known) if source is None else ():
             if not other[-1][0].regressions:
                 break
             with ExitStack() as stack:

@@ -83,6 +83,7 @@ def test_features_are_dropped_where_they_would_be_too_many(monkeypatch):
 def test_discrete_numbers_that_depend_on_values_begin_as_histograms(monkeypatch):
     """Of more rows than begin with regressions, which would set the gate."""
     monkeypatch.setattr("sklearn_unsup._row_fitting.MAX_TRIAL_ROWS", 999)
+    monkeypatch.setattr("sklearn_unsup._row_columns.MAX_CLOSE_SCALE", 0.0)
     table = make_table(1_000)
     table["whole"] = PRICES[table["code"] // 10]
     model = short(max_iter=1, learning_rate_init=1e-12).fit(table)

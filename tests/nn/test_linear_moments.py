@@ -6,6 +6,7 @@ import torch
 
 from sklearn_unsup._nn.autoencoders import VariationalAutoencoder
 from sklearn_unsup._nn.autoregressive import REGRESSIONS, AutoregressiveModel
+from sklearn_unsup._nn.features import DenseFeatures, SparseFeatures
 from sklearn_unsup._nn.gaussian import MIN_VARIANCE
 from sklearn_unsup._nn.linear_moments import LinearMoments, ridge
 from sklearn_unsup._table.layout import EncodedConditions, TableLayout
@@ -63,6 +64,21 @@ def test_few_rows_and_no_inputs_leave_a_standard_normal():
     assert (scales == 1).all()
 
 
+def test_columns_beyond_limits_are_relative_to_nothing():
+    features = randn(500, 1).float()
+    scales = torch.tensor([0.1, 0.4, 0.8])
+    x = features + scales * randn(500, 3, seed=1).float()
+    linear = LinearMoments(3, 1)
+    linear.fit(features, x, None, [[0]] * 3, [(0.2, 0.6)] * 3)
+    assert linear.columns == [1]
+    means, scales = linear(features)
+    torch.testing.assert_close(means[1], features[:, 0], atol=0.2, rtol=0)
+    assert not means[[0, 2]].any()
+    torch.testing.assert_close(
+        scales[:, 0], torch.tensor([1.0, 0.4, 1.0]), atol=0.05, rtol=0
+    )
+
+
 def test_missing_numbers_are_left_out():
     features = randn(60, 1).float()
     x, present = 2 * features + 1, torch.ones(60, 1)
@@ -91,6 +107,32 @@ def started():
     model.start_at_frequencies(x_cat)
     model.start_at_dependences(x_num, x_cat)
     return model.eval(), x_num, x_cat
+
+
+def test_features_that_are_not_zero_give_the_same_moments(started):
+    """Those of a draw on a CPU; a level, and numbers whose values are features, too."""
+    model, x_num, x_cat = started
+    for mask in (None, (torch.arange(len(x_num)) % 2).float()):
+        features = [kind(model, len(x_num)) for kind in (DenseFeatures, SparseFeatures)]
+        for own in features:
+            own.set_category(0, x_cat[:, 0])
+            own.set_number(0, x_num[:, 0], mask)
+        for column in range(2):
+            pairs = zip(*(own.moments(column) for own in features), strict=True)
+            for dense, sparse in pairs:
+                torch.testing.assert_close(dense, sparse)
+
+
+def test_idle_regressions_are_dropped():
+    model = AutoregressiveModel(TableLayout(2, ()), 4, regressions=REGRESSIONS)
+    x_num, x_cat = randn(500, 2).float(), torch.zeros(500, 0, dtype=torch.int64)
+    x_num[:, 1] += 3 * x_num[:, 0]
+    for limits, columns in (((0.0, 2.0), [1]), ((0.0, 0.5), [])):
+        model.set_regressions(REGRESSIONS)
+        model.start_at_dependences(x_num, x_cat, [limits] * 2)
+        model.drop_idle_regressions()
+        assert model.regressions == (("numbers",) if columns else ())
+        assert (model.linear.columns if columns else []) == columns
 
 
 def test_it_begins_at_the_regressions(started):

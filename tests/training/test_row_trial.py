@@ -131,6 +131,8 @@ def found(monkeypatch):
 
     monkeypatch.setattr("sklearn_unsup._row_fitting.best_row_epochs", told)
     monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 60)
+    # No number is close to its regression, however few rows the trial of a start has.
+    monkeypatch.setattr("sklearn_unsup._row_columns.MAX_CLOSE_SCALE", 0.0)
 
     def begin(n_epochs, **scores):
         taken.update(n_epochs=n_epochs, starts=[])
@@ -243,6 +245,29 @@ def test_starts_are_those_that_the_columns_can_have(found, columns, starts):
     taken = found(1)
     VAETransformer(**SMALL).fit(X[columns])
     assert taken["starts"] == starts
+
+
+@pytest.mark.parametrize("better", ["all", "close", "none"])
+def test_regressions_of_close_numbers_alone_are_tried(found, monkeypatch, better):
+    taken = found(1)
+    monkeypatch.setattr("sklearn_unsup._row_columns.MAX_CLOSE_SCALE", 0.5)
+    rng, kinds = np.random.default_rng(0), []
+    a, loose = rng.normal(size=(2, 200))
+    close = a + 0.1 * rng.normal(size=200)
+    table = np.column_stack([a, loose, close])
+
+    def told(trials, max_epochs, to_beat):
+        linear = trials[0].net.module_.autoregressive.linear
+        columns = [] if linear is None else linear.columns
+        kinds.append({2: "all", 1: "close", 0: "none"}[len(columns)])
+        return taken["n_epochs"], [float(kinds[-1] == better)]
+
+    monkeypatch.setattr("sklearn_unsup._row_fitting.best_row_epochs", told)
+    model = VAETransformer(**SMALL).fit(table)
+    assert kinds == ["all", "close", "none"]
+    linear = model.net_.module_.autoregressive.linear
+    columns = {"all": [1, 2], "close": [2], "none": None}[better]
+    assert (None if linear is None else linear.columns) == columns
 
 
 def test_levels_of_many_rows_have_no_regressions(found, monkeypatch):
