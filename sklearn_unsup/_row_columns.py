@@ -10,7 +10,11 @@ from ._nn.bins import histogram_edges, level_cuts
 from ._nn.distributions import presence
 from ._nn.heads import MAX_Z
 from ._nn.row_widths import MAX_AUTOREGRESSIVE_WEIGHTS, n_first_weights
-from ._nn.value_dependences import rows_to_compare, value_dependences
+from ._nn.value_dependences import (
+    random_rows,
+    rows_to_compare,
+    value_dependences,
+)
 from ._row_fitting import MAX_TRIAL_ROWS, NUMBERS
 from ._table.frequent import in_units_of
 from ._transfer import column_keys
@@ -26,6 +30,9 @@ MIN_VALUE_SHARE, MIN_VALUE_ROWS = 1 / 200, 15
 MIN_DISCRETE_SHARE = 0.95
 # Maximum standard deviation that a regression leaves of a number close to it, of 1.
 MAX_CLOSE_SCALE = 0.5
+# Maximum number of features, of all columns and rows, that regressions are fitted to;
+# but always those of MAX_START_ROWS rows.
+MAX_START_FEATURES = 4_000_000
 
 
 class RowColumns:
@@ -126,9 +133,11 @@ class RowColumns:
     def _begin_rows(self, rows, dataset):
         """Set the model of rows to what a look at the rows tells."""
         rows.start_at_frequencies(dataset.x_cat)
+        n_features = rows.input_layer.in_features
+        max_rows = max(MAX_START_ROWS, MAX_START_FEATURES // n_features)
         index = slice(None)
-        if len(dataset) > MAX_START_ROWS:
-            index = rows_to_compare(len(dataset), 1)[:MAX_START_ROWS]
+        if len(dataset) > max_rows:
+            index = random_rows(len(dataset), max_rows)
         if self.sampling == "any_order":
             rows.start_at_dependences(*dataset.take(index))
             return

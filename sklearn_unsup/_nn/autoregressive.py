@@ -182,7 +182,6 @@ class AutoregressiveModel(nn.Module):
 
         For `limits` of those of numbers see :meth:`LinearMoments.fit`.
         """
-        x_num, x_cat = every_nth(x_num, x_cat)
         if self.category_heads.linear is not None:
             self._start_at_logistic(x_num, x_cat)
         if self.linear is not None:
@@ -215,13 +214,14 @@ class AutoregressiveModel(nn.Module):
                 known += range(block.stop - n_values, block.stop)
                 n_inputs += n_values
         features = self.features(x_num, x_cat, present)
-        self.linear.fit(features, x_num, present, inputs, limits)
+        numbers = {block.start for block in self.feature_slices[n_categorical:]}
+        self.linear.fit(features, x_num, present, inputs, numbers, limits)
         columns = self.linear.columns
         self.number_heads.start_beside(columns, self.linear.scale[columns])
 
     def drop_idle_regressions(self):
         """Have no regressions of numbers if none is relative to one."""
-        if self.linear is not None and not self.linear.columns:
+        if self.linear is not None and self.linear.is_idle:
             self.linear = None
 
     # ------------------------------------------------------------------ density

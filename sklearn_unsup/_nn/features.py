@@ -1,6 +1,7 @@
 """Features of the columns of a row, and what first layers make of them in a draw."""
 
 import math
+from bisect import bisect_right
 from itertools import accumulate
 
 import torch
@@ -64,7 +65,9 @@ class DenseFeatures:
 
     def moments(self, column: int) -> tuple[Tensor, Tensor]:
         """Moments of a number by its regression, see :class:`LinearMoments`."""
-        return self.model.linear.of_column(column, self.values)
+        linear, own = self.model.linear, slice(column, column + 1)
+        means = F.linear(self.values, linear.weight[own], linear.bias[own])[:, 0]
+        return linear.of_column(column, means, lambda place: self.values[:, place])
 
     def expand(self, outputs: Tensor) -> Tensor:
         """Outputs (n, ...) of all rows, of those of distinct rows (n_distinct, ...)."""
@@ -174,7 +177,15 @@ class SparseFeatures:
         weight = torch.cat([linear.bias[column, None], linear.weight[column]])
         weights = weight[self.positions[:, :n_set].long()]
         means = (weights * self.values[:, :n_set]).sum(1)
-        return means, linear.scale[column].expand_as(means)
+        return linear.of_column(column, means, self._feature)
+
+    def _feature(self, place):
+        """One feature of all rows, that is not of an embedding, shape (n,)."""
+        slices = self.model.feature_slices
+        position = bisect_right(slices, place, key=lambda block: block.start) - 1
+        own = slice(self.starts[position], self.starts[position + 1])
+        is_it = self.positions[:, own] == place + 1
+        return (self.values[:, own] * is_it).sum(1)
 
     def _distinct_rows(self):
         """Positions of one row of each group, or a slice of all rows."""

@@ -120,8 +120,7 @@ def replacement_losses(
     """
     features = model.features(x_num, x_cat, presence(model.layout, x_cat))
     inputs = F.linear(features, model.input_layer.weight, model.input_layer.bias)
-    means = None if model.linear is None else model.linear(features)[0].t()
-    given, answers = (features, inputs, means), []
+    given, answers = (features, inputs), []
     for candidates in columns:
         joint = candidate_log_probs(model, given, x_num, x_cat, candidates)
         answers.append(candidates.judge(joint, x_cat))
@@ -153,10 +152,9 @@ def candidate_log_probs(model, given, x_num, x_cat, candidates) -> Tensor:
 
     Shape (n_candidates + 1, n). Columns before the changed one are left out, as the
     candidates do not change their terms. `given` are the features of the rows as they
-    are, and what is linear in these: the inputs of all columns' networks, and the
-    numbers' means by regression, or None.
+    are, and the inputs of all columns' networks, which are linear in these.
     """
-    features, inputs, means = given
+    features, inputs = given
     n, n_categorical = len(x_num), model.layout.n_categorical
     x_num, x_cat = candidates.put(x_num, x_cat)
     positions = []
@@ -167,8 +165,6 @@ def candidate_log_probs(model, given, x_num, x_cat, candidates) -> Tensor:
     present, start = presence(model.layout, x_cat), min(positions)
     units = slice(start * model.width, None)
     inputs = inputs[:, units].repeat(len(candidates) + 1, 1)
-    if means is not None:
-        means = means.repeat(len(candidates) + 1, 1)
     features = features.repeat(len(candidates) + 1, 1)
     for position in positions:
         place = model.feature_slices[position]
@@ -181,9 +177,7 @@ def candidate_log_probs(model, given, x_num, x_cat, candidates) -> Tensor:
         change = changed - features[:, place]
         features[:, place] = changed
         inputs += F.linear(change, model.input_layer.weight[units, place])
-        if means is not None:
-            means += F.linear(change, model.linear.weight[:, place])
-    given = features, inputs, means
+    given = features, inputs
     total = later_log_prob(model, given, start, x_num, x_cat, present)
     if candidates.numbers is not None:
         density = 0.5 * x_num[:, candidates.number].square()
@@ -199,14 +193,13 @@ def later_log_prob(model, given, start, x_num, x_cat, present) -> Tensor:
     Parameters
     ----------
     model : AutoregressiveModel
-    given : tuple of Tensor or None
-        Features of the rows, what their networks' first layers get, of shape
-        (n, n_later * width), and the means of all numbers by regression, of shape
-        (n, n_numeric), or None.
+    given : tuple of Tensor
+        Features of the rows, and what their networks' first layers get, of shape
+        (n, n_later * width).
     start : int
     x_num, x_cat, present : Tensor
     """
-    n_categorical, (features, inputs, means) = model.layout.n_categorical, given
+    n_categorical, (features, inputs) = model.layout.n_categorical, given
     hidden = F.silu(inputs).unflatten(1, (-1, model.width)).transpose(0, 1)
     after = torch.baddbmm(
         model.hidden_bias[start:], hidden.contiguous(), model.hidden_layer[start:]
@@ -224,10 +217,9 @@ def later_log_prob(model, given, start, x_num, x_cat, present) -> Tensor:
     heads = model.number_heads
     units = hidden[n_categorical + first - start :].contiguous()
     raw = batched_linear(units, heads.weight[first:], heads.bias[first:]).float()
-    moments = None
-    if means is not None:
-        means = means[:, first:].t()
-        moments = means, model.linear.scale[first:, None].expand_as(means)
+    moments = model._moments(features)
+    if moments is not None:
+        moments = tuple(moment[first:] for moment in moments)
     x = x_num[:, first:].t().contiguous()
     places = torch.searchsorted(heads.edges[first:], x)
     present = None if present is None else present[:, first:].t()

@@ -274,6 +274,40 @@ def start_rows(
     return True
 
 
+def start_departures(target, source, places, blocks) -> None:
+    """Copy which levels depart from the regression of a number, and by how much.
+
+    Those of levels that are gone are left out.
+    """
+    linear, (own, known) = target.linear, places
+    unit = (target.layout.n_categorical + own) * target.width
+
+    def carried(place):
+        """Place of a source's feature among those that the column sees, or None."""
+        for key, old in blocks[1].items():
+            new = blocks[0].get(key)
+            if new is None or not old.place.start <= place < old.place.stop:
+                continue
+            offset = place - old.place.start
+            if old.levels is not None:
+                level = old.levels[offset]
+                is_known = new.embedding is None and level in new.levels
+                offset = new.levels.index(level) if is_known else None
+            if offset is not None and target.mask[unit, new.place.start + offset]:
+                return new.place.start + offset
+        return None
+
+    departures = linear.departures()
+    old = ([], []) if source.linear is None else source.linear.departures()
+    for kept, found, n_places in zip(departures, old, (2, 1), strict=True):
+        kept[:] = [part for part in kept if part[0] != own]
+        for column, *others in found:
+            features = [carried(place) for place in others[:n_places]]
+            if column == known and None not in features:
+                kept.append((own, *features, *others[n_places:]))
+    linear.set_departures(*departures)
+
+
 def start_category(target, source, places, levels) -> None:
     """Copy the logits of the levels that a column of both tables shares."""
     own, known = matching(*levels)
@@ -376,6 +410,7 @@ def start_regression(
     The networks of a source that is relative to nothing are to be so here, too.
     """
     linear, old, (own, known) = target.linear, source.linear, places
+    start_departures(target, source, places, blocks)
     if old is None:
         linear.weight[own], linear.bias[own], linear.scale[own] = 0.0, 0.0, 1.0
         return

@@ -36,12 +36,21 @@ class ValueDependences(NamedTuple):
 def rows_to_compare(n_rows: int, n_columns: int) -> Tensor:
     """Positions of the rows that dependences are looked for in, the same every time.
 
+    See :func:`random_rows`.
+    """
+    return random_rows(
+        n_rows, min(MAX_VALUE_ROWS, MAX_VALUE_CELLS // max(1, n_columns))
+    )
+
+
+def random_rows(n_rows: int, max_rows: int) -> Tensor:
+    """Positions of some rows of a table, the same every time.
+
     They are chosen at random: every n-th row of a table whose rows repeat a pattern,
     such as the hours of a day, may show a part of the pattern alone.
     """
-    n = min(n_rows, MAX_VALUE_ROWS, MAX_VALUE_CELLS // max(1, n_columns))
     generator = torch.Generator().manual_seed(0)
-    return torch.randperm(n_rows, generator=generator)[:n]
+    return torch.randperm(n_rows, generator=generator)[:max_rows]
 
 
 @torch.no_grad()
