@@ -52,6 +52,21 @@ def test_rows_are_as_close_from_the_first_epoch_on():
     assert np.quantile(rest.abs(), 0.5) < 1.3 * 0.3 * 0.6745
 
 
+def test_what_holds_within_a_rare_class_alone_is_drawn():
+    """Two numbers that go together in 40 of 1,000 rows, and nowhere else."""
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, N))
+    is_rare = np.arange(N) < 40
+    second[is_rare] = -first[is_rare] + 0.2 * second[is_rare]
+    kind = np.where(is_rare, "rare", "usual")
+    table = pd.DataFrame({"first": first, "second": second, "kind": kind})
+    model = VAETransformer(max_iter=10, **SMALL).fit(table)
+    drawn = model.sample(4_000, conditions={"kind": "rare"}, random_state=0)
+    assert np.corrcoef(drawn["first"], drawn["second"])[0, 1] < -0.7
+    drawn = model.sample(4_000, conditions={"kind": "usual"}, random_state=0)
+    assert abs(np.corrcoef(drawn["first"], drawn["second"])[0, 1]) < 0.15
+
+
 def test_a_stream_begins_without():
     model = VAETransformer(**SMALL)
     model.partial_fit(make_table(N))

@@ -42,6 +42,9 @@ def make_rows(layout, width=8, seed=0, gain=2.0):
     bin_edges = [(0.2, 0.5, 0.55)] * layout.n_numeric
     rows = AutoregressiveModel(layout, width, bin_edges, regressions=REGRESSIONS).eval()
     regress_at_random(rows)
+    if rows.linear is not None and layout.n_categorical and layout.n_numeric > 1:
+        number = rows.feature_slices[layout.n_categorical].start
+        rows.linear.set_departures([(1, 1, number, 0.2, 0.6)], [(0, 0, 0.5)])
     with torch.no_grad():
         for parameter in rows.parameters():
             # biases are zero at the start: without noise they would not be tested

@@ -1,5 +1,7 @@
 """Linear regressions that numbers are described relative to."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -72,18 +74,82 @@ def started():
 
 
 def test_features_that_are_not_zero_give_the_same_moments(started):
-    """Those of a draw on a CPU; a level, and numbers whose values are features, too."""
-    model, x_num, x_cat = started
+    """Those of a draw on a CPU; with and without departures."""
+    model, x_num, x_cat = copy.deepcopy(started[0]), *started[1:]
+    number = model.feature_slices[1].start
+    departures = [(1, 2, number, 0.3, -0.8)], [(0, 1, 0.5), (1, 2, -0.7)]
     for mask in (None, (torch.arange(len(x_num)) % 2).float()):
         features = [kind(model, len(x_num)) for kind in (DenseFeatures, SparseFeatures)]
         for own in features:
             own.set_category(0, x_cat[:, 0])
             own.set_number(0, x_num[:, 0], mask)
-        every = model.linear(features[0].values)
+        for slopes, spreads in (([], []), departures):
+            model.linear.set_departures(slopes, spreads)
+            every = model.linear(features[0].values)
+            for column in range(2):
+                expected = tuple(moment[column] for moment in every)
+                for own in features:
+                    torch.testing.assert_close(own.moments(column), expected)
+
+
+def test_departures_change_their_rows_alone():
+    linear = LinearMoments(2, 4)
+    linear.weight[1, 3], linear.scale[1] = 0.5, 0.2
+    features = torch.tensor([[1.0, 0.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0]])
+    departures = [(1, 0, 2, 0.5, -2.0)], [(1, 1, 0.7), (0, 0, -1.0)]
+    linear.set_departures(*departures)
+    means, scales = linear(features)
+    # The level, and the number less its centre: 1 * (2 - .5) * -2.
+    torch.testing.assert_close(means, torch.tensor([[0.0, 0.0], [1.5 - 3.0, 1.5]]))
+    expected = torch.tensor([[np.exp(-1.0), 1.0], [0.2, 0.2 * np.exp(0.7)]])
+    torch.testing.assert_close(scales, expected.float())
+    np.testing.assert_allclose(linear.departures()[0], departures[0], rtol=1e-6)
+    np.testing.assert_allclose(linear.departures()[1], departures[1], rtol=1e-6)
+    assert not linear.is_idle
+    linear.set_departures([], [])
+    assert linear.columns == [1]
+    linear.weight.zero_(), linear.scale.fill_(1.0)
+    assert linear.is_idle
+
+
+def test_rare_levels_depart_where_regressions_have_limits():
+    """Here a level of 3 %, and not one of 30 %; the column itself is not close."""
+    n = 3_000
+    rare, frequent = (torch.arange(n) < n * share for share in (0.03, 0.33))
+    levels = torch.stack([rare, frequent & ~rare, ~frequent], 1).float()
+    x = randn(n).float()
+    y = 0.3 * x - 2 * levels[:, 0] * x - levels[:, 1] * x + randn(n, seed=1).float()
+    features = torch.cat([levels, x[:, None]], 1)
+    linear = LinearMoments(1, 4)
+    linear.fit(features, y[:, None], None, [[0, 1, 2, 3]], {3}, [(0.0, 0.1)])
+    assert linear.columns == []
+    [(column, level, number, _, slope)], _ = linear.departures()
+    assert (column, level, number) == (0, 0, 3)
+    assert slope < -1
+    linear.fit(features, y[:, None], None, [[0, 1, 2, 3]], {3})
+    assert linear.columns == [0]
+    assert {level for _, level, *_ in linear.departures()[0]} == {0, 1}
+
+
+def test_each_feature_that_is_not_zero_is_found():
+    intervals = torch.tensor([[-0.3, 0.8], [0.3, 0.9], [0.38, 0.79], [0.62, 0.82]])
+    layout = TableLayout(2, (3, 40, 2))
+    values = [intervals, torch.zeros(4, 0)]
+    model = AutoregressiveModel(layout, 4, value_intervals=values)
+    sizes = torch.tensor(layout.cardinalities)
+    x_cat = (torch.rand(200, 3) * sizes).long()
+    x_num = torch.randn(200, 2)
+    features = [kind(model, 200) for kind in (DenseFeatures, SparseFeatures)]
+    for own in features:
+        for column in range(3):
+            own.set_category(column, x_cat[:, column])
         for column in range(2):
-            expected = tuple(moment[column] for moment in every)
-            for own in features:
-                torch.testing.assert_close(own.moments(column), expected)
+            own.set_number(column, x_num[:, column], None)
+    dense, sparse = features
+    embedded = model.feature_slices[1]
+    for place in range(dense.values.shape[1]):
+        if not embedded.start <= place < embedded.stop:
+            torch.testing.assert_close(sparse._feature(place), dense.values[:, place])
 
 
 def test_idle_regressions_are_dropped():
@@ -165,6 +231,8 @@ def test_regressions_come_and_go_with_loaded_weights(kinds):
     first, second = make(kinds), make(others)
     if "numbers" in kinds:
         first.autoregressive.linear.scale.fill_(0.5)
+        # Of a level of the first category; the second one may have other numbers.
+        first.autoregressive.linear.set_departures([(1, 0, 7, 0.1, 2.0)], [(0, 1, 0.5)])
     if "levels" in kinds:
         first.autoregressive.category_heads.linear.of_level(1)[:, :3].normal_()
     second.load_state_dict(first.state_dict())

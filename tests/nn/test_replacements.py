@@ -60,6 +60,14 @@ def model(request):
             seen = model.mask[16 * LAYOUT.n_categorical :: 16]
             model.linear.weight.copy_(0.2 * torch.randn(seen.shape) * seen)
             model.linear.scale.copy_(torch.tensor([1.0, 0.5, 0.2]))
+            levels, number = model.feature_slices[0], model.feature_slices[3].start
+            model.linear.set_departures(
+                [
+                    (1, levels.start + 2, number, 0.3, 0.8),
+                    (2, levels.start, number, 0, 1),
+                ],
+                [(0, levels.start + 1, 0.4)],
+            )
     return model
 
 

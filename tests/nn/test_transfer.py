@@ -65,6 +65,10 @@ def test_rows_with_other_levels_keep_their_likelihood(model):
     target_keys = keys("uv", a="zxy", b="qp")
     source = model_of(source_keys, 0, model=model)
     target = model_of(target_keys, 1, model=model)
+    if model is AutoregressiveModel:
+        # Of levels y and q, and of the second number given the first one.
+        source.linear.set_departures([(1, 1, 5, 0.2, 0.7)], [(0, 4, 0.5), (1, 1, -0.4)])
+        target.linear.set_departures([], [(1, 0, 2.0)])
     x_num, a = torch.randn(N, 2), torch.randint(3, (N,))
     b = torch.randint(2, (N,))
     x_cat, recoded = torch.stack([a, b], 1), torch.stack([(a + 1) % 3, 1 - b], 1)
@@ -250,6 +254,20 @@ def test_columns_stay_blind_to_those_after_them():
     assert source.linear.weight[1].any()
     assert not target.linear.weight[0].any()
     assert torch.equal(target.hidden_layer[0], source.hidden_layer[1])
+
+
+def test_departures_of_what_a_column_does_not_see_are_left_out():
+    source_keys, target_keys = keys("uv", a="xyz"), keys("vu", a="xy")
+    source, target = model_of(source_keys, 0), model_of(target_keys, 1)
+    slopes = [(1, level, 3, 0.2, 0.7) for level in (0, 2)]  # v in u, which is later
+    spreads = [(1, level, 0.5) for level in (0, 2)]  # of which z is gone
+    source.linear.set_departures(slopes, spreads)
+    target.linear.set_departures([(1, 0, 2, 0.0, 1.0)], [(0, 1, 1.0)])
+    assert start_rows(target, source, (target_keys, source_keys))
+    slopes, spreads = target.linear.departures()
+    # Those of u are gone, too, because the source has none.
+    assert slopes == []
+    assert spreads == [(0, 0, 0.5)]
 
 
 def test_a_source_without_regressions_is_relative_to_nothing():
