@@ -1053,6 +1053,38 @@ def test_lost_dependence_is_measured():
     assert sentence.endswith("The largest loss is between 'x' and 'y'.")
 
 
+@pytest.mark.parametrize("n_drawn", [120, 1_000])
+def test_a_pair_that_is_lost_among_others_is_named(n_drawn):
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        common, own = rng.normal(size=(n, 1)), rng.normal(size=(n, 1))
+        many = common + 0.3 * rng.normal(size=(n, 6))
+        pair = own + 0.5 * rng.normal(size=(n, 2))
+        return pd.DataFrame(np.hstack([many, pair]), columns=list("abcdefxy"))
+
+    real, drawn = draw(1_000), draw(n_drawn)
+    assert signs(real, drawn) == []
+    drawn["y"] = rng.permutation(drawn["y"])
+    [sentence] = signs(real, drawn)
+    assert sentence.startswith("Dependence lost: 'x' and 'y' clearly depend on each")
+    # A weak dependence that is lost, phi .15, is no sign by itself.
+    real["y"] = rng.normal(size=1_000) + 0.2 * real["x"]
+    assert signs(real, drawn) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_fresh_rows_lose_no_pair(seed):
+    rng = np.random.default_rng(seed)
+    factors = rng.normal(size=(4, 8)) * (rng.random((4, 8)) < 0.5)
+
+    def draw(n):
+        return rng.normal(size=(n, 4)) @ factors + 0.5 * rng.normal(size=(n, 8))
+
+    for n_real, n_drawn in ((2_000, 120), (150, 150), (300, 2_000)):
+        assert signs(draw(n_real), draw(n_drawn)) == []
+
+
 def test_chance_association_of_few_rows_is_no_dependence():
     rng = np.random.default_rng(0)
     real = rng.normal(size=(2_000, 1)) + rng.normal(size=(2_000, 6))

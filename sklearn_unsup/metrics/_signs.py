@@ -23,6 +23,8 @@ MIN_DCR_EXCESS = 0.4
 # Minimum share of the association between columns that a good table keeps, and minimum
 # number of synthetic rows from which it is measured: fewer are too noisy.
 MIN_ASSOCIATION_KEPT, MIN_ASSOCIATION_ROWS = 0.5, 100
+# Minimum association (phi) of two columns whose loss is a sign by itself.
+MIN_PAIR_ASSOCIATION = 0.25
 # Number of bins, of equal frequency, that numbers are cut into for their association.
 N_BINS = 5
 # Minimum share of the real rows that a level has; rarer ones are put together.
@@ -116,7 +118,9 @@ def lost_dependence(real, synthetic, columns):
             kept[i, j] = associate(a_synthetic, b_synthetic)[0]
     whole = sum(seen.values())
     if not seen or sum(kept.values()) >= MIN_ASSOCIATION_KEPT * whole:
-        return []
+        error = np.sqrt(1 / len(real) + 1 / len(synthetic))
+        least = max(MIN_PAIR_ASSOCIATION, stats.norm.isf(CHANCE / len(pairs)) * error)
+        return lost_pairs(seen, kept, least, columns.names)
     share = percent(sum(kept.values()) / whole)
     most = max(seen, key=lambda pair: seen[pair] - kept[pair])
     first, second = (columns.names[i] for i in most)
@@ -126,6 +130,26 @@ def lost_dependence(real, synthetic, columns):
         f"table; the synthetic table keeps {share} of their association. The largest "
         f"loss is between {first!r} and {second!r}."
     ]
+
+
+def lost_pairs(seen, kept, least, names):
+    """A sentence for each pair of columns of which most of the association is lost.
+
+    `seen` and `kept` are associations by pair, in the real and the synthetic table, and
+    `least` is the smallest loss that counts.
+    """
+    sentences = []
+    for pair in sorted(seen, key=lambda pair: kept[pair] - seen[pair]):
+        share = kept[pair] / seen[pair]
+        if share >= MIN_ASSOCIATION_KEPT or seen[pair] - kept[pair] < least:
+            continue
+        first, second = (names[i] for i in pair)
+        sentences.append(
+            f"Dependence lost: {first!r} and {second!r} clearly depend on each other "
+            f"in the real table; the synthetic table keeps {percent(share)} of their "
+            "association."
+        )
+    return shorten(sentences, "pairs of columns")
 
 
 def coarse_codes(real, synthetic, categorical):
