@@ -127,12 +127,14 @@ class NumberHeads(nn.Module):
         ----------
         raw : Tensor of shape (..., n_outputs)
         moments : tuple of Tensor, each of shape (...), or None
-            Means and standard deviations; None for 0 and 1.
+            Means and standard deviations; None for 0 and 1. A third one is added to
+            the gate.
         """
         if moments is None:
             return raw
-        mean, scale = (moment[..., None] for moment in moments)
+        mean, scale, *odds = (moment[..., None] for moment in moments)
         weights, means, log_scales, gate, bins = self._split(raw)
+        gate = gate + odds[0] if odds else gate
         means, log_scales = mean + scale * means, log_scales + scale.log()
         return torch.cat([weights, means, log_scales, gate, bins], -1)
 
@@ -170,6 +172,8 @@ class NumberHeads(nn.Module):
         gate = torch.addmv(
             self.bias[column, 0, GATE], hidden, self.weight[column, :, GATE]
         )
+        if moments is not None and len(moments) > 2:
+            gate = gate + moments[2]
         draw = self._draw_parts if gate.device.type == "cpu" else self._draw_both
         if even is None:
             u = None
@@ -211,7 +215,7 @@ class NumberHeads(nn.Module):
         place = draw_index(weights, generator, u)[:, None]
         means, log_scales = (a.gather(1, place)[:, 0] for a in (means, log_scales))
         if moments is not None:
-            mean, scale = moments
+            mean, scale, *_ = moments
             means, log_scales = mean + scale * means, log_scales + scale.log()
         scales = log_scales.clamp(*LOG_SCALE_BOUNDS).exp()
         return means + normal(means.shape, generator, raw.device) * scales

@@ -158,7 +158,8 @@ class _NumberLogProb(Function):
         sizes = [n_normals, n_normals, n_normals, 1, n_bins]
         weights, means, scales, gate, bins = raw.split(sizes, 1)
         if moments is not None:
-            own_mean, own_scale = (moment[:, None] for moment in moments)
+            own_mean, own_scale, *odds = (moment[:, None] for moment in moments)
+            gate = gate + odds[0] if odds else gate
             means = torch.addcmul(own_mean, own_scale, means)
             scales = scales + own_scale.log()
         log_width = log_widths.gather(1, places)[:, None]
@@ -216,7 +217,7 @@ def number_log_prob(
     log_widths: Tensor,
     present: Tensor | None,
     log_scale_bounds: tuple[float, float],
-    moments: tuple[Tensor, Tensor] | None = None,
+    moments: tuple[Tensor, ...] | None = None,
 ) -> Tensor:
     """Summed log-density of numbers, in nats, shape (n,).
 
@@ -241,7 +242,8 @@ def number_log_prob(
         Log standard deviations are clamped to them.
     moments : tuple of Tensor, each of shape (n_numeric, n), or None, default=None
         Means and standard deviations that the normals of the mixtures are relative to;
-        None for 0 and 1. They are data and get no gradient.
+        None for 0 and 1. A third tensor is added to the gates. They are data and get no
+        gradient.
     """
     return _NumberLogProb.apply(
         raw, x, places, log_widths, present, moments, *log_scale_bounds

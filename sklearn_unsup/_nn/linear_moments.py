@@ -15,9 +15,6 @@ MIN_ROWS = 8
 # Maximum share of the rows of a level that may depart where regressions have limits: of
 # many rows, networks learn what holds in a frequent one.
 MAX_RARE_SHARE = 0.05
-# Buffers of slopes and of spreads of levels, which are as long as there are such.
-SLOPES = "slope_levels", "slope_numbers", "slope_centres", "slopes"
-SPREADS = "spread_levels", "spreads"
 
 
 class LinearMoments(nn.Module):
@@ -37,7 +34,10 @@ class LinearMoments(nn.Module):
         self.register_buffer("weight", torch.zeros(n_numeric, n_features))
         self.register_buffer("bias", torch.zeros(n_numeric))
         self.register_buffer("scale", torch.ones(n_numeric))
-        self.set_departures([], [])
+        # Of each departure a column, features and numbers, see `set_departures`.
+        self.register_buffer("slopes", torch.zeros(0, 5))
+        self.register_buffer("spreads", torch.zeros(0, 3))
+        self._read_departures()
 
     @torch.no_grad()
     def set_departures(self, slopes: list[tuple], spreads: list[tuple]):
@@ -49,37 +49,36 @@ class LinearMoments(nn.Module):
             Those of :class:`Regression`, but with features in place of inputs, and
             after the column that each belongs to.
         """
-        for names, departures in ((SLOPES, slopes), (SPREADS, spreads)):
-            # A product with these sums those of each column.
-            values = torch.zeros(len(departures), len(self.weight))
-            for row, (column, *_, value) in zip(values, departures, strict=True):
-                row[column] = value
-            tensors = [
-                torch.tensor([own[place] for own in departures], dtype=torch.int64)
-                for place in range(1, len(names))
-            ]
-            if names is SLOPES:
-                tensors[-1] = torch.tensor([float(own[3]) for own in departures])
-            for name, tensor in zip(names, [*tensors, values], strict=True):
-                self.register_buffer(name, tensor.to(self.weight.device))
+        device = self.weight.device
+        self.slopes = torch.tensor(slopes).view(-1, 5).float().to(device)
+        self.spreads = torch.tensor(spreads).view(-1, 3).float().to(device)
+        self._read_departures()
 
     def departures(self) -> tuple[list[tuple], list[tuple]]:
         """Slopes and spreads of levels, as :meth:`set_departures` takes them."""
-        found = []
-        for *names, values in (SLOPES, SPREADS):
-            columns = [getattr(self, name).tolist() for name in names]
-            weights = getattr(self, values).tolist()
-            owners = [next(c for c, w in enumerate(row) if w) for row in weights]
-            sizes = [row[owner] for row, owner in zip(weights, owners, strict=True)]
-            found.append([*zip(owners, *columns, sizes, strict=True)])
-        return tuple(found)
+        slopes = [(*map(int, own[:3]), *own[3:]) for own in self.slopes.tolist()]
+        spreads = [(*map(int, own[:2]), own[2]) for own in self.spreads.tolist()]
+        return slopes, spreads
+
+    def _read_departures(self):
+        """Set what products are made with: indices, and weights for each column."""
+        columns = torch.arange(len(self.weight), device=self.weight.device)
+        for name, own in (("slope", self.slopes), ("spread", self.spreads)):
+            weights = torch.where(own[:, :1] == columns, own[:, -1:], 0.0)
+            levels, numbers = own[:, 1].long(), own[:, 2].long()
+            self.register_buffer(f"_{name}_weight", weights.t(), persistent=False)
+            self.register_buffer(f"_{name}_levels", levels, persistent=False)
+            if name == "slope":
+                self.register_buffer("_slope_numbers", numbers, persistent=False)
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
-        for name in (*SLOPES, *SPREADS):
-            if prefix + name in state_dict:
-                shape = state_dict[prefix + name].shape
-                setattr(self, name, getattr(self, name).new_zeros(shape))
+        for name in ("slopes", "spreads"):
+            own = getattr(self, name)
+            # Weights that an older version saved have none.
+            saved = state_dict.setdefault(prefix + name, own[:0])
+            setattr(self, name, own.new_zeros(saved.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        self._read_departures()
 
     @torch.no_grad()
     def fit(
@@ -139,24 +138,29 @@ class LinearMoments(nn.Module):
         """Whether no column is relative to anything."""
         return not (self.columns or len(self.slopes) or len(self.spreads))
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and standard deviations, both of shape (n_numeric, n)."""
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Means and standard deviations, both of shape (n_numeric, n).
+
+        Where levels have spreads of their own there is a third tensor: by how much the
+        logarithms of the odds of histograms change, which are in proportion to the
+        variance that is left, see :meth:`NumberHeads.start_beside`.
+        """
         features = features.float()
         means = F.linear(features, self.weight, self.bias).t()
         scales = self.scale[:, None].expand_as(means)
         if len(self.slopes):
-            away = features[:, self.slope_numbers] - self.slope_centres
-            products = features[:, self.slope_levels] * away
-            means = means + F.linear(products, self.slopes.t()).t()
-        if len(self.spreads):
-            levels = features[:, self.spread_levels]
-            scales = scales * F.linear(levels, self.spreads.t()).t().exp()
-        return means, scales
+            away = features[:, self._slope_numbers] - self.slopes[:, 3]
+            products = features[:, self._slope_levels] * away
+            means = means + F.linear(products, self._slope_weight).t()
+        if not len(self.spreads):
+            return means, scales
+        logs = F.linear(features[:, self._spread_levels], self._spread_weight).t()
+        return means, scales * logs.exp(), 2.0 * logs
 
     def of_column(
         self, column: int, means: Tensor, feature: Callable[[int], Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Means and standard deviations of one column, both of shape (n,).
+    ) -> tuple[Tensor, ...]:
+        """The same of one column, each of shape (n,).
 
         Parameters
         ----------
@@ -166,13 +170,12 @@ class LinearMoments(nn.Module):
         feature : callable
             Takes the place of a feature, and returns this feature of all rows.
         """
+        slopes, spreads = self.departures()
         scales = self.scale[column].expand_as(means)
-        for place in self.slopes[:, column].nonzero()[:, 0].tolist():
-            number = feature(int(self.slope_numbers[place]))
-            level = feature(int(self.slope_levels[place]))
-            away = number - self.slope_centres[place]
-            means = means + self.slopes[place, column] * level * away
-        for place in self.spreads[:, column].nonzero()[:, 0].tolist():
-            level = feature(int(self.spread_levels[place]))
-            scales = scales * (self.spreads[place, column] * level).exp()
-        return means, scales
+        for own, level, number, centre, slope in slopes:
+            if own == column:
+                means = means + slope * feature(level) * (feature(number) - centre)
+        logs = [log * feature(level) for own, level, log in spreads if own == column]
+        if not logs:
+            return means, scales
+        return means, scales * sum(logs).exp(), 2.0 * sum(logs)

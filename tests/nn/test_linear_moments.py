@@ -98,11 +98,13 @@ def test_departures_change_their_rows_alone():
     features = torch.tensor([[1.0, 0.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0]])
     departures = [(1, 0, 2, 0.5, -2.0)], [(1, 1, 0.7), (0, 0, -1.0)]
     linear.set_departures(*departures)
-    means, scales = linear(features)
+    means, scales, odds = linear(features)
     # The level, and the number less its centre: 1 * (2 - .5) * -2.
     torch.testing.assert_close(means, torch.tensor([[0.0, 0.0], [1.5 - 3.0, 1.5]]))
     expected = torch.tensor([[np.exp(-1.0), 1.0], [0.2, 0.2 * np.exp(0.7)]])
     torch.testing.assert_close(scales, expected.float())
+    # Histograms are drawn in proportion to the variance that is left.
+    torch.testing.assert_close(odds, 2 * (scales / linear.scale[:, None]).log())
     np.testing.assert_allclose(linear.departures()[0], departures[0], rtol=1e-6)
     np.testing.assert_allclose(linear.departures()[1], departures[1], rtol=1e-6)
     assert not linear.is_idle

@@ -209,7 +209,7 @@ def test_replayed_steps_learn_what_others_do(name, early_stopping, on_tape):
     np.testing.assert_allclose(replayed.loss_curve_, eager.loss_curve_, rtol=1e-4)
     for key, tensor in eager.net_.weights().items():
         close = torch.isclose(replayed.net_.weights()[key], tensor, 1e-2, 1e-3)
-        assert close.float().mean() > 0.99, key
+        assert close.logical_not().sum() <= 0.01 * close.numel(), key
 
 
 @pytest.mark.parametrize("name", MODELS)
