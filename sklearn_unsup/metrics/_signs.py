@@ -120,7 +120,11 @@ def lost_dependence(real, synthetic, columns):
     if not seen or sum(kept.values()) >= MIN_ASSOCIATION_KEPT * whole:
         error = np.sqrt(1 / len(real) + 1 / len(synthetic))
         least = max(MIN_PAIR_ASSOCIATION, stats.norm.isf(CHANCE / len(pairs)) * error)
-        return lost_pairs(seen, kept, least, columns.names)
+        # What has happened to a column is said of the column.
+        fields = zip(real.T, synthetic.T, columns.levels, strict=True)
+        whole_columns = {i for i, own in enumerate(fields) if not lost_values(*own)}
+        pairs = [pair for pair in seen if whole_columns.issuperset(pair)]
+        return lost_pairs(pairs, seen, kept, least, columns.names)
     share = percent(sum(kept.values()) / whole)
     most = max(seen, key=lambda pair: seen[pair] - kept[pair])
     first, second = (columns.names[i] for i in most)
@@ -132,14 +136,14 @@ def lost_dependence(real, synthetic, columns):
     ]
 
 
-def lost_pairs(seen, kept, least, names):
-    """A sentence for each pair of columns of which most of the association is lost.
+def lost_pairs(pairs, seen, kept, least, names):
+    """A sentence for each of the pairs of which most of the association is lost.
 
     `seen` and `kept` are associations by pair, in the real and the synthetic table, and
     `least` is the smallest loss that counts.
     """
     sentences = []
-    for pair in sorted(seen, key=lambda pair: kept[pair] - seen[pair]):
+    for pair in sorted(pairs, key=lambda pair: kept[pair] - seen[pair]):
         share = kept[pair] / seen[pair]
         if share >= MIN_ASSOCIATION_KEPT or seen[pair] - kept[pair] < least:
             continue
