@@ -32,7 +32,7 @@ MIN_DISCRETE_SHARE = 0.95
 MAX_CLOSE_SCALE = 0.5
 # Maximum number of features, of all columns and rows, that regressions are fitted to;
 # but always those of MAX_START_ROWS rows.
-MAX_START_FEATURES = 4_000_000
+MAX_START_FEATURES = 2_000_000
 
 
 class RowColumns:

@@ -56,12 +56,16 @@ class LinearMoments(nn.Module):
 
     def departures(self) -> tuple[list[tuple], list[tuple]]:
         """Slopes and spreads of levels, as :meth:`set_departures` takes them."""
-        slopes = [(*map(int, own[:3]), *own[3:]) for own in self.slopes.tolist()]
-        spreads = [(*map(int, own[:2]), own[2]) for own in self.spreads.tolist()]
-        return slopes, spreads
+        slopes, spreads = self._departures
+        return [*slopes], [*spreads]
 
     def _read_departures(self):
         """Set what products are made with: indices, and weights for each column."""
+        # Read once, as a GPU has to be waited for.
+        self._departures = (
+            [(*map(int, own[:3]), *own[3:]) for own in self.slopes.tolist()],
+            [(*map(int, own[:2]), own[2]) for own in self.spreads.tolist()],
+        )
         columns = torch.arange(len(self.weight), device=self.weight.device)
         for name, own in (("slope", self.slopes), ("spread", self.spreads)):
             weights = torch.where(own[:, :1] == columns, own[:, -1:], 0.0)
@@ -170,7 +174,7 @@ class LinearMoments(nn.Module):
         feature : callable
             Takes the place of a feature, and returns this feature of all rows.
         """
-        slopes, spreads = self.departures()
+        slopes, spreads = self._departures
         scales = self.scale[column].expand_as(means)
         for own, level, number, centre, slope in slopes:
             if own == column:

@@ -103,9 +103,9 @@ class Regression:
         n_rows = L.sum(0)[:, None]
         centres = (L.T @ Z) / n_rows
         least = MIN_SLOPE_GAIN + 2.0 * math.log(centres.numel())
-        is_new = torch.ones_like(centres)
-        for _ in range(MAX_DEPARTURES):
-            errors = self._errors[:, None]
+        is_new, before = torch.ones_like(centres), self.scale
+        errors = self._errors[:, None].clone()
+        while len(self._terms) < MAX_DEPARTURES:
             products = L.T @ (Z * errors) - centres * (L.T @ errors)
             squares = errors.square()
             variances = L.T @ (Z.square() * squares) + centres.square() * (
@@ -117,17 +117,19 @@ class Regression:
             gains = n_rows * torch.log1p(ratios / n_rows) * is_new
             place = int(gains.argmax())
             if not gains.view(-1)[place] > least:
-                return
+                break
             i, j = divmod(place, len(numbers))
             is_new[i, j] = 0.0
-            before = self.scale
             term = int(levels[i]), int(numbers[j]), float(centres[i, j])
             self._terms.append(term)
+            # What is left, without a solution anew for each term.
+            own = L[:, i] * (Z[:, j] - centres[i, j])
+            errors[:, 0] -= own * (own @ errors[:, 0] / own.square().sum())
+        if self._terms:
             self._solve()
             if not self.scale < before:
-                self._terms.pop()
+                self._terms = []
                 self._solve()
-                return
 
     def _find_spreads(self, levels):
         L = self._A[:, levels]
