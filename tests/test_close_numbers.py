@@ -67,6 +67,20 @@ def test_what_holds_within_a_rare_class_alone_is_drawn():
     assert abs(np.corrcoef(drawn["first"], drawn["second"])[0, 1]) < 0.15
 
 
+def test_a_score_does_not_depend_on_company():
+    table = make_table(N)
+    rare = table["first"].rank() <= 40
+    table["kind"] = np.where(rare, "rare", "usual")
+    table.loc[rare, "loose"] = -2 * table["first"] + 0.01 * table["loose"]
+    model = VAETransformer(max_iter=1, **SMALL).fit(table)
+    linear = model.net_.module_.autoregressive.linear
+    assert linear.columns
+    assert len(linear.slopes) + len(linear.spreads)
+    few = table[:12]
+    alone = np.concatenate([model.score_samples(few[i : i + 1]) for i in range(12)])
+    np.testing.assert_array_equal(model.score_samples(table)[:12], alone)
+
+
 def test_a_stream_begins_without():
     model = VAETransformer(**SMALL)
     model.partial_fit(make_table(N))
