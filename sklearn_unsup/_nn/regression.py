@@ -15,6 +15,8 @@ MIN_LEVEL_ROWS, MAX_DEPARTURES = 8, 8
 # Minimum statistics, of about a chi-squared distribution with one degree of freedom, of
 # a slope and of a spread, beside twice the logarithm of the number of candidates.
 MIN_SLOPE_GAIN, MIN_SPREAD_GAIN = 8.0, 12.0
+# Minimum gain in nats for each row of a level. Networks learn what gains less.
+MIN_NATS = 0.1
 # Number of rows as spread as others that a level's own rows are averaged with.
 PRIOR_ROWS = 4.0
 # Maximum share of the rows of a level that departs: the others depart from more.
@@ -115,6 +117,7 @@ class Regression:
             ratios = products.square() / variances.clamp_min(MIN_VARIANCE)
             # Of few rows the variance is uncertain, too.
             gains = n_rows * torch.log1p(ratios / n_rows) * is_new
+            gains[gains < 2.0 * MIN_NATS * n_rows] = 0.0
             place = int(gains.argmax())
             if not gains.view(-1)[place] > least:
                 break
@@ -143,6 +146,7 @@ class Regression:
             own = squares * (-2.0 * (L @ logs)).exp()
             ratios = (L.T @ own / n_rows).clamp_min(MIN_VARIANCE)
             gains = n_rows * (ratios - 1.0 - ratios.log()) / excess
+            gains[gains < 2.0 * MIN_NATS * n_rows] = 0.0
             place = int(gains.argmax())
             if not gains[place] > least:
                 break

@@ -120,7 +120,8 @@ def test_rare_levels_depart_where_regressions_have_limits():
     rare, frequent = (torch.arange(n) < n * share for share in (0.03, 0.33))
     levels = torch.stack([rare, frequent & ~rare, ~frequent], 1).float()
     x = randn(n).float()
-    y = 0.3 * x - 2 * levels[:, 0] * x - levels[:, 1] * x + randn(n, seed=1).float()
+    slope = 0.3 - 3 * levels[:, 0] - 2 * levels[:, 1]
+    y = slope * x + randn(n, seed=1).float()
     features = torch.cat([levels, x[:, None]], 1)
     linear = LinearMoments(1, 4)
     linear.fit(features, y[:, None], None, [[0, 1, 2, 3]], {3}, [(0.0, 0.1)])
