@@ -78,12 +78,16 @@ DECAY_ROWS, MAX_DECAY_FACTOR = 10_000, 90.0
 N_AFRESH_ERRORS = 1.0
 
 
-def fewer_regressions(kinds: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """What to try beside the regressions that a module has: fewer and fewer of them."""
-    fewer = [(CLOSE_NUMBERS,)] if NUMBERS in kinds else []
-    if kinds == REGRESSIONS:
-        fewer.insert(0, (NUMBERS,))
-    return [*fewer, ()] if kinds else []
+def fewer_regressions(kinds: tuple[str, ...], n_rows: int) -> list[tuple[str, ...]]:
+    """What to try beside the regressions that a module has: fewer and fewer of them.
+
+    Of few rows, of which each trial takes a large part of the fit, numbers that are
+    close to a regression always have one.
+    """
+    if NUMBERS not in kinds:
+        return [()] if kinds else []
+    fewer = [(NUMBERS,), (CLOSE_NUMBERS,)][kinds != REGRESSIONS :]
+    return [*fewer, ()] if n_rows > MAX_LEVEL_ROWS else fewer
 
 
 def module_regressions(kinds: tuple[str, ...]) -> tuple[str, ...]:
@@ -257,7 +261,7 @@ class RowFitting:
             best, epochs = self._best_row_epochs(dataset)
         net = self.net_
         known = net.module_.autoregressive.regressions
-        for fewer in fewer_regressions(known) if self._start is None else ():
+        for fewer in fewer_regressions(known, n) if self._start is None else ():
             if not net.module_.autoregressive.regressions:
                 break  # There are no fewer than none.
             with self._with_regressions(fewer):
@@ -325,7 +329,7 @@ class RowFitting:
 
         found = other = best()
         known = found[-1][0].regressions
-        for fewer in fewer_regressions(known) if source is None else ():
+        for fewer in fewer_regressions(known, n_rows) if source is None else ():
             if not other[-1][0].regressions:
                 break
             with ExitStack() as stack:

@@ -247,8 +247,15 @@ def test_starts_are_those_that_the_columns_can_have(found, columns, starts):
     assert taken["starts"] == starts
 
 
-@pytest.mark.parametrize("better", ["all", "close", "none"])
-def test_regressions_of_close_numbers_alone_are_tried(found, monkeypatch, better):
+@pytest.mark.parametrize(
+    ("better", "max_few"),
+    [("all", 199), ("close", 199), ("none", 199), ("all", 200), ("close", 200)],
+)
+def test_regressions_of_close_numbers_alone_are_tried(
+    found, monkeypatch, better, max_few
+):
+    """And none, of more than few rows."""
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MAX_LEVEL_ROWS", max_few)
     taken = found(1)
     monkeypatch.setattr("sklearn_unsup._row_columns.MAX_CLOSE_SCALE", 0.5)
     rng, kinds = np.random.default_rng(0), []
@@ -264,7 +271,7 @@ def test_regressions_of_close_numbers_alone_are_tried(found, monkeypatch, better
 
     monkeypatch.setattr("sklearn_unsup._row_fitting.best_row_epochs", told)
     model = VAETransformer(**SMALL).fit(table)
-    assert kinds == ["all", "close", "none"]
+    assert kinds == ["all", "close", "none"][: 2 + (max_few < 200)]
     linear = model.net_.module_.autoregressive.linear
     columns = {"all": [1, 2], "close": [2], "none": None}[better]
     assert (None if linear is None else linear.columns) == columns
