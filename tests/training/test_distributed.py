@@ -221,9 +221,10 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(name, shared_fit
                 # Differences of scores lack it: its gradient is rounding alone.
                 continue
             close = torch.isclose(shared.net_.weights()[key], tensor, 1e-2, 1e-3)
-            # One of few weights may be off by more, as sums are in another order.
-            n_far = int(close.logical_not().sum())
-            assert n_far <= max(1, 0.01 * close.numel()), key
+            # Some may be off by more, as sums are in another order: one of few weights,
+            # and those of a game, in which differences grow.
+            n_far, share = int(close.logical_not().sum()), 0.05 if is_game else 0.01
+            assert n_far <= max(1, share * close.numel()), key
 
 
 def test_every_process_ends_with_the_same_model(shared_fits):
