@@ -245,6 +245,20 @@ def test_regressions_come_and_go_with_loaded_weights(kinds):
     assert torch.equal(second.eval().autoregressive.log_prob(*rows), expected)
 
 
+def test_weights_without_departures_load():
+    """Those that an older version saved."""
+    first, second = LinearMoments(2, 4), LinearMoments(2, 4)
+    first.weight.normal_()
+    second.set_departures([(1, 0, 2, 0.5, -2.0)], [(1, 1, 0.7)])
+    saved = first.state_dict()
+    del saved["slopes"], saved["spreads"]
+    second.load_state_dict(saved)
+    assert second.departures() == ([], [])
+    features = torch.randn(5, 4)
+    for own, expected in zip(second(features), first(features), strict=True):
+        assert torch.equal(own, expected)
+
+
 def test_values_that_are_too_many_leave_levels_to_regressions():
     """A number that a level determines, after one with more values than have room."""
     torch.manual_seed(0)
