@@ -1118,6 +1118,7 @@ def test_no_dependence_to_lose(seed):
         )
 
     assert signs(draw(300), draw(300)) == []
+    assert signs(draw(300)[["x"]], draw(300)[["x"]]) == []
     assert signs(draw(50), draw(2_000)) == []
     assert signs(draw(2_000), draw(5)) == []
 

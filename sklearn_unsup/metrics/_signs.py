@@ -116,8 +116,10 @@ def lost_dependence(real, synthetic, columns):
         if p_value * len(pairs) < CHANCE:
             seen[i, j] = association
             kept[i, j] = associate(a_synthetic, b_synthetic)[0]
+    if not seen:
+        return []
     whole = sum(seen.values())
-    if not seen or sum(kept.values()) >= MIN_ASSOCIATION_KEPT * whole:
+    if sum(kept.values()) >= MIN_ASSOCIATION_KEPT * whole:
         error = np.sqrt(1 / len(real) + 1 / len(synthetic))
         least = max(MIN_PAIR_ASSOCIATION, stats.norm.isf(CHANCE / len(pairs)) * error)
         # What has happened to a column is said of the column.
