@@ -22,9 +22,9 @@ from .random import draw_index, random_bytes, uniform
 MAX_ONE_HOT, EMBEDDING_WIDTH = 32, 16
 # Number of values of a byte, of 256, that drop a hidden unit: a dropout rate of 0.1.
 DROPPED_BYTES = 26
-# Maximum number of rows that a model is set to before it learns, and maximum number of
-# levels of all categories, and of values of numbers beside them, that later numbers are
-# regressed on.
+# Number of rows that a model is set to before it learns, if a table has so many; those
+# of regressions may be more. And maximum number of levels of all categories, and of
+# values of numbers beside them, that later numbers are regressed on.
 MAX_START_ROWS, MAX_REGRESSION_LEVELS = 4_000, 250
 
 # Kinds of columns that may be described relative to regressions.
