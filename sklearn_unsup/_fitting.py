@@ -27,6 +27,10 @@ class NetFitting:
         per_epoch = steps_per_epoch(n_rows, self._batch_size(n_rows) * n_processes)
         return max(MIN_EPOCHS, -(-self._default_steps(n_rows) // per_epoch))
 
+    def _n_fit_epochs(self, n_rows, n_processes):
+        """Number of epochs of a fit that is about to begin."""
+        return self._n_epochs(n_rows, n_processes)
+
     def _net_options(self, n_rows, rng):
         """Keyword arguments of the net that are the same in all estimators."""
         return {
@@ -88,7 +92,7 @@ class NetFitting:
         average_weights = self._averages_fit and valid is None
         self.net_.set_params(
             train_split=None if valid is None else predefined_split(valid),
-            max_epochs=self._n_epochs(len(train), n_processes),
+            max_epochs=self._n_fit_epochs(len(train), n_processes),
             lr_floor=float(average_weights),
             average_weights=average_weights,
             is_stream=False,

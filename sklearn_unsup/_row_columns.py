@@ -144,7 +144,7 @@ class RowColumns:
         related = ()
         if rows.regressions:
             limits = self._regression_limits(dataset)
-            rows.start_at_dependences(*dataset.take(index), limits)
+            rows.start_at_dependences(*dataset.take(index), limits, self._unrelated)
             related = () if rows.linear is None else rows.linear.columns
         discrete = sorted({*self._dependent_columns} - {*related})
         if discrete:

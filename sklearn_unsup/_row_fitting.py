@@ -10,6 +10,7 @@ import torch
 
 from ._encoding import upload
 from ._nn.autoregressive import REGRESSIONS
+from ._nn.column_parts import has_regression
 from ._nn.row_widths import (
     MEDIUM_WIDTH,
     NARROW_WIDTH,
@@ -18,7 +19,7 @@ from ._nn.row_widths import (
 )
 from ._scoring import likelihood_terms
 from ._table.codec import TableCodec
-from ._training.row_trial import RowTrial, best_row_epochs
+from ._training.row_trial import RowTrial, best_epochs, is_gain
 from ._transfer import column_keys, width_of_rows
 
 # Numbers of rows between which trials find the number of epochs of the model of rows,
@@ -27,7 +28,7 @@ from ._transfer import column_keys, width_of_rows
 MIN_TRIAL_ROWS, MAX_TRIAL_ROWS, TRIAL_FRACTION = 30, 3_000, 0.2
 # Fraction of the epochs that fewer than MIN_TRIAL_ROWS rows, too few for a trial, are
 # learnt for: about what trials find for the smallest tables.
-UNTRIED_FRACTION = 0.4
+UNTRIED_FRACTION = 0.1
 # Up to this number of rows levels begin with regressions as well as numbers do; more
 # rows tell the networks as much.
 MAX_LEVEL_ROWS = 1_000
@@ -42,6 +43,12 @@ MIN_HOLD_OUT_ROWS = MAX_TRIAL_ROWS + 1
 MANY_ROWS = 10_000
 # Number of rows that all trials together are judged by, if so few trials can do that.
 TRIAL_ROWS, MAX_TRIALS = 60, 2
+# Maximum number of epochs of a trial, relative to those of encoder and decoder, and
+# factor of the learning rate of a model of rows that has trials. Some columns need many
+# steps and others memorise rows: held-out ones say which.
+TRIAL_SPAN, TRIAL_LR_SCALE = 2, 3.0
+# Number of standard errors by which a column must be likelier without its regression.
+N_UNRELATED_ERRORS = 0.5
 # Fraction of the rows that is held out, and the maximum number of them.
 HELD_OUT_FRACTION, MAX_HELD_OUT = 0.05, 2_000
 # Factors of the learning rate, and of the number of steps of a medium and of a wide
@@ -76,18 +83,6 @@ DECAY_ROWS, MAX_DECAY_FACTOR = 10_000, 90.0
 
 # Number of standard errors by which a column's nats must be higher without a start.
 N_AFRESH_ERRORS = 1.0
-
-
-def fewer_regressions(kinds: tuple[str, ...], n_rows: int) -> list[tuple[str, ...]]:
-    """What to try beside the regressions that a module has: fewer and fewer of them.
-
-    Of few rows, of which each trial takes a large part of the fit, numbers that are
-    close to a regression always have one.
-    """
-    if NUMBERS not in kinds:
-        return [()] if kinds else []
-    fewer = [(NUMBERS,), (CLOSE_NUMBERS,)][kinds != REGRESSIONS :]
-    return [*fewer, ()] if n_rows > MAX_LEVEL_ROWS else fewer
 
 
 def module_regressions(kinds: tuple[str, ...]) -> tuple[str, ...]:
@@ -152,6 +147,8 @@ class RowFitting:
     # Kinds of columns that are described relative to regressions in a trial of them;
     # None for those that the number of rows lets expect.
     _tried_regressions = None
+    # Positions of columns, in the order of the model, that do without.
+    _unrelated = frozenset()
     # Of a fit that was to start from another model: what trials said of fits with it
     # and without, by whether it is there, and keys of columns that start without.
     _found, _afresh = None, frozenset()
@@ -228,8 +225,13 @@ class RowFitting:
             super()._train(train, valid, process_group)
         finally:
             # A fitted model holds no rows.
-            net.evaluation_rows_ = net.row_stop_ = net.row_epochs_ = None
+            net.evaluation_rows_ = net.row_stop_ = None
+            net.row_epochs_ = net.code_epochs_ = None
             self._has_held_out = False
+
+    def _n_fit_epochs(self, n_rows, n_processes):
+        n_epochs = super()._n_fit_epochs(n_rows, n_processes)
+        return max([n_epochs, *(self.net_.row_epochs_ or ())])
 
     def _tries_lengths(self, n_rows, process_group):
         """Whether a trial decides for how many epochs the model of rows learns."""
@@ -243,33 +245,45 @@ class RowFitting:
         )
 
     def _try_rows(self, dataset):
-        """Find out how the model of rows begins, and for how many epochs it learns.
+        """Find out how each column begins, and for how many epochs it learns.
 
-        Where columns depend on a hidden group, or on several others together, more
-        than on each one, regressions are a worse start than none.
+        Where a column depends on a hidden group, or on several others together, more
+        than on each one, a regression is a worse start than none.
         """
-        n = len(dataset)
+        n, n_columns = len(dataset), self.net_.module_.autoregressive.n_columns
         if self._found is not None:
-            self.net_.row_epochs_ = self._found[self._start is not None].n_epochs
+            n_epochs = self._found[self._start is not None].n_epochs
+            self._set_epochs(n, [n_epochs] * n_columns)
             return
         if n < MIN_TRIAL_ROWS:
             epochs = math.ceil(UNTRIED_FRACTION * self._n_epochs(n))
-            self.net_.row_epochs_ = epochs
+            self._set_epochs(n, [epochs] * n_columns)
             return
-        kinds = self._regressions(n)
-        with self._with_regressions(kinds):
-            best, epochs = self._best_row_epochs(dataset)
-        net = self.net_
-        known = net.module_.autoregressive.regressions
-        for fewer in fewer_regressions(known, n) if self._start is None else ():
-            if not net.module_.autoregressive.regressions:
-                break  # There are no fewer than none.
-            with self._with_regressions(fewer):
-                net = self._build_net(dataset, self._trial_rngs()[-1])
-                score, other_epochs = self._best_row_epochs(dataset, best)
-                if score > best:
-                    best, epochs, self.net_ = score, other_epochs, net
-        self.net_.row_epochs_ = epochs
+        with self._with_regressions(self._regressions(n)):
+            n_epochs, terms = self._best_epochs(dataset)
+        rows = self.net_.module_.autoregressive
+        related = [has_regression(rows, column) for column in range(n_columns)]
+        if rows.embeddings:
+            related = [any(related)]
+        if any(related) and self._start is None:
+            related = torch.tensor(related)
+            with self._with_regressions(()):
+                to_beat = torch.where(related, terms, math.inf)
+                other = self._best_epochs(dataset, to_beat)
+            is_better = related & is_gain(other.terms, terms, N_UNRELATED_ERRORS)
+            n_epochs = torch.where(is_better, other.n_epochs, n_epochs)
+            self._unrelated = frozenset(
+                is_better.expand(n_columns).nonzero()[:, 0].tolist()
+            )
+            if self._unrelated:
+                self.net_ = self._build_net(dataset, self._trial_rngs()[-1])
+                self._unrelated = frozenset()
+        self._set_epochs(n, n_epochs.expand(n_columns).tolist())
+
+    def _set_epochs(self, n_rows, of_columns):
+        """Set for how many epochs each part learns, and so how many there are."""
+        self.net_.row_epochs_, n_epochs = of_columns, self._n_epochs(n_rows)
+        self.net_.code_epochs_ = n_epochs if max(of_columns) > n_epochs else None
 
     @contextmanager
     def _with_regressions(self, kinds):
@@ -280,21 +294,22 @@ class RowFitting:
         finally:
             self._tried_regressions = None
 
-    def _best_row_epochs(self, dataset, to_beat=-math.inf):
-        """Highest mean nats of held-out rows, and the number of epochs up to them."""
+    def _best_epochs(self, dataset, to_beat=None):
+        """After how many epochs held-out rows were likeliest, see `best_epochs`."""
         n, (rng_order, *rngs) = len(dataset), self._trial_rngs()
         order, n_held_out = rng_order.permutation(n), round(TRIAL_FRACTION * n)
         n_trials = int(np.clip(TRIAL_ROWS / n_held_out, 1, MAX_TRIALS))
-        max_epochs = self._n_epochs(n - n_held_out)
+        n_epochs = self._n_epochs(n - n_held_out)
         trials = []
         for place, rng in enumerate(rngs[:n_trials]):
             others = torch.from_numpy(np.roll(order, place * n_held_out))
             train, held_out = dataset.split(others, n - n_held_out)
             net = self._build_net(train, rng)
             net.row_interval = self._row_interval(n)
-            trials.append(RowTrial(net, train, held_out, max_epochs))
-        n_epochs, scores = best_row_epochs(trials, max_epochs, to_beat)
-        return scores[n_epochs - 1], n_epochs
+            trials.append(RowTrial(net, train, held_out, n_epochs))
+        # All columns learn embeddings together, and so end together.
+        are_joint = len(self.net_.module_.autoregressive.embeddings) > 0
+        return best_epochs(trials, TRIAL_SPAN * n_epochs, are_joint, to_beat)
 
     def _scores_of_starts(self, folds, new_judge):
         n = sum(map(len, folds[0]))
@@ -316,27 +331,23 @@ class RowFitting:
         What is held out is unknown to the codecs, too.
         """
 
-        def best(to_beat=-math.inf):
+        def best():
             trials = [
                 judge._table_trial(n_rows, *fold, source, afresh)
                 for judge, fold in zip(judges, folds, strict=True)
             ]
-            max_epochs = judges[0]._n_epochs(len(folds[0][0]))
-            n_epochs, scores = best_row_epochs(trials, max_epochs, to_beat)
+            max_epochs = TRIAL_SPAN * judges[0]._n_epochs(len(folds[0][0]))
+            n_epochs, terms = best_epochs(trials, max_epochs, are_joint=True)
             models = [trial.kept_model() for trial in trials]
             kinds = judges[0]._regressions(len(folds[0][0]))
-            return scores[n_epochs - 1], n_epochs, kinds, models
+            return float(terms.mean()), int(n_epochs), kinds, models
 
-        found = other = best()
-        known = found[-1][0].regressions
-        for fewer in fewer_regressions(known, n_rows) if source is None else ():
-            if not other[-1][0].regressions:
-                break
+        found = best()
+        if source is None and found[-1][0].regressions:
             with ExitStack() as stack:
                 for judge in judges:
-                    stack.enter_context(judge._with_regressions(fewer))
-                other = best(found[0])
-                found = max(found, other, key=itemgetter(0))
+                    stack.enter_context(judge._with_regressions(()))
+                found = max(found, best(), key=itemgetter(0))
         _, n_epochs, kinds, models = found
         # In the units of the table, which count what is beyond a codec's range.
         terms = [
@@ -438,6 +449,8 @@ class RowFitting:
             lr_scale = self._autoregressive_steps(n_rows) / steps
             if self._row_interval(n_rows) > 1:
                 lr_scale *= FEW_ROWS_INTERVAL * INTERVAL_LR_SCALE
+            if self._tries_lengths(n_rows, None):
+                lr_scale *= TRIAL_LR_SCALE
             if self._holds_out_rows(n_rows):
                 lr_scale *= WIDE_LR_SCALE
             code_lr_scale = max(1.0, CODE_STEPS / max(steps, MIN_STEPS))

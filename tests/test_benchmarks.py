@@ -27,6 +27,7 @@ SMALLEST = {
     "images": "--rows 100 --components 2 --drawn 50 --models",
     "growth": "--rows 500 --at-columns 4 --columns 4 --at-rows 300"
     " --models codec AutoencoderTransformer",
+    "learning_curve": "--laws shares --rows 40 --seeds 1",
     "parallel": "--rows 300 --epochs 1 --width 16 --batch 64 --rounds 1 --compared 1"
     " --models autoencoder",
     "peers": "--repeats 1 --kinds reducers --only AutoencoderTransformer"

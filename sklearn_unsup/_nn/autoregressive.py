@@ -166,7 +166,7 @@ class AutoregressiveModel(nn.Module):
         return tuple(kind for kind, part in pairs if part is not None)
 
     @torch.no_grad()
-    def _start_at_logistic(self, x_num: Tensor, x_cat: Tensor):
+    def _start_at_logistic(self, x_num: Tensor, x_cat: Tensor, without):
         """Begin with levels that depend on those of the columns before them."""
         features = self.features(x_num, x_cat)
         for place in self._embedded_slices:
@@ -175,20 +175,26 @@ class AutoregressiveModel(nn.Module):
         n_seen = stops[: self.layout.n_categorical]
         intercepts = self.category_heads.linear.fit(features, x_cat, n_seen)
         for column, intercept in intercepts.items():
-            self.category_heads.of_column(column)[1].copy_(intercept)
+            if column in without:
+                self.category_heads.linear.of_level(column).zero_()
+            else:
+                self.category_heads.of_column(column)[1].copy_(intercept)
 
-    def start_at_dependences(self, x_num: Tensor, x_cat: Tensor, limits=None):
+    def start_at_dependences(
+        self, x_num: Tensor, x_cat: Tensor, limits=None, without=frozenset()
+    ):
         """Begin with regressions of each column on those before it, if there are.
 
-        For `limits` of those of numbers see :meth:`LinearMoments.fit`.
+        For `limits` of those of numbers see :meth:`LinearMoments.fit`. Columns at the
+        positions `without` have none.
         """
         if self.category_heads.linear is not None:
-            self._start_at_logistic(x_num, x_cat)
+            self._start_at_logistic(x_num, x_cat, without)
         if self.linear is not None:
-            self._start_at_normal(x_num, x_cat, limits)
+            self._start_at_normal(x_num, x_cat, limits, without)
 
     @torch.no_grad()
-    def _start_at_normal(self, x_num: Tensor, x_cat: Tensor, limits):
+    def _start_at_normal(self, x_num: Tensor, x_cat: Tensor, limits, without):
         """Begin with numbers that are normal given the columns before them."""
         present = presence(self.layout, x_cat)
         n_categorical = self.layout.n_categorical
@@ -214,6 +220,9 @@ class AutoregressiveModel(nn.Module):
                 known += range(block.stop - n_values, block.stop)
                 n_inputs += n_values
         features = self.features(x_num, x_cat, present)
+        for position in without:
+            if position >= n_categorical:
+                inputs[position - n_categorical] = []
         numbers = {block.start for block in self.feature_slices[n_categorical:]}
         self.linear.fit(features, x_num, present, inputs, numbers, limits)
         columns = self.linear.columns

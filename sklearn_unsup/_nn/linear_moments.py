@@ -137,6 +137,11 @@ class LinearMoments(nn.Module):
         is_relative = (self.weight != 0).any(1) | (self.bias != 0) | (self.scale != 1)
         return is_relative.nonzero()[:, 0].tolist()
 
+    def describes(self, column: int) -> bool:
+        """Whether a column is relative to a regression or to departures of levels."""
+        owners = {own[0] for departures in self._departures for own in departures}
+        return column in owners or column in self.columns
+
     @property
     def is_idle(self) -> bool:
         """Whether no column is relative to anything."""

@@ -1,7 +1,10 @@
 """The net that trains an autoencoder of rows beside an autoregressive model of them."""
 
+import math
+
 import torch
 
+from .._nn.column_parts import weights_of_column
 from .averaging import LARGE_STEP_SHARPNESS
 from .gradients import parameters_of, set_gradients
 from .net import TableNet
@@ -36,13 +39,15 @@ class VAENet(TableNet):
     evaluation_rows_ : tuple of EncodedDataset or None
         Rows that decide during a run how long the autoregressive model learns: held-out
         ones, and those that it learns from. The net must then average its weights.
-    row_epochs_ : int or None
-        Number of epochs of a run after which the autoregressive model stops, with its
-        averaged weights; None for no such number.
+    row_epochs_ : list of int or None
+        For each column of the autoregressive model the number of epochs of a run after
+        which its networks stop, with their averaged weights. None for no such numbers.
+    code_epochs_ : int or None
+        The same of encoder and decoder.
     """
 
-    evaluation_rows_, row_stop_, row_epochs_ = None, None, None
-    _has_done_epochs = False
+    evaluation_rows_, row_stop_, row_epochs_, code_epochs_ = None, None, None, None
+    _has_done_epochs = _has_done_codes = False
 
     def __init__(self, module, criterion, *, code_interval=1, row_interval=1, **kwargs):
         super().__init__(module, criterion, **kwargs)
@@ -66,11 +71,11 @@ class VAENet(TableNet):
     # ------------------------------------------------------------------ held-out rows
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
-        self.row_stop_ = None
-        # A callback may have loaded a run whose model of rows has stopped.
-        self._has_done_epochs = (
-            self.row_epochs_ is not None and self._n_epochs_begun >= self.row_epochs_
-        )
+        self.row_stop_, self._kept = None, {}
+        # A callback may have loaded a run one part of which has stopped.
+        n_begun = self._n_epochs_begun
+        self._has_done_epochs = n_begun >= max(self.row_epochs_ or [math.inf])
+        self._has_done_codes = n_begun >= (self.code_epochs_ or math.inf)
         return super().fit_loop(X, y, epochs, **fit_params)
 
     def on_epoch_begin(self, net, *args, **kwargs):
@@ -80,9 +85,11 @@ class VAENet(TableNet):
 
     def on_epoch_end(self, net, *args, **kwargs):
         super().on_epoch_end(net, *args, **kwargs)
-        if self._n_epochs_begun == self.row_epochs_:
-            self._use_averaged_rows()
-            self._has_done_epochs = True
+        if self._n_epochs_begun in (self.row_epochs_ or ()):
+            self._end_columns()
+        if self._n_epochs_begun == self.code_epochs_:
+            self._use_average(of_rows=False)
+            self._has_done_codes = True
         if self.evaluation_rows_ is None or self._rows_are_done:
             return
         if self.row_stop_ is None:
@@ -99,12 +106,40 @@ class VAENet(TableNet):
         return len(self.history) - self.epochs_before_
 
     @torch.no_grad()
-    def _use_averaged_rows(self):
-        average = self.average_
-        own = {id(parameter) for parameter in self.module_.autoregressive.parameters()}
-        for parameter, mean in zip(average.parameters, average.average, strict=True):
-            if id(parameter) in own:
-                parameter.copy_(mean)
+    def _end_columns(self):
+        """Keep the averaged weights of the columns that end with this epoch.
+
+        No other column depends on them. Their latest weights may go on learning, and
+        the kept ones take their place when the last column ends.
+        """
+        model = self.module_.autoregressive
+        latest = [parameter.clone() for parameter in model.parameters()]
+        self._use_average(of_rows=True)
+        for column, n_epochs in enumerate(self.row_epochs_):
+            if n_epochs == self._n_epochs_begun:
+                own = [weight.clone() for weight in weights_of_column(model, column)]
+                self._kept[column] = own
+        if self._n_epochs_begun < max(self.row_epochs_):
+            for parameter, weight in zip(model.parameters(), latest, strict=True):
+                parameter.copy_(weight)
+            return
+        for column, kept in self._kept.items():
+            for weight, own in zip(weights_of_column(model, column), kept, strict=True):
+                weight.copy_(own)
+        for parameter, mean in self._averages(of_rows=True):
+            mean.copy_(parameter)
+        self._has_done_epochs, self._kept = True, {}
+
+    def _averages(self, of_rows):
+        """Pairs of a parameter of one of the two parts and its average."""
+        rows = {id(p) for p in self.module_.autoregressive.parameters()}
+        pairs = zip(self.average_.parameters, self.average_.average, strict=True)
+        return [pair for pair in pairs if (id(pair[0]) in rows) == of_rows]
+
+    @torch.no_grad()
+    def _use_average(self, of_rows):
+        for parameter, mean in self._averages(of_rows):
+            parameter.copy_(mean)
 
     def _broadcast_from_first(self, numbers):
         group = self.process_group_
@@ -116,7 +151,7 @@ class VAENet(TableNet):
     # ------------------------------------------------------------------ steps
 
     def train_step(self, batch, **fit_params):
-        if self._rows_are_done and not self._codes_are_due:
+        if not self._rows_are_due and not self._codes_are_due:
             self.step_ += 1
             return {"loss": self.last_loss_ + self.last_row_loss_, "y_pred": None}
         return super().train_step(batch, **fit_params)
@@ -127,7 +162,13 @@ class VAENet(TableNet):
         return is_stopped or self._has_done_epochs
 
     @property
+    def _rows_are_due(self):
+        return not self._rows_are_done and self._is_due(self.row_interval)
+
+    @property
     def _codes_are_due(self):
+        if self._has_done_codes:
+            return False
         is_late = 2 * self._n_epochs_begun >= self.max_epochs
         return is_late or self._is_due(self.code_interval)
 
@@ -142,7 +183,7 @@ class VAENet(TableNet):
         return may_end or max(self.code_interval, self.row_interval) > 1
 
     def step_variant(self):
-        if self._rows_are_done or not self._is_due(self.row_interval):
+        if not self._rows_are_due:
             return ONLY_CODES, {}
         return BOTH if self._codes_are_due else ONLY_ROWS, {}
 

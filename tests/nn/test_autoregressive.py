@@ -22,6 +22,8 @@ from sklearn_unsup._nn.autoregressive import (
     dropout_masks,
     resample_particles_,
 )
+from sklearn_unsup._nn.column_parts import weights_of_column
+from sklearn_unsup._nn.column_terms import column_terms
 from sklearn_unsup._nn.distributions import softcap
 from sklearn_unsup._nn.fused import visible_blocks
 from sklearn_unsup._nn.heads import (
@@ -363,6 +365,34 @@ def test_the_generator_decides():
 
 
 @torch.no_grad()
+def test_each_column_has_weights_that_no_other_depends_on():
+    layout = TableLayout(2, (3, 40, 2))
+    rows = AutoregressiveModel(layout, 8).eval()
+    x_num, x_cat = torch.randn(50, 2), torch.randint(0, 2, (50, 3))
+    arguments = rows, x_num, x_cat, x_num, torch.zeros_like(x_num)
+
+    def terms():
+        with torch.no_grad():
+            numbers, categories = column_terms(*arguments)
+        return torch.cat([categories, numbers], 1)
+
+    for column in range(rows.n_columns):
+        before = terms()
+        with torch.no_grad():
+            for weight in weights_of_column(rows, column):
+                weight.add_(torch.randn(weight.shape))
+        is_new = (terms() != before).any(0)
+        assert is_new.nonzero()[:, 0].tolist() == [column]
+    # Nothing else is left but embeddings, and what pads columns.
+    with torch.no_grad():
+        for column in range(rows.n_columns):
+            for weight in weights_of_column(rows, column):
+                weight.zero_()
+    left = {n for n, p in rows.named_parameters() if p.any()}
+    assert "embeddings.1.weight" in left
+    assert not {n for n in left if "embedding" not in n and "bias" not in n}
+
+
 def test_many_levels_are_seen_through_an_embedding():
     layout = TableLayout(1, (500, 3))
     rows = make_rows(layout)
