@@ -171,14 +171,11 @@ class AutoregressiveModel(nn.Module):
         features = self.features(x_num, x_cat)
         for place in self._embedded_slices:
             features[:, place] = 0.0
-        stops = [place.start for place in self.feature_slices]
-        n_seen = stops[: self.layout.n_categorical]
+        slices = self.feature_slices[: self.layout.n_categorical]
+        n_seen = [0 if c in without else own.start for c, own in enumerate(slices)]
         intercepts = self.category_heads.linear.fit(features, x_cat, n_seen)
         for column, intercept in intercepts.items():
-            if column in without:
-                self.category_heads.linear.of_level(column).zero_()
-            else:
-                self.category_heads.of_column(column)[1].copy_(intercept)
+            self.category_heads.of_column(column)[1].copy_(intercept)
 
     def start_at_dependences(
         self, x_num: Tensor, x_cat: Tensor, limits=None, without=frozenset()
@@ -214,15 +211,12 @@ class AutoregressiveModel(nn.Module):
             self.number_features.n_values,
             strict=True,
         ):
-            inputs.append(known)
+            inputs.append([] if n_categorical + len(inputs) in without else known)
             known = [*known, block.start]
             if n_inputs + n_values <= MAX_REGRESSION_LEVELS:
                 known += range(block.stop - n_values, block.stop)
                 n_inputs += n_values
         features = self.features(x_num, x_cat, present)
-        for position in without:
-            if position >= n_categorical:
-                inputs[position - n_categorical] = []
         numbers = {block.start for block in self.feature_slices[n_categorical:]}
         self.linear.fit(features, x_num, present, inputs, numbers, limits)
         columns = self.linear.columns
