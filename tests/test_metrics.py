@@ -749,6 +749,27 @@ def test_verdict_of_few_rows_allows_for_chance():
     assert "hardly" not in verdict_on(scores, [], 2_000)[0]
 
 
+def test_verdict_goes_by_held_out_rows_where_values_are_repeated():
+    """Independent columns have the very values of the real rows."""
+    rng = np.random.default_rng(0)
+    real, holdout = rng.normal(size=(2, 500, 6))
+    rows = rng.permuted(real, axis=0)
+    without = synthesis_report(real, rows, random_state=0)
+    assert without.scores.loc["synthetic", "c2st"] < 0.42
+    assert "nearer to the real ones" in without.verdict[0]
+    report = synthesis_report(real, rows, holdout=holdout, random_state=0)
+    beside = c2st_score(holdout, rows, random_state=0)
+    assert beside > 0.45
+    said = re.findall(r"0\.\d+", report.verdict[0])
+    assert float(said[0]) == pytest.approx(beside, abs=0.04)
+    assert float(said[1]) == pytest.approx(
+        without.scores.loc["synthetic", "c2st"], abs=0.01
+    )
+    assert "hardly told" in report.verdict[0]
+    report = synthesis_report(real, rows, holdout=holdout[:4], random_state=0)
+    assert "nearer to the real ones" in report.verdict[0]
+
+
 @pytest.mark.slow
 def test_verdict_says_whether_rows_give_away_which_ones_were_fitted_on():
     rng = np.random.default_rng(0)

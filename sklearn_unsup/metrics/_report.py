@@ -47,6 +47,9 @@ class SynthesisReport:
         Number of rows of the smaller table, by which `verdict` tells chance.
     membership : str or None, default=None
         What an attack on the rows has found, for `verdict`.
+    beside_holdout : tuple of (float, int) or None, default=None
+        The classifier's area under the curve beside held-out rows, and the number of
+        these, for `verdict`.
 
     Attributes
     ----------
@@ -81,11 +84,15 @@ class SynthesisReport:
     'Copies: 100 synthetic rows (100 %) repeat a row that is unique in ...'
     """
 
-    def __init__(self, scores, warnings, columns, n_rows, membership=None) -> None:
+    def __init__(
+        self, scores, warnings, columns, n_rows, membership=None, beside_holdout=None
+    ) -> None:
         self.scores = scores
         self.warnings = warnings
         self.columns = columns
-        self.verdict = verdict_on(scores.loc["synthetic"], warnings, n_rows, membership)
+        self.verdict = verdict_on(
+            scores.loc["synthetic"], warnings, n_rows, membership, beside_holdout
+        )
 
     def __repr__(self):
         table = self.scores.to_string(float_format="{:.3f}".format)
@@ -223,12 +230,19 @@ def synthesis_report(
     if target is not None:
         trtr = score_learnt(real, holdout, columns, target, seed, "real", "holdout")
         scores = {name: {**row, "trtr": trtr} for name, row in scores.items()}
+    n_rows = min(len(real), len(synthetic))
+    beside_holdout = None
+    can_tell = holdout is not None and len(holdout) >= N_FOLDS
+    if can_tell and is_nearer(scores["synthetic"], n_rows):
+        area = held_out_auc(holdout, synthetic, columns, seed)
+        beside_holdout = area, min(len(holdout), len(synthetic))
     return SynthesisReport(
         pd.DataFrame.from_dict(scores, orient="index"),
         broken + find_signs(real, synthetic, columns, closest["synthetic"]),
         compare_columns(frames, column_shapes(real, synthetic, columns)),
-        min(len(real), len(synthetic)),
+        n_rows,
         attack_rows(real, holdout, synthetic, columns, seed),
+        beside_holdout,
     )
 
 
@@ -241,14 +255,32 @@ def attack_rows(real, holdout, synthetic, columns, seed):
     )
 
 
-def verdict_on(scores, warnings, n_rows, membership=None):
+def place_of_verdict(area, n_rows):
+    """Which of the verdicts the classifier's area under the curve is in."""
+    # Equal distributions stay within two standard deviations, see `c2st_score`.
+    chance = 2 * 0.41 / np.sqrt(n_rows)
+    bounds = 0.5 - 0.03 - chance, 0.55 + chance, 0.7 + chance, 0.9 + chance
+    return int(np.searchsorted(bounds, area))
+
+
+def is_nearer(scores, n_rows):
+    """Whether rows are nearer to the real ones than fresh rows would be."""
+    return "c2st" in scores and place_of_verdict(scores["c2st"], n_rows) == 0
+
+
+def verdict_on(scores, warnings, n_rows, membership=None, beside_holdout=None):
     """Sentences on how real the rows look, what they teach, and what to look at."""
     sentences = []
-    if "c2st" in scores:
-        # Equal distributions stay within two standard deviations, see `c2st_score`.
-        chance = 2 * 0.41 / np.sqrt(n_rows)
-        bounds = 0.5 - 0.03 - chance, 0.55 + chance, 0.7 + chance, 0.9 + chance
-        said = VERDICTS[int(np.searchsorted(bounds, scores["c2st"]))]
+    if beside_holdout is not None:
+        # Values that repeat those of the real rows hide what else is wrong with them.
+        area, n_holdout = beside_holdout
+        said = VERDICTS[max(1, place_of_verdict(area, n_holdout))]
+        sentences.append(
+            f"{said}: c2st is {area:.2f} beside the held-out ones, .5 is chance. "
+            f"Beside the others, whose values they repeat, it is {scores['c2st']:.2f}."
+        )
+    elif "c2st" in scores:
+        said = VERDICTS[place_of_verdict(scores["c2st"], n_rows)]
         sentences.append(f"{said}: c2st is {scores['c2st']:.2f}, .5 is chance.")
     if "tstr" in scores:
         sentences.append(
