@@ -25,7 +25,7 @@ from ._transfer import column_keys, width_of_rows
 # Numbers of rows between which trials find the number of epochs of the model of rows,
 # and the fraction of the rows that each is judged by. Up to as many rows all numbers
 # may begin with regressions.
-MIN_TRIAL_ROWS, MAX_TRIAL_ROWS, TRIAL_FRACTION = 30, 3_000, 0.2
+MIN_TRIAL_ROWS, MAX_TRIAL_ROWS, TRIAL_FRACTION = 30, 6_000, 0.2
 # Fraction of the epochs that fewer than MIN_TRIAL_ROWS rows, too few for a trial, are
 # learnt for: about what trials find for the smallest tables.
 UNTRIED_FRACTION = 0.1
@@ -43,10 +43,12 @@ MIN_HOLD_OUT_ROWS = MAX_TRIAL_ROWS + 1
 MANY_ROWS = 10_000
 # Number of rows that all trials together are judged by, if so few trials can do that.
 TRIAL_ROWS, MAX_TRIALS = 60, 2
-# Maximum number of epochs of a trial, relative to those of encoder and decoder, and
-# factor of the learning rate of a model of rows that has trials. Some columns need many
-# steps and others memorise rows: held-out ones say which.
-TRIAL_SPAN, TRIAL_LR_SCALE = 2, 3.0
+# Maximum number of epochs of a trial of up to MAX_LONG_TRIAL_ROWS, relative to the
+# epochs of encoder and decoder. Some columns need many steps and others memorise rows:
+# held-out ones say which.
+TRIAL_SPAN, MAX_LONG_TRIAL_ROWS = 2, 3_000
+# Factor of the learning rate of a model of rows that has trials.
+TRIAL_LR_SCALE = 3.0
 # Number of standard errors by which a column must be likelier without its regression.
 N_UNRELATED_ERRORS = 0.5
 # Fraction of the rows that is held out, and the maximum number of them.
@@ -83,6 +85,11 @@ DECAY_ROWS, MAX_DECAY_FACTOR = 10_000, 90.0
 
 # Number of standard errors by which a column's nats must be higher without a start.
 N_AFRESH_ERRORS = 1.0
+
+
+def trial_span(n_rows: int) -> int:
+    """Maximum number of epochs of a trial, relative to those of encoder and decoder."""
+    return TRIAL_SPAN if n_rows <= MAX_LONG_TRIAL_ROWS else 1
 
 
 def module_regressions(kinds: tuple[str, ...]) -> tuple[str, ...]:
@@ -139,6 +146,8 @@ class RowFitting:
 
     # Whether rows come in chunks, from which none are held out.
     _is_stream = False
+    # Whether no other process has a part of the rows.
+    _is_alone = True
     # Whether the net was last trained on a chunk, after a fit or not.
     _trains_on_chunks = False
     # Whether some rows are held out at present. The others may be fewer than
@@ -158,6 +167,7 @@ class RowFitting:
     def _begin_fit(self, X, process_group, is_stream=False):
         super()._begin_fit(X, process_group, is_stream)
         self._is_stream = self._trains_on_chunks = is_stream
+        self._is_alone = process_group is None
 
     def _holds_out_rows(self, n_rows):
         """Whether held-out rows decide how long the model of rows learns."""
@@ -217,7 +227,7 @@ class RowFitting:
             train, held_out = train.split(order, n - n_held_out)
             net.evaluation_rows_ = held_out, train
             self._has_held_out = True
-        elif self._tries_lengths(len(train), process_group):
+        elif self._tries_lengths(len(train)):
             self._try_rows(train)
             net = self.net_  # Perhaps another one.
         net.row_interval, net.code_interval = row_interval, code_interval
@@ -233,16 +243,12 @@ class RowFitting:
         n_epochs = super()._n_fit_epochs(n_rows, n_processes)
         return max([n_epochs, *(self.net_.row_epochs_ or ())])
 
-    def _tries_lengths(self, n_rows, process_group):
+    def _tries_lengths(self, n_rows):
         """Whether a trial decides for how many epochs the model of rows learns."""
-        is_default = self.max_iter == "auto" and not self.early_stopping
-        is_alone = process_group is None
-        return (
-            is_default
-            and is_alone
-            and self._has_fixed_order
-            and n_rows <= MAX_TRIAL_ROWS
-        )
+        if self.max_iter != "auto" or self.early_stopping or self._is_stream:
+            return False
+        is_few = n_rows <= MAX_TRIAL_ROWS
+        return is_few and self._is_alone and self._has_fixed_order
 
     def _try_rows(self, dataset):
         """Find out how each column begins, and for how many epochs it learns.
@@ -309,11 +315,11 @@ class RowFitting:
             trials.append(RowTrial(net, train, held_out, n_epochs))
         # All columns learn embeddings together, and so end together.
         are_joint = len(self.net_.module_.autoregressive.embeddings) > 0
-        return best_epochs(trials, TRIAL_SPAN * n_epochs, are_joint, to_beat)
+        return best_epochs(trials, trial_span(n) * n_epochs, are_joint, to_beat)
 
     def _scores_of_starts(self, folds, new_judge):
         n = sum(map(len, folds[0]))
-        if not self._tries_lengths(n, None):
+        if not self._tries_lengths(n):
             return super()._scores_of_starts(folds, new_judge)
         judges = [new_judge() for _ in folds]
         started = self._try_tables(n, folds, judges, self._start)
@@ -336,10 +342,11 @@ class RowFitting:
                 judge._table_trial(n_rows, *fold, source, afresh)
                 for judge, fold in zip(judges, folds, strict=True)
             ]
-            max_epochs = TRIAL_SPAN * judges[0]._n_epochs(len(folds[0][0]))
+            n_train = len(folds[0][0])
+            max_epochs = trial_span(n_rows) * judges[0]._n_epochs(n_train)
             n_epochs, terms = best_epochs(trials, max_epochs, are_joint=True)
             models = [trial.kept_model() for trial in trials]
-            kinds = judges[0]._regressions(len(folds[0][0]))
+            kinds = judges[0]._regressions(n_train)
             return float(terms.mean()), int(n_epochs), kinds, models
 
         found = best()
@@ -449,7 +456,7 @@ class RowFitting:
             lr_scale = self._autoregressive_steps(n_rows) / steps
             if self._row_interval(n_rows) > 1:
                 lr_scale *= FEW_ROWS_INTERVAL * INTERVAL_LR_SCALE
-            if self._tries_lengths(n_rows, None):
+            if self._tries_lengths(n_rows):
                 lr_scale *= TRIAL_LR_SCALE
             if self._holds_out_rows(n_rows):
                 lr_scale *= WIDE_LR_SCALE

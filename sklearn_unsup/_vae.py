@@ -138,12 +138,14 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         Epochs. "auto" sets gradient steps: where rows are autoregressive 5 to 26 times
         the root of the number of rows (5 for small and 26 for large tables; fewer of
         more than 128 rows), but at least 300, else 3,000. Of up to 800 rows the model
-        of rows learns from every second batch only, and of up to 3,000 rows for as many
-        epochs as let a fifth of them, held out in trials, become likelier. Of more it
-        is a wide one that takes about half of these steps, each twice as long, and may
-        stop before: a twentieth of the rows, at most 2,000, is held out to see when it
-        begins to memorise the others. Of about 25,000 or more encoder and decoder learn
-        from every second batch in the first epochs, fewer than half of all.
+        of rows learns from every second batch only. Of up to 6,000 rows each of its
+        columns learns for as many epochs as let that column of a fifth of the rows,
+        held out in trials, become likelier, of up to 3,000 rows for up to twice the
+        epochs of encoder and decoder. Of more it is a wide one that takes about half of
+        these steps, each twice as long, and may stop before: a twentieth of the rows,
+        at most 2,000, is held out to see when it begins to memorise the others. Of
+        about 25,000 or more encoder and decoder learn from every second batch in the
+        first epochs, fewer than half of all.
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" is about a 32nd of the rows, from 16 to 512. Of images it
         is at most 128, and so it is on a CPU where rows are autoregressive; on a GPU
