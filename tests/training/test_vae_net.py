@@ -130,6 +130,23 @@ def test_rows_per_batch_of_few_rows(model, n_rows, options, interval):
     assert model._row_interval(n_rows) == 1
 
 
+def test_steps_are_longer_only_where_trials_say_how_many(model):
+    model.set_params(max_iter="auto")
+
+    def scale(n_rows=500):
+        return dict(model._param_groups(n_rows))["autoregressive.*"]["lr_scale"]
+
+    with_trials = scale()
+    for name, value in (("_is_alone", False), ("_is_stream", True)):
+        before = getattr(model, name)
+        setattr(model, name, value)
+        assert scale() == pytest.approx(with_trials / 3)
+        setattr(model, name, before)
+    model.set_params(early_stopping=True)
+    assert scale() == pytest.approx(with_trials / 3)
+    model.set_params(early_stopping=False)
+
+
 def test_a_fit_of_few_rows_alternates():
     X = np.random.default_rng(0).normal(size=(40, 2))
     model = VAETransformer(2, random_state=0)
