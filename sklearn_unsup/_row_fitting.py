@@ -247,7 +247,7 @@ class RowFitting:
         """Whether a trial decides for how many epochs the model of rows learns."""
         if self.max_iter != "auto" or self.early_stopping or self._is_stream:
             return False
-        is_few = n_rows <= MAX_TRIAL_ROWS
+        is_few = n_rows <= MAX_TRIAL_ROWS and not self._holds_out_rows(n_rows)
         return is_few and self._is_alone and self._has_fixed_order
 
     def _try_rows(self, dataset):
