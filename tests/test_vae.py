@@ -742,6 +742,8 @@ class Steps(Callback):
 def test_a_fit_for_samples_averages_its_weights(monkeypatch):
     """At a constant step size. With epochs of one's own choice the step size decays."""
     monkeypatch.setattr("sklearn_unsup._row_fitting.MIN_STEPS", 150)
+    # Trials would end each column by itself, see tests/training/test_row_trial.py.
+    monkeypatch.setattr("sklearn_unsup._row_fitting.MAX_TRIAL_ROWS", 0)
     X, steps = make_mixed_table(200, random_state=0)[0], Steps()
     options = {"callbacks": [steps], "random_state": 0}
     model = VAETransformer(2, hidden_layer_sizes=(4,), **options).fit(X)
