@@ -749,6 +749,7 @@ def test_verdict_of_few_rows_allows_for_chance():
     assert "hardly" not in verdict_on(scores, [], 2_000)[0]
 
 
+@pytest.mark.slow
 def test_verdict_goes_by_held_out_rows_where_values_are_repeated():
     """Independent columns have the very values of the real rows."""
     rng = np.random.default_rng(0)
