@@ -281,8 +281,10 @@ class RowFitting:
             self._unrelated = frozenset(
                 is_better.expand(n_columns).nonzero()[:, 0].tolist()
             )
-            if self._unrelated:
-                self.net_ = self._build_net(dataset, self._trial_rngs()[-1])
+            try:
+                if self._unrelated:
+                    self.net_ = self._build_net(dataset, self._trial_rngs()[-1])
+            finally:
                 self._unrelated = frozenset()
         self._set_epochs(n, n_epochs.expand(n_columns).tolist())
 
