@@ -531,12 +531,12 @@ class BaseTableModel(
         )
         return self._sample_rng
 
-    def _sample_encoded(self, conditions, rng, report=None):
+    def _sample_encoded(self, conditions, rng, report=None, n_draws=1):
         """Draw rows `x_num`, `x_cat`, and the log-probability of their conditions."""
         source = self._row_source()
         if report is not None:
             source.report = report
-        return self._sampler.sample(source, self.codec_, conditions, rng)
+        return self._sampler.sample(source, self.codec_, conditions, rng, n_draws)
 
     def _latent_source(self):
         return LatentSource(self._distribution, self.codec_.layout_, self.device_)

@@ -18,9 +18,8 @@ from ._training.data import DenseDataset
 N_STEPS, TAIL_CUTS = 256, np.arange(2.7, 4.6, 0.2)
 # Number of draws that stand for a conditional where it is not known in closed form.
 N_DRAWS = 20
-# Number of rows that are drawn together: of fewer, each has more particles than it
-# needs (`_sampling.proposals`), and takes as long.
-ROWS_AT_ONCE = 3_000
+# Number of rows that are drawn for at a time, which bounds the memory.
+ROWS_AT_ONCE = 10_000
 # Number of rows that a network completes in a pass.
 PASS_ROWS = 4_096
 
@@ -213,17 +212,16 @@ def expected_by_draws(model, holes, rng):
     n, layout = holes.n_rows, holes.layout
     totals = np.zeros((n, layout.n_numeric))
     counts = [np.zeros((n, size), np.int32) for size in layout.cardinalities]
-    n_left = N_DRAWS
-    while n_left:
-        n_copies = min(n_left, max(1, ROWS_AT_ONCE // n))
-        n_left -= n_copies
-        rows = np.tile(np.arange(n), n_copies)
-        x_num, x_cat, _ = model._sample_encoded(conditions.take(rows), rng)
+    for start in range(0, n, ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + ROWS_AT_ONCE, n))
+        x_num, x_cat, _ = model._sample_encoded(
+            conditions.take(rows), rng, n_draws=N_DRAWS
+        )
         for place, column in enumerate(codec.numbers_):
-            numbers = column.to_numbers(x_num[:, place]).reshape(n_copies, n)
-            totals[:, place] += numbers.sum(0) / N_DRAWS
+            numbers = column.to_numbers(x_num[:, place])
+            totals[rows, place] = numbers.reshape(len(rows), N_DRAWS).mean(1)
         for column, count in enumerate(counts):
-            np.add.at(count, (rows, x_cat[:, column]), 1)
+            np.add.at(count, (np.repeat(rows, N_DRAWS), x_cat[:, column]), 1)
     codes = [count.argmax(1) for count in counts]
     return totals, np.stack(codes, 1) if codes else np.zeros((n, 0), np.int64)
 

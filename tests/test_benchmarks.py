@@ -18,6 +18,7 @@ SMALLEST = {
     "balancing": "--quick",
     "codec": "--rows 500 --repeats 1",
     "components": "--rows 200 --epochs 1 --tables iris",
+    "conditions": "--rows 200 --epochs 1 --draws 20",
     "draws": "--rows 300 --epochs 1 --rounds 1 --draws 500",
     "engine": "--rounds 1 --epochs 1",
     "few_rows": "--parts reduce --tables iris --seeds 1",

@@ -5,18 +5,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .._table.layout import ANY_CODE, FIRST_SET, EncodedConditions, TableLayout
-from .autoregressive import AutoregressiveModel, every_nth, resample_particles_
+from .autoregressive import AutoregressiveModel, every_nth
 from .conditions import draw_codes
 from .distributions import indices, presence, softcap
-from .gaussian import conditional_moments, fit_gaussian, precision
+from .gaussian import (
+    MAX_GAUSSIAN,
+    conditional_moments,
+    fit_gaussian,
+    level_indicators,
+    precision,
+    predictive_factor,
+)
 from .random import draw_index, uniform
+from .row_draws import resample_particles_
 
-# Maximum number of numeric columns whose joint normal distribution is fitted, because
-# each row of a batch solves a linear system of this size; and maximum number of levels
-# that have an indicator in it, which need so many training rows with and without them.
-MAX_GAUSSIAN, MAX_INDICATORS, MIN_LEVEL_ROWS = 128, 24, 20
-# Maximum factor by which the variance of conditionals grows where rows are few.
-MAX_VARIANCE_FACTOR = 4.0
+# Minimum number of training rows with and without a level for an indicator of it.
+MIN_LEVEL_ROWS = 20
 # Share of the training rows for which a missing value is an unknown one, as it is where
 # cells are filled in; for the others it is a value of its own, which can be drawn.
 BLIND_SHARE = 0.75
@@ -386,7 +390,14 @@ class AnyOrderModel(AutoregressiveModel):
 
     @torch.no_grad()
     def sample(
-        self, conditions, generator, *, begun=None, columns=None, n_particles=1
+        self,
+        conditions,
+        generator,
+        *,
+        begun=None,
+        columns=None,
+        n_particles=1,
+        origins=None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Draw rows: cells with conditions first, the others in a random order.
 
@@ -408,7 +419,8 @@ class AnyOrderModel(AutoregressiveModel):
                 index = wanted[:, position].nonzero()[:, 0]
                 self._draw(position, index, state, conditions, generator)
                 if n_particles > 1:
-                    resample_particles_(state, n_particles, generator)
+                    moved = state if origins is None else (origins, *state)
+                    resample_particles_(moved, n_particles, generator)
         if columns in (None, "rest"):
             order = uniform((self.n_columns,), generator, device).argsort().tolist()
             # Whether a number is missing is drawn before it.
@@ -419,6 +431,9 @@ class AnyOrderModel(AutoregressiveModel):
                 if len(index):
                     self._draw(position, index, state, nothing, generator)
         return x_num, x_cat, log_weights
+
+    def lookahead(self, numbers, codes, generator):
+        return None
 
     def _wanted(self, conditions):
         """Cells that have a condition, shape (n, n_columns)."""
@@ -474,33 +489,3 @@ class AnyOrderModel(AutoregressiveModel):
                 drawn = drawn * present[:, column]
             x_num[index, column] = drawn
         seen[index, position] = True
-
-
-def level_indicators(layout: TableLayout) -> list[tuple[int, int]]:
-    """Levels that have an indicator beside the numbers, each by its column and code.
-
-    All but the most frequent one of a column, of the columns with the fewest levels.
-    """
-    most = min(MAX_INDICATORS, MAX_GAUSSIAN - layout.n_numeric)
-    found = []
-    for size, column in sorted(
-        (size, column)
-        for column, size in enumerate(layout.cardinalities)
-        if column not in layout.masks
-    ):
-        if len(found) + size - 1 > most:
-            break
-        found += [(column, code) for code in range(1, size)]
-    return found
-
-
-def predictive_factor(n_rows: Tensor, n_seen: Tensor) -> Tensor:
-    """Ratio of the residual variance on new rows to that on the rows of a regression.
-
-    For a linear regression on `n_seen` normal columns, fitted to `n_rows` rows by
-    maximum likelihood. Bounded, as for too few rows it is infinite.
-    """
-    freedom = (n_rows - n_seen - 1.0).clamp_min(1.0)
-    unbiased = n_rows / freedom
-    factor = unbiased * (1.0 + n_seen / (freedom - 1.0).clamp_min(1.0))
-    return torch.where(torch.isinf(n_rows), 1.0, factor).clamp(1.0, MAX_VARIANCE_FACTOR)

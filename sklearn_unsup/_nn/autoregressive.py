@@ -7,15 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .._table.layout import EncodedConditions, TableLayout
-from .conditions import draw_codes
 from .distributions import indices, one_hot_block, presence
-from .even_numbers import EvenNumbers
-from .features import DenseFeatures, SparseFeatures
 from .fused import column_networks, visible_blocks
 from .heads import CategoryHeads, NumberHeads
 from .linear_moments import LinearMoments
+from .lookahead import Lookahead
 from .number_features import NumberFeatures
-from .random import draw_index, random_bytes, uniform
+from .random import random_bytes
+from .row_draws import RowDraw
 
 # Maximum number of levels of a column that is one-hot encoded for the other columns,
 # and width of the embedding of a column with more levels.
@@ -29,11 +28,8 @@ MAX_START_ROWS, MAX_REGRESSION_LEVELS = 4_000, 250
 
 # Kinds of columns that may be described relative to regressions.
 REGRESSIONS = "numbers", "levels"
-# Number of rows from which on levels and bins are spread evenly over those alike.
-MIN_EVEN_ROWS = 1_000
-# Numbers are alike that lie in the same of so many steps of a standard deviation. The
-# steps of all numbers up to MAX_Z, which is 6, are in the range of int8.
-STEPS_PER_DEVIATION = 4
+# Number of rows that show how later columns depend on earlier ones.
+LOOKAHEAD_ROWS = 4_000
 
 
 class AutoregressiveModel(nn.Module):
@@ -335,17 +331,13 @@ class AutoregressiveModel(nn.Module):
         begun: tuple[Tensor, Tensor] | None = None,
         columns: range | None = None,
         n_particles: int = 1,
+        lookahead: Lookahead | None = None,
+        origins: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Draw rows column by column, each value among those that conditions allow.
 
-        Without conditions, levels and bins of MIN_EVEN_ROWS rows or more are spread
-        evenly over them, see :class:`EvenNumbers`; each row by itself has the
-        distribution of the model.
-
-        Returns `x_num`, `x_cat` and log-weights (n,): the log-probability that the
-        conditions had when their turn came, for a single number its log-density.
-        Weighted by its exponential, the rows follow the conditional distribution
-        (likelihood weighting).
+        Returns `x_num`, `x_cat` and log-weights (n,), by which the rows follow the
+        conditional distribution; see :class:`RowDraw`.
 
         Parameters
         ----------
@@ -356,105 +348,31 @@ class AutoregressiveModel(nn.Module):
             `x_num` and `x_cat` of which the columns before `columns` are drawn.
         columns : range or None, default=None
             Positions of the columns to draw, categories first; None for all.
-        n_particles : int, default=1
-            With more than one, so many neighbouring rows have the same conditions.
-            After a column has made their weights unequal they are resampled among
-            themselves (sequential Monte Carlo).
+        n_particles, lookahead, origins
+            See :class:`RowDraw`.
         """
-        n, layout = len(conditions), self.layout
         columns = range(self.n_columns) if columns is None else columns
-        device = self.input_layer.weight.device
-        log_weights = torch.zeros(n, device=device)
-        if begun is None:
-            x_num = torch.zeros(n, layout.n_numeric, device=device)
-            x_cat = torch.zeros(
-                n, layout.n_categorical, dtype=torch.int64, device=device
-            )
-        else:
-            x_num, x_cat = (tensor.clone() for tensor in begun)
-        features = self._drawn_features(x_num, x_cat, columns.start)
-        even = None
-        if conditions.is_empty and n >= MIN_EVEN_ROWS:
-            even = EvenNumbers(n, generator, device)
-        state = x_num, x_cat, features, log_weights, even
-        for position in columns:
-            if position < layout.n_categorical:
-                conditioned = self._draw_category(
-                    position, state, conditions, generator
-                )
-            else:
-                column = position - layout.n_categorical
-                conditioned = self._draw_number(column, state, conditions, generator)
-            if conditioned and n_particles > 1 and position + 1 < self.n_columns:
-                tensors = x_num, x_cat, *features.tensors, log_weights
-                resample_particles_(tensors, n_particles, generator)
-        return x_num, x_cat, log_weights
+        drawn = RowDraw(
+            self,
+            conditions,
+            generator,
+            begun,
+            columns.start,
+            n_particles,
+            lookahead,
+            origins,
+        ).draw(columns)
+        return drawn.x_num, drawn.x_cat, drawn.log_weights
 
-    def _drawn_features(self, x_num, x_cat, n_drawn: int):
-        """Features of rows of which the first columns are drawn."""
-        # Regressions of levels read all features.
-        has_levels = self.category_heads.linear is not None
-        is_dense = x_num.device.type != "cpu" or has_levels
-        features = (DenseFeatures if is_dense else SparseFeatures)(self, len(x_num))
-        n_categorical = self.layout.n_categorical
-        for column in range(min(n_drawn, n_categorical)):
-            features.set_category(column, x_cat[:, column])
-        for column in range(n_drawn - n_categorical):
-            present = self._presence_of(column, x_cat)
-            features.set_number(column, x_num[:, column], present)
-        return features
+    def lookahead(
+        self, numbers: list[int], codes: list[int], generator: torch.Generator
+    ) -> Lookahead | None:
+        """What draws need to look ahead to conditions on columns of numbers and codes.
 
-    def _presence_of(self, column: int, x_cat: Tensor) -> Tensor | None:
-        """Where a number is present, as 0 and 1; None if it is everywhere."""
-        mask = self.layout.masks[column]
-        return None if mask < 0 else (x_cat[:, mask] == 0).float()
-
-    def _draw_category(self, column, state, conditions, generator) -> bool:
-        """Draw one column of codes; return whether there is a condition on it."""
-        _, x_cat, features, log_weights, even = state
-        hidden = self._hidden_of(column, features.first_layer(column))
-        logits = self.category_heads.logits(column, hidden, features.values)
-        logits = features.expand(logits)
-        wanted = conditions.codes.get(column)
-        if wanted is None:
-            u = None if even is None else even.draw(generator)
-            codes = draw_index(logits, generator, u)
-        else:
-            codes, log_mass = draw_codes(
-                logits, wanted, conditions.sets.get(column), generator
-            )
-            log_weights += log_mass
-        x_cat[:, column] = codes
-        features.set_category(column, codes)
-        if even is not None:
-            even.sort_by(codes)
-        return wanted is not None
-
-    def _draw_number(self, column, state, conditions, generator) -> bool:
-        """Draw one column of numbers; return whether there is a condition on it."""
-        x_num, x_cat, features, log_weights, even = state
-        position = self.layout.n_categorical + column
-        hidden = self._hidden_of(position, features.first_layer(position))
-        hidden = features.expand(hidden)
-        bounds, moments = conditions.bounds.get(column), None
-        if self.linear is not None:
-            moments = features.moments(column)
-        if bounds is None:
-            values = self.number_heads.sample(column, hidden, generator, moments, even)
-        else:
-            values, log_mass = self.number_heads.sample_within(
-                column, hidden, *bounds.unbind(1), generator, moments
-            )
-            log_weights += log_mass
-        present = self._presence_of(column, x_cat)
-        if present is not None:
-            values = values * present
-        x_num[:, column] = values
-        features.set_number(column, values, present)
-        if even is not None:
-            steps = (values * STEPS_PER_DEVIATION).floor()
-            even.sort_by(steps.to(torch.int8))  # Sorted faster than floats.
-        return bounds is not None
+        None for a model that draws these columns first.
+        """
+        x_num, x_cat, _ = self.sample(EncodedConditions(LOOKAHEAD_ROWS), generator)
+        return Lookahead(self.layout, x_num, x_cat, numbers, codes)
 
     def parts(self, conditions: EncodedConditions) -> list[range]:
         """Parts of a draw: columns up to the last one with a condition; the rest."""
@@ -483,40 +401,6 @@ def every_nth(*tensors: Tensor) -> list[Tensor]:
     """Every n-th row of a table, so that there are at most MAX_START_ROWS."""
     step = -(-len(tensors[0]) // MAX_START_ROWS)
     return [tensor[::step] for tensor in tensors]
-
-
-def resample_particles_(state, n_particles: int, generator) -> None:
-    """Resample particles whose weights are so unequal that few of them matter.
-
-    Particles are neighbouring rows. Where their effective number is below half of them
-    they are drawn anew in proportion to their weights (systematic resampling), and each
-    gets the mean weight: a mean over particles still estimates what it did before.
-
-    Parameters
-    ----------
-    state : tuple of Tensor
-        Tensors with one entry per row, the last one of log-weights; changed in place.
-    n_particles : int
-    generator : torch.Generator
-    """
-    log_weights = state[-1].view(-1, n_particles)
-    total = log_weights.logsumexp(1, keepdim=True)
-    weights = torch.exp(log_weights - total)
-    effective = 1.0 / weights.square().sum(1)
-    offset = uniform((len(weights), 1), generator, weights.device)
-    ranks = torch.arange(n_particles, device=weights.device)
-    edges = weights.cumsum(1)
-    points = (ranks + offset) / n_particles * edges[:, -1:]
-    chosen = torch.searchsorted(edges, points).clamp_max(n_particles - 1)
-    is_uneven = effective < 0.5 * n_particles
-    chosen = torch.where(is_uneven[:, None], chosen, ranks)
-    first = torch.arange(len(weights), device=weights.device)[:, None] * n_particles
-    index = (first + chosen).view(-1)
-    means = (total - math.log(n_particles)).expand_as(log_weights)
-    new = torch.where(is_uneven[:, None], means, log_weights).reshape(-1)
-    for tensor in state[:-1]:
-        tensor.copy_(tensor.index_select(0, index))
-    state[-1].copy_(new)
 
 
 def dropout_masks(shape, generator, device) -> Tensor:

@@ -3,6 +3,12 @@
 import torch
 from torch import Tensor
 
+from .._table.layout import TableLayout
+
+# Maximum number of numeric columns whose joint normal distribution is fitted, because
+# each row of a batch solves a linear system of this size; and maximum number of levels
+# that have an indicator in it.
+MAX_GAUSSIAN, MAX_INDICATORS = 128, 24
 # Weight of the unit matrix in a covariance, in rows.
 PRIOR_ROWS = 2.0
 # Number of iterations of a fit, and change of the covariance at which it ends.
@@ -11,6 +17,8 @@ MAX_ITERATIONS, TOLERANCE = 30, 1e-3
 BLOCK_ROWS = 512
 # Least conditional variance. Standard deviations stay above 0.01.
 MIN_VARIANCE = 1e-4
+# Maximum factor by which the variance of conditionals grows where rows are few.
+MAX_VARIANCE_FACTOR = 4.0
 
 
 def fit_gaussian(x: Tensor, is_present: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,3 +99,33 @@ def conditional_moments(x, is_seen, mean, covariance) -> tuple[Tensor, Tensor]:
     means = mean + torch.einsum("nij,ni->nj", loadings, scores)
     variances = covariance.diagonal() - loadings.square().sum(1)
     return means.float(), variances.clamp_min(MIN_VARIANCE).sqrt().float()
+
+
+def predictive_factor(n_rows: Tensor, n_seen: Tensor) -> Tensor:
+    """Ratio of the residual variance on new rows to that on the rows of a regression.
+
+    For a linear regression on `n_seen` normal columns, fitted to `n_rows` rows by
+    maximum likelihood. Bounded, as for too few rows it is infinite.
+    """
+    freedom = (n_rows - n_seen - 1.0).clamp_min(1.0)
+    unbiased = n_rows / freedom
+    factor = unbiased * (1.0 + n_seen / (freedom - 1.0).clamp_min(1.0))
+    return torch.where(torch.isinf(n_rows), 1.0, factor).clamp(1.0, MAX_VARIANCE_FACTOR)
+
+
+def level_indicators(layout: TableLayout) -> list[tuple[int, int]]:
+    """Levels that have an indicator beside the numbers, each by its column and code.
+
+    All but the most frequent one of a column, of the columns with the fewest levels.
+    """
+    most = min(MAX_INDICATORS, MAX_GAUSSIAN - layout.n_numeric)
+    found = []
+    for size, column in sorted(
+        (size, column)
+        for column, size in enumerate(layout.cardinalities)
+        if column not in layout.masks
+    ):
+        if len(found) + size - 1 > most:
+            break
+        found += [(column, code) for code in range(1, size)]
+    return found

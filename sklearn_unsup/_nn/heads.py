@@ -269,6 +269,78 @@ class NumberHeads(nn.Module):
                 )
         return values, log_mass.clamp_min(LOG_IMPOSSIBLE)
 
+    def sample_tilted(
+        self, column, hidden, precisions, centres, is_tilted, generator, moments=None
+    ) -> tuple[Tensor, Tensor]:
+        """One number for each row, of some from a density that is tilted.
+
+        The tilted density is in proportion to the model's and to
+        ``exp(-precision * (x - centre) ** 2 / 2)``.
+
+        Parameters
+        ----------
+        column : int
+        hidden : Tensor of shape (n, width)
+        precisions, centres : Tensor of shape (n,)
+        is_tilted : Tensor of bool of shape (n,)
+            Rows that are drawn from the tilted density.
+        generator : torch.Generator
+        moments : tuple of Tensor or None, default=None
+            See :meth:`sample`.
+
+        Returns
+        -------
+        x : Tensor of shape (n,)
+        log_ratio : Tensor of shape (n,)
+            Logarithm of the tilted density over the model's at these numbers.
+        """
+        raw = self._raw(column, hidden, moments)
+        weights, means, log_scales, gate, bins = self._split(raw)
+        scales = log_scales.clamp(*LOG_SCALE_BOUNDS).exp()
+        a, c = precisions[:, None], centres[:, None]
+        log_shares = torch.cat(
+            [
+                F.logsigmoid(-gate) + weights.log_softmax(1),
+                F.logsigmoid(gate) + bins.log_softmax(1),
+            ],
+            1,
+        )
+        # Each part is a normal distribution, and a bin a range of the standard one. A
+        # product with a normal factor is a normal distribution again, and has a mass.
+        spread = 1.0 + a * scales.square()
+        normals = -0.5 * (spread.log() + a * (means - c).square() / spread)
+        ends = F.pad(
+            F.pad(self.edges[column], (1, 0), value=-MAX_Z), (0, 1), value=MAX_Z
+        )
+        start, stop = ends[:-1].clamp(-MAX_Z, MAX_Z), ends[1:].clamp(-MAX_Z, MAX_Z)
+        narrow, middles = (1.0 + a).rsqrt(), a * c / (1.0 + a)
+        inside = normal_log_mass((start - middles) / narrow, (stop - middles) / narrow)
+        inside = inside - self.log_widths[column]
+        pieces = inside + narrow.log() - 0.5 * a * c.square() / (1.0 + a)
+        tilted = log_shares + torch.cat([normals, pieces], 1)
+        log_total = tilted.logsumexp(1)
+        place = draw_index(
+            torch.where(is_tilted[:, None], tilted, log_shares), generator
+        )[:, None]
+        a = torch.where(is_tilted, precisions, 0.0)[:, None]
+        is_sharp = place >= N_NORMALS
+        own = place.clamp_max(N_NORMALS - 1)
+        means, scales = means.gather(1, own), scales.gather(1, own)
+        spread = 1.0 + a * scales.square()
+        x = (means + a * scales.square() * c) / spread
+        noise = normal(x.shape, generator, x.device)
+        x = x + noise * scales * spread.rsqrt()
+        own = (place - N_NORMALS).clamp_min(0)
+        narrow, middles = (1.0 + a).rsqrt(), a * c / (1.0 + a)
+        start, stop = start[own], stop[own]
+        sharp = middles + narrow * truncated_normal(
+            (start - middles) / narrow, (stop - middles) / narrow, generator
+        )
+        x = torch.where(is_sharp, sharp.maximum(start).minimum(stop), x)
+        x = x.clamp(-MAX_Z, MAX_Z)[:, 0]
+        log_ratio = -0.5 * precisions * (x - centres).square() - log_total
+        return x, log_ratio
+
     def masses(self, column: int, hidden: Tensor, u: Tensor, moments=None) -> Tensor:
         """Probabilities of a number between normal quantiles, (n, len(u) + 1).
 

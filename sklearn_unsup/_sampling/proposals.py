@@ -5,6 +5,7 @@ import torch
 
 from .._nn.chunks import CHUNK_ROWS, bounded_rows
 from .._nn.conditions import to_tensors
+from .._nn.lookahead import Lookahead
 
 # Maximum number of proposals for one combination of conditions.
 MAX_POOL = 200_000
@@ -17,6 +18,11 @@ PARTICLE_BLOCK, PARTICLES_PER_ROW, MIN_SEQUENTIAL = 4_000, 8, 20_000
 # Number of particles of all rows that have conditions of their own, and the minimum and
 # maximum number for one row.
 N_PARTICLES, MIN_PARTICLES, MAX_PARTICLES = 50_000, 32, 1_000
+# The minimum for each of several draws of a row.
+PARTICLES_PER_DRAW, EFFECTIVE_PER_DRAW = 4, 0.5
+# A row of whose particles fewer than MIN_EFFECTIVE matter gets GROWTH times as many, up
+# to MAX_GROWN for one row and GROWN_POOL for all such rows at a time.
+MIN_EFFECTIVE, GROWTH, MAX_GROWN, GROWN_POOL = 6.0, 8, 20_000, 2_000_000
 # Number of rows in a pass on a CPU: what a network makes of more is not in its cache.
 CPU_ROWS = 2_048
 
@@ -92,6 +98,7 @@ class RowSource:
 
     def __init__(self, network, kept_intervals=None):
         self.network, self.kept_intervals = network, kept_intervals
+        self._lookaheads = {}
 
     def propose(self, conditions, rng, density=None, n_particles=1):
         """Propose a row for each of the conditions.
@@ -106,7 +113,28 @@ class RowSource:
             Number of neighbouring rows whose conditions are equal, and which an
             autoregressive network may resample among themselves while it draws them.
         """
-        return RowProposals(self.network, conditions, rng, n_particles, self.report)
+        return RowProposals(
+            self.network,
+            conditions,
+            rng,
+            n_particles,
+            self.report,
+            self._lookahead(conditions, rng),
+        )
+
+    def _lookahead(self, conditions, rng):
+        """What a network needs to look ahead to conditions; None if it does not."""
+        if conditions.is_empty or not hasattr(self.network, "lookahead"):
+            return None
+        numbers, codes = Lookahead.columns_of(conditions, self.network.layout)
+        if not numbers and not codes:
+            return None
+        key = *numbers, "numbers", *codes
+        if key not in self._lookaheads:
+            device = next(self.network.parameters()).device
+            generator = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
+            self._lookaheads[key] = self.network.lookahead(numbers, codes, generator)
+        return self._lookaheads[key]
 
     def needs_particles(self, conditions):
         """Whether rows proposed for the same conditions have unequal weights."""
@@ -131,7 +159,7 @@ class LatentProposals:
 
     # A vector may be chosen repeatedly, because each time another row is drawn from it.
     effective_size = staticmethod(effective_sample_size)
-    gains_by_resampling, has_density = False, True
+    gains_by_resampling, has_density, origins = False, True, None
 
     @torch.no_grad()
     def __init__(self, distribution, layout, z, conditions, report=ignore):
@@ -185,11 +213,19 @@ class RowProposals:
     effective_size = staticmethod(distinct_sample_size)
     gains_by_resampling = False
 
-    def __init__(self, network, conditions, rng, n_particles=1, report=ignore):
+    def __init__(
+        self,
+        network,
+        conditions,
+        rng,
+        n_particles=1,
+        report=ignore,
+        lookahead=None,
+    ):
         self.network, self.report = network, report
         self.device = next(network.parameters()).device
         self.conditions = to_tensors(conditions, self.device)
-        options, self.rest = {}, None
+        options, self.rest, self.origins = {}, None, None
         is_autoregressive = hasattr(network, "parts")
         # A generator's numbers have none: their weights only tell near from far.
         self.has_density = is_autoregressive or not conditions.bounds
@@ -197,15 +233,20 @@ class RowProposals:
             first, *rest = network.parts(conditions)
             self.rest = rest[0] if rest else None
             options = {"columns": first, "n_particles": n_particles}
+            if lookahead is not None:
+                options["lookahead"] = lookahead
+            self.origins = torch.arange(len(conditions), device=self.device)
             n_conditioned = len(conditions.codes) + len(conditions.bounds)
             self.gains_by_resampling = n_conditioned > 1
+
+        def propose(part, generator):
+            own = options
+            if self.origins is not None:
+                own = {**options, "origins": self.origins[part]}
+            return network.sample(self.conditions.take(part), generator, **own)
+
         self.x_num, self.x_cat, log_weights = self._batches(
-            lambda part, generator: network.sample(
-                self.conditions.take(part), generator, **options
-            ),
-            len(conditions),
-            n_particles,
-            rng,
+            propose, len(conditions), n_particles, rng
         )
         self.log_weights = log_weights.cpu().numpy().astype(np.float64)
 
@@ -339,27 +380,81 @@ def draw_each(propose, conditions, rng, n_draws, needs_particles):
         none.
     """
     n = len(conditions)
-    n_particles = int(np.clip(N_PARTICLES // n, MIN_PARTICLES, MAX_PARTICLES))
+    least = max(MIN_PARTICLES, PARTICLES_PER_DRAW * n_draws)
+    n_particles = int(np.clip(N_PARTICLES // n, least, MAX_PARTICLES))
     if not needs_particles(conditions):
         n_particles = n_draws
-    step = max(1, MAX_POOL // n_particles)
-    parts, log_mass = [], []
-    for start in range(0, n, step):
-        rows = np.arange(start, min(start + step, n))
-        repeated = conditions.take(np.repeat(rows, n_particles))
-        pool = propose(repeated, rng, n_particles=n_particles)
-        log_weights = pool.log_weights.reshape(len(rows), n_particles)
-        largest = log_weights.max(1, keepdims=True)
-        edges = np.exp(log_weights - largest).cumsum(1)
-        means = largest[:, 0] + np.log(edges[:, -1] / n_particles)
-        log_mass.append(means if pool.has_density else np.full(len(rows), np.nan))
-        points = (rng.random((len(rows), 1)) + np.arange(n_draws)) / n_draws
-        points = points[:, :, None] * edges[:, -1:, None]
-        chosen = (edges[:, None, :] <= points).sum(2).clip(max=n_particles - 1)
-        chosen += np.arange(len(rows))[:, None] * n_particles
-        parts.append(pool.draw(chosen.reshape(-1), rng))
-    x_num, x_cat = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return x_num, x_cat, np.concatenate(log_mass)
+    rows, results = np.arange(n), None
+    while True:
+        step, parts = max(1, MAX_POOL // n_particles), []
+        for start in range(0, len(rows), step):
+            own = conditions.take(rows[start : start + step])
+            parts.append(draw_part(propose, own, rng, n_draws, n_particles))
+        new = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+        if results is None:
+            results = new
+        else:
+            drawn = (rows[:, None] * n_draws + np.arange(n_draws)).reshape(-1)
+            for all_rows, some, index in zip(
+                results, new, (drawn, drawn, rows, rows), strict=True
+            ):
+                all_rows[index] = some
+        if n_particles == n_draws:
+            break
+        rows = rows[new[-1] < max(MIN_EFFECTIVE, EFFECTIVE_PER_DRAW * n_draws)]
+        most = min(MAX_GROWN, GROWN_POOL // max(1, len(rows)))
+        if not len(rows) or most < 2 * n_particles:
+            break
+        n_particles = min(GROWTH * n_particles, most)
+    return tuple(results[:3])
+
+
+def draw_part(propose, conditions, rng, n_draws, n_particles):
+    """The same with a given number of particles, and how many of them mattered."""
+    n = len(conditions)
+    repeated = conditions.take(np.repeat(np.arange(n), n_particles))
+    pool = propose(repeated, rng, n_particles=n_particles)
+    log_weights = pool.log_weights.reshape(n, n_particles)
+    largest = log_weights.max(1, keepdims=True)
+    weights = np.exp(log_weights - largest)
+    log_mass = largest[:, 0] + np.log(weights.mean(1))
+    if not pool.has_density:
+        log_mass[:] = np.nan
+    x_num, x_cat = pool.draw(resample_each(weights, n_draws, rng), rng)
+    return x_num, x_cat, log_mass, effective_particles(weights, pool.origins)
+
+
+def effective_particles(weights, origins):
+    """Effective number of the particles of each row, shape (n,).
+
+    Particles that were resampled from one another count as one.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n, n_particles)
+    origins : Tensor of shape (n * n_particles,) or None
+        Where each particle began; None if it was never resampled.
+    """
+    if origins is not None:
+        totals = np.bincount(
+            origins.cpu().numpy(), weights.reshape(-1), minlength=weights.size
+        )
+        weights = totals.reshape(weights.shape)
+    return weights.sum(1) ** 2 / np.square(weights).sum(1)
+
+
+def resample_each(weights, n_draws, rng):
+    """Draw indices of the particles of each row by systematic sampling.
+
+    `weights` has shape (n, n_particles); indices count over all of them.
+    """
+    n, n_particles = weights.shape
+    edges = weights.cumsum(1)
+    points = (rng.random((n, 1)) + np.arange(n_draws)) / n_draws
+    points = points[:, :, None] * edges[:, -1:, None]
+    chosen = (edges[:, None, :] <= points).sum(2).clip(max=n_particles - 1)
+    chosen += np.arange(n)[:, None] * n_particles
+    return chosen.reshape(-1)
 
 
 def resample(weights, n, rng):

@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from .._table.layout import EncodedConditions
 from .density import DENSITY_ROWS, LatentDensity, smoothed_bootstrap, update_reservoir
 from .marginals import MarginalMap
-from .proposals import draw_conditional, draw_each
+from .proposals import draw_conditional, draw_each, resample_each
 from .ratio import POOL_FACTOR, DensityRatio, resample_distinct
 
 # Number of rows that are drawn at a time where a density ratio chooses among proposals:
@@ -156,7 +156,7 @@ class TableSampler:
             )
         self._fit_all(source, codec, self.reservoir_, None, self.rng)
 
-    def sample(self, source, codec, conditions, rng):
+    def sample(self, source, codec, conditions, rng, n_draws=1):
         """Draw rows that meet conditions.
 
         Parameters
@@ -166,15 +166,21 @@ class TableSampler:
         conditions : EncodedConditions
             Arrays of numpy, for each row that is to be drawn.
         rng : numpy.random.Generator
+        n_draws : int, default=1
+            Number of rows to draw for each of the conditions. Those of one row may
+            share values: together they show its distribution.
 
         Returns
         -------
         x_num, x_cat : ndarray
-        log_mass : ndarray of shape (n,)
+            In the order of the conditions, `n_draws` neighbouring rows for each.
+        log_mass : ndarray
             Estimated log-probability of each row's conditions.
         """
         if not self.is_fitted_:
             self._fit_to_stream(source, codec)
+        if n_draws > 1:
+            return self._sample_repeatedly(source, codec, conditions, rng, n_draws)
         n = len(conditions)
         if conditions.is_empty:
             x_num, x_cat, _ = self._draw(source, codec, conditions, rng)
@@ -201,6 +207,21 @@ class TableSampler:
             x_num = self.marginals_.meet(x_num, x_cat, wanted, rng)
         return x_num, x_cat, log_mass
 
+    def _sample_repeatedly(self, source, codec, conditions, rng, n_draws):
+        """Draw several rows for each of the conditions, by the same particles."""
+        index = np.repeat(np.arange(len(conditions)), n_draws)
+        wanted = conditions.take(index)
+        if conditions.is_empty:
+            return self.sample(source, codec, wanted, rng)
+        if self.marginals_ is not None:
+            conditions = self.marginals_.conditions_before(conditions)
+        x_num, x_cat, log_mass = self._draw_each(
+            source, codec, conditions, rng, n_draws
+        )
+        if self.marginals_ is not None:
+            x_num = self.marginals_.meet(x_num, x_cat, wanted, rng)
+        return x_num, x_cat, log_mass[index]
+
     def _draw(self, source, codec, conditions, rng):
         """Draw rows that have the same conditions."""
         n = len(conditions)
@@ -222,36 +243,37 @@ class TableSampler:
         return x_num, x_cat, log_mass
 
     @staticmethod
-    def _draw_chunks(draw, source, codec, conditions, rng):
+    def _draw_chunks(draw, source, codec, conditions, rng, *args):
         """Draw rows by one of the other methods, a bounded number at a time."""
         n = len(conditions)
         chunks = []
         for index in np.array_split(np.arange(n), -(-n // RATIO_CHUNK)):
-            *rows, log_mass = draw(source, codec, conditions.take(index), rng)
+            *rows, log_mass = draw(source, codec, conditions.take(index), rng, *args)
             chunks.append((*rows, np.broadcast_to(log_mass, len(index))))
         return tuple(map(np.concatenate, zip(*chunks, strict=True)))
 
-    def _draw_each(self, source, codec, conditions, rng):
-        """Draw rows that have conditions of their own."""
-        n, n_draws = len(conditions), 1 if self.ratio_ is None else POOL_FACTOR
-        if self.ratio_ is not None and n > RATIO_CHUNK:
-            return self._draw_chunks(self._draw_each, source, codec, conditions, rng)
+    def _draw_each(self, source, codec, conditions, rng, n_draws=1):
+        """Draw rows that have conditions of their own, `n_draws` for each."""
+        n, n_drawn = len(conditions), n_draws
+        if self.ratio_ is not None:
+            n_drawn *= POOL_FACTOR
+            if n > RATIO_CHUNK:
+                return self._draw_chunks(
+                    self._draw_each, source, codec, conditions, rng, n_draws
+                )
         propose = partial(source.propose, density=self.density_)
         marginals, before = self.proposal_marginals_, conditions
         if marginals is not None:
             before = marginals.conditions_before(conditions)
         x_num, x_cat, log_mass = draw_each(
-            propose, before, rng, n_draws, source.needs_particles
+            propose, before, rng, n_drawn, source.needs_particles
         )
         if marginals is not None:
-            repeated = conditions.take(np.repeat(np.arange(n), n_draws))
+            repeated = conditions.take(np.repeat(np.arange(n), n_drawn))
             x_num = marginals.meet(x_num, x_cat, repeated, rng)
         if self.ratio_ is not None:
             weights = self.ratio_.weights(codec.to_matrix(x_num, x_cat))
-            edges = weights.reshape(n, n_draws).cumsum(1)
-            points = rng.random((n, 1)) * edges[:, -1:]
-            chosen = (edges <= points).sum(1).clip(max=n_draws - 1)
-            chosen += np.arange(n) * n_draws
+            chosen = resample_each(weights.reshape(n, n_drawn), n_draws, rng)
             x_num, x_cat = x_num[chosen], x_cat[chosen]
         return x_num, x_cat, log_mass
 

@@ -20,18 +20,20 @@ from sklearn_unsup._nn.autoregressive import (
     REGRESSIONS,
     AutoregressiveModel,
     dropout_masks,
-    resample_particles_,
 )
 from sklearn_unsup._nn.column_parts import weights_of_column
 from sklearn_unsup._nn.column_terms import column_terms
 from sklearn_unsup._nn.distributions import softcap
 from sklearn_unsup._nn.fused import visible_blocks
 from sklearn_unsup._nn.heads import (
+    GATE,
     MAX_PADDING,
     UNUSED_BIAS,
     CategoryHeads,
     padded_runs,
 )
+from sklearn_unsup._nn.lookahead import Lookahead
+from sklearn_unsup._nn.row_draws import resample_particles_
 from sklearn_unsup._table.layout import EncodedConditions, TableLayout
 
 ALPHA = 1e-5  # chance that a correct model fails one comparison under another seed
@@ -628,6 +630,107 @@ def test_a_range_of_a_late_number(n_particles):
     one = x_num[selected, 0]
     mean = (weights * drawn[:, 0]).sum().item()
     assert mean == pytest.approx(one.mean().item(), abs=error * one.std().item())
+
+
+def moments_given(rows, x, n_particles=1, n=200_000, **options):
+    """Density of one value of the second number, and means of the columns before it."""
+    zeros = torch.zeros(n, dtype=torch.int64)
+    bounds = {1: torch.full((n, 2), x)}
+    conditions = EncodedConditions(n, {1: zeros}, {}, bounds)
+    x_num, x_cat, log_weights = rows.sample(
+        conditions, generator(2), n_particles=n_particles, **options
+    )
+    weights = log_weights.exp().double()
+    shares = weights / weights.sum()
+    first = x_num[:, 0].double()
+    means = [(shares * first).sum(), (shares * first.square()).sum()]
+    means += [shares[x_cat[:, 0] == code].sum() for code in range(2)]
+    return weights.mean().item(), torch.stack(means), weights
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_looking_ahead_changes_no_distribution(is_right):
+    """Only how particles are spread, even if what is seen ahead is wrong."""
+    rows, n = make_rows(MIXED), 200_000
+    x_num, x_cat, _ = rows.sample(EncodedConditions(4_000), generator(1))
+    if not is_right:  # Turned round, and as sure as if it was the number itself.
+        x_num[:, 1] = -x_num[:, 0] + 0.3 * x_cat[:, 0]
+    ahead = Lookahead(MIXED, x_num, x_cat, [1])
+    density, means, weights = moments_given(rows, 1.0)
+    for n_particles in (1, n // 4):
+        own_density, own_means, _ = moments_given(
+            rows, 1.0, n_particles, lookahead=ahead
+        )
+        assert own_density == pytest.approx(density, rel=0.02)
+        np.testing.assert_allclose(own_means, means, atol=0.05)
+    _, _, own_weights = moments_given(rows, 1.0, lookahead=ahead)
+    # Half of the particles do not look: no weight is more than twice as large.
+    assert own_weights.max() <= 2.02 * weights.max()
+
+
+def test_looking_ahead_to_levels_changes_no_distribution():
+    """Weighted rows against enumeration, with a condition on the last column."""
+    rows, n = make_rows(CATEGORICAL), 200_000
+    conditions = given_codes(n, {2: 1})
+    ahead = rows.lookahead(*Lookahead.columns_of(conditions, CATEGORICAL), generator(1))
+    assert ahead.codes == [2]
+    codes, law, mass = enumerated(rows, {2: torch.tensor([1])})
+    shares, sizes = [], []
+    for own in (None, ahead):
+        _, x_cat, log_weights = rows.sample(conditions, generator(), lookahead=own)
+        weights = log_weights.exp().double().numpy()
+        assert weights.mean() == pytest.approx(mass, rel=0.02)
+        cells = np.ravel_multi_index(x_cat.T.numpy(), CATEGORICAL.cardinalities)
+        shares = np.bincount(cells, weights, minlength=len(codes)) / weights.sum()
+        assert np.abs(shares - law).max() < 0.005
+        sizes.append(weights.sum() ** 2 / np.square(weights).sum())
+    assert sizes[1] > 1.05 * sizes[0]
+
+
+def test_looking_ahead_finds_what_determines_a_number():
+    """Without it one particle in a hundred is near to what is wanted."""
+    layout = TableLayout(3, (4,))
+    rows = AutoregressiveModel(layout, 4, regressions=("numbers",)).eval()
+    x = torch.randn(2_000, 3, generator=generator())
+    codes = torch.randint(4, (2_000, 1), generator=generator(1))
+    x[:, 2] = 0.9 * x[:, 0] + 0.02 * x[:, 2]
+    x[:, 1] = 0.5 * codes[:, 0] + 0.02 * x[:, 1]
+    rows.start_at_dependences(x, codes)
+    with torch.no_grad():
+        rows.number_heads.bias[:, :, GATE] = -30.0  # Nothing but the regressions.
+    wanted = x[:500].repeat_interleave(32, 0)
+    bounds = {1: wanted[:, [1, 1]], 2: wanted[:, [2, 2]]}
+    conditions, errors = EncodedConditions(len(wanted), bounds=bounds), []
+    columns = Lookahead.columns_of(conditions, layout)
+    assert columns == ([1, 2], [])
+    for ahead in (None, rows.lookahead(*columns, generator(3))):
+        x_num, x_cat, log_weights = rows.sample(
+            conditions, generator(2), n_particles=32, lookahead=ahead
+        )
+        weights = log_weights.view(-1, 32).softmax(1).flatten() / 500
+        right = x_cat[:, 0] == codes[:500, 0].repeat_interleave(32)
+        distances = (0.9 * x_num[:, 0] - wanted[:, 2]).abs()
+        errors.append(((weights * ~right).sum(), (weights * distances).sum()))
+    assert errors[1][0] < 0.01
+    assert errors[1][1] < 0.04 < errors[0][1]
+
+
+def test_columns_that_are_looked_ahead_to():
+    """Single values after a column that may have several ones."""
+    layout, n = TableLayout(2, (3, 2)), 5
+    code = torch.zeros(n, dtype=torch.int64)
+    wide, point = torch.tensor([0.0, 1.0]).expand(n, 2), torch.zeros(n, 2)
+    for codes, bounds, expected in [
+        ({0: code}, {}, ([], [])),
+        ({1: code}, {}, ([], [1])),
+        ({1: -1 - code}, {}, ([], [])),
+        ({0: code, 1: code}, {0: point}, ([], [])),
+        ({0: code}, {0: wide, 1: point}, ([1], [])),
+        ({0: code}, {1: wide}, ([], [])),
+        ({0: -1 - code, 1: code}, {1: point}, ([1], [1])),
+    ]:
+        conditions = EncodedConditions(n, codes, {}, bounds)
+        assert Lookahead.columns_of(conditions, layout) == expected
 
 
 def test_particles_are_resampled_within_their_block():

@@ -5,9 +5,10 @@ import pytest
 import torch
 from scipy import stats
 
-from sklearn_unsup._nn.autoregressive import MIN_EVEN_ROWS, AutoregressiveModel
+from sklearn_unsup._nn.autoregressive import AutoregressiveModel
 from sklearn_unsup._nn.even_numbers import BLOCK, EvenNumbers, split
 from sklearn_unsup._nn.random import draw_index
+from sklearn_unsup._nn.row_draws import MIN_EVEN_ROWS
 from sklearn_unsup._table.layout import EncodedConditions, TableLayout
 
 
@@ -183,7 +184,7 @@ def test_bins_of_numbers_are_drawn_as_often_as_they_are_probable():
 def test_rows_under_conditions_are_independent(monkeypatch):
     """They are weighted and chosen again, one by one."""
     drawn = []
-    where = "sklearn_unsup._nn.autoregressive.EvenNumbers"
+    where = "sklearn_unsup._nn.row_draws.EvenNumbers"
     monkeypatch.setattr(where, lambda *args: drawn.append(1) or EvenNumbers(*args))
     model, *_ = independent_rows(2_000, 0)
     assert drawn == [1]

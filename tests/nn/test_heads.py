@@ -224,3 +224,36 @@ def test_a_start_beside_moments_has_their_mean_and_variance():
     mixture = (p[0, 0] * parts.cdf(z[:, None])).sum(1)
     torch.testing.assert_close(mixture, torch.special.ndtr(z), rtol=0, atol=1e-3)
     torch.testing.assert_close(bins, heads._split(before)[4])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("gate", [-30.0, 0.0, 30.0])
+@pytest.mark.parametrize(("precision", "centre"), [(0.0, 0.0), (4.0, 1.0), (1e4, -2.5)])
+def test_tilted_draws(gate, precision, centre):
+    """Against the product of density and factor, by quadrature; ratios are its own."""
+    heads, n = make_heads(gate), 40_000
+    grid = GRID if precision < 100 else centre + GRID / 100
+    for column in range(len(EDGES)):
+        base = density(heads, column, grid)
+        tilted = base * np.exp(-0.5 * precision * (grid - centre) ** 2)
+        total = integrate.trapezoid(tilted, grid)
+        generator = torch.Generator().manual_seed(1)
+        is_tilted = torch.arange(n) % 2 == 0
+        x, log_ratio = heads.sample_tilted(
+            column,
+            hidden_units(n),
+            torch.full((n,), precision),
+            torch.full((n,), centre),
+            is_tilted,
+            generator,
+        )
+        expected = -0.5 * precision * (x.double() - centre) ** 2 - np.log(total)
+        np.testing.assert_allclose(log_ratio, expected, rtol=1e-3, atol=0.03)
+        cdf = integrate.cumulative_trapezoid(tilted / total, grid, initial=0)
+        own = np.sort(x[is_tilted])
+        own = own[np.abs(own) < MAX_Z]  # Those beyond are moved to it.
+        below = np.searchsorted(own, grid) + (x[is_tilted] <= -MAX_Z).sum().item()
+        inside = np.abs(grid) < MAX_Z
+        assert np.abs(below / is_tilted.sum().item() - cdf)[inside].max() < 0.015
+        plain = heads.sample(column, hidden_units(n), generator)
+        assert stats.ks_2samp(x[~is_tilted], plain).pvalue > 1e-4

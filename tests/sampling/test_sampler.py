@@ -28,6 +28,7 @@ from sklearn_unsup._sampling.proposals import (
     distinct_sample_size,
     draw_conditional,
     draw_each,
+    effective_particles,
     resample,
 )
 from sklearn_unsup._sampling.raking import Raking, limited
@@ -336,6 +337,40 @@ def test_several_rows_for_each_condition():
     assert log_mass.shape == (n,)
 
 
+def test_rows_that_few_particles_suit_get_more():
+    """Two numbers are a latent one, give or take .007; each row asks for the first."""
+    layout, drawn, scale = TableLayout(2), [], torch.full((2,), -5.0)
+
+    def propose(conditions, rng, n_particles=1):
+        drawn.append(len(conditions))
+        z = torch.from_numpy(rng.normal(size=(len(conditions), 1)).astype("f4"))
+
+        def distribution(z):
+            blocks = block_indicator(layout)
+            return TableDistribution(layout, z.expand(-1, 2), scale, blocks)
+
+        return LatentProposals(distribution, layout, z, conditions)
+
+    n = 1_000
+    wanted = np.linspace(-2, 2, n, dtype="f4")
+    bounds = {0: np.stack([wanted, wanted], 1)}
+    conditions = EncodedConditions(n, bounds=bounds)
+    x_num, _, log_mass = draw_each(propose, conditions, rng_of(), 1, bool)
+    np.testing.assert_array_equal(x_num[:, 0], wanted)
+    assert (x_num[:, 1] - wanted).std() == pytest.approx(np.exp(-5) * 2**0.5, rel=0.2)
+    expected = stats.norm.logpdf(wanted)
+    assert np.abs(log_mass - expected).mean() < 0.3
+    assert proposals.GROWN_POOL / 2 < sum(drawn) < 3 * proposals.GROWN_POOL
+
+
+def test_effective_particles():
+    """Those that were resampled from one another count as one."""
+    weights = np.array([[1.0, 1.0, 1.0, 1.0], [3.0, 1.0, 0.0, 0.0]])
+    np.testing.assert_allclose(effective_particles(weights, None), [4.0, 1.6])
+    origins = torch.tensor([0, 0, 0, 3, 4, 5, 6, 7])
+    np.testing.assert_allclose(effective_particles(weights, origins), [1.6, 1.6])
+
+
 def test_groups_of_equal_conditions():
     """Few different conditions are groups; of many those that many rows have."""
     few = given_codes(60, {0: np.arange(60) % 3})
@@ -370,6 +405,7 @@ def test_what_is_rare_is_drawn_by_sequential_monte_carlo(monkeypatch):
     wanted = (codes[:, 1] == codes[law.argmin(), 1]) & (codes[:, 2] == 0)
     mass = law[wanted].sum()
     law = law[wanted] / mass
+    monkeypatch.setattr(source, "_lookahead", lambda *args: None)
     monkeypatch.setattr(proposals, "PARTICLES_PER_ROW", 2)
     monkeypatch.setattr(proposals, "MIN_SEQUENTIAL", 0)
     n, used = 8_000, []
@@ -531,7 +567,7 @@ class NormalSource:
 
 class NormalRows:
     effective_size = staticmethod(distinct_sample_size)
-    gains_by_resampling, has_density = False, True
+    gains_by_resampling, has_density, origins = False, True, None
 
     def __init__(self, source, conditions, rng):
         n, layout = len(conditions), source.codec.layout_
