@@ -539,7 +539,7 @@ class BaseTableModel(
         return self._sampler.sample(source, self.codec_, conditions, rng, n_draws)
 
     def _latent_source(self):
-        return LatentSource(self._distribution, self.codec_.layout_, self.device_)
+        return LatentSource(self._distribution, self.codec_, self.device_)
 
     @torch.no_grad()
     def _distribution(self, z):

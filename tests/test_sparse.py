@@ -545,6 +545,30 @@ def test_rebuilt_texts_can_be_read(model):
     assert set(np.concatenate(drawn)) <= set(words.get_feature_names_out())
 
 
+@pytest.mark.parametrize("kind", ["dense", "sparse", "ints"])
+def test_independent_bits_are_drawn_as_often_as_they_were(kind):
+    """Their means alone, rounded, would be the likelier value in every row."""
+    rng = np.random.default_rng(0)
+    X = (rng.random((500, 40)) < np.linspace(0.05, 0.95, 40)).astype(float)
+    made = {"dense": X, "sparse": sparse.csr_array(X), "ints": X.astype(int)}[kind]
+    model = VAETransformer(2, max_iter=30, random_state=0).fit(made)
+    drawn = model.sample(2_000, random_state=0)
+    assert set(np.unique(drawn)) == {0, 1}
+    assert np.abs(drawn.mean(0) - X.mean(0)).mean() < 0.03
+    assert drawn.sum(1).std() == pytest.approx(X.sum(1).std(), rel=0.15)
+    # What a code decodes to stays the likelier value.
+    decoded = model.inverse_transform(np.zeros((3, 2)))
+    assert np.ptp(decoded, axis=0).max() == 0
+
+
+def test_images_are_not_drawn_bit_by_bit():
+    X = (np.random.default_rng(0).random((200, 64)) < 0.5).astype(float)
+    pixels = VAETransformer(2, image_shape=(8, 8), max_iter=1, random_state=0).fit(X)
+    assert not pixels._latent_source().is_binary.any()
+    flat = VAETransformer(2, max_iter=1, random_state=0).fit(X)
+    assert flat._latent_source().is_binary.all()
+
+
 def test_one_hot_rows_are_drawn_as_bits():
     X = sparse.csr_array(np.eye(4)[np.random.default_rng(0).integers(4, size=400)])
     vae = quick(VAETransformer, max_iter=60, batch_size=40).fit(X)

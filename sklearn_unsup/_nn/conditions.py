@@ -132,3 +132,10 @@ def kernel_log_mass(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     constant = math.log(KERNEL_WIDTH) + 0.5 * LOG_TWO_PI
     log_kernel = torch.where(is_point(low, high), log_kernel - constant, log_kernel)
     return log_kernel.clamp_min(LOG_IMPOSSIBLE)
+
+
+def bernoulli_log_mass(p: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Log-probability that numbers are in ranges, which are 1 by `p` and else 0."""
+    ones, zeros = (low <= 1) & (high >= 1), (low <= 0) & (high >= 0)
+    mass = torch.where(ones, p, 0.0) + torch.where(zeros, 1.0 - p, 0.0)
+    return mass.log().clamp_min(LOG_IMPOSSIBLE)

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from .._table.layout import EncodedConditions, TableLayout
 from .conditions import (
+    bernoulli_log_mass,
     category_log_mass,
     draw_codes,
     is_point,
@@ -24,7 +25,7 @@ from .likelihoods import (
     categorical_log_prob,
     normal_log_prob,
 )
-from .random import gumbel, normal
+from .random import gumbel, normal, uniform
 
 
 def block_indicator(layout: TableLayout) -> Tensor:
@@ -94,7 +95,16 @@ class TableDistribution:
         Bernoulli.
     indicator : Tensor of shape (n_one_hot, n_categorical)
         Result of :func:`block_indicator`, on the device of `raw`.
+
+    Attributes
+    ----------
+    is_binary : Tensor of bool of shape (n_numeric,) or None
+        Bernoulli numbers of which only 0 and 1 are known, which are drawn as such.
+        Others stand for values in [0, 1], such as the grey of a pixel, and are drawn as
+        their mean: a draw of 0 or 1 would never be grey. None if all are like that.
     """
+
+    is_binary = None
 
     def __init__(
         self,
@@ -175,9 +185,10 @@ class TableDistribution:
         for column, bounds in conditions.bounds.items():
             low, high = bounds.unbind(1)
             if self.log_scale is None:
-                total = total + kernel_log_mass(
-                    self._probability()[:, column], low, high
-                )
+                mass_of = kernel_log_mass
+                if self.is_binary is not None and self.is_binary[column]:
+                    mass_of = bernoulli_log_mass
+                total = total + mass_of(self._probability()[:, column], low, high)
                 continue
             scale = self.log_scale[column].exp()
             low = (low - self.location[:, column]) / scale
@@ -190,13 +201,12 @@ class TableDistribution:
     def sample(
         self, generator: torch.Generator, conditions: EncodedConditions | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Draw `x_num` and `x_cat` once for every row, such that conditions are met.
-
-        Bernoulli numbers are set to their mean. They stand for values in [0, 1], such
-        as the grey of a pixel, and a draw of 0 or 1 would never be grey.
-        """
+        """Draw `x_num` and `x_cat` once for every row, such that conditions are met."""
         if self.log_scale is None:
             numbers = self._probability()
+            if self.is_binary is not None:
+                drawn = uniform(numbers.shape, generator, numbers.device) < numbers
+                numbers = torch.where(self.is_binary, drawn.float(), numbers)
         else:
             noise = normal(self.location.shape, generator, self.location.device)
             numbers = self.location + noise * torch.exp(self.log_scale)
@@ -224,6 +234,10 @@ class TableDistribution:
                     (low - location) / scale, (high - location) / scale, generator
                 )
                 numbers[:, column] = location + scale * inside
+            elif self.is_binary is not None and self.is_binary[column]:
+                # Where only one of the two is in the range, it is this one.
+                rounded = numbers[:, column].maximum(low.ceil()).minimum(high.floor())
+                numbers[:, column] = rounded
             numbers[:, column] = numbers[:, column].maximum(low).minimum(high)
 
     def _argmax(self, scores: Tensor | None) -> Tensor:

@@ -55,7 +55,8 @@ class LatentSource:
     distribution : callable
         ``distribution(z)`` is the :class:`TableDistribution` of rows given their latent
         vectors `z`, a tensor of shape (n, n_components) on the device.
-    layout : TableLayout
+    codec : TableCodec or SparseCodec
+        Its numbers of two values are drawn as one of them.
     device : str or device
     report : callable, default=ignore
         Called with a number of rows whenever so many were drawn.
@@ -63,8 +64,16 @@ class LatentSource:
 
     report, kept_intervals = staticmethod(ignore), None
 
-    def __init__(self, distribution, layout, device):
-        self.distribution, self.layout, self.device = distribution, layout, device
+    def __init__(self, distribution, codec, device):
+        self._distribution, self.device = distribution, device
+        self.layout, is_binary = codec.layout_, codec.binary_numbers()
+        self.is_binary = torch.from_numpy(is_binary).to(device)
+
+    def distribution(self, z):
+        """Distribution of rows given latent vectors, as new rows are drawn from it."""
+        distribution = self._distribution(z)
+        distribution.is_binary = self.is_binary
+        return distribution
 
     def propose(self, conditions, rng, density, n_particles=1):
         """Propose a row for each of the conditions, with latent vectors of a density.

@@ -16,6 +16,7 @@ from .layout import TableLayout
 from .numeric import NumericColumn
 from .plain import Form
 from .requests import TableConditions, encode_conditions
+from .scaling import is_binary
 from .state import array_of, dtype_of, index_of, plain_array, plain_dtype, plain_index
 from .unknown import Tolerance
 
@@ -448,6 +449,15 @@ class TableCodec(BaseEstimator):
         if self.empty_:
             return np.zeros(0), np.zeros(0)
         return self.numbers_[column].cluster_gaps()
+
+    def binary_numbers(self) -> np.ndarray:
+        """Encoded numbers of which only 0 and 1 are known, bool of shape (n_numeric,).
+
+        None in an image, whose pixels are not drawn one by one.
+        """
+        if self.empty_ or self.image_shape is not None:
+            return np.zeros(self.layout_.n_numeric, dtype=bool)
+        return np.array([is_binary(column) for column in self.numbers_], dtype=bool)
 
     def atoms(self) -> list:
         """Of each column of `x_num` the intervals that stand for one value each.

@@ -133,3 +133,12 @@ def open_range(x, least, most) -> tuple[float, float]:
         max(low - width, least) if (x == low).sum() == 1 else low,
         min(high + width, most) if (x == high).sum() == 1 else high,
     )
+
+
+def is_binary(column) -> bool:
+    """Whether only two values of a numeric column are known, encoded as 0 and 1."""
+    if not column.varies_ or column.scaling not in (None, "minmax"):
+        return False
+    ends = np.array([column.low_, column.high_])
+    ends = (ends - column.center_) / column.scale_
+    return len(column.quantiles_.values_) == 2 and (ends == (0, 1)).all()

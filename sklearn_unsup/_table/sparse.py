@@ -73,6 +73,7 @@ dtype=float32))
         # Least and greatest values; greatest negative and least positive ones.
         self.low_, self.high_ = np.full(width, np.inf), np.full(width, -np.inf)
         self.below_, self.above_ = np.full(width, -np.inf), np.full(width, np.inf)
+        self.whole_ = np.ones(width, dtype=bool)
         self._reach(X)
         varies = self.low_ < self.high_
         self.center_, self.scale_ = np.zeros(width), np.ones(width)
@@ -106,7 +107,7 @@ dtype=float32))
     def updated(self, X) -> "SparseCodec":
         """A codec whose decoded values reach what more rows have; scales stay."""
         wider = copy.copy(self)
-        for name in ("low_", "high_", "below_", "above_"):
+        for name in ("low_", "high_", "below_", "above_", "whole_"):
             setattr(wider, name, getattr(self, name).copy())
         wider._reach(X)
         return wider
@@ -121,6 +122,7 @@ dtype=float32))
             positive, negative = values > 0, values < 0
             np.minimum.at(self.above_, columns[positive], values[positive])
             np.maximum.at(self.below_, columns[negative], values[negative])
+            self.whole_[columns[values != np.rint(values)]] = False
         absent = counts(X) < n
         self.low_[absent] = np.minimum(self.low_[absent], 0.0)
         self.high_[absent] = np.maximum(self.high_[absent], 0.0)
@@ -181,6 +183,17 @@ dtype=float32))
             z = (values - self.center_[columns]) / self.scale_[columns]
         return np.clip(z, -FLOAT32_MAX, FLOAT32_MAX)
 
+    def binary_numbers(self) -> np.ndarray:
+        """Encoded numbers of which only 0 and 1 are known, bool, (n_numeric,)."""
+        is_binary = np.zeros(self.layout_.n_numeric, dtype=bool)
+        low, high = self.low_[self.encoded_], self.high_[self.encoded_]
+        has_two = (low == 0) & (self.above_[self.encoded_] == high)
+        has_two |= (high == 0) & (self.below_[self.encoded_] == low)
+        ends = (self._scale(end, self.encoded_) for end in (low, high))
+        is_unit = [end == wanted for end, wanted in zip(ends, (0, 1), strict=True)]
+        is_binary[: len(has_two)] = has_two & is_unit[0] & is_unit[1]
+        return is_binary
+
     def atoms(self) -> list:
         """None: no scaling here gives a value an interval."""
         return []
@@ -203,7 +216,8 @@ dtype=float32))
 
         Total: any finite numbers give legal rows. They stay in the range of their
         column. Between zero and the value nearest to it that was seen there is nothing:
-        they become the nearer of the two. Of an integer dtype they are rounded.
+        they become the nearer of the two. Where only whole numbers were seen they are
+        rounded.
 
         Parameters
         ----------
@@ -226,8 +240,7 @@ dtype=float32))
                 inside = (x * np.sign(edge) > 0) & (np.abs(x) < np.abs(edge))
                 nearest = np.where(np.abs(x) < 0.5 * np.abs(edge), 0.0, edge)
                 x = np.where(inside, nearest, x)
-            if self.dtype_.kind in "biu":
-                x = np.rint(x)
+            x = np.where(self.whole_[kept], np.rint(x), x)
             out[rows, kept] = x.astype(self.dtype_)
         return out
 

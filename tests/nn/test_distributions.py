@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 from torch.distributions import Categorical
 
+from sklearn_unsup._nn.conditions import LOG_IMPOSSIBLE
 from sklearn_unsup._nn.distributions import (
     TableDistribution,
     block_indicator,
@@ -19,7 +20,7 @@ from sklearn_unsup._nn.distributions import (
 from sklearn_unsup._nn.hats import _negative_peaks
 from sklearn_unsup._nn.likelihoods import LOGIT_CAP
 from sklearn_unsup._nn.random import gumbel
-from sklearn_unsup._table.layout import TableLayout
+from sklearn_unsup._table.layout import EncodedConditions, TableLayout
 
 ALPHA = 1e-5  # chance that a correct sampler fails one comparison under another seed
 NUMBERS, CATEGORIES = TableLayout(2), TableLayout(0, (3, 2, 4))
@@ -268,6 +269,30 @@ def test_bernoulli_numbers_are_drawn_at_their_mean():
     distribution = make(NUMBERS, 10, bernoulli=True)
     x_num, _ = distribution.sample(generator())
     torch.testing.assert_close(x_num, torch.sigmoid(distribution.location))
+
+
+def test_numbers_of_two_values_are_drawn_as_one_of_them():
+    """As often as is probable, also under conditions that leave both or one."""
+    n = 20_000
+    raw = torch.tensor([[0.4, -1.5, 0.8]]).expand(n, 3)
+    distribution = TableDistribution(
+        TableLayout(3), raw, None, block_indicator(TableLayout(3))
+    )
+    distribution.is_binary = torch.tensor([True, True, False])
+    p = torch.sigmoid(raw[0])
+    one, both = (torch.tensor([low, 1.0]).expand(n, 2) for low in (0.5, -0.2))
+    for bounds, expected in [({}, p[:2]), ({0: one, 1: both}, [1.0, p[1]])]:
+        numbers, _ = distribution.sample(
+            generator(), EncodedConditions(n, {}, {}, bounds)
+        )
+        assert set(numbers[:, :2].unique().tolist()) == {0.0, 1.0}
+        torch.testing.assert_close(numbers[:, 2], p[2].expand(n))
+        np.testing.assert_allclose(numbers[:, :2].mean(0), expected, atol=0.015)
+        log_mass = distribution.log_mass(EncodedConditions(n, {}, {}, bounds))
+        expected_mass = p[0].log() if bounds else torch.tensor(0.0)
+        torch.testing.assert_close(log_mass, expected_mass.expand(n))
+    never = EncodedConditions(n, {}, {}, {0: torch.tensor([0.2, 0.4]).expand(n, 2)})
+    assert (distribution.log_mass(never) == LOG_IMPOSSIBLE).all()
 
 
 def test_only_the_given_generator_is_used(layout):

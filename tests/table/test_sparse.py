@@ -10,6 +10,7 @@ from scipy import sparse
 from sklearn_unsup._nn import chunks
 from sklearn_unsup._nn.chunks import bounded_rows
 from sklearn_unsup._nn.pca import principal_axes
+from sklearn_unsup._table.codec import TableCodec
 from sklearn_unsup._table.sparse import SparseCodec
 from sklearn_unsup._training import data
 from sklearn_unsup._training.data import (
@@ -165,9 +166,9 @@ def test_any_numbers_decode_to_legal_rows(scaling):
 
 def test_the_nearer_of_zero_and_what_was_seen():
     """Seen are -4, 0 and 2: what lies between goes to the nearest of the three."""
-    codec = SparseCodec().fit(sparse.csr_array([[-4.0], [0.0], [2.0], [3.0]]))
+    codec = SparseCodec().fit(sparse.csr_array([[-4.0], [0.0], [2.0], [3.25]]))
     x = np.array([[-3.0], [-2.1], [-1.9], [0.9], [1.1], [2.5], [7.0], [-7.0]])
-    expected = [-4.0, -4.0, 0.0, 0.0, 2.0, 2.5, 3.0, -4.0]
+    expected = [-4.0, -4.0, 0.0, 0.0, 2.0, 2.5, 3.25, -4.0]
     assert codec.decode(x).ravel().tolist() == expected
 
 
@@ -199,7 +200,7 @@ def test_it_keeps_a_few_numbers_of_each_column():
     for n in (50, 5_000):
         X = sparse.csr_array(make_matrix(n, 200))
         sizes.append(len(pickle.dumps(SparseCodec("standard").fit(X))))
-    assert sizes[1] == sizes[0] < 200 * 8 * 7 + 2_000
+    assert sizes[1] == sizes[0] < 200 * (8 * 7 + 1) + 2_000
 
 
 # ------------------------------------------------------------------- sparse rows
@@ -423,3 +424,24 @@ def test_a_wider_codec_leaves_constants_and_the_old_one_alone():
     assert wider.decode([[0.0], [8.0]]).tolist() == [[0, 5, 1], [0, 5, 9]]
     assert codec.decode([[0.0], [8.0]]).tolist() == [[0, 5, 1], [0, 5, 2]]
     assert codec.updated(more.toarray()).high_[2] == 9
+
+
+def test_whole_numbers_stay_whole():
+    """Those of a column all of whose values were; also of what a stream brings."""
+    X = np.array([[0.0, 3.0, 0.5], [2.0, 0.0, 4.0], [5.0, 1.0, 0.0]])
+    codec = SparseCodec().fit(sparse.csr_array(X))
+    x_num = np.array([[3.2, 2.6, 1.3]], np.float32)
+    np.testing.assert_allclose(codec.decode(x_num), [[3.0, 3.0, 1.3]], rtol=1e-6)
+    wider = codec.updated(sparse.csr_array(np.array([[2.5, 1.0, 0.0]])))
+    np.testing.assert_allclose(wider.decode(x_num), [[3.2, 3.0, 1.3]], rtol=1e-6)
+    np.testing.assert_allclose(codec.decode(x_num), [[3.0, 3.0, 1.3]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("scaling", [None, "minmax", "standard"])
+def test_columns_of_two_values(scaling):
+    X = np.array([[0, 2, 0.5, -1, 1], [1, 0, 1, 0, 0], [0, 2, 0, 0, 2]], float)
+    binary = SparseCodec(scaling).fit(sparse.csr_array(X)).binary_numbers()
+    expected = {None: [0], "minmax": [0, 1, 3], "standard": []}[scaling]
+    assert np.flatnonzero(binary).tolist() == expected
+    dense = TableCodec(scaling).fit(X).binary_numbers()
+    assert np.flatnonzero(dense).tolist() == expected
