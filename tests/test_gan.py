@@ -218,6 +218,20 @@ def test_conditions_give_the_conditional_law(fair):
             assert abs(first - second) < Z * np.sqrt(0.25 / (n / 2))
 
 
+@pytest.mark.parametrize("bounds", [(1.4, 1.5), (1.0, 2.0), (4.0, None)])
+def test_ranges_of_numbers_give_the_conditional_law(fair, bounds):
+    """Rows that only came near do not pile up at the ends of the range."""
+    low, high = bounds[0], np.inf if bounds[1] is None else bounds[1]
+    rows = fair.sample(50_000, random_state=2)
+    filtered = rows[rows["x"].between(low, high)]
+    asked = fair.sample(2_000, conditions={"x": bounds}, random_state=3)
+    assert asked["x"].between(low, high).all()
+    at_ends = np.isin(asked["x"], [low, high]) | (asked["x"] == asked["x"].max())
+    assert at_ends.mean() < 0.01
+    distance = stats.ks_2samp(asked["x"], filtered["x"]).statistic
+    assert distance < 0.1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "n_critic_steps", "covered"),

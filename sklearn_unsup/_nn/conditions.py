@@ -139,3 +139,18 @@ def bernoulli_log_mass(p: Tensor, low: Tensor, high: Tensor) -> Tensor:
     ones, zeros = (low <= 1) & (high >= 1), (low <= 0) & (high >= 0)
     mass = torch.where(ones, p, 0.0) + torch.where(zeros, 1.0 - p, 0.0)
     return mass.log().clamp_min(LOG_IMPOSSIBLE)
+
+
+def folded(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Numbers that are in ranges: those outside are reflected at the ends.
+
+    Moved to the nearest end instead, all that came near would have the same value.
+    """
+    width = high - low
+    finite = torch.isfinite(width) & (width > 0)
+    period = torch.where(finite, 2.0 * width, 1.0)
+    inside = low + width - ((x - low).remainder(period) - width).abs()
+    below, above = low + (low - x), high - (x - high)
+    reflected = torch.where(x < low, below, torch.where(x > high, above, x))
+    reflected = torch.where(finite & ((x < low) | (x > high)), inside, reflected)
+    return reflected.maximum(low).minimum(high)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from .._nn.chunks import CHUNK_ROWS, bounded_rows
-from .._nn.conditions import to_tensors
+from .._nn.conditions import folded, to_tensors
 from .._nn.lookahead import Lookahead
 
 # Maximum number of proposals for one combination of conditions.
@@ -295,8 +295,7 @@ class RowProposals:
             )
         x_num = x_num.clone()
         for column, bounds in conditions.bounds.items():
-            low, high = bounds.unbind(1)
-            x_num[:, column] = x_num[:, column].maximum(low).minimum(high)
+            x_num[:, column] = folded(x_num[:, column], *bounds.unbind(1))
         return x_num.cpu().numpy(), x_cat.cpu().numpy()
 
 

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch.distributions import Categorical
 
-from sklearn_unsup._nn.conditions import LOG_IMPOSSIBLE
+from sklearn_unsup._nn.conditions import LOG_IMPOSSIBLE, folded
 from sklearn_unsup._nn.distributions import (
     TableDistribution,
     block_indicator,
@@ -352,3 +352,23 @@ def test_cached_tensors_can_be_trained_with_wherever_they_were_made():
     x = torch.ones(3, 2, requires_grad=True)
     (x.index_select(1, made[0]) * x).sum().backward()
     assert (x.grad == 2).all()
+
+
+# ------------------------------------------------------------------- ranges
+
+
+def test_numbers_outside_ranges_are_reflected():
+    x = torch.tensor([-0.3, 0.2, 1.4, 3.1, -5.0, 0.7, 9.0, -9.0, 4.0, 4.0])
+    inf = torch.inf
+    low = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, -inf, -inf, 2.0, 1.0, -inf])
+    high = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, inf, 3.0, inf, 1.0, inf])
+    expected = [0.3, 0.2, 0.6, 0.9, 1.0, 0.7, -3.0, 13.0, 1.0, 4.0]
+    np.testing.assert_allclose(folded(x, low, high), expected, atol=1e-6)
+
+
+def test_reflected_numbers_are_spread_over_a_narrow_range():
+    """None is at an end, where three quarters would be if they were moved there."""
+    x = 0.1 * torch.randn(10_000, generator=generator())
+    low, high = torch.zeros(10_000), torch.full((10_000,), 0.03)
+    inside = folded(x, low, high)
+    assert stats.kstest(inside / 0.03, "uniform").statistic < 0.02
