@@ -226,8 +226,7 @@ def test_ranges_of_numbers_give_the_conditional_law(fair, bounds):
     filtered = rows[rows["x"].between(low, high)]
     asked = fair.sample(2_000, conditions={"x": bounds}, random_state=3)
     assert asked["x"].between(low, high).all()
-    at_ends = np.isin(asked["x"], [low, high]) | (asked["x"] == asked["x"].max())
-    assert at_ends.mean() < 0.01
+    assert np.isin(asked["x"], [low, high]).mean() < 0.01
     distance = stats.ks_2samp(asked["x"], filtered["x"]).statistic
     assert distance < 0.1
 
