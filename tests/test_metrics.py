@@ -32,10 +32,11 @@ from sklearn_unsup.metrics import (
 )
 from sklearn_unsup.metrics._c2st import fill_sparse_columns
 from sklearn_unsup.metrics._closest import closeness
+from sklearn_unsup.metrics._column_signs import chance_of_none
 from sklearn_unsup.metrics._frames import encode_tables
 from sklearn_unsup.metrics._membership import say_membership
 from sklearn_unsup.metrics._report import verdict_on
-from sklearn_unsup.metrics._signs import chance_of_none, find_signs, near_copies
+from sklearn_unsup.metrics._signs import find_signs, near_copies
 
 ALPHA = 1e-6  # chance that a correct measure would fail one comparison
 Z = stats.norm.isf(ALPHA / 2)
@@ -1174,6 +1175,83 @@ def test_collapsed_columns():
     assert signs(nearly, fresh.assign(spend=0.0)) == []
     # a constant stays one
     assert signs(real.assign(spend=0.0), fresh.assign(spend=0.0)) == []
+
+
+def visits(n, seed):
+    """Two numbers that rise together, one after the other, and a level."""
+    rng = np.random.default_rng(seed)
+    start = rng.exponential(size=n)
+    return pd.DataFrame(
+        {
+            "start": start,
+            "end": start + rng.exponential(size=n),
+            "cost": np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)),
+            "kind": rng.choice(["new", "old"], n),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda t: t, []),
+        (
+            lambda t: t.assign(kind=t["kind"].where(t.index >= 40, "lost")),
+            [
+                "New values: 'kind' is 'lost' in 40 synthetic rows (10 %), a level "
+                "that no real row has."
+            ],
+        ),
+        # Of a few rows it may be by chance that they are beyond the others.
+        (lambda t: t.assign(cost=t["cost"].where(t.index >= 5, 60.0)), []),
+        (
+            lambda t: t.assign(cost=t["cost"].where(t.index >= 20, -60.0)),
+            [r"New values: 'cost' is below the least real number in \d+ synth"],
+        ),
+        (
+            lambda t: t.assign(cost=np.abs(t["cost"])),
+            ["Other distribution: that of 'cost' agrees to 5"],
+        ),
+        (
+            lambda t: t.assign(kind=t["kind"].where(t.index < 160, "new")),
+            ["Other distribution: that of 'kind' agrees to 7"],
+        ),
+        (lambda t: t.assign(kind=t["kind"].where(t.index < 320, "new")), []),
+        (
+            lambda t: pd.concat([t[:80]] * 5, ignore_index=True),
+            [r"Repeats: 320 synthetic rows \(80 %\) repeat another synthetic one"],
+        ),
+    ],
+)
+def test_signs_of_single_faults(change, expected):
+    found = signs(visits(600, 0), change(visits(400, 1)))
+    assert len(found) == len(expected)
+    for sentence, start in zip(found, expected, strict=True):
+        assert re.match(start.replace("(10 %)", r"\(10 %\)"), sentence), sentence
+
+
+def test_orders_and_directions_that_turn():
+    real, fresh = visits(600, 0), visits(400, 1)
+    swapped = fresh.rename(columns={"start": "end", "end": "start"})
+    found = signs(real, swapped)
+    [sentence] = [s for s in found if s.startswith("Broken order")]
+    assert sentence == (
+        "Broken order: 'start' is never above 'end' in the real table, but in 400 "
+        "synthetic rows (100 %)."
+    )
+    turned = fresh.assign(end=-fresh["end"])
+    [sentence] = [s for s in signs(real, turned) if s.startswith("Dependence rev")]
+    assert re.search(
+        r"rank correlation of 0\.\d+ in the real table and of -0\.\d+ in", sentence
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_fresh_rows_of_any_size_show_no_sign(seed):
+    n, m = [30, 100, 600][seed % 3], [20, 200, 2_000, 600][seed % 4]
+    real, fresh = visits(n, seed), visits(m, 1_000 + seed)
+    assert signs(real, fresh) == []
+    assert signs(real.round(0), fresh.round(0)) == []
 
 
 def test_many_collapsed_columns_are_counted():

@@ -62,8 +62,9 @@ class SynthesisReport:
         measure.
     warnings : list of str
         A sentence for each sign that something is wrong with the synthetic table. Each
-        begins with its kind: "Broken constraint", "Copies", "Near copies", "Dependence
-        lost", "Collapsed column" or "Impossible pairs".
+        begins with its kind: "Broken constraint", "Copies", "Repeats", "Near copies",
+        "Dependence lost", "Collapsed column", "New values", "Other distribution",
+        "Dependence reversed", "Broken order" or "Impossible pairs".
     columns : dict of (float, DataFrame)
         By column how well its distribution agrees, see :func:`shape_score`, and the
         shares of the rows of "real" and "synthetic" in each bin or level.
@@ -165,12 +166,15 @@ def synthesis_report(
         - with `holdout`, `dcr_excess`: see :func:`closest_record_scores`;
         - with `target`, `tstr` and `trtr`: see :func:`utility_scores`.
 
-        The warnings are about rows that copy a row which is unique in `real`; closest
-        records that are in `real` too often; association between columns less than
-        half of the real one; a level, or missing values, that never occur, and a
-        number that is constant; and pairs of levels that never occur together in
-        `real`. Each is given only if rows of the same distribution would show it with a
-        probability below 0.0001; a broken constraint always is.
+        The warnings are about rows that copy a row which is unique in `real`, or
+        repeat one another; closest records that are in `real` too often; association
+        between columns less than half of the real one, and numbers of which one falls
+        where it should rise; a level, or missing values, that never occur, and a number
+        that is constant; levels, and numbers out of the range, that `real` does not
+        have; distributions of columns that agree to less than four fifths; a number
+        that is above another one, which it never is in `real`; and pairs of levels that
+        never occur together there. Each is given only if rows of the same distribution
+        would show it with a probability below 0.0001; a broken constraint always is.
 
     Raises
     ------

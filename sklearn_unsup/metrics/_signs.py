@@ -5,17 +5,25 @@ it with a probability below `CHANCE`.
 """
 
 from itertools import combinations
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 from scipy import stats
-from scipy.special import gammaln
 
 from ._association import associate
 from ._closest import row_ids
+from ._column_signs import (
+    CHANCE,
+    chance_of_none,
+    collapsed_columns,
+    lost_values,
+    new_values,
+    percent,
+    shifted_columns,
+)
 from ._frames import join_codes
 
-# Probability with which fresh rows of the same distribution may show a sign.
-CHANCE = 1e-4
 # Minimum ratio of the number of copies to that by chance: fewer say little of anyone.
 MIN_COPIES_FACTOR = 1.5
 # Minimum `dcr_excess` that is a sign; at 1 every row is copied.
@@ -23,7 +31,8 @@ MIN_DCR_EXCESS = 0.4
 # Minimum share of the association between columns that a good table keeps, and minimum
 # number of synthetic rows from which it is measured: fewer are too noisy.
 MIN_ASSOCIATION_KEPT, MIN_ASSOCIATION_ROWS = 0.5, 100
-# Minimum association (phi) of two columns whose loss is a sign by itself.
+# Minimum association (phi) of two columns whose loss is a sign by itself, and minimum
+# rank correlation of two numbers whose reversal is one.
 MIN_PAIR_ASSOCIATION = 0.25
 # Number of bins, of equal frequency, that numbers are cut into for their association.
 N_BINS = 5
@@ -32,17 +41,21 @@ MIN_LEVEL_SHARE = 0.1
 # Maximum number of sentences about signs of one kind.
 N_SENTENCES = 5
 
+# Of numbers one of which is constant.
+NO_CORRELATION = SimpleNamespace(statistic=0.0, pvalue=1.0)
+
 
 def find_signs(real, synthetic, columns, closest=None):
     """Sentences, of encoded tables; `closest` is what `closeness` returns."""
-    signs = copied_rows(real, synthetic)
+    signs = copied_rows(real, synthetic) + repeated_rows(real, synthetic)
     if closest is not None:
         signs += near_copies(closest)
     signs += lost_dependence(real, synthetic, columns)
-    signs += shorten(collapsed_columns(real, synthetic, columns), "columns")
-    return signs + shorten(
-        impossible_pairs(real, synthetic, columns), "pairs of columns"
-    )
+    for find in (collapsed_columns, new_values, shifted_columns):
+        signs += shorten(find(real, synthetic, columns), "columns")
+    for find in (reversed_pairs, broken_orders, impossible_pairs):
+        signs += shorten(find(real, synthetic, columns), "pairs of columns")
+    return signs
 
 
 def shorten(sentences, what):
@@ -53,10 +66,6 @@ def shorten(sentences, what):
         *sentences[:N_SENTENCES],
         f"{label}: the same of {len(sentences) - N_SENTENCES} more {what}.",
     ]
-
-
-def percent(share):
-    return f"{100 * share:.3g} %"
 
 
 # ------------------------------------------------------------------------ copies
@@ -82,6 +91,26 @@ def copied_rows(real, synthetic):
     return [
         f"Copies: {copies} synthetic rows ({percent(copies / m)}) repeat a row that is "
         f"unique in the real table; of fresh rows about {percent(expected)} would."
+    ]
+
+
+def repeated_rows(real, synthetic):
+    """Whether synthetic rows repeat each other more often than real ones do."""
+    ids = row_ids(real, synthetic)
+    size = max(part.max() for part in ids) + 1
+    counts = [np.bincount(part, minlength=size) for part in ids]
+    several = counts[0] + counts[1] > 1
+    alone = several & (counts[0] == 0)
+    # Two equal rows or more are all among the synthetic ones with this probability, or
+    # a smaller one.
+    n, m = len(real), len(synthetic)
+    share = m * (m - 1) / ((n + m) * (n + m - 1))
+    if stats.binom.sf(alone.sum() - 1, several.sum(), share) >= CHANCE:
+        return []
+    repeats = int(counts[1][alone].sum() - alone.sum())
+    return [
+        f"Repeats: {repeats} synthetic rows ({percent(repeats / m)}) repeat another "
+        "synthetic one, which no real row is equal to."
     ]
 
 
@@ -158,6 +187,75 @@ def lost_pairs(pairs, seen, kept, least, names):
     return shorten(sentences, "pairs of columns")
 
 
+def reversed_pairs(real, synthetic, columns):
+    """Pairs of numbers that rise together in one table and not in the other."""
+    numbers = np.flatnonzero(~columns.categorical)
+    n_pairs = len(numbers) * (len(numbers) - 1) // 2
+    sentences, rough = (
+        [],
+        [rough_correlations(x[:, numbers]) for x in (real, synthetic)],
+    )
+    # Exact ones of all pairs would take a minute for some hundred columns.
+    places = np.argwhere(np.triu(rough[0] * rough[1] < 0, 1))
+    for i, j in numbers[places]:
+        first, second = (rank_correlation(x[:, i], x[:, j]) for x in (real, synthetic))
+        if first.statistic * second.statistic >= 0:
+            continue
+        sizes = [abs(result.statistic) for result in (first, second)]
+        p_value = max(first.pvalue, second.pvalue)
+        if min(sizes) > MIN_PAIR_ASSOCIATION and p_value * n_pairs < CHANCE:
+            sentences.append(
+                f"Dependence reversed: {columns.names[i]!r} and {columns.names[j]!r} "
+                f"have a rank correlation of {first.statistic:.2f} in the real table "
+                f"and of {second.statistic:.2f} in the synthetic one."
+            )
+    return sentences
+
+
+def rough_correlations(numbers):
+    """Correlations of the ranks of columns, 0 where they are small or undefined.
+
+    A missing number has the mean rank, which makes correlations smaller.
+    """
+    ranks = pd.DataFrame(numbers).rank().to_numpy()
+    mean = (np.count_nonzero(~np.isnan(ranks), axis=0) + 1) / 2
+    ranks = np.nan_to_num(ranks - mean)
+    size = np.sqrt(np.square(ranks).sum(0))
+    products = ranks.T @ ranks / np.maximum(np.outer(size, size), 1e-12)
+    return np.where(np.abs(products) > 0.25 * MIN_PAIR_ASSOCIATION, products, 0.0)
+
+
+def rank_correlation(first, second):
+    """Spearman's, over the rows in which both numbers are present."""
+    present = ~(np.isnan(first) | np.isnan(second))
+    first, second = first[present], second[present]
+    if len(first) < 3 or not np.ptp(first) or not np.ptp(second):
+        return NO_CORRELATION
+    return stats.spearmanr(first, second)
+
+
+def broken_orders(real, synthetic, columns):
+    """Numbers of which one is never above the other in `real`, but is elsewhere."""
+    numbers = np.flatnonzero(~columns.categorical)
+    n_pairs = max(1, len(numbers) * (len(numbers) - 1))
+    sentences = []
+    for low in numbers:
+        above = [table[:, [low]] > table[:, numbers] for table in (real, synthetic)]
+        counts = above[1].sum(0)
+        present = ~np.isnan(real[:, [low]] + real[:, numbers])
+        n, m = present.sum(0), len(synthetic)
+        # That of all rows in which it is none is a real one.
+        chance = chance_of_none(n + m, counts, n)
+        for place in np.flatnonzero(~above[0].any(0) & (chance * n_pairs < CHANCE)):
+            names = columns.names[low], columns.names[numbers[place]]
+            sentences.append(
+                f"Broken order: {names[0]!r} is never above {names[1]!r} in the real "
+                f"table, but in {counts[place]} synthetic rows "
+                f"({percent(counts[place] / m)})."
+            )
+    return sentences
+
+
 def coarse_codes(real, synthetic, categorical):
     """Both columns as codes of levels of which none is rare among the real rows."""
     tables = real, synthetic
@@ -177,69 +275,6 @@ def coarse_codes(real, synthetic, categorical):
     # Numbered without gaps, as the two-way tables have a cell for each pair.
     codes = np.unique(place[np.concatenate([first, second])], return_inverse=True)[1]
     return np.split(codes, [len(first)])
-
-
-# ----------------------------------------------------------------------- columns
-
-
-def chance_of_none(n_rows, n_marked, n_drawn):
-    """Probability that of so many rows, drawn without replacement, none is marked."""
-    others = n_rows - np.asarray(n_marked, dtype=np.float64)
-    left = others - n_drawn
-    # Spelt out, as scipy's hypergeom takes a minute for 100,000 levels.
-    logarithm = gammaln(others + 1) - gammaln(np.maximum(left, 0) + 1)
-    logarithm += gammaln(n_rows - n_drawn + 1) - gammaln(n_rows + 1)
-    return np.where(left < 0, 0.0, np.exp(np.minimum(logarithm, 0.0)))
-
-
-def is_lost(real, synthetic):
-    """Whether what some rows of `real` show is in no synthetic row, beyond chance.
-
-    Both are boolean, (n_rows,). Given how many rows show it in all, the probability is
-    that of all of them being among the real ones.
-    """
-    if synthetic.any():
-        return False
-    n, m = len(real), len(synthetic)
-    return bool(chance_of_none(n + m, real.sum(), m) < CHANCE)
-
-
-def collapsed_columns(real, synthetic, columns):
-    """Columns that lack a level, or that hold one number only, though `real` varies."""
-    sentences = []
-    for first, second, name, levels in zip(
-        real.T, synthetic.T, columns.names, columns.levels, strict=True
-    ):
-        lost = lost_values(first, second, levels)
-        if lost:
-            sentences.append(f"Collapsed column: {name!r} {lost}.")
-    return sentences
-
-
-def lost_values(real, synthetic, levels):
-    """What has happened to a column, as the end of a sentence; empty if nothing has."""
-    missing = np.isnan(real), np.isnan(synthetic)
-    if is_lost(~missing[0], ~missing[1]):
-        return "is missing in every synthetic row"
-    lost = []
-    if is_lost(*missing):
-        lost = [("a missing value", missing[0].mean())]
-    if levels is None:
-        present = real[~missing[0]], synthetic[~missing[1]]
-        if len(present[1]) and is_lost(*(x != present[1][0] for x in present)):
-            return f"is always {present[1][0]:.6g} in the synthetic table"
-    else:
-        known = real[~missing[0]].astype(np.int64)
-        counts = np.bincount(known, minlength=len(levels))
-        counts[synthetic[~missing[1]].astype(np.int64)] = 0
-        chance = chance_of_none(len(real) + len(synthetic), counts, len(synthetic))
-        places = np.flatnonzero(chance < CHANCE)
-        lost += [(repr(levels[k]), counts[k] / len(real)) for k in places]
-    if not lost:
-        return ""
-    shares = [f"{level} ({percent(share)} of the real rows)" for level, share in lost]
-    more = f" and {len(shares) - 3} more" if len(shares) > 3 else ""
-    return f"never has {', '.join(shares[:3])}{more} in the synthetic table"
 
 
 # ------------------------------------------------------------------------- pairs
