@@ -38,9 +38,8 @@ CLOSE_NUMBERS = "close numbers"
 # Number of rows from which on some of them are held out, to see when a wide model
 # begins to memorise the others. Of fewer rows, trials find how long to learn from all.
 MIN_HOLD_OUT_ROWS = MAX_TRIAL_ROWS + 1
-# Number of rows from which on the model is as wide as any. Fewer rows it would begin to
-# memorise before it has learnt what they share.
-MANY_ROWS = 10_000
+# Number of rows from which on the model is as wide as any.
+MANY_ROWS = 20_000
 # Number of rows that all trials together are judged by, if so few trials can do that.
 TRIAL_ROWS, MAX_TRIALS = 60, 2
 # Maximum number of epochs of a trial of up to MAX_LONG_TRIAL_ROWS, relative to the
@@ -53,11 +52,13 @@ TRIAL_LR_SCALE = 3.0
 N_UNRELATED_ERRORS = 0.5
 # Fraction of the rows that is held out, and the maximum number of them.
 HELD_OUT_FRACTION, MAX_HELD_OUT = 0.05, 2_000
-# Factors of the learning rate, and of the number of steps of a medium and of a wide
-# model, relative to a narrow one. With twice the learning rate about two thirds of the
-# steps come as far (docs/notes/variational.md); fewer are taken, because held-out rows
-# may stop the fit, and a step takes half as long again.
-WIDE_LR_SCALE, MEDIUM_STEPS_FACTOR, WIDE_STEPS_FACTOR = 2.0, 0.55, 0.49
+# Factors of the learning rate of a medium and of a wide model, relative to a narrow
+# one, and of the number of steps of encoder and decoder beside them.
+MEDIUM_LR_SCALE, WIDE_LR_SCALE = 3.0, 2.0
+MEDIUM_STEPS_FACTOR, WIDE_STEPS_FACTOR = 0.55, 0.49
+# Maximum number of epochs of a model of rows that held-out rows stop, column by column,
+# relative to those of encoder and decoder.
+ROW_SPAN = 3
 # Minimum number of gradient steps of a model of any order, which hides a part of each
 # row anew in each step, and their ratio to those of a model of a fixed order.
 MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR = 300, 1.5
@@ -227,6 +228,8 @@ class RowFitting:
             train, held_out = train.split(order, n - n_held_out)
             net.evaluation_rows_ = held_out, train
             self._has_held_out = True
+            n_processes = 1 if process_group is None else process_group.n_processes
+            net.code_epochs_ = self._n_epochs(len(train), n_processes)
         elif self._tries_lengths(len(train)):
             self._try_rows(train)
             net = self.net_  # Perhaps another one.
@@ -241,6 +244,8 @@ class RowFitting:
 
     def _n_fit_epochs(self, n_rows, n_processes):
         n_epochs = super()._n_fit_epochs(n_rows, n_processes)
+        if self._holds_out_rows(n_rows):
+            return ROW_SPAN * n_epochs
         return max([n_epochs, *(self.net_.row_epochs_ or ())])
 
     def _tries_lengths(self, n_rows):
@@ -461,7 +466,8 @@ class RowFitting:
             if self._tries_lengths(n_rows):
                 lr_scale *= TRIAL_LR_SCALE
             if self._holds_out_rows(n_rows):
-                lr_scale *= WIDE_LR_SCALE
+                is_wide = n_rows >= MANY_ROWS
+                lr_scale *= WIDE_LR_SCALE if is_wide else MEDIUM_LR_SCALE
             code_lr_scale = max(1.0, CODE_STEPS / max(steps, MIN_STEPS))
             if self._code_interval(n_rows) > 1:
                 code_lr_scale *= ALTERNATING_LR_SCALE

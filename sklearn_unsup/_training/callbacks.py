@@ -100,6 +100,8 @@ class KeepWeights(Callback):
         if "valid_loss" not in last:
             self.kept_, self.latest_ = self.latest_, self.kept_
             self._copy(net.weights(), self.latest_)
+            if net.has_ended:
+                raise StopTraining
             return
         loss = last["valid_loss"]
         if loss < self.best_:

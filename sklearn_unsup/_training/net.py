@@ -83,6 +83,7 @@ class TableNet(SkorchNet):
     # A WeightAverage, in a stream and during a run that averages its weights.
     average_ = None
     pending_ = None  # A PendingCheckpoint while a callback saves one.
+    has_ended = False  # Whether nothing learns any more, though epochs are left.
 
     def __init__(
         self,

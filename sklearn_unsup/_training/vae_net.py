@@ -19,10 +19,10 @@ class VAENet(TableNet):
 
     Each part learns from every batch or from every n-th one (`code_interval`,
     `row_interval`): they share no weights, and encoder and decoder need fewer steps
-    where a table is large. If there are
-    `evaluation_rows_` the autoregressive model stops early by them, and encoder and
-    decoder go on. In the history "train_loss" is the sum of both losses; in a batch
-    that a part does not learn from, its latest loss counts.
+    where a table is large. If there are `evaluation_rows_` each column of the
+    autoregressive model stops early by them, and encoder and decoder go on. In the
+    history "train_loss" is the sum of both losses; in a batch that a part does not
+    learn from, its latest loss counts.
 
     Parameters
     ----------
@@ -94,11 +94,21 @@ class VAENet(TableNet):
             return
         if self.row_stop_ is None:
             model = self.module_.autoregressive
-            self.row_stop_ = RowStop(model, self.average_, *self.evaluation_rows_)
+            per_epoch = self.step_ - self.epoch_start_
+            free_steps = (self.code_epochs_ or self.max_epochs) * per_epoch
+            self.row_stop_ = RowStop(
+                model, self.average_, *self.evaluation_rows_, free_steps
+            )
         n_steps = self.step_ - self.first_step_
         if self.row_stop_.is_due(n_steps):
             scores = self.row_stop_.evaluate(n_steps, self._broadcast_from_first)
             self.history.record("held_out_row_loss", -scores[0])
+
+    def on_train_end(self, net, *args, **kwargs):
+        if self.row_stop_ is not None and not self._rows_are_done:
+            n_steps = self.step_ - self.first_step_
+            self.row_stop_.evaluate(n_steps, self._broadcast_from_first, is_last=True)
+        super().on_train_end(net, *args, **kwargs)
 
     @property
     def _n_epochs_begun(self):
@@ -162,6 +172,10 @@ class VAENet(TableNet):
         return is_stopped or self._has_done_epochs
 
     @property
+    def has_ended(self):
+        return self._has_done_codes and self._rows_are_done
+
+    @property
     def _rows_are_due(self):
         return not self._rows_are_done and self._is_due(self.row_interval)
 
@@ -169,7 +183,8 @@ class VAENet(TableNet):
     def _codes_are_due(self):
         if self._has_done_codes:
             return False
-        is_late = 2 * self._n_epochs_begun >= self.max_epochs
+        n_epochs = min(self.max_epochs, self.code_epochs_ or math.inf)
+        is_late = 2 * self._n_epochs_begun >= n_epochs
         return is_late or self._is_due(self.code_interval)
 
     def _is_due(self, interval):

@@ -4,16 +4,18 @@ import copy
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup._encoding import upload
-from sklearn_unsup._row_fitting import MEDIUM_STEPS_FACTOR
+from sklearn_unsup._nn.column_parts import weights_of_column
+from sklearn_unsup._row_fitting import MEDIUM_STEPS_FACTOR, ROW_SPAN
 from sklearn_unsup._training import vae_net
 from sklearn_unsup._training.averaging import LARGE_STEP_SHARPNESS, WeightAverage
-from sklearn_unsup._training.row_stop import RowStop
+from sklearn_unsup._training.row_stop import TOLERANCE, RowStop
 from sklearn_unsup.datasets import make_mixed_table
 
 X, _ = make_mixed_table(240, random_state=0)
@@ -35,12 +37,23 @@ CURVES = [
 ]
 
 
-def judged(model, scores, steps):
-    """A stop that is told scores; its number of evaluations, and its average."""
+def judged(model, held_out, train, steps, free_steps=1_000):
+    """A stop that is told scores; its number of evaluations, and its average.
+
+    Scores are those of all columns, or rows of numbers for each column.
+    """
     average = WeightAverage(model.parameters())
-    stop = RowStop(model.autoregressive, average, [0], [0])
-    told = iter(scores)
-    stop._mean_log_prob = lambda _: next(told)
+    stop = RowStop(model.autoregressive, average, [0], [0], free_steps)
+    shape = len(held_out), stop.n_parts
+    told = np.stack(
+        [
+            np.broadcast_to(np.reshape(part, (len(part), -1)), shape)
+            for part in (held_out, train)
+        ],
+        axis=1,
+    ).astype(float)
+    told = iter(told.reshape(-1, stop.n_parts))
+    stop._mean_terms = lambda _: next(told)
     for n_evaluations, step in enumerate(steps, 1):
         stop.evaluate(step)
         if stop.is_done:
@@ -56,13 +69,23 @@ def model():
 
 @pytest.mark.parametrize(("steps", "held_out", "train", "n_evaluations"), CURVES)
 def test_when_it_stops(model, steps, held_out, train, n_evaluations):
-    scores = np.column_stack([held_out, train]).ravel()
-    *_, found = judged(model.net_.module_, scores, steps)
+    *_, found = judged(model.net_.module_, held_out, train, steps)
     assert found == n_evaluations
 
 
+@pytest.mark.parametrize(("free_steps", "expected"), [(100, None), (39, 4), (9, 3)])
+def test_small_gains_are_worth_few_steps(model, free_steps, expected):
+    """Where encoder and decoder learn as well they cost little."""
+    rising = 1e-3 * np.arange(5)
+    steps = [10, 20, 40, 80, 160]
+    *_, found = judged(model.net_.module_, rising, rising, steps, free_steps)
+    assert found == expected
+    *_, found = judged(model.net_.module_, 4 * rising, rising, steps, free_steps)
+    assert found is None
+
+
 def test_evaluations_become_rarer(model):
-    stop, *_ = judged(model.net_.module_, [0.0] * 10, [])
+    stop, *_ = judged(model.net_.module_, [0.0] * 10, [0.0] * 10, [])
     due = []
     for step in (10, 11, 12, 100, 109, 111, 122, 123):
         if stop.is_due(step):
@@ -76,13 +99,17 @@ def test_its_weights_are_the_average_once_it_has_stopped(model, stops):
     """And before, training goes on from the latest ones; so do the other parts."""
     module = model.net_.module_
     average = WeightAverage(module.parameters())
-    stop = RowStop(module.autoregressive, average, [0], [0])
+    stop = RowStop(module.autoregressive, average, [0], [0], 1_000)
     latest = [parameter.clone() for parameter in module.parameters()]
     seen = []
-    stop._mean_log_prob = lambda _: seen.append(stop.pairs[0][0].clone()) or 0.0
+    stop._mean_terms = lambda _: (
+        seen.append(stop.pairs[0][0].clone()) or np.zeros(stop.n_parts)
+    )
     for mean in average.average:
         mean += 1.0
-    stop.n_waited, stop.evaluations = int(stops), [(1, [0.0, -1.0])]
+    n = stop.n_parts
+    stop.n_waited[:] = int(stops)
+    stop.evaluations = [(1, np.stack([np.zeros(n), -np.ones(n)]))]
     stop.evaluate(2)
     assert stop.is_done == stops
     # What is judged is the average in any case.
@@ -93,13 +120,66 @@ def test_its_weights_are_the_average_once_it_has_stopped(model, stops):
         torch.testing.assert_close(parameter.detach(), before + shift)
 
 
+def test_each_column_keeps_the_weights_it_was_likeliest_with(model):
+    """One that rises to the end keeps the last ones, one of noise the first ones."""
+    module = model.net_.module_
+    average = WeightAverage(module.parameters())
+    stop = RowStop(module.autoregressive, average, [0], [0], 1_000)
+    n, steps = stop.n_parts, [10, 20, 40, 80, 160]
+    assert n == module.autoregressive.n_columns > 2
+    best = np.arange(n) % 3  # the evaluation at which held-out cells are likeliest
+    best[-1] = len(steps) - 1
+    for number, step in enumerate(steps):
+        for mean in average.average:
+            mean.fill_(float(number))
+        held_out = -np.abs(number - best).astype(float)
+        told = iter([held_out, np.full(n, 10.0 * number)])
+        stop._mean_terms = lambda _, told=told: next(told)
+        stop.evaluate(step, is_last=step == steps[-1])
+        assert stop.is_done == (step == steps[-1])
+    for column in range(n):
+        for weight in weights_of_column(module.autoregressive, column):
+            assert (weight == best[column]).all()
+    # The average that training ends with is the same.
+    for parameter, mean in stop.pairs:
+        assert mean.equal(parameter)
+
+
+def test_later_weights_are_kept_if_they_lose_hardly_anything(model):
+    module = model.net_.module_
+    average = WeightAverage(module.parameters())
+    stop = RowStop(module.autoregressive, average, [0], [0], 1_000)
+    for number, loss in enumerate([1.0, 0.0, TOLERANCE / 2, 2 * TOLERANCE]):
+        for mean in average.average:
+            mean.fill_(float(number))
+        scores = np.full(stop.n_parts, -loss)
+        stop._mean_terms = lambda _, scores=scores: scores
+        stop.evaluate(10 * 2**number, is_last=number == 3)
+    for column in range(stop.n_parts):
+        for weight in weights_of_column(module.autoregressive, column):
+            assert (weight == 2.0).all()
+
+
+@pytest.mark.filterwarnings("ignore:All components have collapsed")
+def test_columns_with_embeddings_end_together():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"many": rng.integers(50, size=300)}).astype("category")
+    table["x"] = rng.normal(size=300)
+    many = VAETransformer(2, hidden_layer_sizes=(8,), max_iter=1).fit(table)
+    module = many.net_.module_
+    assert len(module.autoregressive.embeddings) == 1
+    stop, _, found = judged(module, [0, -1, -2], [0, 1, 2], [10, 20, 40])
+    assert (stop.n_parts, found) == (1, 3)
+    assert len(stop.kept[0]) == len(list(module.autoregressive.parameters()))
+
+
 def test_the_scores_are_mean_log_likelihoods(model, monkeypatch):
     monkeypatch.setattr("sklearn_unsup._training.row_stop.PASS_ROWS", 7)
     module = model.net_.module_.eval()
     rows = upload(model.codec_, X, "cpu")
     held_out, train = rows.split(torch.arange(len(rows)), 200)[::-1]
     stop = RowStop(
-        module.autoregressive, WeightAverage(module.parameters()), held_out, train
+        module.autoregressive, WeightAverage(module.parameters()), held_out, train, 9
     )
     module.train()
     scores = stop.evaluate(1)
@@ -120,7 +200,7 @@ def test_after_the_stop_encoder_and_decoder_go_on(model):
     net.code_interval, net.epoch_start_, net.max_epochs = 2, net.step_, 100
     net.train_step(rows[:60])
     net.epoch_start_ = net.step_
-    net.row_stop_, _, _ = judged(net.module_, [0, 0, 0, 1, 0, 2], [1, 2, 4])
+    net.row_stop_, _, _ = judged(net.module_, [0, 0, 0], [0, 1, 2], [1, 2, 4])
     assert net.row_stop_.is_done
     changes, losses = [], []
     for _ in range(2):
@@ -148,18 +228,19 @@ def stops_at(monkeypatch):
     monkeypatch.setattr("sklearn_unsup._row_fitting.ANY_ORDER_FACTOR", 0.1)
 
     class Told(RowStop):
-        def __init__(self, model, average, *rows):
-            super().__init__(model, average, *rows)
+        def __init__(self, model, average, *others):
+            super().__init__(model, average, *others)
             taken["sharpness"] = average.sharpness
 
-        def evaluate(self, step, broadcast):
+        def evaluate(self, step, broadcast, is_last=False):
             taken["evaluations"] += 1
             taken["sizes"] = [len(rows) for rows in self.datasets]
-            self.n_waited = 2 if taken["evaluations"] == taken["last"] else -10
-            return super().evaluate(step, broadcast)
+            self.n_waited[:] = 2 if taken["evaluations"] == taken["last"] else -10
+            self.best[:] = -np.inf  # The latest weights are kept.
+            return super().evaluate(step, broadcast, is_last)
 
         def _is_memorising(self, step, scores):
-            return True
+            return np.ones(self.n_parts, dtype=bool)
 
     monkeypatch.setattr(vae_net, "RowStop", Told)
 
@@ -208,7 +289,7 @@ def test_wide_models_take_fewer_and_larger_steps(model, n_rows, factor):
         groups = dict(estimator._param_groups(n_rows))
         lr_scales.append(groups["autoregressive.*"]["lr_scale"])
     assert steps[0] == pytest.approx(factor * steps[1], abs=1)
-    assert lr_scales == [2.0, 1.0]
+    assert lr_scales == [2.0 if n_rows == 20_000 else 3.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +314,26 @@ def test_the_steps_are_those_of_a_wide_model_though_few_rows_are_left(
     model = VAETransformer(2, batch_size=64, **SMALL).fit(X)
     assert taken["evaluations"] > 0
     steps = MEDIUM_STEPS_FACTOR * 10.5 * np.sqrt(228) * 0.5
-    assert model.net_.max_epochs == np.ceil(steps / 4) == 11
+    assert np.ceil(steps / 4) == 11
+    assert model.net_.max_epochs == ROW_SPAN * 11
+
+
+def test_a_fit_ends_when_both_parts_have_ended(stops_at):
+    """Encoder and decoder after their epochs, though held-out rows may take longer."""
+    taken = stops_at(3)
+    early = VAETransformer(2, batch_size=64, **SMALL).fit(X)
+    n_epochs = early.net_.max_epochs // ROW_SPAN
+    assert early.n_iter_ == n_epochs > 3
+    decoders = []
+    for n_more in (2, 5):
+        taken = stops_at(n_epochs + n_more)
+        taken["evaluations"] = 0
+        late = VAETransformer(2, batch_size=64, **SMALL).fit(X)
+        assert n_epochs + n_more <= late.n_iter_ < late.net_.max_epochs
+        decoders.append(late.net_.module_.decoder.state_dict())
+    # What decodes has not changed after its own epochs.
+    for name, tensor in decoders[0].items():
+        assert tensor.equal(decoders[1][name])
 
 
 def test_the_stop_decides_what_is_drawn(stops_at):
