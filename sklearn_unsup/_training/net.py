@@ -81,9 +81,9 @@ class TableNet(SkorchNet):
     # Reasons why steps could not be recorded, and why networks run in float32.
     capture_error_, precision_error_ = None, None
     # A WeightAverage, in a stream and during a run that averages its weights.
-    average_ = None
     pending_ = None  # A PendingCheckpoint while a callback saves one.
-    has_ended = False  # Whether nothing learns any more, though epochs are left.
+    # Whether nothing learns any more, though epochs are left.
+    average_, has_ended = None, False
 
     def __init__(
         self,
