@@ -6,6 +6,7 @@ import torch
 from scipy.special import ndtr, ndtri
 
 from ._encoding import upload
+from ._nn.chunks import bounded_rows
 from ._table.categorical import CategoricalColumn
 from ._table.frames import as_frame
 from ._table.layout import FIRST_SET, EncodedConditions
@@ -18,7 +19,7 @@ from ._training.data import DenseDataset
 N_STEPS, TAIL_CUTS = 256, np.arange(2.7, 4.6, 0.2)
 # Number of draws that stand for a conditional where it is not known in closed form.
 N_DRAWS = 20
-# Number of rows that are drawn for at a time, which bounds the memory.
+# Maximum number of rows that are drawn for at a time.
 ROWS_AT_ONCE = 10_000
 # Number of rows that a network completes in a pass.
 PASS_ROWS = 4_096
@@ -212,8 +213,9 @@ def expected_by_draws(model, holes, rng):
     n, layout = holes.n_rows, holes.layout
     totals = np.zeros((n, layout.n_numeric))
     counts = [np.zeros((n, size), np.int32) for size in layout.cardinalities]
-    for start in range(0, n, ROWS_AT_ONCE):
-        rows = np.arange(start, min(start + ROWS_AT_ONCE, n))
+    step = bounded_rows(ROWS_AT_ONCE, 4 * N_DRAWS * layout.working_width)
+    for start in range(0, n, step):
+        rows = np.arange(start, min(start + step, n))
         x_num, x_cat, _ = model._sample_encoded(
             conditions.take(rows), rng, n_draws=N_DRAWS
         )

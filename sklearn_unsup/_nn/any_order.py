@@ -82,6 +82,9 @@ class AnyOrderModel(AutoregressiveModel):
         self.register_buffer("is_used", torch.ones(n, dtype=torch.bool))
         self.register_buffer("n_effective", torch.tensor(torch.inf))
 
+    # Cells with conditions are drawn first.
+    can_look_ahead = False
+
     @property
     def n_shared_features(self):
         return 2 * self.layout.n_numeric
@@ -431,9 +434,6 @@ class AnyOrderModel(AutoregressiveModel):
                 if len(index):
                     self._draw(position, index, state, nothing, generator)
         return x_num, x_cat, log_weights
-
-    def lookahead(self, numbers, codes, generator):
-        return None
 
     def _wanted(self, conditions):
         """Cells that have a condition, shape (n, n_columns)."""

@@ -28,8 +28,6 @@ MAX_START_ROWS, MAX_REGRESSION_LEVELS = 4_000, 250
 
 # Kinds of columns that may be described relative to regressions.
 REGRESSIONS = "numbers", "levels"
-# Number of rows that show how later columns depend on earlier ones.
-LOOKAHEAD_ROWS = 4_000
 
 
 class AutoregressiveModel(nn.Module):
@@ -110,6 +108,9 @@ class AutoregressiveModel(nn.Module):
         self.number_heads = NumberHeads(width, bin_edges)
         self.set_regressions(regressions)
         self.reset_parameters()
+
+    # Whether columns are drawn before others that may have conditions.
+    can_look_ahead = True
 
     @property
     def n_shared_features(self) -> int:
@@ -363,16 +364,6 @@ class AutoregressiveModel(nn.Module):
             origins,
         ).draw(columns)
         return drawn.x_num, drawn.x_cat, drawn.log_weights
-
-    def lookahead(
-        self, numbers: list[int], codes: list[int], generator: torch.Generator
-    ) -> Lookahead | None:
-        """What draws need to look ahead to conditions on columns of numbers and codes.
-
-        None for a model that draws these columns first.
-        """
-        x_num, x_cat, _ = self.sample(EncodedConditions(LOOKAHEAD_ROWS), generator)
-        return Lookahead(self.layout, x_num, x_cat, numbers, codes)
 
     def parts(self, conditions: EncodedConditions) -> list[range]:
         """Parts of a draw: columns up to the last one with a condition; the rest."""

@@ -37,6 +37,10 @@ BESIDE_SPREAD, BESIDE_ODDS = 0.6, 0.1
 # Maximum absolute value of a number that is drawn. A table with a value beyond would
 # have a billion rows.
 MAX_Z = 6.0
+# Where bins without an end end, in standard deviations.
+ENDLESS = 100.0
+# Logarithm of the mass under a factor below which nothing is tilted by it.
+LOG_HOPELESS = -50.0
 # Maximum ratio of the logits that neighbouring columns have when they are padded to the
 # largest of them to those that they need.
 MAX_PADDING = 4
@@ -292,7 +296,8 @@ class NumberHeads(nn.Module):
         -------
         x : Tensor of shape (n,)
         log_ratio : Tensor of shape (n,)
-            Logarithm of the tilted density over the model's at these numbers.
+            Logarithm of the tilted density over the model's, at these numbers before
+            they were moved into the range of all numbers.
         """
         raw = self._raw(column, hidden, moments)
         weights, means, log_scales, gate, bins = self._split(raw)
@@ -318,6 +323,10 @@ class NumberHeads(nn.Module):
         inside = inside - self.log_widths[column]
         pieces = inside + narrow.log() - 0.5 * a * c.square() / (1.0 + a)
         tilted = log_shares + torch.cat([normals, pieces], 1)
+        # A factor that the model has hardly anything under is of no use.
+        is_idle = tilted.logsumexp(1, keepdim=True) < LOG_HOPELESS
+        tilted = torch.where(is_idle, log_shares, tilted)
+        precisions = torch.where(is_idle[:, 0], 0.0, precisions)
         log_total = tilted.logsumexp(1)
         place = draw_index(
             torch.where(is_tilted[:, None], tilted, log_shares), generator
@@ -337,9 +346,9 @@ class NumberHeads(nn.Module):
             (start - middles) / narrow, (stop - middles) / narrow, generator
         )
         x = torch.where(is_sharp, sharp.maximum(start).minimum(stop), x)
-        x = x.clamp(-MAX_Z, MAX_Z)[:, 0]
+        x = x[:, 0]
         log_ratio = -0.5 * precisions * (x - centres).square() - log_total
-        return x, log_ratio
+        return x.clamp(-MAX_Z, MAX_Z), log_ratio
 
     def masses(self, column: int, hidden: Tensor, u: Tensor, moments=None) -> Tensor:
         """Probabilities of a number between normal quantiles, (n, len(u) + 1).

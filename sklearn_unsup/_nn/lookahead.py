@@ -14,8 +14,8 @@ MAX_LEVELS, MAX_TARGETS, MAX_WIDTH = 32, 32, 512
 # Factor of the variances of the normal distribution. Rows may differ in theirs, and
 # what is drawn too widely costs less than what is drawn too narrowly.
 INFLATION = 2.0
-# Least variance that a number has after what is before it, and in the covariance that
-# is inverted, relative to it.
+# Least variance that a target has after the columns before it, and what is added to the
+# variances of a column whose covariance is inverted.
 MIN_VARIANCE, RIDGE = 1e-4, 1e-6
 # Precision below which what a number is makes no difference to later conditions.
 MIN_PRECISION = 1e-3

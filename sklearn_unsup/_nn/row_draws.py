@@ -42,7 +42,8 @@ class RowDraw:
         column has made their weights unequal they are resampled among themselves
         (sequential Monte Carlo).
     lookahead : Lookahead or None, default=None
-        If given, every other row is drawn with regard to conditions of later columns.
+        If given, half of the rows are drawn with regard to conditions of later columns.
+        There should be an even number of particles then.
     origins : Tensor of shape (n,) or None, default=None
         Permuted in place as particles are.
 
@@ -85,12 +86,24 @@ class RowDraw:
             self.even = EvenNumbers(n, generator, device)
         if lookahead is not None:
             self.ahead = LookaheadDraw(lookahead, conditions)
-            # Half of the rows do not look ahead. The weights are those of the mixture
-            # of both, so that no row has one more than twice too large, however wrong
-            # it is what the others see. The ratio of the density of a row that looks
-            # ahead to that of the model is known for both.
-            self.looks = torch.arange(n, device=device) % 2 == 0
             self.log_ratio = torch.zeros(n, device=device)
+            self._choose_who_looks()
+
+    def _choose_who_looks(self):
+        """Have half of the particles look ahead to the conditions until the next one.
+
+        Weights are those of a mixture of both, so that none becomes more than twice as
+        large, however wrong it is what the others see: the ratio of the density of a
+        row that looks ahead to that of the model is known for both. Each time another
+        half is chosen by chance. If it was the same, what is drawn between different
+        conditions would depend on each other.
+        """
+        n, size = len(self.log_ratio), self.n_particles
+        places = torch.arange(n, device=self.log_ratio.device)
+        if size > 1:
+            noise = uniform((n // size, size), self.generator, places.device)
+            places = noise.argsort(1).view(-1)
+        self.looks = places % 2 == 0
 
     def _features_of(self, n_drawn: int):
         """Features of rows of which the first columns are drawn."""
@@ -242,6 +255,7 @@ class RowDraw:
             zero = torch.zeros_like(self.log_ratio)
             self.log_weights -= torch.logaddexp(self.log_ratio, zero) - math.log(2.0)
             self.log_ratio.zero_()
+            self._choose_who_looks()
 
     def _resample(self, position):
         self._settle_ratio()

@@ -6,6 +6,7 @@ import torch
 from .._nn.chunks import CHUNK_ROWS, bounded_rows
 from .._nn.conditions import folded, to_tensors
 from .._nn.lookahead import Lookahead
+from .._table.layout import EncodedConditions
 
 # Maximum number of proposals for one combination of conditions.
 MAX_POOL = 200_000
@@ -23,6 +24,8 @@ PARTICLES_PER_DRAW, EFFECTIVE_PER_DRAW = 4, 0.5
 # A row of whose particles fewer than MIN_EFFECTIVE matter gets GROWTH times as many, up
 # to MAX_GROWN for one row and GROWN_POOL for all such rows at a time.
 MIN_EFFECTIVE, GROWTH, MAX_GROWN, GROWN_POOL = 6.0, 8, 20_000, 2_000_000
+# Number of rows that show how later columns depend on earlier ones.
+LOOKAHEAD_ROWS = 4_000
 # Number of rows in a pass on a CPU: what a network makes of more is not in its cache.
 CPU_ROWS = 2_048
 
@@ -107,7 +110,7 @@ class RowSource:
 
     def __init__(self, network, kept_intervals=None):
         self.network, self.kept_intervals = network, kept_intervals
-        self._lookaheads = {}
+        self._drawn = None
 
     def propose(self, conditions, rng, density=None, n_particles=1):
         """Propose a row for each of the conditions.
@@ -133,17 +136,17 @@ class RowSource:
 
     def _lookahead(self, conditions, rng):
         """What a network needs to look ahead to conditions; None if it does not."""
-        if conditions.is_empty or not hasattr(self.network, "lookahead"):
+        if conditions.is_empty or not getattr(self.network, "can_look_ahead", False):
             return None
         numbers, codes = Lookahead.columns_of(conditions, self.network.layout)
         if not numbers and not codes:
             return None
-        key = *numbers, "numbers", *codes
-        if key not in self._lookaheads:
+        if self._drawn is None:
             device = next(self.network.parameters()).device
             generator = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
-            self._lookaheads[key] = self.network.lookahead(numbers, codes, generator)
-        return self._lookaheads[key]
+            nothing = EncodedConditions(LOOKAHEAD_ROWS)
+            self._drawn = self.network.sample(nothing, generator)[:2]
+        return Lookahead(self.network.layout, *self._drawn, numbers, codes)
 
     def needs_particles(self, conditions):
         """Whether rows proposed for the same conditions have unequal weights."""
@@ -374,9 +377,9 @@ def draw_each(propose, conditions, rng, n_draws, needs_particles):
         See :func:`draw_conditional`.
     conditions : EncodedConditions
     rng : numpy.random.Generator
-    n_draws : int, default=1
+    n_draws : int
         Number of rows to draw for each of the conditions.
-    needs_particles : callable, default=bool
+    needs_particles : callable
         Whether rows with such conditions have weights that differ.
 
     Returns
@@ -390,6 +393,7 @@ def draw_each(propose, conditions, rng, n_draws, needs_particles):
     n = len(conditions)
     least = max(MIN_PARTICLES, PARTICLES_PER_DRAW * n_draws)
     n_particles = int(np.clip(N_PARTICLES // n, least, MAX_PARTICLES))
+    n_particles += n_particles % 2  # Half of them may look ahead.
     if not needs_particles(conditions):
         n_particles = n_draws
     rows, results = np.arange(n), None
@@ -413,7 +417,7 @@ def draw_each(propose, conditions, rng, n_draws, needs_particles):
         most = min(MAX_GROWN, GROWN_POOL // max(1, len(rows)))
         if not len(rows) or most < 2 * n_particles:
             break
-        n_particles = min(GROWTH * n_particles, most)
+        n_particles = min(GROWTH * n_particles, most // 2 * 2)
     return tuple(results[:3])
 
 

@@ -243,11 +243,12 @@ class TableSampler:
         return x_num, x_cat, log_mass
 
     @staticmethod
-    def _draw_chunks(draw, source, codec, conditions, rng, *args):
+    def _draw_chunks(draw, source, codec, conditions, rng, n_draws=1):
         """Draw rows by one of the other methods, a bounded number at a time."""
         n = len(conditions)
-        chunks = []
-        for index in np.array_split(np.arange(n), -(-n // RATIO_CHUNK)):
+        n_chunks, chunks = min(n, -(-n * n_draws // RATIO_CHUNK)), []
+        args = (n_draws,) if n_draws > 1 else ()
+        for index in np.array_split(np.arange(n), n_chunks):
             *rows, log_mass = draw(source, codec, conditions.take(index), rng, *args)
             chunks.append((*rows, np.broadcast_to(log_mass, len(index))))
         return tuple(map(np.concatenate, zip(*chunks, strict=True)))
@@ -257,7 +258,7 @@ class TableSampler:
         n, n_drawn = len(conditions), n_draws
         if self.ratio_ is not None:
             n_drawn *= POOL_FACTOR
-            if n > RATIO_CHUNK:
+            if n > 1 and n * n_draws > RATIO_CHUNK:
                 return self._draw_chunks(
                     self._draw_each, source, codec, conditions, rng, n_draws
                 )

@@ -453,7 +453,7 @@ class TableCodec(BaseEstimator):
     def binary_numbers(self) -> np.ndarray:
         """Encoded numbers of which only 0 and 1 are known, bool of shape (n_numeric,).
 
-        None in an image, whose pixels are not drawn one by one.
+        All False in an image, whose pixels are not drawn one by one.
         """
         if self.empty_ or self.image_shape is not None:
             return np.zeros(self.layout_.n_numeric, dtype=bool)

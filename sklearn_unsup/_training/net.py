@@ -80,10 +80,10 @@ class TableNet(SkorchNet):
     process_group_, captured_steps_ = None, None
     # Reasons why steps could not be recorded, and why networks run in float32.
     capture_error_, precision_error_ = None, None
-    # A WeightAverage, in a stream and during a run that averages its weights.
-    pending_ = None  # A PendingCheckpoint while a callback saves one.
-    # Whether nothing learns any more, though epochs are left.
-    average_, has_ended = None, False
+    # A WeightAverage, in a stream and during a run that averages its weights; and a
+    # PendingCheckpoint while a callback saves one.
+    average_, pending_ = None, None
+    has_ended = False  # Whether nothing learns any more, though epochs are left.
 
     def __init__(
         self,

@@ -105,9 +105,11 @@ class RowStop:
         self.evaluations.append((step, scores))
         self.is_done = is_last or bool(self.has_ended.all())
         if self.is_done:
-            self._use_kept()
+            self.end()
         else:
             self._use(latest)
+            # What a callback saves from now on has them as they are.
+            self._use_kept(np.flatnonzero(self.has_ended))
         return scores.sum(1).tolist()
 
     def _is_memorising(self, step, scores):
@@ -128,14 +130,20 @@ class RowStop:
         for (parameter, _), tensor in zip(self.pairs, tensors, strict=True):
             parameter.copy_(tensor)
 
-    def _use_kept(self):
-        """Let each part, and the average of it, be what was kept of it."""
-        for part, kept in enumerate(self.kept):
-            # Nothing is kept of one whose nats are not finite.
-            for weight, own in zip(self._weights(part), kept or (), strict=False):
-                weight.copy_(own)
+    @torch.no_grad()
+    def end(self):
+        """End all parts with what was kept of them, or else with their averages."""
+        self._use(mean for _, mean in self.pairs)
+        self._use_kept(range(self.n_parts))
         for parameter, mean in self.pairs:
             mean.copy_(parameter)
+
+    def _use_kept(self, parts):
+        for part in parts:
+            # Nothing is kept of one that was never evaluated to a finite number.
+            kept = self.kept[part] or ()
+            for weight, own in zip(self._weights(part), kept, strict=False):
+                weight.copy_(own)
 
     def _mean_terms(self, dataset):
         """Mean nats of the cells of each part."""

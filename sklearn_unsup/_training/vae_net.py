@@ -12,6 +12,8 @@ from .row_stop import RowStop
 
 # Variants of a step: which parts learn from its batch.
 BOTH, ONLY_ROWS, ONLY_CODES = "both", "rows", "codes"
+# What the history says of epochs after which the model of rows may have ended.
+ROWS_HAVE_ENDED = "rows_have_ended"
 
 
 class VAENet(TableNet):
@@ -76,6 +78,11 @@ class VAENet(TableNet):
         n_begun = self._n_epochs_begun
         self._has_done_epochs = n_begun >= max(self.row_epochs_ or [math.inf])
         self._has_done_codes = n_begun >= (self.code_epochs_ or math.inf)
+        if self.evaluation_rows_ is not None and n_begun:
+            last = self.history[-n_begun:]
+            self._has_done_epochs = any(row.get(ROWS_HAVE_ENDED) for row in last)
+            if self.has_ended:
+                epochs = 0
         return super().fit_loop(X, y, epochs, **fit_params)
 
     def on_epoch_begin(self, net, *args, **kwargs):
@@ -100,14 +107,19 @@ class VAENet(TableNet):
                 model, self.average_, *self.evaluation_rows_, free_steps
             )
         n_steps = self.step_ - self.first_step_
-        if self.row_stop_.is_due(n_steps):
-            scores = self.row_stop_.evaluate(n_steps, self._broadcast_from_first)
+        is_last = self._n_epochs_begun >= self.max_epochs
+        if is_last or self.row_stop_.is_due(n_steps):
+            scores = self.row_stop_.evaluate(
+                n_steps, self._broadcast_from_first, is_last
+            )
+            if self.row_stop_.is_done:
+                self.history.record(ROWS_HAVE_ENDED, True)
             self.history.record("held_out_row_loss", -scores[0])
 
     def on_train_end(self, net, *args, **kwargs):
-        if self.row_stop_ is not None and not self._rows_are_done:
-            n_steps = self.step_ - self.first_step_
-            self.row_stop_.evaluate(n_steps, self._broadcast_from_first, is_last=True)
+        if self.row_stop_ is not None and not self.row_stop_.is_done:
+            # Of an interrupted run, in which processes may be anywhere.
+            self.row_stop_.end()
         super().on_train_end(net, *args, **kwargs)
 
     @property
@@ -155,7 +167,9 @@ class VAENet(TableNet):
         group = self.process_group_
         if group is None:
             return numbers
-        own = torch.tensor(numbers, device=self.device) * (group.rank == 0)
+        own = torch.tensor(numbers, device=self.device)
+        if group.rank > 0:
+            own.zero_()
         return group.all_reduce_sum(own).tolist()
 
     # ------------------------------------------------------------------ steps

@@ -41,6 +41,8 @@ MIN_LEVEL_SHARE = 0.1
 # Maximum number of sentences about signs of one kind.
 N_SENTENCES = 5
 
+# Number of real rows that are looked at before all of them.
+N_LOOKED_AT = 500
 # Of numbers one of which is constant.
 NO_CORRELATION = SimpleNamespace(statistic=0.0, pvalue=1.0)
 
@@ -239,19 +241,26 @@ def broken_orders(real, synthetic, columns):
     numbers = np.flatnonzero(~columns.categorical)
     n_pairs = max(1, len(numbers) * (len(numbers) - 1))
     sentences = []
-    for low in numbers:
-        above = [table[:, [low]] > table[:, numbers] for table in (real, synthetic)]
-        counts = above[1].sum(0)
-        present = ~np.isnan(real[:, [low]] + real[:, numbers])
-        n, m = present.sum(0), len(synthetic)
-        # That of all rows in which it is none is a real one.
-        chance = chance_of_none(n + m, counts, n)
-        for place in np.flatnonzero(~above[0].any(0) & (chance * n_pairs < CHANCE)):
-            names = columns.names[low], columns.names[numbers[place]]
+    first, second = (
+        np.asfortranarray(table[:, numbers]) for table in (real, synthetic)
+    )
+    m = len(synthetic)
+    for place, name in enumerate(numbers):
+        # Few rows tell of most pairs that one number is sometimes above the other.
+        some = first[:N_LOOKED_AT]
+        candidates = np.flatnonzero(~(some[:, [place]] > some).any(0))
+        for other in candidates:
+            count = np.count_nonzero(second[:, place] > second[:, other])
+            if not count or (first[:, place] > first[:, other]).any():
+                continue
+            n = np.count_nonzero(~np.isnan(first[:, place] + first[:, other]))
+            # That of all rows in which it is none is a real one.
+            if chance_of_none(n + m, count, n) * n_pairs >= CHANCE:
+                continue
+            names = columns.names[name], columns.names[numbers[other]]
             sentences.append(
                 f"Broken order: {names[0]!r} is never above {names[1]!r} in the real "
-                f"table, but in {counts[place]} synthetic rows "
-                f"({percent(counts[place] / m)})."
+                f"table, but in {count} synthetic rows ({percent(count / m)})."
             )
     return sentences
 

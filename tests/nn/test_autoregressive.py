@@ -668,11 +668,55 @@ def test_looking_ahead_changes_no_distribution(is_right):
     assert own_weights.max() <= 2.02 * weights.max()
 
 
+def ahead_of(rows, conditions, n=4_000):
+    x_num, x_cat, _ = rows.sample(EncodedConditions(n), generator(3))
+    columns = Lookahead.columns_of(conditions, rows.layout)
+    return Lookahead(rows.layout, x_num, x_cat, *columns)
+
+
+@pytest.mark.parametrize("n_pairs", [2, 4])
+def test_looking_ahead_to_several_conditions_changes_no_distribution(n_pairs):
+    """Pairs of levels of which the second is the first one, or not; pairs are
+    independent. Particles that look ahead each time, or never, would couple them.
+    """
+    layout = TableLayout(0, (2,) * (2 * n_pairs))
+    rows = AutoregressiveModel(layout, 4).eval()
+    with torch.no_grad():
+        for parameter in rows.parameters():
+            parameter.zero_()
+        for pair in range(n_pairs):
+            # A unit of the second network that says which level the first one has.
+            column = 2 * pair + 1
+            first = rows.feature_slices[2 * pair]
+            own = rows.input_layer.weight[4 * column, first]
+            own.copy_(torch.tensor([-1.0, 1.0]))
+            weight, _ = rows.category_heads.of_column(column)
+            weight[1, 0] = 4.0
+        codes = torch.tensor(list(itertools.product(range(2), repeat=2 * n_pairs)))
+        given_one = rows.log_prob(torch.zeros(len(codes), 0), codes).exp().double()
+    n, size = 40_000, 1_000
+    wanted = {2 * pair + 1: 1 for pair in range(n_pairs)}
+    keep = (codes[:, 1::2] == 1).all(1)
+    law = given_one * keep
+    expected = (law * (codes[:, ::2] == 1).all(1)).sum() / law.sum()
+    conditions = given_codes(n, wanted)
+    shares = []
+    for ahead in (None, ahead_of(rows, conditions)):
+        _, x_cat, log_weights = rows.sample(
+            conditions, generator(), n_particles=size, lookahead=ahead
+        )
+        weights = log_weights.double().exp()
+        assert weights.mean().item() == pytest.approx(law.sum().item(), rel=0.02)
+        are_ones = (x_cat[:, ::2] == 1).all(1)
+        shares.append((weights * are_ones).sum().item() / weights.sum().item())
+    np.testing.assert_allclose(shares, expected.item(), atol=0.015)
+
+
 def test_looking_ahead_to_levels_changes_no_distribution():
     """Weighted rows against enumeration, with a condition on the last column."""
     rows, n = make_rows(CATEGORICAL), 200_000
     conditions = given_codes(n, {2: 1})
-    ahead = rows.lookahead(*Lookahead.columns_of(conditions, CATEGORICAL), generator(1))
+    ahead = ahead_of(rows, conditions)
     assert ahead.codes == [2]
     codes, law, mass = enumerated(rows, {2: torch.tensor([1])})
     shares, sizes = [], []
@@ -703,7 +747,7 @@ def test_looking_ahead_finds_what_determines_a_number():
     conditions, errors = EncodedConditions(len(wanted), bounds=bounds), []
     columns = Lookahead.columns_of(conditions, layout)
     assert columns == ([1, 2], [])
-    for ahead in (None, rows.lookahead(*columns, generator(3))):
+    for ahead in (None, ahead_of(rows, conditions)):
         x_num, x_cat, log_weights = rows.sample(
             conditions, generator(2), n_particles=32, lookahead=ahead
         )

@@ -248,7 +248,10 @@ def test_tilted_draws(gate, precision, centre):
             generator,
         )
         expected = -0.5 * precision * (x.double() - centre) ** 2 - np.log(total)
-        np.testing.assert_allclose(log_ratio, expected, rtol=1e-3, atol=0.03)
+        is_inside = x.abs() < MAX_Z  # Others were moved after their ratio was known.
+        np.testing.assert_allclose(
+            log_ratio[is_inside], expected[is_inside], rtol=1e-3, atol=0.03
+        )
         cdf = integrate.cumulative_trapezoid(tilted / total, grid, initial=0)
         own = np.sort(x[is_tilted])
         own = own[np.abs(own) < MAX_Z]  # Those beyond are moved to it.
@@ -257,3 +260,28 @@ def test_tilted_draws(gate, precision, centre):
         assert np.abs(below / is_tilted.sum().item() - cdf)[inside].max() < 0.015
         plain = heads.sample(column, hidden_units(n), generator)
         assert stats.ks_2samp(x[~is_tilted], plain).pvalue > 1e-4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("gate", [-30.0, 30.0])
+@pytest.mark.parametrize(("mean", "precision", "centre"), [(5, 1, 5.5), (5, 10, 10)])
+def test_weights_of_tilted_draws_near_the_range_of_all_numbers(
+    gate, mean, precision, centre
+):
+    """Numbers beyond the range are moved to its ends, whichever way they are drawn."""
+    heads, n = NumberHeads(WIDTH, [()]), 100_000
+    _, means, log_scales, gates, _ = heads._split(heads.bias)
+    heads.weight.zero_()
+    means.fill_(float(mean))
+    log_scales.zero_()
+    gates.fill_(gate)
+    arrays = torch.full((n,), float(precision)), torch.full((n,), float(centre))
+    is_tilted = torch.arange(n) % 2 == 0
+    x, log_ratio = heads.sample_tilted(
+        0, hidden_units(n), *arrays, is_tilted, torch.Generator().manual_seed(0)
+    )
+    weights = (2.0 / (1.0 + log_ratio.double().exp())).numpy()
+    assert weights.mean() == pytest.approx(1.0, abs=0.02)
+    assert weights.max() <= 2.0 + 1e-6
+    at_end = stats.norm.sf(MAX_Z, mean if gate < 0 else 0.0)
+    assert (weights * (x.numpy() >= MAX_Z)).mean() == pytest.approx(at_end, abs=0.02)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
+from skorch.callbacks import Callback, Checkpoint, LoadInitState
 
 from sklearn_unsup import VAETransformer
 from sklearn_unsup._encoding import upload
@@ -334,6 +335,61 @@ def test_a_fit_ends_when_both_parts_have_ended(stops_at):
     # What decodes has not changed after its own epochs.
     for name, tensor in decoders[0].items():
         assert tensor.equal(decoders[1][name])
+
+
+def test_columns_that_have_ended_stay_as_they_are(model):
+    """While others go on: so a checkpoint has them."""
+    module = model.net_.module_
+    average = WeightAverage(module.parameters())
+    stop = RowStop(module.autoregressive, average, [0], [0], 1_000)
+    stop.has_ended[0] = True
+    stop.kept[0] = [
+        torch.full_like(weight, 7.0)
+        for weight in weights_of_column(module.autoregressive, 0)
+    ]
+    before = [w.clone() for w in weights_of_column(module.autoregressive, 1)]
+    stop._mean_terms = lambda _: np.zeros(stop.n_parts)
+    stop.evaluate(10)
+    for weight in weights_of_column(module.autoregressive, 0):
+        assert (weight == 7.0).all()
+    for weight, own in zip(
+        weights_of_column(module.autoregressive, 1), before, strict=True
+    ):
+        assert weight.equal(own)
+
+
+def test_an_interrupted_fit_ends_with_what_was_kept(stops_at, monkeypatch):
+    """Without another evaluation, for which other processes may never be there."""
+    stops_at(1_000)
+
+    class Interrupt(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            if len(net.history) == 6:
+                raise KeyboardInterrupt
+
+    whole = VAETransformer(2, callbacks=[Interrupt()], **SMALL)
+    told, ended = [], RowStop.end
+    monkeypatch.setattr(RowStop, "end", lambda self: told.append(self) or ended(self))
+    whole.fit(X)
+    [stop] = told
+    rows = whole.net_.module_.autoregressive
+    for column, kept in enumerate(stop.kept):
+        for weight, own in zip(weights_of_column(rows, column), kept, strict=True):
+            assert weight.equal(own)
+
+
+def test_a_finished_fit_is_not_resumed(stops_at, tmp_path):
+    taken = stops_at(2)
+    files = {"dirname": str(tmp_path)}
+    callbacks = [Checkpoint(monitor=None, **files)]
+    first = VAETransformer(2, callbacks=callbacks, **SMALL).fit(X)
+    assert first.n_iter_ < first.net_.max_epochs
+    taken["evaluations"] = 0
+    checkpoint = Checkpoint(monitor=None, **files)
+    callbacks = [checkpoint, LoadInitState(checkpoint)]
+    again = VAETransformer(2, callbacks=callbacks, **SMALL).fit(X)
+    assert again.n_iter_ == first.n_iter_
+    assert taken["evaluations"] == 0
 
 
 def test_the_stop_decides_what_is_drawn(stops_at):
