@@ -123,9 +123,11 @@ def best_epochs(
     """
     best, latest = None, []
     for epoch in range(max_epochs):
-        terms = torch.cat([trial.train_epoch() for trial in trials])
+        parts = [trial.train_epoch() for trial in trials]
         if are_joint:
-            terms = terms.sum(1, keepdim=True)
+            # Trials of few rows may have fewer columns: those that vary in them.
+            parts = [terms.sum(1, keepdim=True) for terms in parts]
+        terms = torch.cat(parts)
         if best is None:
             is_new = torch.ones(terms.shape[1], dtype=torch.bool)
             best = BestEpochs(is_new.long(), terms.clone())

@@ -108,6 +108,14 @@ def model():
     return VAETransformer(**SMALL, **options).fit(X)
 
 
+def test_trials_of_tables_with_unlike_columns():
+    """Of a column that does not vary in one part of a table of few rows."""
+    trials = [Told([[1.0, 1.0], [2.0, 2.0]]), Told([[3.0], [5.0]], n_rows=3)]
+    found = best_epochs(trials, 2, are_joint=True)
+    assert found.n_epochs.tolist() == [2]
+    assert found.terms.tolist() == [[4.0], [4.0], [5.0], [5.0], [5.0]]
+
+
 def test_a_trial_trains_the_model_of_rows_alone(model):
     net = copy.deepcopy(model).net_
     net.initialize()
