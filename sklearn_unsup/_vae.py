@@ -29,6 +29,7 @@ from ._row_fitting import FEW_ROWS, RowFitting, module_regressions
 from ._sampling.proposals import RowSource
 from ._scoring import explained, likelihood_losses, likelihood_terms, rebuilt_losses
 from ._sklearn import Interval, StrOptions
+from ._table.categorical import CategoricalColumn
 from ._table.polars import narrowed_schema, schema_of, to_polars
 from ._table.sparse import SparseCodec
 from ._training.vae_net import VAENet
@@ -640,8 +641,9 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
         """For each column of `x_cat` the code of a missing value, or -1."""
         if self.sampling != "any_order":
             return ()
+        # A constant number with gaps is a category: 0 where it is there, 1 elsewhere.
         return tuple(
-            getattr(column, "index_", {}).get(None, -1)
+            column.index_.get(None, -1) if isinstance(column, CategoricalColumn) else 1
             for column in self.codec_.categories_
         )
 

@@ -282,6 +282,37 @@ def test_means_are_those_of_each_row(n, monkeypatch):
     assert np.abs(filled["y"] - filled["x"]).mean() < 0.1
 
 
+@pytest.mark.parametrize("draws", [False, True])
+@pytest.mark.parametrize("dtype", ["Int64", "float64"])
+def test_a_constant_with_holes_is_filled_in(dtype, draws):
+    """Whether it is missing is a category, one of whose levels nobody wants."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"x": rng.normal(size=200), "y": rng.normal(size=200)})
+    table["same"] = pd.Series(7, index=table.index, dtype=dtype)
+    table.loc[rng.random(200) < 0.4, "same"] = None
+    imputer = GenerativeImputer(sample_posterior=draws, random_state=0)
+    filled = imputer.fit_transform(table)
+    assert (filled["same"] == 7).all()
+
+
+def test_draws_of_a_dependence_have_its_tails():
+    """A histogram that knows nothing of the dependence is drawn from seldom."""
+    rng, n = np.random.default_rng(0), 1_000
+    x = rng.normal(rng.choice([-2.0, 2.0], n), 1.0)
+    table = pd.DataFrame({"x": x, "y": 2 * x + 0.5 * rng.normal(size=n)})
+    hidden = rng.random(n) < 0.2
+    imputer = GenerativeImputer(sample_posterior=True, random_state=0)
+    imputer.fit(table.assign(y=table["y"].mask(hidden)))
+    rows = table.assign(y=np.nan)
+    errors = pd.concat(
+        [
+            imputer.set_params(random_state=seed).transform(rows)["y"] - 2 * x
+            for seed in range(10)
+        ]
+    )
+    assert (errors.abs() > 8 * 0.5).mean() < 0.004
+
+
 @pytest.mark.parametrize("name", ["first", "last"])
 def test_a_column_that_another_one_determines(name):
     """Of particles that do not look ahead one in a hundred would be near to it."""

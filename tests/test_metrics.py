@@ -1205,7 +1205,7 @@ def visits(n, seed):
         # Of a few rows it may be by chance that they are beyond the others.
         (lambda t: t.assign(cost=t["cost"].where(t.index >= 5, 60.0)), []),
         (
-            lambda t: t.assign(cost=t["cost"].where(t.index >= 20, -60.0)),
+            lambda t: t.assign(cost=t["cost"].where(t.index >= 20, -60.0 - t.index)),
             [r"New values: 'cost' is below the least real number in \d+ synth"],
         ),
         (
@@ -1217,6 +1217,10 @@ def visits(n, seed):
             ["Other distribution: that of 'kind' agrees to 7"],
         ),
         (lambda t: t.assign(kind=t["kind"].where(t.index < 320, "new")), []),
+        (
+            lambda t: t.assign(start=t["start"].where(t.index >= 40, 0.01)),
+            [r"Other distribution: 'start' is 0.01 in 10 % of the synthetic rows"],
+        ),
         (
             lambda t: pd.concat([t[:80]] * 5, ignore_index=True),
             [r"Repeats: 320 synthetic rows \(80 %\) repeat another synthetic one"],
@@ -1274,9 +1278,9 @@ def test_impossible_pairs():
     real = draw(500, 0)
     [sentence] = signs(real, draw(500, 20))
     assert sentence == (
-        "Impossible pairs: 20 synthetic rows (4 %) have levels of 'sex' and 'pregnant' "
-        "that never occur together in the real table, such as 'sex' = 'male' with "
-        "'pregnant' = True (20 rows)."
+        "Impossible pairs: 20 synthetic rows or more (4 %) have levels of 'sex' and "
+        "'pregnant' that never occur together in the real table, such as 'sex' = "
+        "'male' with 'pregnant' = True (20 rows)."
     )
     # few enough that the real rows may have missed them
     assert signs(real, draw(500, 5)) == []

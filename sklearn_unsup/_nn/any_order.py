@@ -242,8 +242,8 @@ class AnyOrderModel(AutoregressiveModel):
     def moments(self, x_num, x_cat, seen_num, seen_cat):
         """Means and deviations of the numbers given what is seen, if all were normal.
 
-        Two tensors of shape (n, n_numeric), or None if no normal distribution is
-        fitted.
+        And what is added to the gates of histograms: three tensors of shape
+        (n, n_numeric), or None if no normal distribution is fitted.
         """
         if not self.has_normal:
             return None
@@ -258,7 +258,9 @@ class AnyOrderModel(AutoregressiveModel):
             # It is nearer to the rows that it was fitted to than to others.
             factor = predictive_factor(self.n_effective, joint[1].sum(1).float())
             deviations = deviations * factor.sqrt()[:, None]
-        return means, deviations
+        # Histograms know nothing of the normal distribution: the odds of one are in
+        # proportion to the variance that is left.
+        return means, deviations, 2.0 * deviations.log()
 
     def seen_features(self, x_num, x_cat, seen_num, seen_cat, moments, embedded=None):
         """Inputs of the networks: features of seen cells, moments of hidden numbers."""
@@ -278,7 +280,7 @@ class AnyOrderModel(AutoregressiveModel):
             if moments is None:
                 shared = torch.zeros(*seen_num.shape, 2, device=x_num.device)
             else:
-                shared = torch.stack(moments, 2) * ~seen_num[:, :, None]
+                shared = torch.stack(moments[:2], 2) * ~seen_num[:, :, None]
             parts.append(shared.flatten(1))
         return torch.cat(parts, 1)
 

@@ -11,7 +11,7 @@ from .._nn.column_terms import column_terms
 MIN_GAIN_RATIO, PATIENCE = 0.1, 2
 # Minimum gain of a column on held-out rows, in nats per row, while no other part of the
 # net learns.
-MIN_GAIN = 2e-3
+MIN_GAIN = 3e-3
 # Loss of a column on held-out rows, in nats per row, up to which later weights are kept
 # in the place of the likeliest ones: they predict means better, which are memorised
 # later than spreads.
@@ -118,7 +118,8 @@ class RowStop:
         if not earlier:
             return np.zeros(self.n_parts, dtype=bool)
         held_out, train = scores - earlier[-1]
-        least = MIN_GAIN if step > self.free_steps else -np.inf
+        least = MIN_GAIN * self.model.n_columns / self.n_parts
+        least = least if step > self.free_steps else -np.inf
         return held_out < np.maximum(MIN_GAIN_RATIO * train, least)
 
     def _weights(self, part):

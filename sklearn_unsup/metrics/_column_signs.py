@@ -8,6 +8,8 @@ from ._fidelity import column_shapes
 
 # Probability with which fresh rows of the same distribution may show a sign.
 CHANCE = 1e-4
+# Minimum difference of the shares of a value that is a sign.
+MIN_SHARE_DIFFERENCE = 0.05
 # Maximum agreement of the distributions of a column whose lack is a sign.
 MAX_SHAPE = 0.8
 
@@ -82,7 +84,11 @@ def shifted_columns(real, synthetic, columns):
     shapes = column_shapes(real, synthetic, columns)
     for i, (name, shape) in enumerate(zip(columns.names, shapes, strict=True)):
         first, second = real[:, i], synthetic[:, i]
-        if shape > MAX_SHAPE or lost_values(first, second, columns.levels[i]):
+        if lost_values(first, second, columns.levels[i]):
+            continue
+        if shape > MAX_SHAPE:
+            if not columns.categorical[i]:
+                sentences += other_share(first, second, name)
             continue
         if columns.categorical[i]:
             p_value = p_value_of_codes(first, second)
@@ -96,6 +102,39 @@ def shifted_columns(real, synthetic, columns):
                 "the real one."
             )
     return sentences
+
+
+def other_share(real, synthetic, name):
+    """A sentence on the number whose share differs most, in a list; or none."""
+    tables = real[~np.isnan(real)], synthetic[~np.isnan(synthetic)]
+    if not all(map(len, tables)):
+        return []
+    values, codes = np.unique(np.concatenate(tables), return_inverse=True)
+    counts = np.stack(
+        [
+            np.bincount(part, minlength=len(values))
+            for part in np.split(codes, [len(tables[0])])
+        ]
+    )
+    sizes = counts.sum(1)
+    differences = np.abs(counts[0] / sizes[0] - counts[1] / sizes[1])
+    place = differences.argmax()
+    found = np.stack([counts[:, place], sizes - counts[:, place]])
+    if differences[place] < MIN_SHARE_DIFFERENCE:
+        return []
+    # The largest of so many differences: each could have been it.
+    n_frequent = np.count_nonzero(
+        (counts >= MIN_SHARE_DIFFERENCE * sizes[:, None]).any(0)
+    )
+    if stats.fisher_exact(found).pvalue * n_frequent >= CHANCE:
+        return []
+    shares = [
+        percent(count / size) for count, size in zip(found[0], sizes, strict=True)
+    ]
+    return [
+        f"Other distribution: {name!r} is {values[place]:.6g} in {shares[1]} of the "
+        f"synthetic rows, and in {shares[0]} of the real ones."
+    ]
 
 
 def p_value_of_codes(first, second):
@@ -143,7 +182,7 @@ def new_levels(real, synthetic, levels):
 def new_range(real, synthetic):
     """The end of a sentence on numbers beyond those of `real`; empty if few are."""
     n, m = len(real), len(synthetic)
-    width = np.ptp(real) or 1.0
+    width = np.ptp(real)
     for end, beyond in (
         ("above the greatest", synthetic - real.max()),
         ("below the least", real.min() - synthetic),
@@ -151,9 +190,10 @@ def new_range(real, synthetic):
         count = int((beyond > 0).sum())
         # That so many of the most extreme numbers of all are synthetic ones.
         if chance_of_none(n + m, count, n) < CHANCE:
-            return (
-                f"is {end} real number in {count} synthetic rows "
-                f"({percent(count / m)}), by up to {beyond.max() / width:.3g} times "
-                "the range of these"
-            )
+            told = f"is {end} real number in {count} synthetic rows "
+            told += f"({percent(count / m)})"
+            if width:
+                ratio = f"{beyond.max() / width:.3g}"
+                told += f", by up to {ratio} times the range of these"
+            return told
     return ""

@@ -332,7 +332,7 @@ def describe_pairs(pairs, counts, n_rows, names, levels):
         for name, known, code in zip(names, levels, pairs[counts.argmax()], strict=True)
     )
     return (
-        f"Impossible pairs: {counts.sum()} synthetic rows "
+        f"Impossible pairs: {counts.sum()} synthetic rows or more "
         f"({percent(counts.sum() / n_rows)}) have levels of {names[0]!r} and "
         f"{names[1]!r} that never occur together in the real table, such as {example} "
         f"({counts.max()} rows)."

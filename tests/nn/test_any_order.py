@@ -134,7 +134,7 @@ def test_conditionals_are_wider_where_rows_are_few():
             rows = AnyOrderModel(TableLayout(8), 8).eval()
             rows.start_at_dependences(x.float(), none[:n])
             nothing = none, seen, none.bool()
-            means, deviations = rows.moments(fresh, *nothing)
+            means, deviations, _ = rows.moments(fresh, *nothing)
             standard = (fresh - means)[:, 0] / deviations[:, 0]
             errors.append(standard.square().mean().item())
         # The unit matrix in the covariance widens them for few rows as well.
@@ -159,7 +159,7 @@ def test_numbers_start_as_regressions_on_levels(n_numeric):
     asked = torch.tensor([[0, 0], [1, 0], [2, 0], [1, 1]])
     none = torch.zeros(4, n_numeric)
     seen = torch.tensor([[True, True], [True, True], [True, True], [False, True]])
-    means, deviations = rows.moments(none, asked, none.bool(), seen)
+    means, deviations, _ = rows.moments(none, asked, none.bool(), seen)
     usual = x_num[x_cat[:, 0] != 1, 0].mean().item()
     expected = [usual, x_num[:90, 0].mean().item(), usual, x_num[:, 0].mean().item()]
     np.testing.assert_allclose(means[:, 0], expected, atol=0.1)
