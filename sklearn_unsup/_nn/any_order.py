@@ -26,7 +26,7 @@ MIN_LEVEL_ROWS = 20
 BLIND_SHARE = 0.75
 # Initial bias of the gate between a number's normal distribution and its histogram: it
 # begins nearly normal.
-GATE_BIAS = -3.0
+GATE_BIAS = -5.0
 # Parts of a draw: the cells that have conditions, and all others given them.
 PARTS = "conditioned", "rest"
 
