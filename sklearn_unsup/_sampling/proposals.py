@@ -220,6 +220,13 @@ class RowProposals:
         See :class:`RowSource`.
     report : callable
         See :class:`LatentSource`.
+    lookahead : Lookahead or None, default=None
+        What an autoregressive network looks ahead by.
+
+    Attributes
+    ----------
+    origins : Tensor of shape (n,) or None
+        Where each row was before particles were resampled; None if none are.
     """
 
     effective_size = staticmethod(distinct_sample_size)
