@@ -61,6 +61,9 @@ class AnyOrderModel(AutoregressiveModel):
     [0.5, 0.5, 0.5, 0.5, 0.5]
     """
 
+    # Cells with conditions are drawn first.
+    can_look_ahead = False
+
     def __init__(
         self,
         layout: TableLayout,
@@ -81,9 +84,6 @@ class AnyOrderModel(AutoregressiveModel):
         self.register_buffer("covariance", torch.eye(n))
         self.register_buffer("is_used", torch.ones(n, dtype=torch.bool))
         self.register_buffer("n_effective", torch.tensor(torch.inf))
-
-    # Cells with conditions are drawn first.
-    can_look_ahead = False
 
     @property
     def n_shared_features(self):

@@ -69,6 +69,9 @@ class AutoregressiveModel(nn.Module):
     torch.Size([5])
     """
 
+    # Whether columns are drawn before others that may have conditions.
+    can_look_ahead = True
+
     def __init__(
         self,
         layout: TableLayout,
@@ -108,9 +111,6 @@ class AutoregressiveModel(nn.Module):
         self.number_heads = NumberHeads(width, bin_edges)
         self.set_regressions(regressions)
         self.reset_parameters()
-
-    # Whether columns are drawn before others that may have conditions.
-    can_look_ahead = True
 
     @property
     def n_shared_features(self) -> int:

@@ -314,10 +314,9 @@ class NumberHeads(nn.Module):
         # product with a normal factor is a normal distribution again, and has a mass.
         spread = 1.0 + a * scales.square()
         normals = -0.5 * (spread.log() + a * (means - c).square() / spread)
-        ends = F.pad(
-            F.pad(self.edges[column], (1, 0), value=-MAX_Z), (0, 1), value=MAX_Z
-        )
-        start, stop = ends[:-1].clamp(-MAX_Z, MAX_Z), ends[1:].clamp(-MAX_Z, MAX_Z)
+        inner = self.edges[column].clamp(-ENDLESS, ENDLESS)
+        start = F.pad(inner, (1, 0), value=-ENDLESS)
+        stop = F.pad(inner, (0, 1), value=ENDLESS)
         narrow, middles = (1.0 + a).rsqrt(), a * c / (1.0 + a)
         inside = normal_log_mass((start - middles) / narrow, (stop - middles) / narrow)
         inside = inside - self.log_widths[column]

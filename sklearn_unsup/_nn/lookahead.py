@@ -152,17 +152,14 @@ class LookaheadDraw:
         """Of each pattern a root of the precision of targets after a column.
 
         Shape (n_patterns, n_targets, n_targets), zero for those that no row of the
-        pattern will have a condition on; None where no row will have any.
+        pattern will have a condition on; None after the last target.
         """
-        ahead, n_categorical = self.lookahead, self.lookahead.layout.n_categorical
-        later = torch.tensor(
-            [n_categorical + target > position for target in ahead.targets],
-            dtype=torch.bool,
-            device=self.patterns.device,
-        )
-        open_ = self.patterns & later
-        if not open_.any():
+        ahead = self.lookahead
+        last_number = position - ahead.layout.n_categorical
+        later = [target > last_number for target in ahead.targets]
+        if not any(later):
             return None
+        open_ = self.patterns & torch.tensor(later, device=self.patterns.device)
         covariance = ahead.covariances[position]
         mask = open_.to(covariance.dtype)
         systems = covariance * mask[:, :, None] * mask[:, None, :]

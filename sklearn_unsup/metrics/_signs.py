@@ -40,7 +40,6 @@ N_BINS = 5
 MIN_LEVEL_SHARE = 0.1
 # Maximum number of sentences about signs of one kind.
 N_SENTENCES = 5
-
 # Number of real rows that are looked at before all of them.
 N_LOOKED_AT = 500
 # Of numbers one of which is constant.
@@ -193,10 +192,8 @@ def reversed_pairs(real, synthetic, columns):
     """Pairs of numbers that rise together in one table and not in the other."""
     numbers = np.flatnonzero(~columns.categorical)
     n_pairs = len(numbers) * (len(numbers) - 1) // 2
-    sentences, rough = (
-        [],
-        [rough_correlations(x[:, numbers]) for x in (real, synthetic)],
-    )
+    rough = [rough_correlations(table[:, numbers]) for table in (real, synthetic)]
+    sentences = []
     # Exact ones of all pairs would take a minute for some hundred columns.
     places = np.argwhere(np.triu(rough[0] * rough[1] < 0, 1))
     for i, j in numbers[places]:
