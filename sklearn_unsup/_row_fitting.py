@@ -12,6 +12,7 @@ from ._encoding import upload
 from ._nn.autoregressive import REGRESSIONS
 from ._nn.column_parts import has_regression
 from ._nn.row_widths import (
+    ANY_ORDER_WIDTH,
     MEDIUM_WIDTH,
     NARROW_WIDTH,
     WIDE_WIDTH,
@@ -60,8 +61,12 @@ MEDIUM_STEPS_FACTOR, WIDE_STEPS_FACTOR = 0.55, 0.49
 # relative to those of encoder and decoder.
 ROW_SPAN = 3
 # Minimum number of gradient steps of a model of any order, which hides a part of each
-# row anew in each step, and their ratio to those of a model of a fixed order.
-MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR = 300, 1.5
+# row anew in each step; their ratio to the square root of the number of rows; number of
+# rows from which on this ratio grows with them, and the maximum factor by which.
+MIN_ANY_ORDER_STEPS, ANY_ORDER_RATIO = 500, 18.0
+ANY_ORDER_ROWS, MAX_ANY_ORDER_GROWTH = 8_000, 1.8
+# Factor of the learning rate of such a model.
+ANY_ORDER_LR_SCALE = 3.0
 # Minimum number of gradient steps of encoder and decoder. Where they take fewer than
 # CODE_STEPS, their learning rate is higher in inverse proportion.
 MIN_STEPS, CODE_STEPS = 300, 1_000
@@ -183,6 +188,8 @@ class RowFitting:
         if self._samples_from_latent:
             return 0
         widest = NARROW_WIDTH
+        if self.sampling == "any_order":
+            widest = ANY_ORDER_WIDTH
         if self._holds_out_rows(n_rows):
             widest = WIDE_WIDTH if n_rows >= MANY_ROWS else MEDIUM_WIDTH
         width = width_of_rows(self._start, self.codec_.layout_, widest)
@@ -412,7 +419,9 @@ class RowFitting:
             is_wide = n_rows >= MANY_ROWS
             steps *= WIDE_STEPS_FACTOR if is_wide else MEDIUM_STEPS_FACTOR
         if self.sampling == "any_order":
-            steps = max(MIN_ANY_ORDER_STEPS, ANY_ORDER_FACTOR * steps)
+            growth = np.clip(n_rows / ANY_ORDER_ROWS, 1.0, MAX_ANY_ORDER_GROWTH)
+            steps = ANY_ORDER_RATIO * math.sqrt(n_rows) * growth
+            steps = max(MIN_ANY_ORDER_STEPS, steps)
         return round(steps * min(1.0, math.sqrt(MAX_BATCH / self._batch_size(n_rows))))
 
     def _default_batch_size(self, n_rows):
@@ -463,6 +472,8 @@ class RowFitting:
             lr_scale = self._autoregressive_steps(n_rows) / steps
             if self._row_interval(n_rows) > 1:
                 lr_scale *= FEW_ROWS_INTERVAL * INTERVAL_LR_SCALE
+            if self.sampling == "any_order":
+                lr_scale *= ANY_ORDER_LR_SCALE
             if self._tries_lengths(n_rows):
                 lr_scale *= TRIAL_LR_SCALE
             if self._holds_out_rows(n_rows):

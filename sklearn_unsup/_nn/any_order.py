@@ -6,18 +6,18 @@ from torch.nn import functional as F
 
 from .._table.layout import ANY_CODE, FIRST_SET, EncodedConditions, TableLayout
 from .autoregressive import AutoregressiveModel, every_nth
-from .conditions import draw_codes
+from .cell_draws import CellDraw
 from .distributions import indices, presence, softcap
 from .gaussian import (
     MAX_GAUSSIAN,
     conditional_moments,
     fit_gaussian,
     level_indicators,
+    moments_without,
     precision,
     predictive_factor,
 )
-from .random import draw_index, uniform
-from .row_draws import resample_particles_
+from .random import uniform
 
 # Minimum number of training rows with and without a level for an indicator of it.
 MIN_LEVEL_ROWS = 20
@@ -34,8 +34,10 @@ PARTS = "conditioned", "rest"
 class AnyOrderModel(AutoregressiveModel):
     """log p(column | any other columns), for each column and each set of others.
 
-    In training a random part of each row is hidden, and predicted from what is seen
-    (Uria, Murray and Larochelle 2014). The columns can then be drawn in any order:
+    In training each cell is predicted from a random part of the others (Uria, Murray
+    and Larochelle 2014): a random part of each row is hidden, hidden cells are
+    predicted from what is seen, and seen ones from the other seen ones. That every step
+    is of all cells makes gradients less noisy. Columns can then be drawn in any order:
     conditions first, whatever columns they are on, and the others given them. Numbers
     are described relative to a normal distribution of all of them and of indicators of
     levels, whose conditionals are known in closed form; networks learn what departs
@@ -79,18 +81,38 @@ class AnyOrderModel(AutoregressiveModel):
         self.has_missing = max([*missing_codes, *layout.masks], default=-1) >= 0
         self.indicators = level_indicators(layout)
         n = layout.n_numeric + len(self.indicators)
+        self.left_out = self._left_out()
+        left_out = torch.zeros(self.n_columns, n)
+        for position, own in enumerate(self.left_out):
+            left_out[position, list(own)] = 1.0
+        self.register_buffer("joint_left_out", left_out, persistent=False)
         self.has_normal = n > 1 and 0 < layout.n_numeric <= MAX_GAUSSIAN
         self.register_buffer("mean", torch.zeros(n))
         self.register_buffer("covariance", torch.eye(n))
         self.register_buffer("is_used", torch.ones(n, dtype=torch.bool))
         self.register_buffer("n_effective", torch.tensor(torch.inf))
 
+    def _left_out(self):
+        """Numbers and indicators that each column does not see, by position."""
+        layout = self.layout
+        left_out = [[] for _ in range(self.n_columns)]
+        for column, mask in enumerate(layout.masks):
+            left_out[layout.n_categorical + column].append(column)
+            if mask >= 0:
+                left_out[mask].append(column)
+        for place, (column, _) in enumerate(self.indicators):
+            left_out[column].append(layout.n_numeric + place)
+        return [tuple(own) for own in left_out]
+
     @property
     def n_shared_features(self):
         return 2 * self.layout.n_numeric
 
     def _is_visible(self, columns, owners):
-        return owners != columns
+        # The mask of a number does not see it: there would be nothing to predict.
+        masks = [*[-2] * self.layout.n_categorical, *self.layout.masks, -2]
+        mask_of = torch.tensor(masks)[owners]
+        return (owners != columns) & (mask_of != columns)
 
     @torch.no_grad()
     def reset_parameters(self):
@@ -125,9 +147,9 @@ class AnyOrderModel(AutoregressiveModel):
     def log_prob(self, x_num: Tensor, x_cat: Tensor, generator=None) -> Tensor:
         """Estimate of the log-likelihood of each row in nats, shape (n,).
 
-        A random part of the cells is hidden and predicted, and their mean stands for
-        all cells of the row. On average that is about what a random order of the
-        columns gives.
+        Each cell is predicted from a random part of the others: seen cells from the
+        other seen ones, as no network sees its own column. On average that is what a
+        random order of the columns gives.
         """
         n, layout = len(x_num), self.layout
         if generator is None:
@@ -140,32 +162,48 @@ class AnyOrderModel(AutoregressiveModel):
         seen_cat, seen_num = seen.split([layout.n_categorical, layout.n_numeric], 1)
         seen_cat, seen_num = seen_cat & known_cat, seen_num & known_num
         seen_num = self._with_masks(seen_num, seen_cat, known_cat)
-        moments = self.moments(x_num, x_cat, seen_num, seen_cat)
+        hidden, moments = self.hidden_without_own(
+            x_num, x_cat, seen_num, seen_cat, generator
+        )
+        category_hidden, number_hidden = hidden.split(
+            [layout.n_categorical, layout.n_numeric], 0
+        )
+        total = torch.zeros(n, device=x_num.device)
+        if layout.n_numeric:
+            total = total + self.number_heads.log_prob(
+                number_hidden, x_num, known_num.float(), moments
+            )
+        if layout.n_categorical:
+            total = total + self._category_log_prob(category_hidden, x_cat, known_cat)
+        return total
+
+    def hidden_without_own(self, x_num, x_cat, seen_num, seen_cat, generator=None):
+        """Hidden units of all columns, each of which sees the seen others.
+
+        Returns
+        -------
+        hidden : Tensor of shape (n_columns, n, width)
+        moments : tuple of Tensor of shape (n_numeric, n) or None
+            Those of each number given the seen others, see :meth:`moments`.
+        """
+        seen, n_categorical = (x_num, x_cat, seen_num, seen_cat), x_cat.shape[1]
         embedded = [
             own * seen_cat[:, int(column), None]
             for column, own in zip(self.embeddings, self.embedded(x_cat), strict=True)
         ]
         with torch.no_grad():
-            features = self.seen_features(
-                x_num, x_cat, seen_num, seen_cat, moments, embedded
-            )
-        hidden = self._hidden(features, generator, embedded)
-        category_hidden, number_hidden = hidden.split(
-            [layout.n_categorical, layout.n_numeric], 0
-        )
-        target_num, target_cat = known_num & ~seen_num, known_cat & ~seen_cat
-        n_targets = target_num.sum(1) + target_cat.sum(1)
-        n_known = known_num.sum(1) + known_cat.sum(1)
-        scale = n_known / n_targets.clamp_min(1)
-        total = torch.zeros(n, device=x_num.device)
-        if layout.n_numeric:
-            moments = None if moments is None else tuple(m.t() for m in moments)
-            total = total + self.number_heads.log_prob(
-                number_hidden, x_num, target_num.float(), moments
-            )
-        if layout.n_categorical:
-            total = total + self._category_log_prob(category_hidden, x_cat, target_cat)
-        return total * scale
+            features, own = self.seen_features(*seen, embedded), None
+            moments = self.moments_without_own(*seen)
+            if moments is None:
+                features = self.with_moments(features, seen_num, None)
+            else:
+                is_own = self.joint_left_out[:, None, : x_num.shape[1]] > 0
+                own = moment_features(~seen_num | is_own, moments)
+                moments = tuple(
+                    moment[n_categorical:].diagonal(dim1=0, dim2=2).t().contiguous()
+                    for moment in moments
+                )
+        return self._hidden(features, generator, embedded, own), moments
 
     def _category_log_prob(self, hidden, x_cat, is_target):
         """Log-probability of the codes to predict, summed over columns, shape (n,)."""
@@ -247,23 +285,44 @@ class AnyOrderModel(AutoregressiveModel):
         """
         if not self.has_normal:
             return None
-        dtype = precision(x_num.device)
-        arrays = self.mean.to(dtype), self.covariance.to(dtype)
-        joint = self.with_indicators(x_num, x_cat, seen_num, seen_cat)
-        n_numeric = self.layout.n_numeric
+        joint, is_seen, *arrays = self._joint(x_num, x_cat, seen_num, seen_cat)
         means, deviations = (
-            moment[:, :n_numeric] for moment in conditional_moments(*joint, *arrays)
+            moment[:, : self.layout.n_numeric]
+            for moment in conditional_moments(joint, is_seen, *arrays)
         )
+        return self._predictive(means, deviations, is_seen.sum(1))
+
+    def moments_without_own(self, x_num, x_cat, seen_num, seen_cat):
+        """What :meth:`moments` gives if a column does not see itself, by column.
+
+        Tensors of shape (n_columns, n, n_numeric). A mask does not see its number.
+        """
+        if not self.has_normal:
+            return None
+        joint, is_seen, *arrays = self._joint(x_num, x_cat, seen_num, seen_cat)
+        means, deviations = moments_without(
+            joint, is_seen, *arrays, self.left_out, self.layout.n_numeric
+        )
+        n_left_out = self.joint_left_out @ is_seen.t().float()
+        return self._predictive(means, deviations, is_seen.sum(1) - n_left_out)
+
+    def _joint(self, x_num, x_cat, seen_num, seen_cat):
+        """Numbers and indicators, which are seen, and their mean and covariance."""
+        dtype = precision(x_num.device)
+        joint = self.with_indicators(x_num, x_cat, seen_num, seen_cat)
+        return *joint, self.mean.to(dtype), self.covariance.to(dtype)
+
+    def _predictive(self, means, deviations, n_seen):
         if not self.training:
             # It is nearer to the rows that it was fitted to than to others.
-            factor = predictive_factor(self.n_effective, joint[1].sum(1).float())
-            deviations = deviations * factor.sqrt()[:, None]
+            factor = predictive_factor(self.n_effective, n_seen.float())
+            deviations = deviations * factor.sqrt()[..., None]
         # Histograms know nothing of the normal distribution: the odds of one are in
         # proportion to the variance that is left.
         return means, deviations, 2.0 * deviations.log()
 
-    def seen_features(self, x_num, x_cat, seen_num, seen_cat, moments, embedded=None):
-        """Inputs of the networks: features of seen cells, moments of hidden numbers."""
+    def seen_features(self, x_num, x_cat, seen_num, seen_cat, embedded=None):
+        """Features of seen cells, which are inputs of the networks."""
         layout = self.layout
         parts = []
         if layout.n_categorical:
@@ -277,16 +336,17 @@ class AnyOrderModel(AutoregressiveModel):
             parts.append(torch.cat(self._categories(x_cat, embedded), 1) * shown)
         if layout.n_numeric:
             parts.append(self.number_features(x_num, seen_num.float()))
-            if moments is None:
-                shared = torch.zeros(*seen_num.shape, 2, device=x_num.device)
-            else:
-                shared = torch.stack(moments[:2], 2) * ~seen_num[:, :, None]
-            parts.append(shared.flatten(1))
         return torch.cat(parts, 1)
+
+    def with_moments(self, features, seen_num, moments):
+        """Features, then those of hidden numbers; zeros if there are no moments."""
+        if moments is None:
+            moments = torch.zeros(2, *seen_num.shape, device=features.device)
+        return torch.cat([features, moment_features(~seen_num, moments)], 1)
 
     # ------------------------------------------------------------------ one column
 
-    def _column_hidden(self, position: int, features: Tensor) -> Tensor:
+    def column_hidden(self, position: int, features: Tensor) -> Tensor:
         """Hidden units of the network of one column, shape (n, width)."""
         units = slice(position * self.width, (position + 1) * self.width)
         layer = self.input_layer
@@ -318,7 +378,8 @@ class AnyOrderModel(AutoregressiveModel):
         """
         layout = self.layout
         moments = self.moments(x_num, x_cat, seen_num, seen_cat)
-        features = self.seen_features(x_num, x_cat, seen_num, seen_cat, moments)
+        features = self.seen_features(x_num, x_cat, seen_num, seen_cat)
+        features = self.with_moments(features, seen_num, moments)
         hidden = self._hidden(features, None)
         means, codes = torch.zeros_like(x_num), torch.zeros_like(x_cat)
         for column in range(layout.n_categorical):
@@ -364,14 +425,13 @@ class AnyOrderModel(AutoregressiveModel):
             conditions.bounds,
         )
         seen = torch.cat([seen_cat, seen_num], 1)
-        state = x_num, x_cat, seen, torch.zeros(n, device=device)
+        drawn = CellDraw(self, x_num, x_cat, seen, conditions, generator)
         order = uniform((self.n_columns,), generator, device).argsort().tolist()
         order.sort(key=lambda position: position not in first)
         order = [position for position in order if position not in last] + list(last)
         for position in order:
-            index = (~seen[:, position]).nonzero()[:, 0]
-            if len(index) and position not in masks:
-                self._draw(position, index, state, conditions, generator)
+            if position not in masks:
+                drawn.draw(position, ~seen[:, position])
         return x_num, x_cat
 
     # ------------------------------------------------------------------ sampling
@@ -417,25 +477,20 @@ class AnyOrderModel(AutoregressiveModel):
         else:
             x_num, x_cat = (tensor.clone() for tensor in begun)
             seen = wanted.clone()
-        log_weights = torch.zeros(n, device=device)
-        state, nothing = (x_num, x_cat, seen, log_weights), EncodedConditions(n)
+        drawn = CellDraw(self, x_num, x_cat, seen, conditions, generator)
         if columns in (None, "conditioned"):
             for position in wanted.any(0).nonzero()[:, 0].tolist():
-                index = wanted[:, position].nonzero()[:, 0]
-                self._draw(position, index, state, conditions, generator)
+                drawn.draw(position, wanted[:, position])
                 if n_particles > 1:
-                    moved = state if origins is None else (origins, *state)
-                    resample_particles_(moved, n_particles, generator)
+                    drawn.resample(n_particles, origins)
         if columns in (None, "rest"):
             order = uniform((self.n_columns,), generator, device).argsort().tolist()
             # Whether a number is missing is drawn before it.
             masks = {mask for mask in layout.masks if mask >= 0}
-            order = sorted(order, key=lambda position: position not in masks)
-            for position in order:
-                index = (~seen[:, position]).nonzero()[:, 0]
-                if len(index):
-                    self._draw(position, index, state, nothing, generator)
-        return x_num, x_cat, log_weights
+            drawn.conditions = EncodedConditions(n)
+            for position in sorted(order, key=lambda position: position not in masks):
+                drawn.draw(position, ~seen[:, position])
+        return x_num, x_cat, drawn.log_weights
 
     def _wanted(self, conditions):
         """Cells that have a condition, shape (n, n_columns)."""
@@ -449,45 +504,11 @@ class AnyOrderModel(AutoregressiveModel):
             wanted[:, place] = ~torch.isinf(bounds).all(1)
         return wanted
 
-    def _draw(self, position, index, state, conditions, generator):
-        """Draw a column of the rows at `index` given what is seen; update the state."""
-        x_num, x_cat, seen, log_weights = state
-        layout = self.layout
-        seen_cat, seen_num = seen[index].split(
-            [layout.n_categorical, layout.n_numeric], 1
-        )
-        own_num, own_cat = x_num[index], x_cat[index]
-        present = presence(layout, own_cat)
-        if present is not None:
-            seen_num = seen_num & present.bool()
-        moments = self.moments(own_num, own_cat, seen_num, seen_cat)
-        features = self.seen_features(own_num, own_cat, seen_num, seen_cat, moments)
-        hidden = self._column_hidden(position, features)
-        if position < layout.n_categorical:
-            logits = self.category_heads.logits(position, hidden)
-            codes = conditions.codes.get(position)
-            if codes is None:
-                drawn = draw_index(logits, generator)
-            else:
-                codes = codes[index]
-                sets = conditions.sets.get(position)
-                drawn, log_mass = draw_codes(logits, codes, sets, generator)
-                log_weights[index] += log_mass
-            x_cat[index, position] = drawn
-        else:
-            column = position - layout.n_categorical
-            own_moments = None if moments is None else [m[:, column] for m in moments]
-            heads = self.number_heads
-            bounds = conditions.bounds.get(column)
-            if bounds is None:
-                drawn = heads.sample(column, hidden, generator, own_moments)
-            else:
-                low, high = bounds[index].unbind(1)
-                drawn, log_mass = heads.sample_within(
-                    column, hidden, low, high, generator, own_moments
-                )
-                log_weights[index] += log_mass
-            if present is not None:
-                drawn = drawn * present[:, column]
-            x_num[index, column] = drawn
-        seen[index, position] = True
+
+def moment_features(is_hidden: Tensor, moments) -> Tensor:
+    """Features of hidden numbers: their moments, zero of others, (..., 2 * n_numeric).
+
+    Of `moments` the first two count, which have the shape (..., n_numeric), as
+    `is_hidden` has.
+    """
+    return (torch.stack([*moments[:2]], -1) * is_hidden[..., None]).flatten(-2)

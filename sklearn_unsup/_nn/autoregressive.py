@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .._table.layout import EncodedConditions, TableLayout
+from .column_networks import column_networks, visible_blocks
 from .distributions import indices, one_hot_block, presence
-from .fused import column_networks, visible_blocks
 from .heads import CategoryHeads, NumberHeads
 from .linear_moments import LinearMoments
 from .lookahead import Lookahead
@@ -300,10 +300,11 @@ class AutoregressiveModel(nn.Module):
             return self.embeddings[str(column)](codes)
         return one_hot_block(codes, self.layout.cardinalities[column])
 
-    def _hidden(self, features: Tensor, generator, embedded=()) -> Tensor:
+    def _hidden(self, features: Tensor, generator, embedded=(), own=None) -> Tensor:
         """Hidden units of every column's network, shape (n_columns, n, width).
 
-        Of the features only those that are `embedded` get a gradient.
+        Of the features only those that are `embedded` get a gradient. Features that
+        belong to no column may be other ones for each network: (n_columns, n, n_own).
         """
         kept = None
         if self.training:
@@ -319,6 +320,7 @@ class AutoregressiveModel(nn.Module):
             kept,
             list(zip(self._embedded_slices, embedded, strict=False)),
             self.blocks if features.device.type == "cpu" else [tuple(self.mask.shape)],
+            own,
         )
 
     # ------------------------------------------------------------------ sampling

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from .._table.layout import TableLayout
+from .distributions import indices
 
 # Maximum number of numeric columns whose joint normal distribution is fitted, because
 # each row of a batch solves a linear system of this size; and maximum number of levels
@@ -98,6 +99,72 @@ def conditional_moments(x, is_seen, mean, covariance) -> tuple[Tensor, Tensor]:
     loadings, scores = whitened[:, :, :-1], whitened[:, :, -1]
     means = mean + torch.einsum("nij,ni->nj", loadings, scores)
     variances = covariance.diagonal() - loadings.square().sum(1)
+    return means.float(), variances.clamp_min(MIN_VARIANCE).sqrt().float()
+
+
+def moments_without(
+    x, is_seen, mean, covariance, left_out, n_asked: int
+) -> tuple[Tensor, Tensor]:
+    """Those of :func:`conditional_moments`, for questions that leave out seen numbers.
+
+    All questions share a factorization: without some of the numbers that a regression
+    is on, it follows from their block of the inverse covariance.
+
+    Parameters
+    ----------
+    x, is_seen, mean, covariance
+        See :func:`conditional_moments`.
+    left_out : sequence of tuple of int
+        For each question the numbers that are not looked at where they are seen.
+    n_asked : int
+        Number of numbers whose moments are returned, counted from the first.
+
+    Returns
+    -------
+    means, deviations : Tensor of shape (n_questions, n, n_asked), float32
+        Those of numbers that are seen, and not left out, mean nothing.
+    """
+    factors, covariances = observed_systems(is_seen, covariance)
+    centred = torch.where(is_seen, x.to(mean.dtype) - mean, 0.0)
+    n, width = centred.shape
+    unit = torch.eye(width, dtype=mean.dtype, device=mean.device).expand(n, -1, -1)
+    whitened = torch.linalg.solve_triangular(
+        factors,
+        torch.cat([covariances[:, :, :n_asked], centred[:, :, None], unit], 2),
+        upper=False,
+    )
+    loadings, scores, inverse = whitened.split([n_asked, 1, width], 2)
+    # Weights of the regressions on seen numbers, and the weights of these numbers' own
+    # deviations from the mean in the exponent of their density.
+    weights, scores = (
+        (inverse.transpose(1, 2) @ loadings),
+        (inverse.transpose(1, 2) @ scores),
+    )
+    means = mean[:n_asked] + torch.einsum(
+        "nij,ni->nj", covariances[:, :, :n_asked], scores[:, :, 0]
+    )
+    variances = covariance.diagonal()[:n_asked] - loadings.square().sum(1)
+    means = means.repeat(len(left_out), 1, 1)
+    variances = variances.repeat(len(left_out), 1, 1)
+    singles = [(place, own[0]) for place, own in enumerate(left_out) if len(own) == 1]
+    if singles:
+        places, own = (indices(part, x.device) for part in zip(*singles, strict=True))
+        precisions = inverse.square().sum(1).index_select(1, own).t()[:, :, None]
+        own_scores = scores.index_select(1, own).transpose(0, 1)
+        own_weights = weights.index_select(1, own).transpose(0, 1)
+        means.index_add_(0, places, -own_weights * own_scores / precisions)
+        variances.index_add_(0, places, own_weights.square() / precisions)
+    for place, own in enumerate(left_out):
+        if len(own) > 1:
+            own = indices(tuple(own), x.device)
+            own_inverse, own_weights = inverse[:, :, own], weights[:, own]
+            block, _ = torch.linalg.cholesky_ex(
+                own_inverse.transpose(1, 2) @ own_inverse
+            )
+            parts = torch.cat([own_weights, scores[:, own]], 2)
+            parts = torch.linalg.solve_triangular(block, parts, upper=False)
+            means[place] -= (parts[:, :, :-1] * parts[:, :, -1:]).sum(1)
+            variances[place] += parts[:, :, :-1].square().sum(1)
     return means.float(), variances.clamp_min(MIN_VARIANCE).sqrt().float()
 
 

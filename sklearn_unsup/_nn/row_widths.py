@@ -7,9 +7,9 @@ from .number_features import N_PIECES
 # Numbers of hidden units per column of the autoregressive model. The largest one that
 # is affordable is used: up to `WIDE_WIDTH` where held-out rows of many stop the
 # training in time, up to `MEDIUM_WIDTH` where those of fewer do, else up to
-# `NARROW_WIDTH`.
+# `NARROW_WIDTH`, and up to `ANY_ORDER_WIDTH` in models of any order.
 AUTOREGRESSIVE_WIDTHS = 128, 96, 64, 48, 32, 24, 16
-WIDE_WIDTH, MEDIUM_WIDTH, NARROW_WIDTH = 128, 96, 64
+WIDE_WIDTH, MEDIUM_WIDTH, NARROW_WIDTH, ANY_ORDER_WIDTH = 128, 96, 64, 48
 # Maximum number of weights of the autoregressive model's largest layer. Tables that
 # would need more have no such model, and their samples come from latent vectors.
 MAX_AUTOREGRESSIVE_WEIGHTS = 2_000_000

@@ -9,7 +9,11 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from sklearn_unsup._nn.any_order import AnyOrderModel, level_indicators
+from sklearn_unsup._nn.any_order import (
+    AnyOrderModel,
+    level_indicators,
+)
+from sklearn_unsup._nn.cell_draws import CellDraw
 from sklearn_unsup._table.layout import EncodedConditions, TableLayout
 
 MIXED = TableLayout(2, (3, 2), masks=(-1, 1))  # the second number has a mask
@@ -35,14 +39,17 @@ def generator(seed=0):
 def some_rows(n, layout=MIXED, seed=0):
     noise = generator(seed)
     x_num = torch.randn(n, layout.n_numeric, generator=noise)
-    codes = [torch.randint(k, (n,), generator=noise) for k in layout.cardinalities]
-    return x_num, torch.stack(codes, 1)
+    x_cat = torch.zeros(n, layout.n_categorical, dtype=torch.int64)
+    for column, size in enumerate(layout.cardinalities):
+        x_cat[:, column] = torch.randint(size, (n,), generator=noise)
+    return x_num, x_cat
 
 
 def column_outputs(rows, x_num, x_cat, seen_num, seen_cat, position):
     moments = rows.moments(x_num, x_cat, seen_num, seen_cat)
-    features = rows.seen_features(x_num, x_cat, seen_num, seen_cat, moments)
-    return rows._column_hidden(position, features)
+    features = rows.seen_features(x_num, x_cat, seen_num, seen_cat)
+    features = rows.with_moments(features, seen_num, moments)
+    return rows.column_hidden(position, features)
 
 
 @torch.no_grad()
@@ -65,17 +72,52 @@ def test_a_column_does_not_see_itself_nor_what_is_hidden(position):
     assert ((changed - before).abs().amax(1)[sees_a_number] > 1e-4).all()
 
 
+LAYOUTS = [
+    MIXED,
+    TableLayout(3, (3, 2, 4, 2), masks=(-1, 1, 3)),
+    TableLayout(0, (3, 4)),
+    TableLayout(1, (2,), masks=(0,)),
+    TableLayout(2, (40,)),
+    TableLayout(4),
+]
+
+
 @torch.no_grad()
-def test_all_networks_agree_with_those_of_single_columns():
-    rows = make_rows()
-    x_num, x_cat = some_rows(30)
-    seen = torch.rand(30, 4, generator=generator(3)) < 0.5
-    args = x_num, x_cat, seen[:, 2:], seen[:, :2]
-    features = rows.seen_features(*args, rows.moments(*args))
-    together = rows._hidden(features, None)
-    for position in range(4):
-        single = column_outputs(rows, *args, position)
-        torch.testing.assert_close(together[position], single)
+@pytest.mark.parametrize("is_fitted", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_networks_learn_what_single_columns_answer(layout, is_fitted):
+    """In one pass each column is predicted as if it, and what tells it, was hidden."""
+    rows = make_rows(layout)
+    n_numeric, n_categorical = layout.n_numeric, layout.n_categorical
+    size = len(rows.mean)
+    root = torch.randn(size, size, generator=generator(4))
+    rows.covariance.copy_(root @ root.T / size + 0.3 * torch.eye(size))
+    rows.mean.copy_(0.1 * torch.randn(size, generator=generator(5)))
+    rows.n_effective.fill_(40.0 if is_fitted else torch.inf)
+    x_num, x_cat = some_rows(30, layout)
+    seen = torch.rand(30, rows.n_columns, generator=generator(3)) < 0.5
+    seen_cat, seen_num = seen.split([n_categorical, n_numeric], 1)
+    for column, mask in enumerate(layout.masks):
+        if mask >= 0:
+            seen_num[:, column] &= seen_cat[:, mask]
+    together, moments = rows.hidden_without_own(x_num, x_cat, seen_num, seen_cat)
+    for position in range(rows.n_columns):
+        own_num, own_cat = seen_num.clone(), seen_cat.clone()
+        if position < n_categorical:
+            own_cat[:, position] = False
+            own_num[:, [mask == position for mask in layout.masks]] = False
+        else:
+            own_num[:, position - n_categorical] = False
+        single = column_outputs(rows, x_num, x_cat, own_num, own_cat, position)
+        torch.testing.assert_close(together[position], single, atol=1e-4, rtol=1e-3)
+        if position >= n_categorical and moments is not None:
+            column = position - n_categorical
+            for of_all, own in zip(
+                moments, rows.moments(x_num, x_cat, own_num, own_cat), strict=True
+            ):
+                torch.testing.assert_close(
+                    of_all[column], own[:, column], atol=1e-4, rtol=1e-3
+                )
 
 
 @torch.no_grad()
@@ -308,18 +350,20 @@ def test_particles_are_for_ranges_and_sets_alone():
         assert rows.needs_particles(conditions) == expected
 
 
-def test_cells_with_conditions_come_first_and_those_that_are_last_at_the_end():
+def test_cells_with_conditions_come_first_and_those_that_are_last_at_the_end(
+    monkeypatch,
+):
     """A column that is drawn last sees all others, the first one none of them."""
     layout = TableLayout(2, (3, 2))
     rows = make_rows(layout)
     n, order = 40, []
-    draw = rows._draw
+    draw = CellDraw.draw
 
-    def noted(position, index, state, conditions, generator):
-        order.append((position, int(state[2][0].sum())))
-        draw(position, index, state, conditions, generator)
+    def noted(drawn, position, is_due):
+        order.append((position, int(drawn.seen[0].sum())))
+        draw(drawn, position, is_due)
 
-    rows._draw = noted
+    monkeypatch.setattr(CellDraw, "draw", noted)
     nothing = torch.zeros(n, 2), torch.zeros(n, 2).long()
     seen = torch.zeros(n, 2, dtype=torch.bool), torch.zeros(n, 2, dtype=torch.bool)
     wanted = EncodedConditions(

@@ -21,10 +21,10 @@ from sklearn_unsup._nn.autoregressive import (
     AutoregressiveModel,
     dropout_masks,
 )
+from sklearn_unsup._nn.column_networks import visible_blocks
 from sklearn_unsup._nn.column_parts import weights_of_column
 from sklearn_unsup._nn.column_terms import column_terms
 from sklearn_unsup._nn.distributions import softcap
-from sklearn_unsup._nn.fused import visible_blocks
 from sklearn_unsup._nn.heads import (
     GATE,
     MAX_PADDING,

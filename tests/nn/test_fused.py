@@ -8,6 +8,7 @@ from torch import nn
 
 from sklearn_unsup._nn import fused, hats, likelihoods
 from sklearn_unsup._nn.autoencoders import LOG_VAR_BOUNDS
+from sklearn_unsup._nn.column_networks import column_networks
 
 SIZES = [3, 2, 4]
 N = 6
@@ -230,12 +231,54 @@ def test_column_networks(dropout, blocks):
         numbers(n_columns, 1, width, seed=8),
     ]
     assert_same(
-        lambda part, w, b, w2, b2: fused.column_networks(
+        lambda part, w, b, w2, b2: column_networks(
             features, w, mask, b, w2, b2, dropout, [(learned, part)], blocks
         ),
         formula,
         inputs,
     )
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_column_networks_with_features_of_their_own(dropout):
+    """The last weights are those of features that differ from column to column."""
+    n_columns, width, n_shared, n_own = 3, 4, 5, 2
+    owners = torch.tensor([0, 0, 1, 1, 2, -1, -1])
+    mask = torch.arange(n_columns)[:, None] != owners
+    mask = mask.repeat_interleave(width, 0).double()
+    kept = numbers(n_columns + 1, N, width, seed=9).detach() > -0.5
+    dropout = 1.5 * kept if dropout else None
+    features, learned = numbers(N, n_shared, seed=5).detach(), slice(2, 4)
+    own = numbers(n_columns, N, n_own, seed=4).detach()
+
+    def formula(part, weight, bias, weight2, bias2):
+        shared = torch.cat([features[:, :2], part, features[:, 4:]], 1)
+        seen = torch.cat([shared.expand(n_columns, -1, -1), own], 2)
+        weight = (weight * mask).view(n_columns, width, -1).transpose(1, 2)
+        hidden = nn.functional.silu(seen @ weight + bias.view(n_columns, 1, width))
+        one, two = (1.0, 1.0) if dropout is None else (dropout[:-1], dropout[1:])
+        hidden = hidden * one
+        more = nn.functional.silu(torch.baddbmm(bias2, hidden, weight2))
+        return hidden + more * two
+
+    n_features = n_shared + n_own
+    weight = (numbers(n_columns * width, n_features).detach() * mask).requires_grad_()
+    inputs = [
+        features[:, learned].clone().requires_grad_(),
+        weight,
+        numbers(n_columns * width, seed=6),
+        numbers(n_columns, width, width, seed=7),
+        numbers(n_columns, 1, width, seed=8),
+    ]
+
+    def networks(part, w, b, w2, b2):
+        blocks = [(n_columns * width, n_features)]
+        given = features, w, mask, b, w2, b2, dropout, [(learned, part)], blocks
+        return column_networks(*given, own)
+
+    assert_same(networks, formula, inputs)
+    with torch.no_grad():  # without manual gradients
+        torch.testing.assert_close(networks(*inputs), formula(*inputs))
 
 
 def test_column_networks_in_a_lower_precision_have_gradients():
@@ -248,7 +291,7 @@ def test_column_networks_in_a_lower_precision_have_gradients():
     for enabled in (False, True):
         leaves = {k: v.clone().requires_grad_() for k, v in parts.items()}
         with torch.autocast("cpu", torch.bfloat16, enabled):
-            out = fused.column_networks(
+            out = column_networks(
                 features,
                 leaves["weight"],
                 mask,

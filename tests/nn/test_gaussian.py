@@ -8,6 +8,7 @@ from sklearn_unsup._nn.gaussian import (
     PRIOR_ROWS,
     conditional_moments,
     fit_gaussian,
+    moments_without,
 )
 
 COVARIANCE = np.array([[1.0, 0.8, -0.3], [0.8, 1.0, 0.1], [-0.3, 0.1, 1.0]])
@@ -60,3 +61,24 @@ def test_conditionals_are_those_of_the_closed_form():
             variance = COVARIANCE[j, j] - weights @ COVARIANCE[known, j]
             assert means[row, j].item() == pytest.approx(mean, abs=1e-5)
             assert deviations[row, j].item() == pytest.approx(np.sqrt(variance), 1e-5)
+
+
+@pytest.mark.parametrize("n_asked", [2, 4])
+def test_moments_without_are_those_of_fewer_seen_numbers(n_asked):
+    """Of none, one or several that are left out, seen or not."""
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(4, 4))
+    covariance = torch.from_numpy(root @ root.T / 4 + 0.2 * np.eye(4))
+    mean, x = torch.from_numpy(rng.normal(size=4)), torch.randn(40, 4)
+    seen = torch.from_numpy(rng.random((40, 4)) < 0.6)
+    left_out = [(), (0,), (3,), (1, 2), (0, 1, 3), (2,)]
+    together = moments_without(x, seen, mean, covariance, left_out, n_asked)
+    for place, own in enumerate(left_out):
+        fewer = seen.clone()
+        fewer[:, list(own)] = False
+        alone = conditional_moments(x, fewer, mean, covariance)
+        is_asked = ~fewer[:, :n_asked]
+        for of_all, of_one in zip(together, alone, strict=True):
+            torch.testing.assert_close(
+                of_all[place][is_asked], of_one[:, :n_asked][is_asked]
+            )
