@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from ._nn.autoregressive import MAX_START_ROWS
-from ._nn.bins import histogram_edges, level_cuts
+from ._nn.bins import Histogram, atom_share, histogram_edges, level_cuts
 from ._nn.distributions import presence
 from ._nn.heads import MAX_Z
 from ._nn.row_widths import MAX_AUTOREGRESSIVE_WEIGHTS, n_first_weights
@@ -58,7 +58,7 @@ class RowColumns:
     # ------------------------------------------------------------------ bins
 
     def _bin_edges(self, dataset):
-        """Inner edges of each number's histogram.
+        """Bins of each number's histogram.
 
         None if numbers are not encoded as normal quantiles, or there is no model of
         rows.
@@ -68,20 +68,18 @@ class RowColumns:
         n_rows = self._n_judged or len(dataset)
         n_bins = int(np.clip(n_rows // ROWS_PER_BIN, 1, MAX_BINS))
         min_share = max(MIN_ATOM_SHARE, MIN_ATOM_ROWS / n_rows)
-        every = [
-            histogram_edges(atoms, n_bins, min_share) for atoms in self.codec_.atoms()
-        ]
-        if n_rows > MAX_TRIAL_ROWS:
-            return every
-        # Of few rows bins are so wide that rows of several kinds may share one.
-        for column, (edges, atoms) in enumerate(
-            zip(every, self.codec_.atoms(), strict=True)
-        ):
-            gaps, _ = self.codec_.cluster_gaps(column)
-            u, codes = self._quantiles_and_codes(dataset, column)
-            cuts = [*gaps, *level_cuts(edges, u, codes)]
-            every[column] = histogram_edges(atoms, n_bins, min_share, cuts)
-        return every
+        histograms = []
+        for column, atoms in enumerate(self.codec_.atoms()):
+            edges = histogram_edges(atoms, n_bins, min_share)
+            if n_rows <= MAX_TRIAL_ROWS:
+                # Bins are so wide that rows of several kinds may share one.
+                gaps, _ = self.codec_.cluster_gaps(column)
+                u, codes = self._quantiles_and_codes(dataset, column)
+                cuts = [*gaps, *level_cuts(edges, u, codes)]
+                edges = histogram_edges(atoms, n_bins, min_share, cuts)
+            is_discrete = atom_share(atoms, min_share) > 0.5
+            histograms.append(Histogram(edges, is_discrete))
+        return histograms
 
     def _quantiles_and_codes(self, dataset, column):
         """Quantiles of a number where it is present, and codes of the same rows."""

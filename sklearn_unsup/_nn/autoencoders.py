@@ -178,7 +178,7 @@ class VariationalAutoencoder(TableModule):
     autoregressive_width : int
         Hidden units per column of the autoregressive model that is trained together
         with encoder and decoder, without shared weights; 0 for no such model.
-    bin_edges : sequence of array-like or None, default=None
+    bin_edges : sequence of array-like or Histogram, or None, default=None
         Of that model's histograms, see :class:`NumberHeads`.
     any_order : bool, default=False
         Whether that model is an :class:`AnyOrderModel`.

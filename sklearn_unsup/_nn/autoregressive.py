@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .._table.layout import EncodedConditions, TableLayout
+from .category_heads import CategoryHeads
 from .column_networks import column_networks, visible_blocks
 from .distributions import indices, one_hot_block, presence
-from .heads import CategoryHeads, NumberHeads
+from .heads import NumberHeads
 from .linear_moments import LinearMoments
 from .lookahead import Lookahead
 from .number_features import NumberFeatures
@@ -45,7 +46,7 @@ class AutoregressiveModel(nn.Module):
     layout : TableLayout
     width : int
         Hidden units per column.
-    bin_edges : sequence of array-like or None, default=None
+    bin_edges : sequence of array-like or Histogram, or None, default=None
         Edges of each number's histogram, see :class:`NumberHeads`; None for no
         histograms.
     regressions : sequence of str, default=()

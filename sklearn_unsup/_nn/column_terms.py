@@ -66,7 +66,7 @@ def precise(x: Tensor) -> Tensor:
 
 def number_parameters(heads: NumberHeads, hidden: Tensor, moments=None) -> Tensor:
     """Parameters of the conditional of each number, (n_numeric, n, n_parameters)."""
-    raw = precise(torch.baddbmm(heads.bias, hidden, heads.weight).float())
+    raw = precise(torch.baddbmm(heads.bias, hidden, heads.weights()).float())
     moments = None if moments is None else tuple(precise(m) for m in moments)
     return heads._relative_to(raw, moments)
 

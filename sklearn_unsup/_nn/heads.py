@@ -1,4 +1,4 @@
-"""From hidden units of a column's network to its conditional distribution."""
+"""From hidden units of a number's network to its conditional density."""
 
 import math
 
@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .bin_blocks import BinBlocks
+from .bins import as_histograms
 from .conditions import (
     LOG_IMPOSSIBLE,
     is_point,
@@ -14,11 +16,9 @@ from .conditions import (
     normal_log_mass,
     truncated_normal,
 )
-from .distributions import softcap
 from .even_numbers import EvenNumbers, split
 from .fused import batched_linear
-from .likelihoods import number_log_prob, padded_log_prob
-from .linear_logits import LinearLogits
+from .likelihoods import number_log_prob
 from .random import draw_index, normal, uniform
 
 # Number of components of the mixture of normals of a number, and bounds of their
@@ -41,11 +41,7 @@ MAX_Z = 6.0
 ENDLESS = 100.0
 # Logarithm of the mass under a factor below which nothing is tilted by it.
 LOG_HOPELESS = -50.0
-# Maximum ratio of the logits that neighbouring columns have when they are padded to the
-# largest of them to those that they need.
-MAX_PADDING = 4
-# Bias of a level or bin that a column does not have. Logits of levels are bounded,
-# which leaves such a level a weight of e ** -30 beside those of the column's own.
+# Bias of a bin that a column does not have.
 UNUSED_BIAS = -1e4
 
 
@@ -60,17 +56,17 @@ class NumberHeads(nn.Module):
     ----------
     width : int
         Hidden units of each column's network.
-    bin_edges : sequence of array-like
+    bin_edges : sequence of array-like or Histogram
         For each column the inner edges of its bins, ascending quantiles in (0, 1); none
         leaves one bin, the standard normal distribution.
     """
 
     def __init__(self, width: int, bin_edges):
         super().__init__()
+        bin_edges, is_discrete = as_histograms(bin_edges)
         # Copies: the arrays of a loaded file may be read-only.
         edges = [torch.tensor(np.array(part, dtype=float)) for part in bin_edges]
         self.n_bins = max((len(part) + 1 for part in edges), default=1)
-        n_outputs = 3 * N_NORMALS + 1 + self.n_bins
         # Quantiles at which bins begin, and how much they cover; 1 and 0 of those that
         # are padded.
         lower = torch.ones(len(edges), self.n_bins, dtype=torch.float64)
@@ -90,18 +86,36 @@ class NumberHeads(nn.Module):
         self.register_buffer("log_widths", log_widths, persistent=False)
         inner = torch.special.ndtri(lower[:, 1:]).float().contiguous()
         self.register_buffer("edges", inner, persistent=False)
-        self.weight = nn.Parameter(torch.empty(len(edges), width, n_outputs))
+        self.blocks = BinBlocks([len(part) + 1 for part in edges], is_discrete)
+        # Of the outputs before the bins, then coefficients of blocks of bins.
+        n_weights = GATE + 1 + self.blocks.n_coefficients
+        self.weight = nn.Parameter(torch.zeros(len(edges), width, n_weights))
+        n_outputs = GATE + 1 + self.n_bins
         self.bias = nn.Parameter(torch.zeros(len(edges), 1, n_outputs))
         self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self):
-        nn.init.normal_(self.weight, std=0.1 / math.sqrt(self.weight.shape[1]))
+        n, width, _ = self.weight.shape
+        weights = torch.empty(n, width, self.bias.shape[2], device=self.weight.device)
+        self.set_weights(nn.init.normal_(weights, std=0.1 / math.sqrt(width)))
         # Spread the components over the bulk of N(0, 1), which every column has.
         _, means, log_scales, _, bins = self._split(self.bias)
         means.copy_(torch.linspace(-1.5, 1.5, N_NORMALS))
         log_scales.fill_(-0.5)
         bins.copy_(self.log_widths[:, None])
+
+    def weights(self, columns=slice(None)) -> Tensor:
+        """Weights of the outputs of some columns, (n_columns, width, n_outputs)."""
+        own = self.weight[columns]
+        bins = self.blocks(own[..., GATE + 1 :], columns)
+        return torch.cat([own[..., : GATE + 1], bins], -1)
+
+    @torch.no_grad()
+    def set_weights(self, weights: Tensor, columns=slice(None)):
+        """Have weights of outputs, as :meth:`weights` gives them."""
+        bins = self.blocks.coefficients(weights[..., GATE + 1 :], columns)
+        self.weight[columns] = torch.cat([weights[..., : GATE + 1], bins], -1)
 
     @torch.no_grad()
     def start_beside(self, columns: list[int], scales: Tensor):
@@ -152,7 +166,7 @@ class NumberHeads(nn.Module):
         two tensors (n_numeric, n), see :meth:`sample`.
         """
         x = x.t().contiguous()
-        raw = batched_linear(hidden, self.weight, self.bias).float()
+        raw = batched_linear(hidden, self.weights(), self.bias).float()
         places = torch.searchsorted(self.edges, x)
         present = None if present is None else present.t()
         return number_log_prob(
@@ -226,7 +240,7 @@ class NumberHeads(nn.Module):
 
     def _draw_sharp(self, column, hidden, generator, u=None):
         """Numbers from histograms, shape (n,)."""
-        bias, weight = self.bias[column, :, GATE + 1 :], self.weight[column]
+        bias, weight = self.bias[column, :, GATE + 1 :], self._weights_of(column)
         bins = torch.addmm(bias, hidden, weight[:, GATE + 1 :]).float()
         place = draw_index(bins, generator, u)
         start, width, sign = (
@@ -235,8 +249,11 @@ class NumberHeads(nn.Module):
         u = start + width * uniform(place.shape, generator, bins.device)
         return sign * torch.special.ndtri(u)
 
+    def _weights_of(self, column):
+        return self.weights(slice(column, column + 1))[0]
+
     def _raw(self, column, hidden, moments):
-        raw = torch.addmm(self.bias[column], hidden, self.weight[column])
+        raw = torch.addmm(self.bias[column], hidden, self._weights_of(column))
         return self._relative_to(raw.float(), moments)
 
     def sample_within(
@@ -431,104 +448,3 @@ class NumberHeads(nn.Module):
         log_widths = self.log_widths[column : column + 1]
         arrays = raw.t()[None].float(), x[None], places[None]
         return number_log_prob(*arrays, log_widths, None, LOG_SCALE_BOUNDS)
-
-
-class CategoryHeads(nn.Module):
-    """Logits of each categorical column from the hidden units of its network.
-
-    Neighbouring columns are padded to the largest of them, which makes one batched
-    product of theirs. Where that would be far more logits than there are levels, a new
-    product begins.
-
-    Parameters
-    ----------
-    width : int
-    cardinalities : tuple of int
-    """
-
-    def __init__(self, width: int, cardinalities: tuple[int, ...]):
-        super().__init__()
-        self.cardinalities = cardinalities
-        self.runs = padded_runs(cardinalities)
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for run in self.runs:
-            sizes = [cardinalities[column] for column in run]
-            weight = torch.zeros(len(run), width, max(sizes))
-            bias = torch.full((len(run), 1, max(sizes)), UNUSED_BIAS)
-            for own_weight, own_bias, size in zip(weight, bias, sizes, strict=True):
-                nn.init.normal_(own_weight[:, :size], std=1 / math.sqrt(width))
-                own_bias[:, :size] = 0.0
-            self.weights.append(weight)
-            self.biases.append(bias)
-        self.linear = None
-
-    def set_regressions(self, n_features: int):
-        """Have regressions on so many features, zero until fitted; on 0 have none."""
-        arguments = self.runs, self.cardinalities, n_features
-        self.linear = None
-        if n_features and self.runs and LinearLogits.is_affordable(*arguments):
-            self.linear = LinearLogits(*arguments).to(self.biases[0].device)
-
-    def of_column(self, column: int) -> tuple[Tensor, Tensor]:
-        """Weight (cardinality, width) and bias (cardinality,) of one column."""
-        for run, weight, bias in zip(self.runs, self.weights, self.biases, strict=True):
-            if column in run:
-                place, size = column - run.start, self.cardinalities[column]
-                return weight[place, :, :size].t(), bias[place, 0, :size]
-        raise IndexError(column)
-
-    @torch.no_grad()
-    def start_at(self, shares: list[Tensor]):
-        """Give each column the frequencies of its levels, nearly independent of all."""
-        for column, share in enumerate(shares):
-            self.of_column(column)[1].copy_(share.log())
-        for weight in self.weights:
-            weight.mul_(0.1)
-
-    def log_prob(self, hidden: Tensor, x_cat: Tensor, features=None) -> Tensor:
-        """Log-probability of the codes in nats, summed over columns, shape (n,).
-
-        Shapes: hidden units (n_categorical, n, width), codes (n, n_categorical),
-        features (n, n_features), which only regressions need.
-        """
-        codes, sizes = x_cat.t(), [len(run) for run in self.runs]
-        units, codes = [hidden], [codes]
-        if len(sizes) > 1:  # The gradient of a split is a copy.
-            units, codes = hidden.split(sizes), codes[0].split(sizes)
-        first, *others = (
-            padded_log_prob(raw, own_codes)
-            for raw, own_codes in zip(
-                self.raw_logits(units, features), codes, strict=True
-            )
-        )
-        return sum(others, first)
-
-    def raw_logits(self, units, features):
-        """Of each run of columns, from its hidden units: (n_columns, n_levels, n)."""
-        parts = units, self.weights, self.biases
-        raw = [batched_linear(*own).float() for own in zip(*parts, strict=True)]
-        if self.linear is None:
-            return raw
-        return [a + b for a, b in zip(raw, self.linear(features), strict=True)]
-
-    def logits(self, column: int, hidden: Tensor, features=None) -> Tensor:
-        """Bounded logits of one column, shape (n, size).
-
-        They are made of its hidden units (n, width) and, where there are regressions,
-        of all features (n, n_features).
-        """
-        logits = F.linear(hidden, *self.of_column(column)).float()
-        if self.linear is not None:
-            logits = logits + self.linear.of_column(column, features)
-        return softcap(logits)
-
-
-def padded_runs(sizes: tuple[int, ...]) -> list[range]:
-    """Neighbouring columns that may be padded to the largest of them."""
-    runs, start = [], 0
-    for stop in range(1, len(sizes) + 1):
-        part = sizes[start : stop + 1]
-        if stop == len(sizes) or len(part) * max(part) > MAX_PADDING * sum(part):
-            runs.append(range(start, stop))
-            start = stop
-    return runs

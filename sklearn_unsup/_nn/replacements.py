@@ -216,7 +216,8 @@ def later_log_prob(model, given, start, x_num, x_cat, present) -> Tensor:
         return total
     heads = model.number_heads
     units = hidden[n_categorical + first - start :].contiguous()
-    raw = batched_linear(units, heads.weight[first:], heads.bias[first:]).float()
+    weights = heads.weights(slice(first, None))
+    raw = batched_linear(units, weights, heads.bias[first:]).float()
     moments = model._moments(features)
     if moments is not None:
         moments = tuple(moment[first:] for moment in moments)

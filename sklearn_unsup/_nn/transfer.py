@@ -385,8 +385,10 @@ def start_number(
 ) -> None:
     """Copy the conditional of a number, its bins by how much of them they share."""
     n, device = 3 * N_NORMALS + 1, target.weight.device
-    weight, bias = source.weight[known].to(device), source.bias[known].to(device)
-    target.weight[own][:, :n], target.bias[own][:, :n] = weight[:, :n], bias[:, :n]
+    place = slice(own, own + 1)
+    old_weight = source.weights(slice(known, known + 1))[0].to(device)
+    weight, bias = target.weights(place)[0], source.bias[known].to(device)
+    weight[:, :n], target.bias[own][:, :n] = old_weight[:, :n], bias[:, :n]
     (lower, upper), (old_lower, old_upper) = (
         bin_ends(target, own),
         bin_ends(source, known),
@@ -398,7 +400,8 @@ def start_number(
     shares = (shares / shares.sum(1, keepdim=True).clamp_min(1e-12)).to(bias)
     density = bias[:, n:] - source.log_widths[known].to(device)
     log_widths = target.log_widths[own][is_bin]
-    target.weight[own][:, n:][:, is_bin] = weight[:, n:] @ shares[is_bin].t()
+    weight[:, n:][:, is_bin] = old_weight[:, n:] @ shares[is_bin].t()
+    target.set_weights(weight[None], place)
     target.bias[own][:, n:][:, is_bin] = density @ shares[is_bin].t() + log_widths
 
 

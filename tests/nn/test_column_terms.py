@@ -62,7 +62,7 @@ def test_terms_add_up_to_the_log_likelihood(model, rows):
 @pytest.fixture(scope="module")
 def heads():
     heads = NumberHeads(1, EDGES[:1])
-    raw = randn(1, 1, heads.weight.shape[-1], seed=3).double()
+    raw = randn(1, 1, heads.bias.shape[-1], seed=3).double()
     raw[..., 16:24] -= 1.5  # narrow components
     return heads, raw
 

@@ -21,7 +21,7 @@ def make_heads(gate=0.0, seed=0):
     torch.manual_seed(seed)
     heads = NumberHeads(WIDTH, EDGES)
     with torch.no_grad():
-        heads.weight.normal_(std=0.5)
+        heads.set_weights(torch.empty(heads.weights().shape).normal_(std=0.5))
         heads._split(heads.bias)[3].fill_(gate)
     return heads
 

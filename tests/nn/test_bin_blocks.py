@@ -1,0 +1,83 @@
+"""BinBlocks: weights of bins as sums over blocks of neighbours."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_unsup._nn.bin_blocks import SCALE_PER_SHARE, BinBlocks
+from sklearn_unsup._nn.bins import Histogram
+from sklearn_unsup._nn.heads import GATE, NumberHeads
+
+# Columns of nine bins, of five, of one; the second one is discrete.
+N_BINS, IS_DISCRETE = [9, 5, 1], [False, True, False]
+
+
+def scale_of(size, column):
+    scale = min(1.0, SCALE_PER_SHARE * size / N_BINS[column])
+    return np.sqrt(scale) if IS_DISCRETE[column] else scale
+
+
+def test_a_bin_is_the_sum_of_its_blocks():
+    blocks = BinBlocks(N_BINS, IS_DISCRETE)
+    # Nine of a bin, then of two (the last one cut off), of four, of eight.
+    sizes = [(1, 9), (2, 5), (4, 3), (8, 2)]
+    assert blocks.n_coefficients == sum(n for _, n in sizes)
+    coefficients = torch.randn(3, 2, blocks.n_coefficients)
+    found = blocks(coefficients)
+    assert found.shape == (3, 2, 9)
+    for column in range(3):
+        for place in range(9):
+            expected, start = torch.zeros(2), 0
+            for size, n in sizes:
+                own = coefficients[column, :, start + place // size]
+                expected += scale_of(size, column) * own
+                start += n
+            torch.testing.assert_close(found[column, :, place], expected)
+    one = slice(1, 2)
+    torch.testing.assert_close(blocks(coefficients[one], one), found[one])
+
+
+def test_weights_come_back():
+    blocks, weights = BinBlocks(N_BINS, IS_DISCRETE), torch.randn(3, 2, 9)
+    torch.testing.assert_close(blocks(blocks.coefficients(weights)), weights)
+    heads = NumberHeads(4, [(0.2, 0.5), (), (0.5,)])
+    weights = torch.randn_like(heads.weights())
+    heads.set_weights(weights)
+    torch.testing.assert_close(heads.weights(), weights)
+    one = slice(2, 3)
+    heads.set_weights(weights[:1], one)
+    torch.testing.assert_close(heads.weights(one), weights[:1])
+    torch.testing.assert_close(heads.weights(slice(2)), weights[:2])
+
+
+@pytest.mark.parametrize("n_bins", [0, 1, 2])
+def test_few_bins_are_all_that_there_is(n_bins):
+    blocks = BinBlocks([n_bins] if n_bins else [], [False] if n_bins else [])
+    assert blocks.n_coefficients == max(1, n_bins)
+    weights = torch.randn(min(1, n_bins), 3, max(1, n_bins))
+    torch.testing.assert_close(blocks(weights), weights)
+
+
+def moved(is_block, is_discrete):
+    """Change of the logit of a bin by a step of Adam for some of 64 bins."""
+    edges = np.arange(1, 64) / 64
+    heads = NumberHeads(4, [Histogram(edges, is_discrete)])
+    before = heads.weights().detach()
+    wanted = torch.arange(64) < 32 if is_block else torch.arange(64) % 2 == 0
+    optimizer = torch.optim.Adam([heads.weight], lr=0.01)
+    loss = -heads.weights()[..., GATE + 1 :] * torch.where(wanted, 1.0, -1.0)
+    loss.sum().backward()
+    optimizer.step()
+    change = (heads.weights() - before)[..., GATE + 1 :]
+    return (change * torch.where(wanted, 1.0, -1.0)).mean().item() / 0.01
+
+
+def test_what_neighbours_share_is_learnt_before_what_they_do_not():
+    sizes = [1, 2, 4, 8, 16, 32]
+    scales = [SCALE_PER_SHARE * size / 64 for size in sizes]
+    assert moved(True, False) == pytest.approx(sum(scales), rel=0.01)
+    # The gradients of every second bin cancel in all blocks.
+    assert moved(False, False) == pytest.approx(scales[0], rel=0.01)
+    # Among values that repeat single ones are learnt faster.
+    assert moved(True, True) == pytest.approx(sum(np.sqrt(scales)), rel=0.01)
+    assert moved(False, True) == pytest.approx(np.sqrt(scales[0]), rel=0.01)
