@@ -134,12 +134,10 @@ def moments_without(
         upper=False,
     )
     loadings, scores, inverse = whitened.split([n_asked, 1, width], 2)
-    # Weights of the regressions on seen numbers, and the weights of these numbers' own
-    # deviations from the mean in the exponent of their density.
-    weights, scores = (
-        (inverse.transpose(1, 2) @ loadings),
-        (inverse.transpose(1, 2) @ scores),
-    )
+    # Weights of regressions on the seen numbers, and the inverse covariance of these
+    # times their deviations from the mean.
+    transposed = inverse.transpose(1, 2)
+    weights, scores = transposed @ loadings, transposed @ scores
     means = mean[:n_asked] + torch.einsum(
         "nij,ni->nj", covariances[:, :, :n_asked], scores[:, :, 0]
     )
