@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from ._nn.autoregressive import MAX_START_ROWS
-from ._nn.bins import Histogram, atom_share, histogram_edges, level_cuts
+from ._nn.bins import atom_share, histogram_edges, level_cuts
 from ._nn.distributions import presence
 from ._nn.heads import MAX_Z
 from ._nn.row_widths import MAX_AUTOREGRESSIVE_WEIGHTS, n_first_weights
@@ -58,7 +58,7 @@ class RowColumns:
     # ------------------------------------------------------------------ bins
 
     def _bin_edges(self, dataset):
-        """Bins of each number's histogram.
+        """Inner edges of each number's histogram.
 
         None if numbers are not encoded as normal quantiles, or there is no model of
         rows.
@@ -67,8 +67,7 @@ class RowColumns:
             return None
         n_rows = self._n_judged or len(dataset)
         n_bins = int(np.clip(n_rows // ROWS_PER_BIN, 1, MAX_BINS))
-        min_share = max(MIN_ATOM_SHARE, MIN_ATOM_ROWS / n_rows)
-        histograms = []
+        min_share, every = least_atom_share(n_rows), []
         for column, atoms in enumerate(self.codec_.atoms()):
             edges = histogram_edges(atoms, n_bins, min_share)
             if n_rows <= MAX_TRIAL_ROWS:
@@ -77,9 +76,15 @@ class RowColumns:
                 u, codes = self._quantiles_and_codes(dataset, column)
                 cuts = [*gaps, *level_cuts(edges, u, codes)]
                 edges = histogram_edges(atoms, n_bins, min_share, cuts)
-            is_discrete = atom_share(atoms, min_share) > 0.5
-            histograms.append(Histogram(edges, is_discrete))
-        return histograms
+            every.append(edges)
+        return every
+
+    def _discrete_numbers(self, dataset):
+        """In which numbers most rows have values with bins of their own."""
+        if not self._describes_quantiles:
+            return ()
+        min_share = least_atom_share(self._n_judged or len(dataset))
+        return [atom_share(atoms, min_share) > 0.5 for atoms in self.codec_.atoms()]
 
     def _quantiles_and_codes(self, dataset, column):
         """Quantiles of a number where it is present, and codes of the same rows."""
@@ -215,6 +220,11 @@ class FrequentNumbers(NamedTuple):
         """Positions of the numbers that depend on values, and are as discrete."""
         pairs = zip(self.dependent, self.discrete, strict=True)
         return tuple(column for column, both in enumerate(pairs) if all(both))
+
+
+def least_atom_share(n_rows):
+    """Minimum share of the rows for a value to have a bin of its own."""
+    return max(MIN_ATOM_SHARE, MIN_ATOM_ROWS / n_rows)
 
 
 def least_value_share(n_rows):

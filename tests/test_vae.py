@@ -1026,3 +1026,23 @@ def test_bins_end_where_those_of_few_rows_would_hold_two_kinds(monkeypatch):
     monkeypatch.setattr("sklearn_unsup._row_columns.MAX_TRIAL_ROWS", 499)
     edges = VAETransformer(2, **options).fit(X).net_.module__bin_edges
     assert all(np.abs(own - 0.9).min() > 0.05 for own in edges)
+
+
+@pytest.mark.parametrize("sampling", ["auto", "any_order"])
+def test_bins_of_repeated_values_learn_faster_by_themselves(sampling):
+    """The fit tells apart columns of numbers that repeat and of numbers that do not."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"days": rng.integers(20, size=900), "x": rng.normal(size=900)})
+    options = {"max_iter": 1, "hidden_layer_sizes": 4, "random_state": 0}
+    model = VAETransformer(2, sampling=sampling, **options).fit(X)
+    rows, names = (
+        model.net_.module_.autoregressive,
+        [c.name for c in model.codec_.numbers_],
+    )
+    own = dict(
+        zip(names, rows.number_heads.blocks.scales[:, 0, 0].tolist(), strict=True)
+    )
+    counts = (rows.number_heads.widths > 0).sum(1).tolist()
+    counts = dict(zip(names, counts, strict=True))
+    assert own["days"] == pytest.approx((2 / counts["days"]) ** 0.5)
+    assert own["x"] == pytest.approx(2 / counts["x"])

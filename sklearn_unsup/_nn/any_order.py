@@ -49,7 +49,7 @@ class AnyOrderModel(AutoregressiveModel):
         See :class:`AutoregressiveModel`.
     missing_codes : sequence of int, default=()
         For each column of `x_cat` the code that stands for a missing value, or -1.
-    value_intervals
+    value_intervals, is_discrete
         See :class:`AutoregressiveModel`.
 
     Examples
@@ -73,8 +73,9 @@ class AnyOrderModel(AutoregressiveModel):
         bin_edges=None,
         missing_codes=(),
         value_intervals=None,
+        is_discrete=(),
     ):
-        super().__init__(layout, width, bin_edges, value_intervals=value_intervals)
+        super().__init__(layout, width, bin_edges, (), value_intervals, is_discrete)
         missing = torch.tensor([*missing_codes, *[-1] * layout.n_categorical])
         missing = missing[: layout.n_categorical]
         self.register_buffer("missing_codes", missing, persistent=False)

@@ -178,7 +178,7 @@ class VariationalAutoencoder(TableModule):
     autoregressive_width : int
         Hidden units per column of the autoregressive model that is trained together
         with encoder and decoder, without shared weights; 0 for no such model.
-    bin_edges : sequence of array-like or Histogram, or None, default=None
+    bin_edges : sequence of array-like or None, default=None
         Of that model's histograms, see :class:`NumberHeads`.
     any_order : bool, default=False
         Whether that model is an :class:`AnyOrderModel`.
@@ -193,6 +193,8 @@ class VariationalAutoencoder(TableModule):
         Whether numbers are decoded from categories as well, as those of images are.
     value_intervals : sequence of array-like or None, default=None
         Of that model, see :class:`NumberFeatures`.
+    is_discrete : sequence of bool, default=()
+        Of that model, see :class:`NumberHeads`.
     """
 
     def __init__(
@@ -211,6 +213,7 @@ class VariationalAutoencoder(TableModule):
         decoder: OwnNet | None = None,
         labelled: bool = False,
         value_intervals=None,
+        is_discrete=(),
     ):
         super().__init__(layout, bernoulli)
         del self.log_scale
@@ -231,11 +234,21 @@ class VariationalAutoencoder(TableModule):
         self.autoregressive = None
         if autoregressive_width and any_order:
             self.autoregressive = AnyOrderModel(
-                layout, autoregressive_width, bin_edges, missing_codes, value_intervals
+                layout,
+                autoregressive_width,
+                bin_edges,
+                missing_codes,
+                value_intervals,
+                is_discrete,
             )
         elif autoregressive_width:
             self.autoregressive = AutoregressiveModel(
-                layout, autoregressive_width, bin_edges, regressions, value_intervals
+                layout,
+                autoregressive_width,
+                bin_edges,
+                regressions,
+                value_intervals,
+                is_discrete,
             )
 
     def load_state_dict(self, state_dict, *args, **kwargs):

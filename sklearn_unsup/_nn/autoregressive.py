@@ -46,7 +46,7 @@ class AutoregressiveModel(nn.Module):
     layout : TableLayout
     width : int
         Hidden units per column.
-    bin_edges : sequence of array-like or Histogram, or None, default=None
+    bin_edges : sequence of array-like or None, default=None
         Edges of each number's histogram, see :class:`NumberHeads`; None for no
         histograms.
     regressions : sequence of str, default=()
@@ -56,6 +56,8 @@ class AutoregressiveModel(nn.Module):
     value_intervals : sequence of array-like or None, default=None
         Of each number the values that are features of their own for the columns after
         it, see :class:`NumberFeatures`.
+    is_discrete : sequence of bool, default=()
+        See :class:`NumberHeads`.
 
     Examples
     --------
@@ -80,6 +82,7 @@ class AutoregressiveModel(nn.Module):
         bin_edges=None,
         regressions: tuple[str, ...] = (),
         value_intervals=None,
+        is_discrete=(),
     ):
         super().__init__()
         self.layout, self.width = layout, width
@@ -109,7 +112,7 @@ class AutoregressiveModel(nn.Module):
         self.category_heads = CategoryHeads(width, cardinalities)
         if bin_edges is None:
             bin_edges = [()] * n_numeric
-        self.number_heads = NumberHeads(width, bin_edges)
+        self.number_heads = NumberHeads(width, bin_edges, is_discrete)
         self.set_regressions(regressions)
         self.reset_parameters()
 

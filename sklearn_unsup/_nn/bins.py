@@ -1,7 +1,5 @@
 """Bins of the histograms that conditional densities of numbers may be."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 # Minimum log-likelihood ratio, in nats, of two shares of each level of a category, one
@@ -11,27 +9,6 @@ MIN_CUT_GAIN = 10.0
 MIN_CUT_ROWS = 5
 # Maximum number of levels of a category that bins are cut for.
 MAX_CUT_LEVELS = 32
-
-
-class Histogram(NamedTuple):
-    """Bins of a number.
-
-    Parameters
-    ----------
-    edges : array-like
-        Inner edges, ascending quantiles in (0, 1).
-    is_discrete : bool, default=False
-        Whether most rows have values with bins of their own.
-    """
-
-    edges: np.ndarray
-    is_discrete: bool = False
-
-
-def as_histograms(parts) -> tuple[list, list[bool]]:
-    """Edges of histograms, or of others that are given alone; which are discrete."""
-    found = [part if isinstance(part, Histogram) else Histogram(part) for part in parts]
-    return [part.edges for part in found], [part.is_discrete for part in found]
 
 
 def atom_share(atoms, min_share: float) -> float:

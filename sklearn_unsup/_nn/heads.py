@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .bin_blocks import BinBlocks
-from .bins import as_histograms
 from .conditions import (
     LOG_IMPOSSIBLE,
     is_point,
@@ -56,14 +55,16 @@ class NumberHeads(nn.Module):
     ----------
     width : int
         Hidden units of each column's network.
-    bin_edges : sequence of array-like or Histogram
+    bin_edges : sequence of array-like
         For each column the inner edges of its bins, ascending quantiles in (0, 1); none
         leaves one bin, the standard normal distribution.
+    is_discrete : sequence of bool, default=()
+        For each column whether most rows have values with bins of their own, see
+        :class:`BinBlocks`; none stands for no such columns.
     """
 
-    def __init__(self, width: int, bin_edges):
+    def __init__(self, width: int, bin_edges, is_discrete=()):
         super().__init__()
-        bin_edges, is_discrete = as_histograms(bin_edges)
         # Copies: the arrays of a loaded file may be read-only.
         edges = [torch.tensor(np.array(part, dtype=float)) for part in bin_edges]
         self.n_bins = max((len(part) + 1 for part in edges), default=1)
@@ -86,7 +87,9 @@ class NumberHeads(nn.Module):
         self.register_buffer("log_widths", log_widths, persistent=False)
         inner = torch.special.ndtri(lower[:, 1:]).float().contiguous()
         self.register_buffer("edges", inner, persistent=False)
-        self.blocks = BinBlocks([len(part) + 1 for part in edges], is_discrete)
+        self.blocks = BinBlocks(
+            [len(part) + 1 for part in edges], [*is_discrete] or [False] * len(edges)
+        )
         # Of the outputs before the bins, then coefficients of blocks of bins.
         n_weights = GATE + 1 + self.blocks.n_coefficients
         self.weight = nn.Parameter(torch.zeros(len(edges), width, n_weights))

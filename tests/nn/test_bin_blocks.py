@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from sklearn_unsup._nn.bin_blocks import SCALE_PER_SHARE, BinBlocks
-from sklearn_unsup._nn.bins import Histogram
 from sklearn_unsup._nn.heads import GATE, NumberHeads
 
 # Columns of nine bins, of five, of one; the second one is discrete.
@@ -60,8 +59,7 @@ def test_few_bins_are_all_that_there_is(n_bins):
 
 def moved(is_block, is_discrete):
     """Change of the logit of a bin by a step of Adam for some of 64 bins."""
-    edges = np.arange(1, 64) / 64
-    heads = NumberHeads(4, [Histogram(edges, is_discrete)])
+    heads = NumberHeads(4, [np.arange(1, 64) / 64], [is_discrete])
     before = heads.weights().detach()
     wanted = torch.arange(64) < 32 if is_block else torch.arange(64) % 2 == 0
     optimizer = torch.optim.Adam([heads.weight], lr=0.01)

@@ -6,6 +6,7 @@ import pytest
 
 from sklearn_unsup._nn.bins import (
     MIN_CUT_GAIN,
+    atom_share,
     histogram_edges,
     level_cuts,
     log_likelihood,
@@ -128,3 +129,12 @@ def test_a_cut_needs_its_gain():
         codes[900:] = 0
         assert (len(level_cuts(BINS, U, codes)) == 1) == (gains[r] > 0)
     assert len(gains) == 45
+
+
+def test_the_share_of_rows_with_bins_of_their_own():
+    """Zeros and ones are 30 and 5 % of the rows; of the others each is its own."""
+    rng = np.random.default_rng(0)
+    atoms = atoms_of(np.zeros(300), np.ones(50), rng.uniform(2, 3, 650))
+    assert atom_share(atoms, 0.1) == pytest.approx(0.3, abs=2e-3)
+    assert atom_share(atoms, 0.01) == pytest.approx(0.35, abs=2e-3)
+    assert atom_share(np.empty((4, 0)), 0.01) == 0.0
