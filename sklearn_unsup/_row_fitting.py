@@ -60,12 +60,12 @@ MEDIUM_STEPS_FACTOR, WIDE_STEPS_FACTOR = 0.55, 0.49
 # Maximum number of epochs of a model of rows that held-out rows stop, column by column,
 # relative to those of encoder and decoder.
 ROW_SPAN = 3
-# Minimum number of gradient steps of a model of any order, which hides a part of each
-# row anew in each step; their ratio to the square root of the number of rows; number of
-# rows from which on this ratio grows with them, and the maximum factor by which.
+# Minimum number of gradient steps of a model of any order, which shows its networks
+# other parts of a row in each step; their ratio to the square root of the number of
+# rows; number of rows from which on this ratio grows with them, and the maximum factor.
 MIN_ANY_ORDER_STEPS, ANY_ORDER_RATIO = 500, 18.0
 ANY_ORDER_ROWS, MAX_ANY_ORDER_GROWTH = 8_000, 1.8
-# Factor of the learning rate of such a model.
+# Factor of the learning rate of such a model if the number of steps is our choice.
 ANY_ORDER_LR_SCALE = 3.0
 # Minimum number of gradient steps of encoder and decoder. Where they take fewer than
 # CODE_STEPS, their learning rate is higher in inverse proportion.

@@ -150,7 +150,8 @@ class AnyOrderModel(AutoregressiveModel):
 
         Each cell is predicted from a random part of the others: seen cells from the
         other seen ones, as no network sees its own column. On average that is what a
-        random order of the columns gives.
+        random order of the columns gives, but for missing cells, which are mostly
+        left out.
         """
         n, layout = len(x_num), self.layout
         if generator is None:

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-# Scale of the weights of a block, as a multiple of its share of the bins of its column.
-# It is at most 1, and in discrete columns the square root of this.
+# Scale of the weights of a block, as a multiple of its share of the bins of its column,
+# in discrete columns the square root of this, or of its share of the rows if that is
+# more. It is at most 1.
 SCALE_PER_SHARE = 2.0
 
 
@@ -20,37 +21,47 @@ class BinBlocks(nn.Module):
 
     Parameters
     ----------
-    n_bins : list of int
-        Of each column. Those of columns with fewer are padded.
+    shares : list of ndarray
+        Of each column the shares of the rows that lie in its bins. Columns with fewer
+        bins than others are padded.
     is_discrete : list of bool
         Which columns consist of repeated values, neighbours among which may mean quite
         different things: their small blocks count more.
 
     Examples
     --------
-    >>> blocks = BinBlocks([4], [False])
+    >>> blocks = BinBlocks([[0.25, 0.25, 0.25, 0.25]], [False])
     >>> blocks.scales.flatten().tolist()  # of four bins, then of two pairs
     [0.5, 0.5, 0.5, 0.5, 1.0, 1.0]
     >>> blocks(torch.tensor([[[0.0, 0.0, 0.0, 2.0, 3.0, 0.0]]])).tolist()
     [[[3.0, 3.0, 0.0, 1.0]]]
     """
 
-    def __init__(self, n_bins: list[int], is_discrete: list[bool]):
+    def __init__(self, shares: list, is_discrete: list[bool]):
         super().__init__()
+        n_bins = [len(own) for own in shares]
         self.n_bins = max(n_bins, default=1)
-        places, members, shares = torch.arange(self.n_bins), [], [1]
-        while 2 * shares[-1] < self.n_bins:
-            shares.append(2 * shares[-1])
-            owners = places // shares[-1]
+        places, members, steps = torch.arange(self.n_bins), [], [1]
+        while 2 * steps[-1] < self.n_bins:
+            steps.append(2 * steps[-1])
+            owners = places // steps[-1]
             members.append(owners == torch.arange(int(owners[-1]) + 1)[:, None])
         members = torch.cat([torch.zeros(0, self.n_bins), *members])
-        sizes = [
-            size for size in shares for _ in range(0, self.n_bins, size)
-        ]  # of the bins, then of larger and larger blocks
+        # Of the bins, then of larger and larger blocks.
+        sizes = [size for size in steps for _ in range(0, self.n_bins, size)]
+        sizes = torch.tensor(sizes, dtype=torch.float32)
         counts = torch.tensor(n_bins, dtype=torch.float32)[:, None]
-        scales = (SCALE_PER_SHARE * torch.tensor(sizes) / counts).clamp_max(1.0)
+        scales = SCALE_PER_SHARE * sizes / counts
         roots = torch.tensor(is_discrete, dtype=torch.bool)[:, None]
         scales = torch.where(roots, scales.sqrt(), scales)
+        padded = torch.zeros(len(n_bins), self.n_bins)
+        for own, shares_of_bins in zip(padded, shares, strict=True):
+            own[: len(shares_of_bins)] = torch.as_tensor(shares_of_bins)
+        of_rows = torch.cat([padded, padded @ members.t()], 1)
+        scales = scales.maximum(SCALE_PER_SHARE * of_rows).clamp_max(1.0)
+        # What all bins of a column share is nothing to a histogram.
+        is_idle = (sizes >= counts) & (sizes > 1)
+        scales = scales.masked_fill(is_idle, 0.0)
         self.register_buffer("members", members, persistent=False)
         self.register_buffer("scales", scales[:, None], persistent=False)
 

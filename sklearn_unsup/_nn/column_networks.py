@@ -182,6 +182,7 @@ def column_networks(
         faster on a GPU, and smaller ones, without what the mask makes zero, on a CPU.
     own : Tensor of shape (n_columns, n, n_own) or None, default=None
         Features that are other ones for each column. Their weights are the last ones.
+        The blocks do not matter then.
     """
     arguments = features, weight, mask, bias, weight2, bias2, dropout, own
     if uses_manual_gradient(features):

@@ -142,19 +142,20 @@ def moments_without(
         "nij,ni->nj", covariances[:, :, :n_asked], scores[:, :, 0]
     )
     variances = covariance.diagonal()[:n_asked] - loadings.square().sum(1)
-    means = means.repeat(len(left_out), 1, 1)
-    variances = variances.repeat(len(left_out), 1, 1)
-    singles = [(place, own[0]) for place, own in enumerate(left_out) if len(own) == 1]
+    # A number and its mask leave out the same.
+    questions = list(dict.fromkeys(left_out))
+    means, variances = (x.repeat(len(questions), 1, 1) for x in (means, variances))
+    singles = [(place, own[0]) for place, own in enumerate(questions) if len(own) == 1]
     if singles:
         places, own = (indices(part, x.device) for part in zip(*singles, strict=True))
         precisions = inverse.square().sum(1).index_select(1, own).t()[:, :, None]
         own_scores = scores.index_select(1, own).transpose(0, 1)
         own_weights = weights.index_select(1, own).transpose(0, 1)
-        means.index_add_(0, places, -own_weights * own_scores / precisions)
+        means.index_add_(0, places, own_weights * (-own_scores / precisions))
         variances.index_add_(0, places, own_weights.square() / precisions)
-    for place, own in enumerate(left_out):
+    for place, own in enumerate(questions):
         if len(own) > 1:
-            own = indices(tuple(own), x.device)
+            own = indices(own, x.device)
             own_inverse, own_weights = inverse[:, :, own], weights[:, own]
             block, _ = torch.linalg.cholesky_ex(
                 own_inverse.transpose(1, 2) @ own_inverse
@@ -163,7 +164,9 @@ def moments_without(
             parts = torch.linalg.solve_triangular(block, parts, upper=False)
             means[place] -= (parts[:, :, :-1] * parts[:, :, -1:]).sum(1)
             variances[place] += parts[:, :, :-1].square().sum(1)
-    return means.float(), variances.clamp_min(MIN_VARIANCE).sqrt().float()
+    deviations = variances.clamp_min(MIN_VARIANCE).sqrt()
+    places = indices(tuple(questions.index(own) for own in left_out), x.device)
+    return tuple(x.float().index_select(0, places) for x in (means, deviations))
 
 
 def predictive_factor(n_rows: Tensor, n_seen: Tensor) -> Tensor:

@@ -87,9 +87,8 @@ class NumberHeads(nn.Module):
         self.register_buffer("log_widths", log_widths, persistent=False)
         inner = torch.special.ndtri(lower[:, 1:]).float().contiguous()
         self.register_buffer("edges", inner, persistent=False)
-        self.blocks = BinBlocks(
-            [len(part) + 1 for part in edges], [*is_discrete] or [False] * len(edges)
-        )
+        shares = [own[: len(part) + 1] for own, part in zip(widths, edges, strict=True)]
+        self.blocks = BinBlocks(shares, [*is_discrete] or [False] * len(edges))
         # Of the outputs before the bins, then coefficients of blocks of bins.
         n_weights = GATE + 1 + self.blocks.n_coefficients
         self.weight = nn.Parameter(torch.zeros(len(edges), width, n_weights))

@@ -7,17 +7,26 @@ import torch
 from sklearn_unsup._nn.bin_blocks import SCALE_PER_SHARE, BinBlocks
 from sklearn_unsup._nn.heads import GATE, NumberHeads
 
-# Columns of nine bins, of five, of one; the second one is discrete.
-N_BINS, IS_DISCRETE = [9, 5, 1], [False, True, False]
+# Columns of nine bins, of five, of one; the second one is discrete. A bin of the first
+# one has .4 of the rows.
+SHARES = [np.array([0.1, 0.4, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05]), np.full(5, 0.2)]
+SHARES += [np.ones(1)]
+IS_DISCRETE = [False, True, False]
 
 
-def scale_of(size, column):
-    scale = min(1.0, SCALE_PER_SHARE * size / N_BINS[column])
-    return np.sqrt(scale) if IS_DISCRETE[column] else scale
+def scale_of(size, place, column):
+    """That of the block of this size that a bin lies in."""
+    n_bins, start = len(SHARES[column]), place // size * size
+    if size > 1 and size >= n_bins:
+        return 0.0
+    scale = SCALE_PER_SHARE * size / n_bins
+    scale = np.sqrt(scale) if IS_DISCRETE[column] else scale
+    of_rows = SHARES[column][start : start + size].sum()
+    return min(1.0, max(scale, SCALE_PER_SHARE * of_rows))
 
 
 def test_a_bin_is_the_sum_of_its_blocks():
-    blocks = BinBlocks(N_BINS, IS_DISCRETE)
+    blocks = BinBlocks(SHARES, IS_DISCRETE)
     # Nine of a bin, then of two (the last one cut off), of four, of eight.
     sizes = [(1, 9), (2, 5), (4, 3), (8, 2)]
     assert blocks.n_coefficients == sum(n for _, n in sizes)
@@ -29,7 +38,7 @@ def test_a_bin_is_the_sum_of_its_blocks():
             expected, start = torch.zeros(2), 0
             for size, n in sizes:
                 own = coefficients[column, :, start + place // size]
-                expected += scale_of(size, column) * own
+                expected += scale_of(size, place, column) * own
                 start += n
             torch.testing.assert_close(found[column, :, place], expected)
     one = slice(1, 2)
@@ -37,7 +46,7 @@ def test_a_bin_is_the_sum_of_its_blocks():
 
 
 def test_weights_come_back():
-    blocks, weights = BinBlocks(N_BINS, IS_DISCRETE), torch.randn(3, 2, 9)
+    blocks, weights = BinBlocks(SHARES, IS_DISCRETE), torch.randn(3, 2, 9)
     torch.testing.assert_close(blocks(blocks.coefficients(weights)), weights)
     heads = NumberHeads(4, [(0.2, 0.5), (), (0.5,)])
     weights = torch.randn_like(heads.weights())
@@ -51,7 +60,8 @@ def test_weights_come_back():
 
 @pytest.mark.parametrize("n_bins", [0, 1, 2])
 def test_few_bins_are_all_that_there_is(n_bins):
-    blocks = BinBlocks([n_bins] if n_bins else [], [False] if n_bins else [])
+    shares = [np.full(n_bins, 1 / n_bins)] if n_bins else []
+    blocks = BinBlocks(shares, [False] * len(shares))
     assert blocks.n_coefficients == max(1, n_bins)
     weights = torch.randn(min(1, n_bins), 3, max(1, n_bins))
     torch.testing.assert_close(blocks(weights), weights)
