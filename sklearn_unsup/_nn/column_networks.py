@@ -163,7 +163,7 @@ def column_networks(
     Parameters
     ----------
     features : Tensor of shape (n, n_features)
-    weight, mask : Tensor of shape (n_columns * width, n_features)
+    weight, mask : Tensor of shape (n_columns * width, n_features + n_own)
         Weights must be zero where the mask is; their gradients will be zero there.
     bias : Tensor of shape (n_columns * width,)
     weight2 : Tensor of shape (n_columns, width, width)

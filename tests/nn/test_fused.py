@@ -202,6 +202,25 @@ def test_column_heads():
 WHOLE, CUT = [(12, 5)], [(4, 0), (8, 4)]
 
 
+def after_first_layers(hidden, weight2, bias2, dropout):
+    """The formula of what follows the first layers and their activation."""
+    one, two = (1.0, 1.0) if dropout is None else (dropout[:-1], dropout[1:])
+    hidden = hidden * one
+    more = nn.functional.silu(torch.baddbmm(bias2, hidden, weight2))
+    return hidden + more * two
+
+
+def network_inputs(learned, weight, n_columns, width):
+    """What gets a gradient: learnt features, and weights and biases of two layers."""
+    return [
+        learned.clone().requires_grad_(),
+        weight,
+        numbers(n_columns * width, seed=6),
+        numbers(n_columns, width, width, seed=7),
+        numbers(n_columns, 1, width, seed=8),
+    ]
+
+
 @pytest.mark.parametrize("blocks", [WHOLE, CUT])
 @pytest.mark.parametrize("dropout", [False, True])
 def test_column_networks(dropout, blocks):
@@ -217,19 +236,10 @@ def test_column_networks(dropout, blocks):
         parts = [features[:, :2], part, features[:, 4:]]
         first = nn.functional.linear(torch.cat(parts, 1), weight * mask, bias)
         hidden = nn.functional.silu(first).view(N, n_columns, width).transpose(0, 1)
-        one, two = (1.0, 1.0) if dropout is None else (dropout[:-1], dropout[1:])
-        hidden = hidden * one
-        more = nn.functional.silu(torch.baddbmm(bias2, hidden, weight2))
-        return hidden + more * two
+        return after_first_layers(hidden, weight2, bias2, dropout)
 
     weight = (numbers(n_columns * width, n_features).detach() * mask).requires_grad_()
-    inputs = [
-        features[:, learned].clone().requires_grad_(),
-        weight,
-        numbers(n_columns * width, seed=6),
-        numbers(n_columns, width, width, seed=7),
-        numbers(n_columns, 1, width, seed=8),
-    ]
+    inputs = network_inputs(features[:, learned], weight, n_columns, width)
     assert_same(
         lambda part, w, b, w2, b2: column_networks(
             features, w, mask, b, w2, b2, dropout, [(learned, part)], blocks
@@ -256,20 +266,11 @@ def test_column_networks_with_features_of_their_own(dropout):
         seen = torch.cat([shared.expand(n_columns, -1, -1), own], 2)
         weight = (weight * mask).view(n_columns, width, -1).transpose(1, 2)
         hidden = nn.functional.silu(seen @ weight + bias.view(n_columns, 1, width))
-        one, two = (1.0, 1.0) if dropout is None else (dropout[:-1], dropout[1:])
-        hidden = hidden * one
-        more = nn.functional.silu(torch.baddbmm(bias2, hidden, weight2))
-        return hidden + more * two
+        return after_first_layers(hidden, weight2, bias2, dropout)
 
     n_features = n_shared + n_own
     weight = (numbers(n_columns * width, n_features).detach() * mask).requires_grad_()
-    inputs = [
-        features[:, learned].clone().requires_grad_(),
-        weight,
-        numbers(n_columns * width, seed=6),
-        numbers(n_columns, width, width, seed=7),
-        numbers(n_columns, 1, width, seed=8),
-    ]
+    inputs = network_inputs(features[:, learned], weight, n_columns, width)
 
     def networks(part, w, b, w2, b2):
         blocks = [(n_columns * width, n_features)]
