@@ -8,9 +8,12 @@ from scipy.special import ndtr
 from ._nn.autoregressive import MAX_START_ROWS
 from ._nn.bins import atom_share, histogram_edges, level_cuts
 from ._nn.distributions import presence
+from ._nn.gaussian import MAX_GAUSSIAN
 from ._nn.heads import MAX_Z
+from ._nn.joint_normal import informative_missing
 from ._nn.row_widths import MAX_AUTOREGRESSIVE_WEIGHTS, n_first_weights
 from ._nn.value_dependences import (
+    MAX_VALUE_ROWS,
     random_rows,
     rows_to_compare,
     value_dependences,
@@ -130,6 +133,15 @@ class RowColumns:
     def _value_intervals(self):
         values = self._informative_values
         return None if values is None else self.codec_.intervals(values)
+
+    def _informative_missing(self, dataset):
+        """Columns of codes whose missing values tell something about other columns."""
+        layout = self.codec_.layout_
+        is_of_rows = self.sampling == "any_order" and not self._is_stream
+        if not is_of_rows or not 0 < layout.n_numeric <= MAX_GAUSSIAN:
+            return ()
+        rows = dataset.take(random_rows(len(dataset), MAX_VALUE_ROWS))
+        return tuple(informative_missing(layout, self._missing_codes(), *rows))
 
     # ------------------------------------------------------------------ start
 

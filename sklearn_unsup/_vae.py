@@ -583,6 +583,7 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
             module__any_order=self.sampling == "any_order",
             module__labelled=self._has_labelled_pixels,
             module__missing_codes=self._missing_codes(),
+            module__informative_missing=self._informative_missing(dataset),
             module__regressions=module_regressions(self._regressions(len(dataset))),
             criterion__beta=float(self.beta),
             criterion__n_warmup_steps=N_WARMUP_STEPS,

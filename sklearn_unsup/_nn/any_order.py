@@ -7,20 +7,11 @@ from torch.nn import functional as F
 from .._table.layout import ANY_CODE, FIRST_SET, EncodedConditions, TableLayout
 from .autoregressive import AutoregressiveModel, every_nth
 from .cell_draws import CellDraw
-from .distributions import indices, presence, softcap
-from .gaussian import (
-    MAX_GAUSSIAN,
-    conditional_moments,
-    fit_gaussian,
-    level_indicators,
-    moments_without,
-    precision,
-    predictive_factor,
-)
+from .distributions import indices, softcap
+from .gaussian import MAX_GAUSSIAN
+from .joint_normal import JointNormal, codes_of_missing, is_number_present
 from .random import uniform
 
-# Minimum number of training rows with and without a level for an indicator of it.
-MIN_LEVEL_ROWS = 20
 # Share of the training rows for which a missing value is an unknown one, as it is where
 # cells are filled in; for the others it is a value of its own, which can be drawn.
 BLIND_SHARE = 0.75
@@ -51,6 +42,8 @@ class AnyOrderModel(AutoregressiveModel):
         For each column of `x_cat` the code that stands for a missing value, or -1.
     value_intervals, is_discrete
         See :class:`AutoregressiveModel`.
+    informative_missing : sequence of int, default=()
+        See :class:`JointNormal`.
 
     Examples
     --------
@@ -74,36 +67,16 @@ class AnyOrderModel(AutoregressiveModel):
         missing_codes=(),
         value_intervals=None,
         is_discrete=(),
+        informative_missing=(),
     ):
         super().__init__(layout, width, bin_edges, (), value_intervals, is_discrete)
-        missing = torch.tensor([*missing_codes, *[-1] * layout.n_categorical])
-        missing = missing[: layout.n_categorical]
+        missing = codes_of_missing(layout, missing_codes)
         self.register_buffer("missing_codes", missing, persistent=False)
         self.has_missing = max([*missing_codes, *layout.masks], default=-1) >= 0
-        self.indicators = level_indicators(layout)
-        n = layout.n_numeric + len(self.indicators)
-        self.left_out = self._left_out()
-        left_out = torch.zeros(self.n_columns, n)
-        for position, own in enumerate(self.left_out):
-            left_out[position, list(own)] = 1.0
-        self.register_buffer("joint_left_out", left_out, persistent=False)
-        self.has_normal = n > 1 and 0 < layout.n_numeric <= MAX_GAUSSIAN
-        self.register_buffer("mean", torch.zeros(n))
-        self.register_buffer("covariance", torch.eye(n))
-        self.register_buffer("is_used", torch.ones(n, dtype=torch.bool))
-        self.register_buffer("n_effective", torch.tensor(torch.inf))
-
-    def _left_out(self):
-        """Numbers and indicators that each column does not see, by position."""
-        layout = self.layout
-        left_out = [[] for _ in range(self.n_columns)]
-        for column, mask in enumerate(layout.masks):
-            left_out[layout.n_categorical + column].append(column)
-            if mask >= 0:
-                left_out[mask].append(column)
-        for place, (column, _) in enumerate(self.indicators):
-            left_out[column].append(layout.n_numeric + place)
-        return [tuple(own) for own in left_out]
+        self.normal = None
+        if 0 < layout.n_numeric <= MAX_GAUSSIAN:
+            normal = JointNormal(layout, missing, informative_missing)
+            self.normal = normal if len(normal.mean) > 1 else None
 
     @property
     def n_shared_features(self):
@@ -123,25 +96,10 @@ class AnyOrderModel(AutoregressiveModel):
     @torch.no_grad()
     def start_at_dependences(self, x_num: Tensor, x_cat: Tensor, limits=None):
         """Begin with the joint normal distribution of numbers and indicators."""
-        if not self.has_normal:
-            return
-        x_num, x_cat = every_nth(x_num, x_cat)
-        present = presence(self.layout, x_cat)
-        is_present = torch.ones_like(x_num) if present is None else present
-        is_present = is_present * self.has_base(x_cat)
-        self.is_used.fill_(True)
-        joint, is_seen = self.with_indicators(
-            x_num, x_cat, is_present.bool(), ~self.is_missing(x_cat)
-        )
-        levels = slice(self.layout.n_numeric, None)
-        n_with = (joint * is_seen)[:, levels].sum(0)
-        n_fewer = torch.minimum(n_with, is_seen[:, levels].sum(0) - n_with)
-        self.is_used[levels] = n_fewer >= MIN_LEVEL_ROWS
-        mean, covariance = fit_gaussian(joint, is_seen & self.is_used)
-        # Pairs of numbers that are both present are what a covariance is learnt from.
-        self.n_effective.fill_(len(x_num) * is_present.mean().item() ** 2)
-        self.mean.copy_(mean)
-        self.covariance.copy_(covariance)
+        if self.normal is not None:
+            x_num, x_cat = every_nth(x_num, x_cat)
+            is_present = is_number_present(self.layout, x_cat)
+            self.normal.fit(x_num, x_cat, is_present & self.has_base(x_cat))
 
     # ------------------------------------------------------------------ density
 
@@ -195,11 +153,11 @@ class AnyOrderModel(AutoregressiveModel):
         ]
         with torch.no_grad():
             features, own = self.seen_features(*seen, embedded), None
-            moments = self.moments_without_own(*seen)
-            if moments is None:
-                features = self.with_moments(features, seen_num, None)
+            if self.normal is None:
+                features, moments = self.with_moments(features, seen_num, None), None
             else:
-                is_own = self.joint_left_out[:, None, : x_num.shape[1]] > 0
+                moments = self.normal.moments_without_own(*seen)
+                is_own = self.normal.is_left_out[:, None, : x_num.shape[1]] > 0
                 own = moment_features(~seen_num | is_own, moments)
                 moments = tuple(
                     moment[n_categorical:].diagonal(dim1=0, dim2=2).t().contiguous()
@@ -226,11 +184,7 @@ class AnyOrderModel(AutoregressiveModel):
         values are unknown to them, and so are numbers counted from a missing one.
         """
         known_cat = torch.ones_like(x_cat, dtype=torch.bool)
-        present = presence(self.layout, x_cat)
-        if present is None:
-            known_num = torch.ones_like(x_num, dtype=torch.bool)
-        else:
-            known_num = present.bool()
+        known_num = is_number_present(self.layout, x_cat)
         if self.has_missing and generator is not None:
             blind = uniform((len(x_cat), 1), generator, x_cat.device) < BLIND_SHARE
             known_cat = known_cat & ~(blind & self.is_missing(x_cat))
@@ -253,8 +207,8 @@ class AnyOrderModel(AutoregressiveModel):
     def is_missing(self, x_cat):
         """Which codes stand for a missing value; those of masks all do."""
         missing = x_cat == self.missing_codes
-        masks = [mask for mask in self.layout.masks if mask >= 0]
-        missing[:, masks] = True
+        # Whether a number is there is unknown wherever it may be missing.
+        missing[:, [mask for mask in self.layout.masks if mask >= 0]] = True
         return missing
 
     def _with_masks(self, seen_num, seen_cat, known_cat):
@@ -265,63 +219,11 @@ class AnyOrderModel(AutoregressiveModel):
                 seen_num[:, column] &= seen_cat[:, mask] | ~known_cat[:, mask]
         return seen_num
 
-    def with_indicators(self, x_num, x_cat, seen_num, seen_cat):
-        """Numbers, then 1 for each level that a row has and 0 for others; what is seen.
-
-        Two tensors of shape (n, n_numeric + n_indicators).
-        """
-        if not self.indicators:
-            return x_num, seen_num
-        columns, codes = (
-            indices(part, x_num.device) for part in zip(*self.indicators, strict=True)
-        )
-        levels = (x_cat.index_select(1, columns) == codes).to(x_num.dtype)
-        is_seen = torch.cat([seen_num, seen_cat.index_select(1, columns)], 1)
-        return torch.cat([x_num, levels], 1), is_seen & self.is_used
-
     def moments(self, x_num, x_cat, seen_num, seen_cat):
-        """Means and deviations of the numbers given what is seen, if all were normal.
-
-        And what is added to the gates of histograms: three tensors of shape
-        (n, n_numeric), or None if no normal distribution is fitted.
-        """
-        if not self.has_normal:
+        """Those of :meth:`JointNormal.moments`, or None if no normal one is fitted."""
+        if self.normal is None:
             return None
-        joint, is_seen, *arrays = self._joint(x_num, x_cat, seen_num, seen_cat)
-        means, deviations = (
-            moment[:, : self.layout.n_numeric]
-            for moment in conditional_moments(joint, is_seen, *arrays)
-        )
-        return self._predictive(means, deviations, is_seen.sum(1))
-
-    def moments_without_own(self, x_num, x_cat, seen_num, seen_cat):
-        """What :meth:`moments` gives if a column does not see itself, by column.
-
-        Tensors of shape (n_columns, n, n_numeric). A mask does not see its number.
-        """
-        if not self.has_normal:
-            return None
-        joint, is_seen, *arrays = self._joint(x_num, x_cat, seen_num, seen_cat)
-        means, deviations = moments_without(
-            joint, is_seen, *arrays, self.left_out, self.layout.n_numeric
-        )
-        n_left_out = self.joint_left_out @ is_seen.t().float()
-        return self._predictive(means, deviations, is_seen.sum(1) - n_left_out)
-
-    def _joint(self, x_num, x_cat, seen_num, seen_cat):
-        """Numbers and indicators, which are seen, and their mean and covariance."""
-        dtype = precision(x_num.device)
-        joint = self.with_indicators(x_num, x_cat, seen_num, seen_cat)
-        return *joint, self.mean.to(dtype), self.covariance.to(dtype)
-
-    def _predictive(self, means, deviations, n_seen):
-        if not self.training:
-            # It is nearer to the rows that it was fitted to than to others.
-            factor = predictive_factor(self.n_effective, n_seen.float())
-            deviations = deviations * factor.sqrt()[..., None]
-        # Histograms know nothing of the normal distribution: the odds of one are in
-        # proportion to the variance that is left.
-        return means, deviations, 2.0 * deviations.log()
+        return self.normal.moments(x_num, x_cat, seen_num, seen_cat)
 
     def seen_features(self, x_num, x_cat, seen_num, seen_cat, embedded=None):
         """Features of seen cells, which are inputs of the networks."""
@@ -470,7 +372,7 @@ class AnyOrderModel(AutoregressiveModel):
 
         See :meth:`AutoregressiveModel.sample`; `columns` is one of PARTS or None.
         """
-        n, layout, device = len(conditions), self.layout, self.mean.device
+        n, layout, device = len(conditions), self.layout, self.missing_codes.device
         wanted = self._wanted(conditions)
         if begun is None:
             x_num = torch.zeros(n, layout.n_numeric, device=device)
@@ -496,9 +398,8 @@ class AnyOrderModel(AutoregressiveModel):
 
     def _wanted(self, conditions):
         """Cells that have a condition, shape (n, n_columns)."""
-        wanted = torch.zeros(
-            len(conditions), self.n_columns, dtype=torch.bool, device=self.mean.device
-        )
+        shape, device = (len(conditions), self.n_columns), self.missing_codes.device
+        wanted = torch.zeros(shape, dtype=torch.bool, device=device)
         for column, codes in conditions.codes.items():
             wanted[:, column] = codes != ANY_CODE
         for column, bounds in conditions.bounds.items():

@@ -182,7 +182,7 @@ class VariationalAutoencoder(TableModule):
         Of that model's histograms, see :class:`NumberHeads`.
     any_order : bool, default=False
         Whether that model is an :class:`AnyOrderModel`.
-    missing_codes : sequence of int, default=()
+    missing_codes, informative_missing : sequence of int, default=()
         See :class:`AnyOrderModel`.
     encoder, decoder : OwnNet or None, default=None
         Networks in the place of the multilayer perceptrons. Means and log-variances of
@@ -214,6 +214,7 @@ class VariationalAutoencoder(TableModule):
         labelled: bool = False,
         value_intervals=None,
         is_discrete=(),
+        informative_missing=(),
     ):
         super().__init__(layout, bernoulli)
         del self.log_scale
@@ -240,6 +241,7 @@ class VariationalAutoencoder(TableModule):
                 missing_codes,
                 value_intervals,
                 is_discrete,
+                informative_missing,
             )
         elif autoregressive_width:
             self.autoregressive = AutoregressiveModel(

@@ -3,13 +3,11 @@
 import torch
 from torch import Tensor
 
-from .._table.layout import TableLayout
 from .distributions import indices
 
 # Maximum number of numeric columns whose joint normal distribution is fitted, because
-# each row of a batch solves a linear system of this size; and maximum number of levels
-# that have an indicator in it.
-MAX_GAUSSIAN, MAX_INDICATORS = 128, 24
+# each row of a batch solves a linear system of this size.
+MAX_GAUSSIAN = 128
 # Weight of the unit matrix in a covariance, in rows.
 PRIOR_ROWS = 2.0
 # Number of iterations of a fit, and change of the covariance at which it ends.
@@ -22,7 +20,9 @@ MIN_VARIANCE = 1e-4
 MAX_VARIANCE_FACTOR = 4.0
 
 
-def fit_gaussian(x: Tensor, is_present: Tensor) -> tuple[Tensor, Tensor]:
+def fit_gaussian(
+    x: Tensor, is_present: Tensor, complete: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Mean and covariance of rows with missing numbers, by maximum likelihood.
 
     The EM algorithm (Dempster, Laird and Rubin 1977): expected numbers and products in
@@ -33,27 +33,40 @@ def fit_gaussian(x: Tensor, is_present: Tensor) -> tuple[Tensor, Tensor]:
     x : Tensor of shape (n, n_numeric)
         Numbers of about mean 0 and variance 1.
     is_present : Tensor of shape (n, n_numeric), bool
+    complete : Tensor of shape (n, n_complete) or None, default=None
+        More numbers, none of which is missing, and which say nothing about missing ones
+        beyond what present ones do. They come last in the result.
     """
     x = x.to(precision(x.device))
-    n, width = x.shape
-    unit = torch.eye(width, dtype=x.dtype, device=x.device)
-    mean, covariance = x.new_zeros(width), unit
+    unit = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    mean, covariance = x.new_zeros(len(unit)), unit
     for _ in range(MAX_ITERATIONS):
-        totals, products = x.new_zeros(width), torch.zeros_like(unit)
-        for start in range(0, n, BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            filled, rest = expectations(x[rows], is_present[rows], mean, covariance)
-            totals += filled.sum(0)
-            products += filled.T @ filled + rest
-        mean = totals / n
-        centred = products - n * torch.outer(mean, mean)
-        before, covariance = (
-            covariance,
-            (centred + PRIOR_ROWS * unit) / (n + PRIOR_ROWS),
-        )
+        before = covariance
+        mean, covariance = maximization(x, is_present, mean, covariance)
         if (covariance - before).abs().max() < TOLERANCE:
             break
-    return mean, covariance
+    if complete is None or not complete.shape[1]:
+        return mean, covariance
+    return maximization(x, is_present, mean, covariance, complete.to(x.dtype))
+
+
+def maximization(x, is_present, mean, covariance, complete=None):
+    """Mean and covariance after a step of the EM algorithm, see `fit_gaussian`."""
+    n, width = x.shape
+    size = width if complete is None else width + complete.shape[1]
+    totals, products = x.new_zeros(size), x.new_zeros(size, size)
+    for start in range(0, n, BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        filled, rest = expectations(x[rows], is_present[rows], mean, covariance)
+        if complete is not None:
+            filled = torch.cat([filled, complete[rows]], 1)
+        totals += filled.sum(0)
+        products += filled.T @ filled
+        products[:width, :width] += rest
+    mean = totals / n
+    products = products - n * torch.outer(mean, mean)
+    unit = torch.eye(size, dtype=x.dtype, device=x.device)
+    return mean, (products + PRIOR_ROWS * unit) / (n + PRIOR_ROWS)
 
 
 def precision(device):
@@ -179,21 +192,3 @@ def predictive_factor(n_rows: Tensor, n_seen: Tensor) -> Tensor:
     unbiased = n_rows / freedom
     factor = unbiased * (1.0 + n_seen / (freedom - 1.0).clamp_min(1.0))
     return torch.where(torch.isinf(n_rows), 1.0, factor).clamp(1.0, MAX_VARIANCE_FACTOR)
-
-
-def level_indicators(layout: TableLayout) -> list[tuple[int, int]]:
-    """Levels that have an indicator beside the numbers, each by its column and code.
-
-    All but the most frequent one of a column, of the columns with the fewest levels.
-    """
-    most = min(MAX_INDICATORS, MAX_GAUSSIAN - layout.n_numeric)
-    found = []
-    for size, column in sorted(
-        (size, column)
-        for column, size in enumerate(layout.cardinalities)
-        if column not in layout.masks
-    ):
-        if len(found) + size - 1 > most:
-            break
-        found += [(column, code) for code in range(1, size)]
-    return found

@@ -9,10 +9,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from sklearn_unsup._nn.any_order import (
-    AnyOrderModel,
-    level_indicators,
-)
+from sklearn_unsup._nn.any_order import AnyOrderModel
 from sklearn_unsup._nn.cell_draws import CellDraw
 from sklearn_unsup._table.layout import EncodedConditions, TableLayout
 
@@ -28,7 +25,7 @@ def make_rows(layout=MIXED, width=8, seed=0, **options):
             parameter.mul_(1.5).add_(0.2 * torch.randn_like(parameter))
         rows.input_layer.weight.mul_(rows.mask)
         if layout.n_numeric > 1:
-            rows.covariance[0, 1] = rows.covariance[1, 0] = 0.6
+            rows.normal.covariance[0, 1] = rows.normal.covariance[1, 0] = 0.6
     return rows
 
 
@@ -87,13 +84,15 @@ LAYOUTS = [
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_networks_learn_what_single_columns_answer(layout, is_fitted):
     """In one pass each column is predicted as if it, and what tells it, was hidden."""
-    rows = make_rows(layout)
+    informative = [mask for mask in layout.masks if mask >= 0]
+    rows = make_rows(layout, informative_missing=informative)
     n_numeric, n_categorical = layout.n_numeric, layout.n_categorical
-    size = len(rows.mean)
-    root = torch.randn(size, size, generator=generator(4))
-    rows.covariance.copy_(root @ root.T / size + 0.3 * torch.eye(size))
-    rows.mean.copy_(0.1 * torch.randn(size, generator=generator(5)))
-    rows.n_effective.fill_(40.0 if is_fitted else torch.inf)
+    if rows.normal is not None:
+        size = len(rows.normal.mean)
+        root = torch.randn(size, size, generator=generator(4))
+        rows.normal.covariance.copy_(root @ root.T / size + 0.3 * torch.eye(size))
+        rows.normal.mean.copy_(0.1 * torch.randn(size, generator=generator(5)))
+        rows.normal.n_effective.fill_(40.0 if is_fitted else torch.inf)
     x_num, x_cat = some_rows(30, layout)
     seen = torch.rand(30, rows.n_columns, generator=generator(3)) < 0.5
     seen_cat, seen_num = seen.split([n_categorical, n_numeric], 1)
@@ -152,7 +151,7 @@ def test_the_start_is_the_normal_law():
     covariance = np.full((3, 3), 0.7) + 0.3 * np.eye(3)
     x = torch.from_numpy(rng.multivariate_normal(np.zeros(3), covariance, 3_000))
     rows.start_at_dependences(x.float(), torch.zeros(3_000, 0, dtype=torch.int64))
-    np.testing.assert_allclose(rows.covariance, covariance, atol=0.06)
+    np.testing.assert_allclose(rows.normal.covariance, covariance, atol=0.06)
     bounds = torch.full((4_000, 2), 1.5)
     given = EncodedConditions(4_000, {}, {}, {0: bounds, 2: bounds})
     x_num, _, _ = rows.sample(given, generator())
@@ -207,14 +206,6 @@ def test_numbers_start_as_regressions_on_levels(n_numeric):
     np.testing.assert_allclose(means[:, 0], expected, atol=0.1)
     others = x_num[103:, 0].std().item()
     assert deviations[1, 0].item() == pytest.approx(others, rel=0.1)
-
-
-def test_indicators_are_those_of_the_columns_with_the_fewest_levels():
-    layout = TableLayout(3, (30, 2, 4, 12, 12), masks=(1, -1, -1))
-    expected = [(2, 1), (2, 2), (2, 3), *((3, code) for code in range(1, 12))]
-    assert level_indicators(layout) == expected
-    assert level_indicators(TableLayout(127, (2, 3))) == [(0, 1)]
-    assert level_indicators(TableLayout(4)) == []
 
 
 def trained(layout, x_num, x_cat, n_steps=250, **options):
@@ -395,4 +386,4 @@ def test_numbers_that_are_counted_from_elsewhere_are_not_known():
     assert 0.1 < known_num[1::2, 1].float().mean() < 0.4  # as few as are not blind
     x_num[1::2, 1] = 50.0
     rows.start_at_dependences(torch.randn(400, 2, generator=generator()) + x_num, x_cat)
-    assert rows.covariance[1, 1] < 2
+    assert rows.normal.covariance[1, 1] < 2
