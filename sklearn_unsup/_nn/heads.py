@@ -88,9 +88,10 @@ class NumberHeads(nn.Module):
         inner = torch.special.ndtri(lower[:, 1:]).float().contiguous()
         self.register_buffer("edges", inner, persistent=False)
         shares = [own[: len(part) + 1] for own, part in zip(widths, edges, strict=True)]
-        self.blocks = BinBlocks(shares, [*is_discrete] or [False] * len(edges))
+        is_discrete = [*is_discrete] or [False] * len(edges)
+        self.blocks = BinBlocks(shares, is_discrete, GATE + 1)
         # Of the outputs before the bins, then coefficients of blocks of bins.
-        n_weights = GATE + 1 + self.blocks.n_coefficients
+        n_weights = self.blocks.n_coefficients
         self.weight = nn.Parameter(torch.zeros(len(edges), width, n_weights))
         n_outputs = GATE + 1 + self.n_bins
         self.bias = nn.Parameter(torch.zeros(len(edges), 1, n_outputs))
@@ -109,15 +110,12 @@ class NumberHeads(nn.Module):
 
     def weights(self, columns=slice(None)) -> Tensor:
         """Weights of the outputs of some columns, (n_columns, width, n_outputs)."""
-        own = self.weight[columns]
-        bins = self.blocks(own[..., GATE + 1 :], columns)
-        return torch.cat([own[..., : GATE + 1], bins], -1)
+        return self.blocks(self.weight[columns], columns)
 
     @torch.no_grad()
     def set_weights(self, weights: Tensor, columns=slice(None)):
         """Have weights of outputs, as :meth:`weights` gives them."""
-        bins = self.blocks.coefficients(weights[..., GATE + 1 :], columns)
-        self.weight[columns] = torch.cat([weights[..., : GATE + 1], bins], -1)
+        self.weight[columns] = self.blocks.coefficients(weights, columns)
 
     @torch.no_grad()
     def start_beside(self, columns: list[int], scales: Tensor):

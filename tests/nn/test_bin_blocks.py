@@ -25,28 +25,32 @@ def scale_of(size, place, column):
     return min(1.0, max(scale, SCALE_PER_SHARE * of_rows))
 
 
-def test_a_bin_is_the_sum_of_its_blocks():
-    blocks = BinBlocks(SHARES, IS_DISCRETE)
+@pytest.mark.parametrize("max_product", [2, 3, 5, 128])
+def test_a_bin_is_the_sum_of_its_blocks(monkeypatch, max_product):
+    """Whether large blocks are added by a product, or from size to size."""
+    monkeypatch.setattr("sklearn_unsup._nn.bin_blocks.MAX_PRODUCT", max_product)
+    blocks = BinBlocks(SHARES, IS_DISCRETE, n_before=3)
     # Nine of a bin, then of two (the last one cut off), of four, of eight.
     sizes = [(1, 9), (2, 5), (4, 3), (8, 2)]
-    assert blocks.n_coefficients == sum(n for _, n in sizes)
+    assert blocks.n_coefficients == 3 + sum(n for _, n in sizes)
     coefficients = torch.randn(3, 2, blocks.n_coefficients)
     found = blocks(coefficients)
-    assert found.shape == (3, 2, 9)
+    assert found.shape == (3, 2, 3 + 9)
+    torch.testing.assert_close(found[..., :3], coefficients[..., :3])
     for column in range(3):
         for place in range(9):
-            expected, start = torch.zeros(2), 0
+            expected, start = torch.zeros(2), 3
             for size, n in sizes:
                 own = coefficients[column, :, start + place // size]
                 expected += scale_of(size, place, column) * own
                 start += n
-            torch.testing.assert_close(found[column, :, place], expected)
+            torch.testing.assert_close(found[column, :, 3 + place], expected)
     one = slice(1, 2)
     torch.testing.assert_close(blocks(coefficients[one], one), found[one])
 
 
 def test_weights_come_back():
-    blocks, weights = BinBlocks(SHARES, IS_DISCRETE), torch.randn(3, 2, 9)
+    blocks, weights = BinBlocks(SHARES, IS_DISCRETE, 2), torch.randn(3, 2, 2 + 9)
     torch.testing.assert_close(blocks(blocks.coefficients(weights)), weights)
     heads = NumberHeads(4, [(0.2, 0.5), (), (0.5,)])
     weights = torch.randn_like(heads.weights())
