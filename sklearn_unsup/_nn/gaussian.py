@@ -155,31 +155,47 @@ def moments_without(
         "nij,ni->nj", covariances[:, :, :n_asked], scores[:, :, 0]
     )
     variances = covariance.diagonal()[:n_asked] - loadings.square().sum(1)
-    # A number and its mask leave out the same.
-    questions = list(dict.fromkeys(left_out))
-    means, variances = (x.repeat(len(questions), 1, 1) for x in (means, variances))
-    singles = [(place, own[0]) for place, own in enumerate(questions) if len(own) == 1]
+    # What follows is large, and needs no more than single precision.
+    means, variances, weights = means.float(), variances.float(), weights.float()
+    # A number and its mask leave out the same. Those that leave out as many are together.
+    questions = sorted({*left_out}, key=len)
+    parts = [(means[None], variances[None])] if () in questions else []
+    singles = tuple(own[0] for own in questions if len(own) == 1)
     if singles:
-        places, own = (indices(part, x.device) for part in zip(*singles, strict=True))
-        precisions = inverse.square().sum(1).index_select(1, own).t()[:, :, None]
-        own_scores = scores.index_select(1, own).transpose(0, 1)
+        own = indices(singles, x.device)
+        precisions = inverse.square().sum(1).index_select(1, own)
+        own_scores = scores[:, :, 0].index_select(1, own) / precisions
+        own_scores, precisions = (
+            part.t()[:, :, None].float() for part in (own_scores, precisions)
+        )
         own_weights = weights.index_select(1, own).transpose(0, 1)
-        means.index_add_(0, places, own_weights * (-own_scores / precisions))
-        variances.index_add_(0, places, own_weights.square() / precisions)
-    for place, own in enumerate(questions):
-        if len(own) > 1:
-            own = indices(own, x.device)
+        parts.append(
+            (
+                torch.addcmul(means, own_weights, own_scores, value=-1.0),
+                torch.addcdiv(variances, own_weights.square(), precisions),
+            )
+        )
+    for question in questions:
+        if len(question) > 1:
+            own = indices(question, x.device)
             own_inverse, own_weights = inverse[:, :, own], weights[:, own]
             block, _ = torch.linalg.cholesky_ex(
                 own_inverse.transpose(1, 2) @ own_inverse
             )
-            parts = torch.cat([own_weights, scores[:, own]], 2)
-            parts = torch.linalg.solve_triangular(block, parts, upper=False)
-            means[place] -= (parts[:, :, :-1] * parts[:, :, -1:]).sum(1)
-            variances[place] += parts[:, :, :-1].square().sum(1)
+            own_weights = torch.cat([own_weights.to(block), scores[:, own]], 2)
+            own_weights = torch.linalg.solve_triangular(block, own_weights, upper=False)
+            own_weights, own_scores = own_weights.float().tensor_split([-1], 2)
+            change = (own_weights * own_scores).sum(1)
+            parts.append(
+                (
+                    (means - change)[None],
+                    (variances + own_weights.square().sum(1))[None],
+                )
+            )
+    means, variances = (torch.cat(part) for part in zip(*parts, strict=True))
     deviations = variances.clamp_min(MIN_VARIANCE).sqrt()
     places = indices(tuple(questions.index(own) for own in left_out), x.device)
-    return tuple(x.float().index_select(0, places) for x in (means, deviations))
+    return means.index_select(0, places), deviations.index_select(0, places)
 
 
 def predictive_factor(n_rows: Tensor, n_seen: Tensor) -> Tensor:
