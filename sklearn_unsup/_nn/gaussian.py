@@ -157,7 +157,7 @@ def moments_without(
     variances = covariance.diagonal()[:n_asked] - loadings.square().sum(1)
     # What follows is large, and needs no more than single precision.
     means, variances, weights = means.float(), variances.float(), weights.float()
-    # A number and its mask leave out the same. Those that leave out as many are together.
+    # A number and its mask leave out the same, and those of one number come first.
     questions = sorted({*left_out}, key=len)
     parts = [(means[None], variances[None])] if () in questions else []
     singles = tuple(own[0] for own in questions if len(own) == 1)
