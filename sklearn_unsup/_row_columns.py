@@ -11,6 +11,7 @@ from ._nn.distributions import presence
 from ._nn.gaussian import MAX_GAUSSIAN
 from ._nn.heads import MAX_Z
 from ._nn.joint_normal import informative_missing
+from ._nn.rough_numbers import is_rough
 from ._nn.row_widths import MAX_AUTOREGRESSIVE_WEIGHTS, n_first_weights
 from ._nn.value_dependences import (
     MAX_VALUE_ROWS,
@@ -44,13 +45,15 @@ class RowColumns:
     # Of each number the values that are features of their own, or None for none; and
     # positions of the numbers that depend on such values, and are as discrete.
     _informative_values, _dependent_columns = None, ()
+    # Of which numbers neighbouring values differ in what they go with.
+    _rough_numbers = ()
     # Whether these are known: trials of a fit have those of the fit.
     _knows_values = False
 
     def _begin_fit(self, X, process_group, is_stream=False):
         super()._begin_fit(X, process_group, is_stream)
         self._informative_values, self._dependent_columns = None, ()
-        self._knows_values = False
+        self._rough_numbers, self._knows_values = (), False
 
     @property
     def _describes_quantiles(self):
@@ -82,12 +85,28 @@ class RowColumns:
             every.append(edges)
         return every
 
-    def _discrete_numbers(self, dataset):
-        """In which numbers most rows have values with bins of their own."""
+    def _find_rough_numbers(self, dataset):
+        """Of which numbers neighbouring values with bins of their own differ."""
         if not self._describes_quantiles:
             return ()
         min_share = least_atom_share(self._n_judged or len(dataset))
-        return [atom_share(atoms, min_share) > 0.5 for atoms in self.codec_.atoms()]
+        is_discrete = [
+            atom_share(atoms, min_share) > 0.5 for atoms in self.codec_.atoms()
+        ]
+        if not any(is_discrete):
+            return is_discrete
+        n_columns = len(is_discrete) + self.codec_.layout_.n_categorical
+        index = rows_to_compare(len(dataset), n_columns)
+        x_num, x_cat = (rows.cpu().numpy() for rows in dataset.take(index))
+        edges = self._bin_edges(dataset)
+        bins = np.column_stack(
+            [np.searchsorted(*pair) for pair in zip(edges, ndtr(x_num.T), strict=True)]
+        )
+        masks, n_bins = self.codec_.layout_.masks, [len(own) + 1 for own in edges]
+        return [
+            discrete and is_rough(bins, n_bins, x_cat, column, masks[column])
+            for column, discrete in enumerate(is_discrete)
+        ]
 
     def _quantiles_and_codes(self, dataset, column):
         """Quantiles of a number where it is present, and codes of the same rows."""
@@ -99,10 +118,11 @@ class RowColumns:
     # ------------------------------------------------------------------ values
 
     def _choose_values(self, dataset):
-        """Choose, once in a fit, the values that are features of their own."""
+        """Look, once in a fit, for values that are to be learnt by themselves."""
         if self._knows_values:
             return
         self._knows_values = True
+        self._rough_numbers = self._find_rough_numbers(dataset)
         # A stream does not know yet which values are frequent.
         if not self._describes_quantiles or self._is_stream:
             return

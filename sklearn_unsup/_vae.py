@@ -578,7 +578,7 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
             module__bernoulli=self._bernoulli,
             module__autoregressive_width=self._autoregressive_width(len(dataset)),
             module__bin_edges=self._bin_edges(dataset),
-            module__is_discrete=self._discrete_numbers(dataset),
+            module__is_rough=self._rough_numbers,
             module__value_intervals=self._value_intervals(),
             module__any_order=self.sampling == "any_order",
             module__labelled=self._has_labelled_pixels,

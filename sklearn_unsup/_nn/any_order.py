@@ -40,7 +40,7 @@ class AnyOrderModel(AutoregressiveModel):
         See :class:`AutoregressiveModel`.
     missing_codes : sequence of int, default=()
         For each column of `x_cat` the code that stands for a missing value, or -1.
-    value_intervals, is_discrete
+    value_intervals, is_rough
         See :class:`AutoregressiveModel`.
     informative_missing : sequence of int, default=()
         See :class:`JointNormal`.
@@ -66,10 +66,10 @@ class AnyOrderModel(AutoregressiveModel):
         bin_edges=None,
         missing_codes=(),
         value_intervals=None,
-        is_discrete=(),
+        is_rough=(),
         informative_missing=(),
     ):
-        super().__init__(layout, width, bin_edges, (), value_intervals, is_discrete)
+        super().__init__(layout, width, bin_edges, (), value_intervals, is_rough)
         missing = codes_of_missing(layout, missing_codes)
         self.register_buffer("missing_codes", missing, persistent=False)
         self.has_missing = max([*missing_codes, *layout.masks], default=-1) >= 0

@@ -193,7 +193,7 @@ class VariationalAutoencoder(TableModule):
         Whether numbers are decoded from categories as well, as those of images are.
     value_intervals : sequence of array-like or None, default=None
         Of that model, see :class:`NumberFeatures`.
-    is_discrete : sequence of bool, default=()
+    is_rough : sequence of bool, default=()
         Of that model, see :class:`NumberHeads`.
     """
 
@@ -213,7 +213,7 @@ class VariationalAutoencoder(TableModule):
         decoder: OwnNet | None = None,
         labelled: bool = False,
         value_intervals=None,
-        is_discrete=(),
+        is_rough=(),
         informative_missing=(),
     ):
         super().__init__(layout, bernoulli)
@@ -240,7 +240,7 @@ class VariationalAutoencoder(TableModule):
                 bin_edges,
                 missing_codes,
                 value_intervals,
-                is_discrete,
+                is_rough,
                 informative_missing,
             )
         elif autoregressive_width:
@@ -250,7 +250,7 @@ class VariationalAutoencoder(TableModule):
                 bin_edges,
                 regressions,
                 value_intervals,
-                is_discrete,
+                is_rough,
             )
 
     def load_state_dict(self, state_dict, *args, **kwargs):

@@ -56,7 +56,7 @@ class AutoregressiveModel(nn.Module):
     value_intervals : sequence of array-like or None, default=None
         Of each number the values that are features of their own for the columns after
         it, see :class:`NumberFeatures`.
-    is_discrete : sequence of bool, default=()
+    is_rough : sequence of bool, default=()
         See :class:`NumberHeads`.
 
     Examples
@@ -82,7 +82,7 @@ class AutoregressiveModel(nn.Module):
         bin_edges=None,
         regressions: tuple[str, ...] = (),
         value_intervals=None,
-        is_discrete=(),
+        is_rough=(),
     ):
         super().__init__()
         self.layout, self.width = layout, width
@@ -112,7 +112,7 @@ class AutoregressiveModel(nn.Module):
         self.category_heads = CategoryHeads(width, cardinalities)
         if bin_edges is None:
             bin_edges = [()] * n_numeric
-        self.number_heads = NumberHeads(width, bin_edges, is_discrete)
+        self.number_heads = NumberHeads(width, bin_edges, is_rough)
         self.set_regressions(regressions)
         self.reset_parameters()
 

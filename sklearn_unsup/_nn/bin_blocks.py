@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 # Scale of the weights of a block, as a multiple of its share of the bins of its column,
-# in discrete columns the square root of this, or of its share of the rows if that is
+# in rough columns the square root of this, or of its share of the rows if that is
 # more. It is at most 1.
 SCALE_PER_SHARE = 2.0
 # Maximum number of blocks of a size to which all larger ones are added by a product.
@@ -27,9 +27,9 @@ class BinBlocks(nn.Module):
     shares : list of ndarray
         Of each column the shares of the rows that lie in its bins. Columns with fewer
         bins than others are padded.
-    is_discrete : list of bool
-        Which columns consist of repeated values, neighbours among which may mean quite
-        different things: their small blocks count more.
+    is_rough : list of bool
+        In which columns neighbours mean quite different things, see
+        :func:`~.rough_numbers.is_rough`: their small blocks count more.
     n_before : int, default=0
         Number of outputs before the bins, whose weights are left as they are.
 
@@ -42,7 +42,7 @@ class BinBlocks(nn.Module):
     [[[3.0, 3.0, 0.0, 1.0]]]
     """
 
-    def __init__(self, shares: list, is_discrete: list[bool], n_before: int = 0):
+    def __init__(self, shares: list, is_rough: list[bool], n_before: int = 0):
         super().__init__()
         self.n_before = n_before
         n_bins = [len(own) for own in shares]
@@ -55,7 +55,7 @@ class BinBlocks(nn.Module):
         sizes = torch.tensor(steps).repeat_interleave(torch.tensor(n_blocks)).float()
         counts = torch.tensor(n_bins, dtype=torch.float32)[:, None]
         scales = SCALE_PER_SHARE * sizes / counts
-        roots = torch.tensor(is_discrete, dtype=torch.bool)[:, None]
+        roots = torch.tensor(is_rough, dtype=torch.bool)[:, None]
         scales = torch.where(roots, scales.sqrt(), scales)
         padded = torch.zeros(len(n_bins), self.n_bins)
         for own, shares_of_bins in zip(padded, shares, strict=True):

@@ -58,12 +58,12 @@ class NumberHeads(nn.Module):
     bin_edges : sequence of array-like
         For each column the inner edges of its bins, ascending quantiles in (0, 1); none
         leaves one bin, the standard normal distribution.
-    is_discrete : sequence of bool, default=()
-        For each column whether most rows have values with bins of their own, see
+    is_rough : sequence of bool, default=()
+        For each column whether neighbouring bins mean quite different things, see
         :class:`BinBlocks`; none stands for no such columns.
     """
 
-    def __init__(self, width: int, bin_edges, is_discrete=()):
+    def __init__(self, width: int, bin_edges, is_rough=()):
         super().__init__()
         # Copies: the arrays of a loaded file may be read-only.
         edges = [torch.tensor(np.array(part, dtype=float)) for part in bin_edges]
@@ -88,8 +88,8 @@ class NumberHeads(nn.Module):
         inner = torch.special.ndtri(lower[:, 1:]).float().contiguous()
         self.register_buffer("edges", inner, persistent=False)
         shares = [own[: len(part) + 1] for own, part in zip(widths, edges, strict=True)]
-        is_discrete = [*is_discrete] or [False] * len(edges)
-        self.blocks = BinBlocks(shares, is_discrete, GATE + 1)
+        is_rough = [*is_rough] or [False] * len(edges)
+        self.blocks = BinBlocks(shares, is_rough, GATE + 1)
         # Of the outputs before the bins, then coefficients of blocks of bins.
         n_weights = self.blocks.n_coefficients
         self.weight = nn.Parameter(torch.zeros(len(edges), width, n_weights))

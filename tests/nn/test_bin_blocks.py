@@ -11,7 +11,7 @@ from sklearn_unsup._nn.heads import GATE, NumberHeads
 # one has .4 of the rows.
 SHARES = [np.array([0.1, 0.4, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05]), np.full(5, 0.2)]
 SHARES += [np.ones(1)]
-IS_DISCRETE = [False, True, False]
+IS_ROUGH = [False, True, False]
 
 
 def scale_of(size, place, column):
@@ -20,7 +20,7 @@ def scale_of(size, place, column):
     if size > 1 and size >= n_bins:
         return 0.0
     scale = SCALE_PER_SHARE * size / n_bins
-    scale = np.sqrt(scale) if IS_DISCRETE[column] else scale
+    scale = np.sqrt(scale) if IS_ROUGH[column] else scale
     of_rows = SHARES[column][start : start + size].sum()
     return min(1.0, max(scale, SCALE_PER_SHARE * of_rows))
 
@@ -29,7 +29,7 @@ def scale_of(size, place, column):
 def test_a_bin_is_the_sum_of_its_blocks(monkeypatch, max_product):
     """Whether large blocks are added by a product, or from size to size."""
     monkeypatch.setattr("sklearn_unsup._nn.bin_blocks.MAX_PRODUCT", max_product)
-    blocks = BinBlocks(SHARES, IS_DISCRETE, n_before=3)
+    blocks = BinBlocks(SHARES, IS_ROUGH, n_before=3)
     # Nine of a bin, then of two (the last one cut off), of four, of eight.
     sizes = [(1, 9), (2, 5), (4, 3), (8, 2)]
     assert blocks.n_coefficients == 3 + sum(n for _, n in sizes)
@@ -50,7 +50,7 @@ def test_a_bin_is_the_sum_of_its_blocks(monkeypatch, max_product):
 
 
 def test_weights_come_back():
-    blocks, weights = BinBlocks(SHARES, IS_DISCRETE, 2), torch.randn(3, 2, 2 + 9)
+    blocks, weights = BinBlocks(SHARES, IS_ROUGH, 2), torch.randn(3, 2, 2 + 9)
     torch.testing.assert_close(blocks(blocks.coefficients(weights)), weights)
     heads = NumberHeads(4, [(0.2, 0.5), (), (0.5,)])
     weights = torch.randn_like(heads.weights())
@@ -71,9 +71,9 @@ def test_few_bins_are_all_that_there_is(n_bins):
     torch.testing.assert_close(blocks(weights), weights)
 
 
-def moved(is_block, is_discrete):
+def moved(is_block, is_rough):
     """Change of the logit of a bin by a step of Adam for some of 64 bins."""
-    heads = NumberHeads(4, [np.arange(1, 64) / 64], [is_discrete])
+    heads = NumberHeads(4, [np.arange(1, 64) / 64], [is_rough])
     before = heads.weights().detach()
     wanted = torch.arange(64) < 32 if is_block else torch.arange(64) % 2 == 0
     optimizer = torch.optim.Adam([heads.weight], lr=0.01)
