@@ -16,7 +16,6 @@ from ._nn.row_widths import (
     MEDIUM_WIDTH,
     NARROW_WIDTH,
     WIDE_WIDTH,
-    affordable_any_order_width,
 )
 from ._scoring import likelihood_terms
 from ._table.codec import TableCodec
@@ -192,10 +191,7 @@ class RowFitting:
             widest = ANY_ORDER_WIDTH
         if self._holds_out_rows(n_rows):
             widest = WIDE_WIDTH if n_rows >= MANY_ROWS else MEDIUM_WIDTH
-        width = width_of_rows(self._start, self.codec_.layout_, widest)
-        if not width and self.sampling == "any_order":
-            return affordable_any_order_width(self.codec_.layout_)
-        return width
+        return width_of_rows(self._start, self.codec_.layout_, widest)
 
     def _regressions(self, n_rows):
         """Kinds of columns that the model of rows describes relative to regressions.

@@ -10,26 +10,22 @@ from .number_features import N_PIECES
 # `NARROW_WIDTH`, and up to `ANY_ORDER_WIDTH` in models of any order.
 AUTOREGRESSIVE_WIDTHS = 128, 96, 64, 48, 32, 24, 16
 WIDE_WIDTH, MEDIUM_WIDTH, NARROW_WIDTH, ANY_ORDER_WIDTH = 128, 96, 64, 48
-# Maximum number of weights of the autoregressive model's largest layer. Tables that
-# would need more have no such model, and their samples come from latent vectors.
+# Maximum number of weights of the autoregressive model's largest layer.
 MAX_AUTOREGRESSIVE_WEIGHTS = 2_000_000
-# The same of models of any order, which nothing else can fill in cells as well as.
-MAX_ANY_ORDER_WEIGHTS = 8_000_000
+# The same of the narrowest networks: a wide table takes long, but nothing else draws
+# its rows, or fills in its cells, as well. Tables that would need more have no such
+# model, and their samples come from latent vectors.
+MAX_NARROWEST_WEIGHTS = 8_000_000
 
 
 def affordable_width(layout: TableLayout, widest: int = NARROW_WIDTH) -> int:
     """Number of hidden units per column of the autoregressive model; 0 for no model."""
+    narrowest = AUTOREGRESSIVE_WIDTHS[-1]
     for width in AUTOREGRESSIVE_WIDTHS:
         is_affordable = n_first_weights(layout, width) <= MAX_AUTOREGRESSIVE_WEIGHTS
         if width <= widest and is_affordable:
             return width
-    return 0
-
-
-def affordable_any_order_width(layout: TableLayout) -> int:
-    """Hidden units per column of a model of any order with the largest budget, or 0."""
-    narrowest = AUTOREGRESSIVE_WIDTHS[-1]
-    is_affordable = n_first_weights(layout, narrowest) <= MAX_ANY_ORDER_WEIGHTS
+    is_affordable = n_first_weights(layout, narrowest) <= MAX_NARROWEST_WEIGHTS
     return narrowest if is_affordable else 0
 
 
