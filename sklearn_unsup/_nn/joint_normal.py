@@ -186,6 +186,8 @@ def informative_missing(
     >>> informative_missing(layout, (), x_num, is_missing.long())
     [0]
     """
+    # On the CPU, which has float64 wherever a table is.
+    x_num, x_cat = x_num.cpu(), x_cat.cpu()
     codes = codes_of_missing(layout, missing_codes)
     normal = JointNormal(layout, codes)
     known = torch.ones_like(x_cat, dtype=torch.bool)

@@ -16,8 +16,8 @@ from sklearn_unsup._table.layout import TableLayout
     [
         (TableLayout(10), 64),
         (TableLayout(58), 32),
-        (TableLayout(117), 16),
-        (TableLayout(118), 0),
+        (TableLayout(166), 16),
+        (TableLayout(167), 0),
         (TableLayout(10, (10,) * 100), 16),
     ],
 )
