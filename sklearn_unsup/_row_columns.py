@@ -11,7 +11,7 @@ from ._nn.distributions import presence
 from ._nn.gaussian import MAX_GAUSSIAN
 from ._nn.heads import MAX_Z
 from ._nn.joint_normal import informative_missing
-from ._nn.rough_numbers import is_rough
+from ._nn.rough_numbers import rough_numbers
 from ._nn.row_widths import MAX_AUTOREGRESSIVE_WEIGHTS, n_first_weights
 from ._nn.value_dependences import (
     MAX_VALUE_ROWS,
@@ -72,7 +72,7 @@ class RowColumns:
         if not self._describes_quantiles:
             return None
         n_rows = self._n_judged or len(dataset)
-        n_bins = int(np.clip(n_rows // ROWS_PER_BIN, 1, MAX_BINS))
+        n_bins = number_of_bins(n_rows)
         min_share, every = least_atom_share(n_rows), []
         for column, atoms in enumerate(self.codec_.atoms()):
             edges = histogram_edges(atoms, n_bins, min_share)
@@ -86,27 +86,28 @@ class RowColumns:
         return every
 
     def _find_rough_numbers(self, dataset):
-        """Of which numbers neighbouring values with bins of their own differ."""
-        if not self._describes_quantiles:
+        """In which numbers neighbouring values differ in what they go with.
+
+        Only of repeated values that have bins of their own.
+        """
+        if not self._describes_quantiles or not self._autoregressive_width(
+            len(dataset)
+        ):
             return ()
-        min_share = least_atom_share(self._n_judged or len(dataset))
-        is_discrete = [
-            atom_share(atoms, min_share) > 0.5 for atoms in self.codec_.atoms()
-        ]
+        n_rows, layout = self._n_judged or len(dataset), self.codec_.layout_
+        min_share, every = least_atom_share(n_rows), self.codec_.atoms()
+        is_discrete = [atom_share(atoms, min_share) > 0.5 for atoms in every]
         if not any(is_discrete):
             return is_discrete
-        n_columns = len(is_discrete) + self.codec_.layout_.n_categorical
-        index = rows_to_compare(len(dataset), n_columns)
+        n_bins = number_of_bins(n_rows)
+        edges = [histogram_edges(atoms, n_bins, min_share) for atoms in every]
+        index = rows_to_compare(len(dataset), layout.n_numeric + layout.n_categorical)
         x_num, x_cat = (rows.cpu().numpy() for rows in dataset.take(index))
-        edges = self._bin_edges(dataset)
         bins = np.column_stack(
             [np.searchsorted(*pair) for pair in zip(edges, ndtr(x_num.T), strict=True)]
         )
-        masks, n_bins = self.codec_.layout_.masks, [len(own) + 1 for own in edges]
-        return [
-            discrete and is_rough(bins, n_bins, x_cat, column, masks[column])
-            for column, discrete in enumerate(is_discrete)
-        ]
+        sizes = [len(own) + 1 for own in edges]
+        return rough_numbers(bins, sizes, x_cat, layout.masks, is_discrete)
 
     def _quantiles_and_codes(self, dataset, column):
         """Quantiles of a number where it is present, and codes of the same rows."""
@@ -157,6 +158,7 @@ class RowColumns:
     def _informative_missing(self, dataset):
         """Columns of codes whose missing values tell something about other columns."""
         layout = self.codec_.layout_
+        # The first rows of a stream may have no gaps yet, or others than later ones.
         is_of_rows = self.sampling == "any_order" and not self._is_stream
         if not is_of_rows or not 0 < layout.n_numeric <= MAX_GAUSSIAN:
             return ()
@@ -252,6 +254,11 @@ class FrequentNumbers(NamedTuple):
         """Positions of the numbers that depend on values, and are as discrete."""
         pairs = zip(self.dependent, self.discrete, strict=True)
         return tuple(column for column, both in enumerate(pairs) if all(both))
+
+
+def number_of_bins(n_rows):
+    """Number of bins of a number without values that have bins of their own."""
+    return int(np.clip(n_rows // ROWS_PER_BIN, 1, MAX_BINS))
 
 
 def least_atom_share(n_rows):

@@ -1032,9 +1032,11 @@ def test_bins_end_where_those_of_few_rows_would_hold_two_kinds(monkeypatch):
 def test_bins_learn_faster_by_themselves_where_neighbours_differ(sampling):
     """The fit tells the numbers of which it is so, and which repeat, from others."""
     rng = np.random.default_rng(0)
-    X = pd.DataFrame({"days": rng.integers(20, size=900), "x": rng.normal(size=900)})
+    X = pd.DataFrame({"days": rng.integers(20, size=900), "x": rng.random(900)})
     X["hours"] = rng.integers(20, size=900)
     X["is_even"] = np.where(X["days"] % 2 == 0, "yes", "no")
+    # The level differs from each tenth of x to the next, but its values do not repeat.
+    X["is_even_tenth"] = np.where(X["x"] * 10 // 1 % 2 == 0, "yes", "no")
     options = {"max_iter": 1, "hidden_layer_sizes": 4, "random_state": 0}
     model = VAETransformer(2, sampling=sampling, **options).fit(X)
     rows, names = (

@@ -29,7 +29,7 @@ class BinBlocks(nn.Module):
         bins than others are padded.
     is_rough : list of bool
         In which columns neighbours mean quite different things, see
-        :func:`~.rough_numbers.is_rough`: their small blocks count more.
+        :func:`~.rough_numbers.rough_numbers`: their small blocks count more.
     n_before : int, default=0
         Number of outputs before the bins, whose weights are left as they are.
 
@@ -55,8 +55,8 @@ class BinBlocks(nn.Module):
         sizes = torch.tensor(steps).repeat_interleave(torch.tensor(n_blocks)).float()
         counts = torch.tensor(n_bins, dtype=torch.float32)[:, None]
         scales = SCALE_PER_SHARE * sizes / counts
-        roots = torch.tensor(is_rough, dtype=torch.bool)[:, None]
-        scales = torch.where(roots, scales.sqrt(), scales)
+        is_rough = torch.tensor(is_rough, dtype=torch.bool)[:, None]
+        scales = torch.where(is_rough, scales.sqrt(), scales)
         padded = torch.zeros(len(n_bins), self.n_bins)
         for own, shares_of_bins in zip(padded, shares, strict=True):
             own[: len(shares_of_bins)] = torch.as_tensor(shares_of_bins)

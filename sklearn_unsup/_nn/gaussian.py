@@ -34,8 +34,9 @@ def fit_gaussian(
         Numbers of about mean 0 and variance 1.
     is_present : Tensor of shape (n, n_numeric), bool
     complete : Tensor of shape (n, n_complete) or None, default=None
-        More numbers, none of which is missing, and which say nothing about missing ones
-        beyond what present ones do. They come last in the result.
+        More numbers, which come last in the result. They have no part in what is
+        expected of missing ones: given the present ones, these are assumed to be
+        independent of them. So a last step of the algorithm is all that they need.
     """
     x = x.to(precision(x.device))
     unit = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)

@@ -17,11 +17,16 @@ from .gaussian import (
 # Maximum number of levels that have an indicator beside the numbers, and of missing
 # codes that have one.
 MAX_INDICATORS = 24
-# Minimum number of training rows with and without a level for an indicator of it.
+# Minimum number of training rows with and without a code for an indicator of it.
 MIN_LEVEL_ROWS = 20
 # Minimum correlation of a missing value with a number or a level for an indicator of
 # it, and the minimum in standard deviations of what independence gives by chance.
 MIN_CORRELATION, MIN_DEVIATIONS = 0.05, 4.5
+# Minimum number of rows that independence lets expect with both, for chance to be
+# nearly normal.
+MIN_EXPECTED = 5.0
+# Correlation from which on two columns are missing together: one indicator says it.
+MAX_CORRELATION = 0.99
 # What is divided by where a column does not vary.
 TINY = 1e-12
 
@@ -83,13 +88,12 @@ class JointNormal(nn.Module):
         x_num, x_cat : Tensor
         is_present : Tensor of shape (n, n_numeric), bool
         """
+        first, last = self.layout.n_numeric, self.layout.n_numeric + self.n_levels
+        # Those of an earlier fit do not count.
         self.is_used.fill_(True)
         is_known = torch.ones_like(x_cat, dtype=torch.bool)
         joint, is_seen = self.with_indicators(x_num, x_cat, is_present, is_known)
-        first, last = self.layout.n_numeric, self.layout.n_numeric + self.n_levels
-        n_with = (joint * is_seen)[:, first:last].sum(0)
-        n_fewer = torch.minimum(n_with, is_seen[:, first:last].sum(0) - n_with)
-        self.is_used[first:last] = n_fewer >= MIN_LEVEL_ROWS
+        self.is_used[first:] = has_many(joint[:, first:], is_seen[:, first:])
         # Pairs of numbers that are both present are what a covariance is learnt from.
         self.n_effective.fill_(len(x_num) * is_present.float().mean().item() ** 2)
         is_seen = (is_seen & self.is_used)[:, :last]
@@ -165,7 +169,8 @@ def informative_missing(
 ) -> list[int]:
     """Columns of `x_cat` whose missing values tell something about other columns.
 
-    Those that correlate with a number or with a level, the strongest first.
+    Those that correlate with a number or with a level, the strongest first. Of columns
+    that are missing together one stands for all.
 
     Parameters
     ----------
@@ -194,18 +199,50 @@ def informative_missing(
     joint, is_seen = normal.with_indicators(
         x_num, x_cat, is_number_present(layout, x_cat), known
     )
-    absent, weights = (x_cat == codes).double(), is_seen.double()
-    n = weights.sum(0).clamp_min(1.0)
-    centred = (joint - (joint * weights).sum(0) / n) * weights
-    rates = weights.T @ absent / n[:, None]
-    variances = centred.square().sum(0)[:, None] * (rates * (1.0 - rates)) * n[:, None]
+    is_known_code = has_many(
+        joint[:, layout.n_numeric :], is_seen[:, layout.n_numeric :]
+    )
+    is_seen[:, layout.n_numeric :] &= is_known_code
+    absent = (x_cat == codes).double()
+    strengths = correlations_with(absent, joint.double(), is_seen, layout.n_numeric)
+    strengths[~has_many(absent, known)] = 0.0
+    alike = absent.T.corrcoef().nan_to_num().abs().view(len(codes), -1)
+    chosen, room = [], min(MAX_INDICATORS, MAX_GAUSSIAN - joint.shape[1])
+    for column in strengths.argsort(descending=True, stable=True).tolist():
+        is_new = not chosen or alike[column, chosen].max() < MAX_CORRELATION
+        if strengths[column] >= MIN_CORRELATION and is_new:
+            chosen.append(column)
+    return chosen[:room]
+
+
+def correlations_with(absent: Tensor, joint: Tensor, is_seen: Tensor, n_numeric: int):
+    """Largest correlation of each column with others that chance does not explain.
+
+    Parameters
+    ----------
+    absent : Tensor of shape (n, n_absent)
+        1 where a value is missing, else 0.
+    joint, is_seen : Tensor of shape (n, n_others)
+        Numbers, then indicators of levels; where they count.
+    n_numeric : int
+    """
+    weights = is_seen.double()
+    n = weights.sum(0)[:, None].clamp_min(1.0)
+    means = (joint * weights).sum(0)[:, None] / n
+    centred = (joint - means.T) * weights
+    rates = weights.T @ absent / n
+    variances = centred.square().sum(0)[:, None] * (rates * (1.0 - rates)) * n
     # A number says nothing of its own mask, as it is there whenever it is looked at.
-    correlations = centred.T @ absent / variances.clamp_min(TINY).sqrt()
-    is_sure = correlations.abs() * n.sqrt()[:, None] > MIN_DEVIATIONS
-    strengths = (correlations.abs() * is_sure).amax(0)
-    room = MAX_GAUSSIAN - joint.shape[1]
-    best = strengths.argsort(descending=True, stable=True)[: min(MAX_INDICATORS, room)]
-    return [int(column) for column in best if strengths[column] >= MIN_CORRELATION]
+    correlations = (centred.T @ absent / variances.clamp_min(TINY).sqrt()).abs()
+    is_sure = correlations * n.sqrt() > MIN_DEVIATIONS
+    is_sure[n_numeric:] &= (n * means * rates)[n_numeric:] >= MIN_EXPECTED
+    return (correlations * is_sure).amax(0)
+
+
+def has_many(has_code: Tensor, is_known: Tensor) -> Tensor:
+    """Whether enough rows have a code, and enough have another one, by column."""
+    n_with = (has_code * is_known).sum(0)
+    return torch.minimum(n_with, is_known.sum(0) - n_with) >= MIN_LEVEL_ROWS
 
 
 def codes_of_missing(layout: TableLayout, missing_codes=()) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from sklearn_unsup._nn.bin_blocks import SCALE_PER_SHARE, BinBlocks
 from sklearn_unsup._nn.heads import GATE, NumberHeads
 
-# Columns of nine bins, of five, of one; the second one is discrete. A bin of the first
+# Columns of nine bins, of five, of one; the second one is rough. A bin of the first
 # one has .4 of the rows.
 SHARES = [np.array([0.1, 0.4, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05]), np.full(5, 0.2)]
 SHARES += [np.ones(1)]
@@ -90,6 +90,6 @@ def test_what_neighbours_share_is_learnt_before_what_they_do_not():
     assert moved(True, False) == pytest.approx(sum(scales), rel=0.01)
     # The gradients of every second bin cancel in all blocks.
     assert moved(False, False) == pytest.approx(scales[0], rel=0.01)
-    # Among values that repeat single ones are learnt faster.
+    # Where neighbours mean different things single bins are learnt faster.
     assert moved(True, True) == pytest.approx(sum(np.sqrt(scales)), rel=0.01)
     assert moved(False, True) == pytest.approx(np.sqrt(scales[0]), rel=0.01)

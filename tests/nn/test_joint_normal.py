@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from sklearn_unsup._nn.joint_normal import (
+    MAX_INDICATORS,
     JointNormal,
     codes_of_missing,
     informative_missing,
@@ -107,6 +108,79 @@ def test_informative_are_missing_values_that_depend_on_others(rows):
         shuffled = x_cat[torch.from_numpy(rng.permutation(N_ROWS))]
         shuffled = torch.stack([shuffled[:, 0], x_cat[:, 1] % 3], 1)
         assert informative_missing(LAYOUT, MISSING, x_num, shuffled) == []
+
+
+def test_gaps_are_informative_only_if_chance_cannot_be_why():
+    """Of many rare gaps and rare levels some always fall together."""
+    rng = np.random.default_rng(0)
+    n, n_gaps, n_level = 3_000, 5, 20
+    layout = TableLayout(n_gaps, (*[2] * n_gaps, 20), masks=tuple(range(n_gaps)))
+    for n_missing in (10, 25):
+        for _ in range(20):
+            x_cat = np.zeros((n, n_gaps + 1), dtype=np.int64)
+            for column in range(n_gaps):
+                x_cat[rng.permutation(n)[:n_missing], column] = 1
+            x_cat[:, -1] = rng.permutation(n) // n_level
+            x_cat[:, -1] *= x_cat[:, -1] < 20
+            x_num = rng.normal(size=(n, n_gaps))
+            rows = torch.from_numpy(x_num).float(), torch.from_numpy(x_cat)
+            assert informative_missing(layout, (), *rows) == []
+
+
+@pytest.mark.parametrize(("n", "shift"), [(20_000, 0.12), (60, 1.2)])
+def test_gaps_that_tell_little_or_perhaps_nothing_are_not_informative(n, shift):
+    """A correlation of .04 that is sure, and one of .4 that is not."""
+    rng = np.random.default_rng(1)
+    layout = TableLayout(2, (2,), masks=(-1, 0))
+    mask = (rng.random(n) < (0.15 if n > 1_000 else 0.4)).astype(np.int64)
+    x_num = rng.normal(size=(n, 2))
+    x_num[:, 0] += shift * mask
+    rows = torch.from_numpy(x_num).float(), torch.from_numpy(mask)[:, None]
+    correlation = np.corrcoef(x_num[:, 0], mask)[0, 1]
+    assert correlation > (0.03 if n > 1_000 else 0.3)
+    assert informative_missing(layout, (), *rows) == []
+
+
+@pytest.mark.parametrize(("n_missing", "informative"), [(19, []), (20, [0])])
+def test_few_gaps_are_not_informative(n_missing, informative):
+    """Even where the numbers beside them are the largest of all."""
+    layout = TableLayout(2, (2,), masks=(-1, 0))
+    x_num = np.random.default_rng(0).normal(size=(500, 2))
+    mask = x_num[:, 0] >= np.sort(x_num[:, 0])[-n_missing]
+    rows = torch.from_numpy(x_num).float(), torch.from_numpy(mask)[:, None].long()
+    assert informative_missing(layout, (), *rows) == informative
+
+
+def test_columns_that_are_missing_together_have_one_indicator():
+    rng = np.random.default_rng(0)
+    n, width = 1_000, 30
+    x_num = rng.normal(size=(n, width + 2))
+    masks = [x_num[:, -2] > 0.5] * (width - 1) + [x_num[:, -1] > 1.0]
+    layout = TableLayout(width + 2, tuple([2] * width), masks=(*range(width), -1, -1))
+    x_cat = torch.from_numpy(np.column_stack(masks).astype(np.int64))
+    rows = torch.from_numpy(x_num).float(), x_cat
+    assert sorted(informative_missing(layout, (), *rows)) == [0, width - 1]
+    # There are never more than a layout has room for.
+    for column in range(width):
+        x_cat[:, column] = torch.from_numpy(
+            x_num[:, -2] + 0.3 * rng.normal(size=n) > 0.5
+        ).long()
+    assert len(informative_missing(layout, (), *rows)) == MAX_INDICATORS
+
+
+def test_a_fit_forgets_the_one_before(rows):
+    """What was rare in its rows may be frequent, and the other way round."""
+    x_num, x_cat = rows
+    normal = fitted(rows, [0, 1])
+    before = [buffer.clone() for buffer in normal.buffers()]
+    rare = x_cat.clone()
+    rare[:, 1] = 0
+    normal.fit(x_num, rare, is_number_present(LAYOUT, rare))
+    # Numbers, the two other levels, the mask, and the missing level.
+    assert normal.is_used.tolist() == [True, True, False, False, True, False]
+    normal.fit(x_num, x_cat, is_number_present(LAYOUT, x_cat))
+    for buffer, own in zip(normal.buffers(), before, strict=True):
+        torch.testing.assert_close(buffer, own)
 
 
 def test_indicators_are_those_of_the_columns_with_the_fewest_levels():
