@@ -152,7 +152,10 @@ def column_keys(codec) -> ColumnKeys:
         levels.append(level_keys(column))
         frequencies = np.exp(column.log_frequencies())
         shares.append(torch.tensor(frequencies, dtype=torch.float32))
-    return ColumnKeys(numbers or ["nothing"], categories, levels, shares)
+    # A table whose columns are all constant has one number, which is nothing.
+    is_constant = not (numbers or categories)
+    numbers = ["nothing"] if is_constant else numbers
+    return ColumnKeys(numbers, categories, levels, shares)
 
 
 def level_keys(column: CategoricalColumn) -> list:

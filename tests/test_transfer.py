@@ -105,6 +105,25 @@ def test_codes_do_not_know_new_columns_yet(cls, sources):
 
 
 @pytest.mark.usefixtures("unjudged")
+@each_class
+def test_a_table_may_have_no_numbers(cls):
+    """Nor the one that is fitted, nor the one that it starts from."""
+    X = make_table()
+    levels = X[["city"]].assign(is_small=np.where(X["size"] < 0, "yes", "no"))
+    source = make(cls).fit(levels)
+    turned = levels[["is_small", "city"]]
+    codes = started(cls, turned, source).transform(turned)
+    np.testing.assert_allclose(codes, source.transform(levels), atol=1e-5)
+    wider = levels.assign(rent=X["rent"])
+    codes = started(cls, wider, source).transform(wider)
+    np.testing.assert_allclose(codes, source.transform(levels), atol=1e-5)
+    codes = started(cls, levels, make(cls).fit(wider)).transform(levels)
+    assert np.isfinite(codes).all()
+    constant = pd.DataFrame({"kind": ["a"] * 30, "x": 1.0})
+    assert np.isfinite(started(cls, constant, make(cls).fit(constant)).score(constant))
+
+
+@pytest.mark.usefixtures("unjudged")
 def test_levels_come_and_go(sources):
     X, source = make_table(), sources[VAETransformer]
     Y = X.assign(city=X["city"].replace({"Rome": "Wien"}))
