@@ -52,8 +52,8 @@ class JointNormal(nn.Module):
         super().__init__()
         self.layout = layout
         self.register_buffer("missing_codes", missing_codes, persistent=False)
-        levels = level_indicators(layout, missing_codes.tolist())
         codes = missing_codes.tolist()
+        levels = level_indicators(layout, codes)
         missing = [(column, codes[column]) for column in informative_missing]
         self.indicators, self.n_levels = [*levels, *missing], len(levels)
         n = layout.n_numeric + len(self.indicators)
@@ -191,22 +191,22 @@ def informative_missing(
     >>> informative_missing(layout, (), x_num, is_missing.long())
     [0]
     """
+    codes = codes_of_missing(layout, missing_codes)
+    if not (codes >= 0).any():
+        return []
     # On the CPU, which has float64 wherever a table is.
     x_num, x_cat = x_num.cpu(), x_cat.cpu()
-    codes = codes_of_missing(layout, missing_codes)
     normal = JointNormal(layout, codes)
     known = torch.ones_like(x_cat, dtype=torch.bool)
     joint, is_seen = normal.with_indicators(
         x_num, x_cat, is_number_present(layout, x_cat), known
     )
-    is_known_code = has_many(
-        joint[:, layout.n_numeric :], is_seen[:, layout.n_numeric :]
-    )
-    is_seen[:, layout.n_numeric :] &= is_known_code
+    levels = slice(layout.n_numeric, None)
+    is_seen[:, levels] &= has_many(joint[:, levels], is_seen[:, levels])
     absent = (x_cat == codes).double()
     strengths = correlations_with(absent, joint.double(), is_seen, layout.n_numeric)
     strengths[~has_many(absent, known)] = 0.0
-    alike = absent.T.corrcoef().nan_to_num().abs().view(len(codes), -1)
+    alike = absent.T.corrcoef().nan_to_num().abs().view(len(codes), len(codes))
     chosen, room = [], min(MAX_INDICATORS, MAX_GAUSSIAN - joint.shape[1])
     for column in strengths.argsort(descending=True, stable=True).tolist():
         is_new = not chosen or alike[column, chosen].max() < MAX_CORRELATION

@@ -141,6 +141,15 @@ def test_gaps_that_tell_little_or_perhaps_nothing_are_not_informative(n, shift):
     assert informative_missing(layout, (), *rows) == []
 
 
+@pytest.mark.parametrize("n", [1, 50])
+@pytest.mark.parametrize(
+    "layout", [TableLayout(2), TableLayout(1, (3,)), TableLayout(1, (2,), masks=(0,))]
+)
+def test_tables_of_few_columns_or_rows_have_none(layout, n):
+    rows = torch.randn(n, layout.n_numeric), torch.zeros(n, layout.n_categorical).long()
+    assert informative_missing(layout, (), *rows) == []
+
+
 @pytest.mark.parametrize(("n_missing", "informative"), [(19, []), (20, [0])])
 def test_few_gaps_are_not_informative(n_missing, informative):
     """Even where the numbers beside them are the largest of all."""
