@@ -206,13 +206,17 @@ def informative_missing(
     absent = (x_cat == codes).double()
     strengths = correlations_with(absent, joint.double(), is_seen, layout.n_numeric)
     strengths[~has_many(absent, known)] = 0.0
-    alike = absent.T.corrcoef().nan_to_num().abs().view(len(codes), len(codes))
-    chosen, room = [], min(MAX_INDICATORS, MAX_GAUSSIAN - joint.shape[1])
-    for column in strengths.argsort(descending=True, stable=True).tolist():
-        is_new = not chosen or alike[column, chosen].max() < MAX_CORRELATION
-        if strengths[column] >= MIN_CORRELATION and is_new:
-            chosen.append(column)
-    return chosen[:room]
+    order = strengths.argsort(descending=True, stable=True)
+    order = order[strengths[order] >= MIN_CORRELATION]
+    if not len(order):
+        return []
+    alike = absent[:, order].T.corrcoef().abs().view(len(order), len(order))
+    chosen = []
+    for place in range(len(order)):
+        if not chosen or alike[place, chosen].max() < MAX_CORRELATION:
+            chosen.append(place)
+    room = min(MAX_INDICATORS, MAX_GAUSSIAN - joint.shape[1])
+    return order[chosen].tolist()[:room]
 
 
 def correlations_with(absent: Tensor, joint: Tensor, is_seen: Tensor, n_numeric: int):
