@@ -90,9 +90,8 @@ class RowColumns:
 
         Only of repeated values that have bins of their own.
         """
-        if not self._describes_quantiles or not self._autoregressive_width(
-            len(dataset)
-        ):
+        width = self._autoregressive_width(len(dataset))
+        if not (width and self._describes_quantiles):
             return ()
         n_rows, layout = self._n_judged or len(dataset), self.codec_.layout_
         min_share, every = least_atom_share(n_rows), self.codec_.atoms()
