@@ -45,3 +45,31 @@ def test_rows_of_any_order_keep_what_missing_values_tell():
     asked = model.sample(2_000, conditions={"y": 1.0}, random_state=0)
     expected = X["x"][(X["y"] - 1.0).abs() < 0.2].mean()
     assert asked["x"].mean() == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("all_calibration_rows")
+def test_levels_are_missing_as_often_as_in_the_table():
+    """Wherever they come in the order of the columns, in each draw."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"x": rng.normal(size=2_000), "y": rng.normal(size=2_000)})
+    X["kind"] = np.where(rng.random(2_000) < 0.5, "a", "b").astype(object)
+    X.loc[rng.random(2_000) < np.where(X["x"] > 0, 0.6, 0.1), "kind"] = None
+    X.loc[rng.random(2_000) < np.where(X["kind"].isna(), 0.7, 0.05), "y"] = np.nan
+    model = VAETransformer(
+        2, sampling="any_order", hidden_layer_sizes=(16,), random_state=0
+    ).fit(X)
+    for seed in range(4):
+        drawn = model.sample(2_000, random_state=seed)
+        for table in (drawn, drawn[drawn["x"] > 0], drawn[drawn["x"] < 0]):
+            same = X[X["x"].between(table["x"].min(), table["x"].max())]
+            expected = same["kind"].isna().mean()
+            assert table["kind"].isna().mean() == pytest.approx(expected, abs=0.08)
+        for is_in in (pd.Series.isna, pd.Series.notna):
+            expected = X["kind"].isna()[is_in(X["y"])].mean()
+            found = drawn["kind"].isna()[is_in(drawn["y"])].mean()
+            assert found == pytest.approx(expected, abs=0.1)
+    # A condition that a number is there says as much as its value would.
+    asked = model.sample(2_000, conditions={"y": (None, None)}, random_state=0)
+    expected = X["kind"].isna()[X["y"].notna()].mean()
+    assert asked["kind"].isna().mean() == pytest.approx(expected, abs=0.08)

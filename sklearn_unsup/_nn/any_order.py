@@ -15,9 +15,15 @@ from .random import uniform
 # Share of the training rows for which a missing value is an unknown one, as it is where
 # cells are filled in; for the others it is a value of its own, which can be drawn.
 BLIND_SHARE = 0.75
+# Logit of a missing value where it is unknown, of which there is no probability.
+NO_LOGIT = -1e4
 # Initial bias of the gate between a number's normal distribution and its histogram: it
 # begins nearly normal.
 GATE_BIAS = -5.0
+# Number of orders of the columns among the rows of a draw: at most, and the minimum
+# number of rows for each. With a single one, draws would differ in what they repeat of
+# the table, since a model tells in one order what it does not in another.
+MAX_ORDERS, MIN_ORDER_ROWS = 8, 32
 # Parts of a draw: the cells that have conditions, and all others given them.
 PARTS = "conditioned", "rest"
 
@@ -115,7 +121,7 @@ class AnyOrderModel(AutoregressiveModel):
         if generator is None:
             # Every call then hides the same cells, whatever global generators do.
             generator = torch.Generator(x_num.device).manual_seed(0)
-        known_num, known_cat = self.known(x_num, x_cat, generator)
+        known_num, known_cat, blind = self.known(x_num, x_cat, generator)
         hidden_share = uniform((n, 1), generator, x_num.device)
         shape = n, self.n_columns
         seen = uniform(shape, generator, x_num.device) >= hidden_share
@@ -134,7 +140,9 @@ class AnyOrderModel(AutoregressiveModel):
                 number_hidden, x_num, known_num.float(), moments
             )
         if layout.n_categorical:
-            total = total + self._category_log_prob(category_hidden, x_cat, known_cat)
+            total = total + self._category_log_prob(
+                category_hidden, x_cat, known_cat, blind
+            )
         return total
 
     def hidden_without_own(self, x_num, x_cat, seen_num, seen_cat, generator=None):
@@ -165,14 +173,25 @@ class AnyOrderModel(AutoregressiveModel):
                 )
         return self._hidden(features, generator, embedded, own), moments
 
-    def _category_log_prob(self, hidden, x_cat, is_target):
-        """Log-probability of the codes to predict, summed over columns, shape (n,)."""
+    def _category_log_prob(self, hidden, x_cat, is_target, blind):
+        """Log-probability of the codes to predict, summed over columns, shape (n,).
+
+        Of blind rows it is that of a level among all levels. A missing value, which is
+        none of their targets, would seem to be rare otherwise.
+        """
         sizes = [len(run) for run in self.category_heads.runs]
+        missing = self.missing_codes.split(sizes)
         parts = hidden.split(sizes), x_cat.t().split(sizes), is_target.t().split(sizes)
         weights = self.category_heads.weights, self.category_heads.biases
         total = 0.0
-        for units, codes, targets, weight, bias in zip(*parts, *weights, strict=True):
+        for units, codes, targets, weight, bias, own in zip(
+            *parts, *weights, missing, strict=True
+        ):
             logits = softcap(torch.baddbmm(bias, units, weight).float())
+            if blind is not None:
+                levels = torch.arange(logits.shape[2], device=logits.device)
+                is_missing = (levels == own[:, None])[:, None]
+                logits = logits.masked_fill(blind & is_missing, NO_LOGIT)
             log_probs = logits.log_softmax(-1).gather(-1, codes[..., None])[..., 0]
             total = total + (log_probs * targets).sum(0)
         return total
@@ -181,15 +200,16 @@ class AnyOrderModel(AutoregressiveModel):
         """Which cells may be seen or predicted; of numbers, those that are present.
 
         With a generator a random part of the rows, those of training, is blind: missing
-        values are unknown to them, and so are numbers counted from a missing one.
+        values are unknown to them, and so are numbers counted from a missing one. The
+        third result tells which, shape (n, 1), or is None.
         """
         known_cat = torch.ones_like(x_cat, dtype=torch.bool)
-        known_num = is_number_present(self.layout, x_cat)
+        known_num, blind = is_number_present(self.layout, x_cat), None
         if self.has_missing and generator is not None:
             blind = uniform((len(x_cat), 1), generator, x_cat.device) < BLIND_SHARE
             known_cat = known_cat & ~(blind & self.is_missing(x_cat))
             known_num = known_num & (self.has_base(x_cat) | ~blind)
-        return known_num, known_cat
+        return known_num, known_cat, blind
 
     def has_base(self, x_cat):
         """Which numbers have all that they are counted from, shape (n, n_numeric).
@@ -330,13 +350,28 @@ class AnyOrderModel(AutoregressiveModel):
         )
         seen = torch.cat([seen_cat, seen_num], 1)
         drawn = CellDraw(self, x_num, x_cat, seen, conditions, generator)
-        order = uniform((self.n_columns,), generator, device).argsort().tolist()
-        order.sort(key=lambda position: position not in first)
-        order = [position for position in order if position not in last] + list(last)
-        for position in order:
-            if position not in masks:
-                drawn.draw(position, ~seen[:, position])
+        for rows in order_groups(n, device):
+            order = self._random_order(first, generator)
+            order = [place for place in order if place not in last] + list(last)
+            for position in order:
+                if position not in masks:
+                    drawn.draw(position, rows & ~seen[:, position])
         return x_num, x_cat
+
+    def _random_order(self, first, generator):
+        """Positions of the columns by chance, but those in `first` before others.
+
+        Masks are followed by their numbers: networks know better what the value of a
+        number tells than what it tells that there is one.
+        """
+        device, n_categorical = self.missing_codes.device, self.layout.n_categorical
+        ranks = uniform((self.n_columns,), generator, device).tolist()
+        for position in first:
+            ranks[position] -= 1.0
+        for column, mask in enumerate(self.layout.masks):
+            if mask >= 0:
+                ranks[mask] = ranks[n_categorical + column]
+        return sorted(range(self.n_columns), key=ranks.__getitem__)
 
     # ------------------------------------------------------------------ sampling
 
@@ -388,12 +423,17 @@ class AnyOrderModel(AutoregressiveModel):
                 if n_particles > 1:
                     drawn.resample(n_particles, origins)
         if columns in (None, "rest"):
-            order = uniform((self.n_columns,), generator, device).argsort().tolist()
-            # Whether a number is missing is drawn before it.
-            masks = {mask for mask in layout.masks if mask >= 0}
             drawn.conditions = EncodedConditions(n)
-            for position in sorted(order, key=lambda position: position not in masks):
-                drawn.draw(position, ~seen[:, position])
+            is_asked = wanted.any(0).tolist()
+            # Numbers of which is known that they are there, and not more.
+            first = [
+                layout.n_categorical + column
+                for column, mask in enumerate(layout.masks)
+                if mask >= 0 and is_asked[mask]
+            ]
+            for rows in order_groups(n, device):
+                for position in self._random_order(first, generator):
+                    drawn.draw(position, rows & ~seen[:, position])
         return x_num, x_cat, drawn.log_weights
 
     def _wanted(self, conditions):
@@ -415,3 +455,10 @@ def moment_features(is_hidden: Tensor, moments) -> Tensor:
     `is_hidden` has.
     """
     return (torch.stack([*moments[:2]], -1) * is_hidden[..., None]).flatten(-2)
+
+
+def order_groups(n: int, device) -> list[Tensor]:
+    """Rows of a draw that share an order of the columns, (n,) bool for each group."""
+    n_groups = max(1, min(MAX_ORDERS, n // MIN_ORDER_ROWS))
+    groups = torch.arange(n, device=device) % n_groups
+    return [groups == group for group in range(n_groups)]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from sklearn_unsup._nn.any_order import AnyOrderModel
+from sklearn_unsup._nn.any_order import AnyOrderModel, order_groups
 from sklearn_unsup._nn.cell_draws import CellDraw
 from sklearn_unsup._table.layout import EncodedConditions, TableLayout
 
@@ -380,10 +380,49 @@ def test_numbers_that_are_counted_from_elsewhere_are_not_known():
     assert rows.has_missing
     x_num = torch.zeros(400, 2)
     x_cat = (torch.arange(400) % 2)[:, None]
-    known_num, _ = rows.known(x_num, x_cat, generator())
+    known_num, *_ = rows.known(x_num, x_cat, generator())
     assert known_num[::2].all()
     assert not known_num[1::2, 0].any()
     assert 0.1 < known_num[1::2, 1].float().mean() < 0.4  # as few as are not blind
     x_num[1::2, 1] = 50.0
     rows.start_at_dependences(torch.randn(400, 2, generator=generator()) + x_num, x_cat)
     assert rows.normal.covariance[1, 1] < 2
+
+
+def test_what_is_unknown_is_no_reason_to_call_it_rare():
+    """Half of the levels are missing, and unknown to most rows of a step."""
+    layout = TableLayout(0, (3, 2))
+    torch.manual_seed(0)
+    rows = AnyOrderModel(layout, 4, missing_codes=(2, -1))
+    x_cat = torch.zeros(4_000, 2, dtype=torch.int64)
+    x_cat[::2, 0], x_cat[1::4, 0] = 2, 1
+    optimizer = torch.optim.Adam(rows.parameters(), lr=0.02)
+    x_num, noise = torch.zeros(4_000, 0), generator(1)
+    for _ in range(150):
+        optimizer.zero_grad()
+        (-rows.log_prob(x_num, x_cat, noise).mean()).backward()
+        optimizer.step()
+    rows.eval()
+    _, drawn, _ = rows.sample(EncodedConditions(4_000), generator(2))
+    shares = torch.bincount(drawn[:, 0], minlength=3) / 4_000
+    np.testing.assert_allclose(shares, [0.25, 0.25, 0.5], atol=0.05)
+
+
+def test_masks_come_right_before_their_numbers():
+    rows = make_rows(TableLayout(3, (2, 3, 2), masks=(-1, 2, 0)))
+    found, noise = set(), generator()
+    for _ in range(40):
+        order = rows._random_order([4], noise)
+        assert sorted(order) == list(range(6))
+        assert order[:2] == [2, 4]  # What is asked for, after its mask.
+        assert order.index(5) == order.index(0) + 1
+        found.add(tuple(order))
+    assert len(found) > 5
+
+
+@pytest.mark.parametrize(("n", "n_orders"), [(1, 1), (63, 1), (64, 2), (5_000, 8)])
+def test_rows_of_a_draw_have_several_orders(n, n_orders):
+    groups = torch.stack(order_groups(n, "cpu"))
+    assert len(groups) == n_orders
+    assert (groups.sum(0) == 1).all()
+    assert groups.sum(1).min() >= n // n_orders
