@@ -11,6 +11,7 @@ from ._nn.distributions import presence
 from ._nn.gaussian import MAX_GAUSSIAN
 from ._nn.heads import MAX_Z
 from ._nn.joint_normal import informative_missing
+from ._nn.level_scores import MAX_TARGET_CELLS, embed_levels
 from ._nn.rough_numbers import rough_numbers
 from ._nn.row_widths import MAX_AUTOREGRESSIVE_WEIGHTS, n_first_weights
 from ._nn.value_dependences import (
@@ -169,6 +170,9 @@ class RowColumns:
     def _begin_rows(self, rows, dataset):
         """Set the model of rows to what a look at the rows tells."""
         rows.start_at_frequencies(dataset.x_cat)
+        if rows.embeddings and not self._learns_embeddings:
+            n_rows = MAX_TARGET_CELLS // rows.input_layer.in_features
+            embed_levels(rows, *dataset.take(random_rows(len(dataset), n_rows)))
         n_features = rows.input_layer.in_features
         max_rows = max(MAX_START_ROWS, MAX_START_FEATURES // n_features)
         index = slice(None)
@@ -185,6 +189,17 @@ class RowColumns:
         discrete = sorted({*self._dependent_columns} - {*related})
         if discrete:
             rows.number_heads.start_as_histograms(discrete)
+
+    @property
+    def _learns_embeddings(self):
+        """Whether embeddings are learnt with the networks, and are no scores.
+
+        Later rows of a stream may have levels that are not known yet. Networks of
+        another table know the embeddings of that table. And those of any order, which
+        end together in any case, learn them as well as scores.
+        """
+        any_order = self.sampling == "any_order"
+        return self._is_stream or self._start is not None or any_order
 
     def _regression_limits(self, dataset):
         """Deviations that regressions of numbers may leave; None for any.

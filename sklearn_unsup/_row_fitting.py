@@ -277,8 +277,6 @@ class RowFitting:
             n_epochs, terms = self._best_epochs(dataset)
         rows = self.net_.module_.autoregressive
         related = [has_regression(rows, column) for column in range(n_columns)]
-        if rows.embeddings:
-            related = [any(related)]
         if any(related) and self._start is None:
             related = torch.tensor(related)
             with self._with_regressions(()):
@@ -286,9 +284,7 @@ class RowFitting:
                 other = self._best_epochs(dataset, to_beat)
             is_better = related & is_gain(other.terms, terms, N_UNRELATED_ERRORS)
             n_epochs = torch.where(is_better, other.n_epochs, n_epochs)
-            self._unrelated = frozenset(
-                is_better.expand(n_columns).nonzero()[:, 0].tolist()
-            )
+            self._unrelated = frozenset(is_better.nonzero()[:, 0].tolist())
             try:
                 if self._unrelated:
                     self.net_ = self._build_net(dataset, self._trial_rngs()[-1])
@@ -324,7 +320,7 @@ class RowFitting:
             net.row_interval = self._row_interval(n)
             trials.append(RowTrial(net, train, held_out, n_epochs))
         # All columns learn embeddings together, and so end together.
-        are_joint = len(self.net_.module_.autoregressive.embeddings) > 0
+        are_joint = self.net_.module_.autoregressive.learns_embeddings
         return best_epochs(trials, trial_span(n) * n_epochs, are_joint, to_beat)
 
     def _scores_of_starts(self, folds, new_judge):
@@ -445,6 +441,9 @@ class RowFitting:
     def _update_stream_net(self, n_rows):
         self._trains_on_chunks = True  # From which both models learn every batch.
         super()._update_stream_net(n_rows)
+        rows = self.net_.module_.autoregressive
+        if rows is not None:  # Later rows may have other levels.
+            rows.embeddings.requires_grad_(True)
 
     def _row_interval(self, n_rows):
         """The autoregressive model learns from every n-th batch: 1 of many rows."""

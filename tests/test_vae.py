@@ -1056,3 +1056,34 @@ def test_bins_learn_faster_by_themselves_where_neighbours_differ(sampling):
         scale, share = own[name]
         # Or by their share of the rows, of which bins may have more than one.
         assert share <= scale * 1.001 < 1.5 * share
+
+
+def noise_beside_dependence(n):
+    """Two categories that depend on each other; one of sixty levels, and numbers."""
+    rng = np.random.default_rng(0)
+    plan = rng.choice(["basic", "plus", "pro"], size=n)
+    renews = rng.random(n) < np.where(plan == "pro", 0.7, 0.4)
+    code = [f"c{code}" for code in rng.integers(60, size=n)]
+    table = {"code": code, "plan": plan, "renews": np.where(renews, "yes", "no")}
+    table |= {f"x{place}": rng.normal(size=n) for place in range(6)}
+    return pd.DataFrame(table)
+
+
+def test_a_category_of_many_levels_ends_nothing_else():
+    """Networks of noise memorise rows at once, and others learn on."""
+    table = noise_beside_dependence(1_500)
+    model = VAETransformer(2, hidden_layer_sizes=4, random_state=0).fit(table)
+    assert not model.net_.module_.autoregressive.learns_embeddings
+    drawn = model.sample(20_000)
+    shares = drawn["renews"].eq("yes").groupby(drawn["plan"]).mean()
+    assert shares["pro"] - shares["basic"] > 0.2
+
+
+def test_levels_of_a_stream_are_learnt_on():
+    table = noise_beside_dependence(600)
+    model = VAETransformer(2, hidden_layer_sizes=4, max_iter=1).fit(table)
+    (embedding,) = model.net_.module_.autoregressive.embeddings.values()
+    before = embedding.weight.clone()
+    model.partial_fit(table)
+    assert model.net_.module_.autoregressive.learns_embeddings
+    assert (embedding.weight != before).any()

@@ -239,7 +239,8 @@ class AutoregressiveModel(nn.Module):
         embedded = self.embedded(x_cat)
         with torch.no_grad():
             features = self.features(x_num, x_cat, present, embedded)
-        hidden = self._hidden(features, generator, embedded)
+        learned = embedded if self.learns_embeddings else ()
+        hidden = self._hidden(features, generator, learned)
         # Split and not indexed: the gradient of each index would be a whole tensor.
         category_hidden, number_hidden = hidden.split(
             [layout.n_categorical, layout.n_numeric], 0
@@ -269,8 +270,14 @@ class AutoregressiveModel(nn.Module):
         """Moments that the normals of numbers are relative to; None for 0 and 1."""
         return None if self.linear is None else self.linear(features)
 
+    @property
+    def learns_embeddings(self) -> bool:
+        """Whether columns have learnt weights in common: embeddings, not scores."""
+        weights = (embedding.weight for embedding in self.embeddings.values())
+        return any(weight.requires_grad for weight in weights)
+
     def embedded(self, x_cat: Tensor) -> list[Tensor]:
-        """The only features that are learnt: those of each column of many levels."""
+        """The only features that may be learnt: those of columns of many levels."""
         return [
             embedding(x_cat[:, int(column)])
             for column, embedding in self.embeddings.items()

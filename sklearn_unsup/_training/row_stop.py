@@ -59,7 +59,7 @@ class RowStop:
         pairs = zip(average.parameters, average.average, strict=True)
         self.pairs = [pair for pair in pairs if id(pair[0]) in own]
         # Columns that learn embeddings together end together.
-        self.n_parts = 1 if len(model.embeddings) else model.n_columns
+        self.n_parts = 1 if model.learns_embeddings else model.n_columns
         # Pairs of a number of steps and nats by part, of held-out and of training rows.
         self.evaluations = []
         self.n_waited = np.zeros(self.n_parts, dtype=int)
@@ -123,7 +123,7 @@ class RowStop:
         return held_out < np.maximum(MIN_GAIN_RATIO * train, least)
 
     def _weights(self, part):
-        if len(self.model.embeddings):
+        if self.model.learns_embeddings:
             return [parameter for parameter, _ in self.pairs]
         return weights_of_column(self.model, part)
 

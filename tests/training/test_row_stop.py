@@ -162,13 +162,16 @@ def test_later_weights_are_kept_if_they_lose_hardly_anything(model):
 
 
 @pytest.mark.filterwarnings("ignore:All components have collapsed")
-def test_columns_with_embeddings_end_together():
+def test_columns_that_learn_embeddings_end_together():
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"many": rng.integers(50, size=300)}).astype("category")
     table["x"] = rng.normal(size=300)
     many = VAETransformer(2, hidden_layer_sizes=(8,), max_iter=1).fit(table)
     module = many.net_.module_
     assert len(module.autoregressive.embeddings) == 1
+    stop, _, found = judged(module, [0, -1, -2], [0, 1, 2], [10, 20, 40])
+    assert stop.n_parts == 2  # Scores of levels are not learnt.
+    module.autoregressive.embeddings.requires_grad_(True)
     stop, _, found = judged(module, [0, -1, -2], [0, 1, 2], [10, 20, 40])
     assert (stop.n_parts, found) == (1, 3)
     assert len(stop.kept[0]) == len(list(module.autoregressive.parameters()))
