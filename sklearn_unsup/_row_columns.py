@@ -1,12 +1,13 @@
 """RowColumns: which bins and features of values the model of rows of a table gets."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
 
 from ._nn.autoregressive import MAX_START_ROWS
-from ._nn.bins import atom_share, histogram_edges, level_cuts
+from ._nn.bins import atom_share, histogram_edges, level_cuts, variance_between
 from ._nn.distributions import presence
 from ._nn.gaussian import MAX_GAUSSIAN
 from ._nn.heads import MAX_Z
@@ -31,6 +32,9 @@ MAX_BINS, ROWS_PER_BIN = 64, 90
 MIN_ATOM_SHARE, MIN_ATOM_ROWS = 1 / 400, 15
 # The same for a value to be a feature of its own, where later columns depend on it.
 MIN_VALUE_SHARE, MIN_VALUE_ROWS = 1 / 200, 15
+# Minimum share of the rows for a value to be a feature in any case, up to
+# MAX_TRIAL_ROWS rows: where a number is in its interval tells nothing.
+WIDE_VALUE_SHARE = 0.1
 # Minimum share of the rows with such values in a column that begins as a histogram.
 MIN_DISCRETE_SHARE = 0.95
 # Maximum standard deviation that a regression leaves of a number close to it, of 1.
@@ -86,6 +90,11 @@ class RowColumns:
             every.append(edges)
         return every
 
+    def _repeated_numbers(self, dataset):
+        """Of which numbers most rows have values with bins of their own."""
+        share = least_atom_share(self._n_judged or len(dataset))
+        return [atom_share(atoms, share) > 0.5 for atoms in self.codec_.atoms()]
+
     def _find_rough_numbers(self, dataset):
         """In which numbers neighbouring values differ in what they go with.
 
@@ -94,11 +103,11 @@ class RowColumns:
         width = self._autoregressive_width(len(dataset))
         if not (width and self._describes_quantiles):
             return ()
-        n_rows, layout = self._n_judged or len(dataset), self.codec_.layout_
-        min_share, every = least_atom_share(n_rows), self.codec_.atoms()
-        is_discrete = [atom_share(atoms, min_share) > 0.5 for atoms in every]
+        is_discrete = self._repeated_numbers(dataset)
         if not any(is_discrete):
             return is_discrete
+        n_rows, layout = self._n_judged or len(dataset), self.codec_.layout_
+        min_share, every = least_atom_share(n_rows), self.codec_.atoms()
         n_bins = number_of_bins(n_rows)
         edges = [histogram_edges(atoms, n_bins, min_share) for atoms in every]
         index = rows_to_compare(len(dataset), layout.n_numeric + layout.n_categorical)
@@ -134,12 +143,10 @@ class RowColumns:
             n_rows = self._n_judged or len(dataset)
             any_order = self.sampling == "any_order"
             found = FrequentNumbers.of(self.codec_, dataset, n_rows, any_order)
-            values = [
-                own if is_informative else own[:0]
-                for own, is_informative in zip(
-                    found.values, found.informative, strict=True
-                )
-            ]
+            least = math.inf
+            if self._has_fixed_order and n_rows <= MAX_TRIAL_ROWS:
+                least = WIDE_VALUE_SHARE
+            values = found.features(least)
             columns = found.discrete_dependents()
         n_values = sum(map(len, values))
         if n_values and self._affords_values(n_values, len(dataset)):
@@ -184,8 +191,18 @@ class RowColumns:
         related = ()
         if rows.regressions:
             limits = self._regression_limits(dataset)
-            rows.start_at_dependences(*dataset.take(index), limits, self._unrelated)
+            between = None
+            if self._describes_quantiles and limits is None:
+                between = [*map(variance_between, self.codec_.atoms())]
+            rows.start_at_dependences(
+                *dataset.take(index), limits, self._unrelated, between
+            )
             related = () if rows.linear is None else rows.linear.columns
+            if between is not None:
+                repeated = self._repeated_numbers(dataset)
+                rows.number_heads.tilts.set_columns(
+                    [column for column in related if repeated[column]]
+                )
         discrete = sorted({*self._dependent_columns} - {*related})
         if discrete:
             rows.number_heads.start_as_histograms(discrete)
@@ -237,14 +254,14 @@ class FrequentNumbers(NamedTuple):
         Whether others depend on the values of a number.
     dependent : list of bool
         Whether a number depends on the values of another one.
-    discrete : list of bool
-        Whether nearly all rows have such values.
+    shares : list of ndarray
+        Shares of the rows that have these values.
     """
 
     values: list
     informative: list
     dependent: list
-    discrete: list
+    shares: list
 
     @classmethod
     def of(cls, codec, dataset, n_rows, any_order):
@@ -254,15 +271,29 @@ class FrequentNumbers(NamedTuple):
         """
         values = codec.frequent_values(least_value_share(n_rows), 0)
         if not any(map(len, values)):
-            return cls(values, *([False] * len(values) for _ in range(3)))
+            none = [False] * len(values)
+            return cls(values, none, none, values)
         intervals = codec.intervals(values)
         # Few rows, as a table may be too large for the device.
         index = rows_to_compare(len(dataset), len(values))
         x_num, x_cat = dataset.take(index)
         present = presence(codec.layout_, x_cat)
         found = value_dependences(x_num, present, intervals, any_order)
-        shares = [(own[3] - own[2]).sum() for own in intervals]
-        return cls(values, *found, [share > MIN_DISCRETE_SHARE for share in shares])
+        return cls(values, *found, [own[3] - own[2] for own in intervals])
+
+    @property
+    def discrete(self):
+        """Whether nearly all rows have such values, of each number."""
+        return [shares.sum() > MIN_DISCRETE_SHARE for shares in self.shares]
+
+    def features(self, least_share):
+        """Values that are features: informative ones, others of at least a share."""
+        return [
+            own if is_informative else own[shares >= least_share]
+            for own, is_informative, shares in zip(
+                self.values, self.informative, self.shares, strict=True
+            )
+        ]
 
     def discrete_dependents(self):
         """Positions of the numbers that depend on values, and are as discrete."""

@@ -9,6 +9,7 @@ import torch
 
 from sklearn_unsup import GANSampler, VAETransformer
 from sklearn_unsup._nn.heads import GATE, HISTOGRAM_GATE
+from sklearn_unsup._row_columns import WIDE_VALUE_SHARE
 
 N_CODES = 30
 PRICES = np.random.default_rng(7).permutation(N_CODES).astype(float)
@@ -43,11 +44,20 @@ def n_values(model):
 
 
 def test_codes_have_features_and_smooth_numbers_do_not(fitted):
-    assert n_values(fitted) == [N_CODES, 0, 0, 0]
+    # Nor have steps, but for those that many rows have.
+    steps = make_table(1_000)["steps"].value_counts(normalize=True)
+    n_wide = int((steps >= WIDE_VALUE_SHARE).sum())
+    assert 0 < n_wide < len(steps)
+    assert n_values(fitted) == [N_CODES, 0, n_wide, 0]
     rows = fitted.net_.module_.autoregressive
-    assert rows.number_features.n_values == [N_CODES, 0, 0, 0]
-    table = make_table(1_000).drop(columns="code")
+    assert rows.number_features.n_values == [N_CODES, 0, n_wide, 0]
+    table = make_table(1_000).drop(columns=["code", "steps"])
     assert n_values(short(max_iter=1).fit(table)) is None
+
+
+def test_values_of_many_rows_are_features_of_few_rows_only(monkeypatch):
+    monkeypatch.setattr("sklearn_unsup._row_columns.MAX_TRIAL_ROWS", 999)
+    assert n_values(short(max_iter=1).fit(make_table(1_000))) == [N_CODES, 0, 0, 0]
 
 
 def test_no_features_where_numbers_are_no_quantiles_or_may_change():
@@ -149,7 +159,7 @@ def test_dates_are_the_same_ones_when_earlier_ones_come():
     table = make_table(1_000)
     table["code"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(table["code"], "D")
     model = short(max_iter=1).fit(table)
-    assert n_values(model) == [N_CODES, 0, 0, 0]
+    assert n_values(model)[0] == N_CODES
     day = table["code"].iloc[0]
     earlier = table.assign(code=pd.Timestamp("2019-01-01"))
     model.partial_fit(earlier)

@@ -179,20 +179,25 @@ class AutoregressiveModel(nn.Module):
             self.category_heads.of_column(column)[1].copy_(intercept)
 
     def start_at_dependences(
-        self, x_num: Tensor, x_cat: Tensor, limits=None, without=frozenset()
+        self,
+        x_num: Tensor,
+        x_cat: Tensor,
+        limits=None,
+        without=frozenset(),
+        between=None,
     ):
         """Begin with regressions of each column on those before it, if there are.
 
-        For `limits` of those of numbers see :meth:`LinearMoments.fit`. Columns at the
-        positions `without` have none.
+        For `limits` of those of numbers, and the variance `between` their values, see
+        :meth:`LinearMoments.fit`. Columns at the positions `without` have none.
         """
         if self.category_heads.linear is not None:
             self._start_at_logistic(x_num, x_cat, without)
         if self.linear is not None:
-            self._start_at_normal(x_num, x_cat, limits, without)
+            self._start_at_normal(x_num, x_cat, limits, without, between)
 
     @torch.no_grad()
-    def _start_at_normal(self, x_num: Tensor, x_cat: Tensor, limits, without):
+    def _start_at_normal(self, x_num: Tensor, x_cat: Tensor, limits, without, between):
         """Begin with numbers that are normal given the columns before them."""
         present = presence(self.layout, x_cat)
         n_categorical = self.layout.n_categorical
@@ -219,7 +224,7 @@ class AutoregressiveModel(nn.Module):
                 n_inputs += n_values
         features = self.features(x_num, x_cat, present)
         numbers = {block.start for block in self.feature_slices[n_categorical:]}
-        self.linear.fit(features, x_num, present, inputs, numbers, limits)
+        self.linear.fit(features, x_num, present, inputs, numbers, limits, between)
         columns = self.linear.columns
         self.number_heads.start_beside(columns, self.linear.scale[columns])
 

@@ -1,6 +1,7 @@
 """Bins of the histograms that conditional densities of numbers may be."""
 
 import numpy as np
+import torch
 
 # Minimum log-likelihood ratio, in nats, of two shares of each level of a category, one
 # on either side of a cut, to one for all of a bin; each level beside the first adds 1.
@@ -9,12 +10,43 @@ MIN_CUT_GAIN = 10.0
 MIN_CUT_ROWS = 5
 # Maximum number of levels of a category that bins are cut for.
 MAX_CUT_LEVELS = 32
+# Least share of the rows that an atom has, and least share of the variance of a number
+# that lies between its atoms.
+LEAST_ATOM, LEAST_BETWEEN = 1e-9, 0.1
 
 
 def atom_share(atoms, min_share: float) -> float:
     """Share of the rows whose values have bins of their own."""
     begin, end = np.asarray(atoms)[2:]
     return float((end - begin)[end - begin >= min_share].sum())
+
+
+def variance_between(atoms) -> float:
+    """Share of the variance of a normal number that lies between its atoms.
+
+    The rest lies within them: it is what is left if each atom is known.
+
+    Parameters
+    ----------
+    atoms : array-like of shape (4, n_atoms)
+        See :func:`histogram_edges`.
+
+    Examples
+    --------
+    >>> halves = [[-9.0, 0.0], [0.0, 9.0], [0.0, 0.5], [0.5, 1.0]]
+    >>> round(variance_between(halves), 3)  # The squared mean of either half, 2 / pi.
+    0.637
+    """
+    begin, end = np.asarray(atoms, dtype=float)[2:]
+    width = end - begin
+    begin, end, width = (part[width > LEAST_ATOM] for part in (begin, end, width))
+    quantiles = np.stack([begin, end]).clip(LEAST_ATOM, 1 - LEAST_ATOM)
+    edges = torch.special.ndtri(torch.from_numpy(quantiles)).numpy()
+    density = np.exp(-0.5 * edges**2) / np.sqrt(2 * np.pi)
+    mean = (density[0] - density[1]) / width
+    square = 1.0 + (edges * density * [[1.0], [-1.0]]).sum(0) / width
+    within = (width * (square - mean**2)).sum()
+    return float(np.clip(1.0 - within, LEAST_BETWEEN, 1.0))
 
 
 def histogram_edges(atoms, n_bins: int, min_share: float, cuts=()) -> np.ndarray:

@@ -68,7 +68,7 @@ def number_parameters(heads: NumberHeads, hidden: Tensor, moments=None) -> Tenso
     """Parameters of the conditional of each number, (n_numeric, n, n_parameters)."""
     raw = precise(torch.baddbmm(heads.bias, hidden, heads.weights()).float())
     moments = None if moments is None else tuple(precise(m) for m in moments)
-    return heads._relative_to(raw, moments)
+    return heads._relative_to(raw, moments, range(len(raw)))
 
 
 def category_terms(heads, hidden: Tensor, codes: Tensor, features: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Frequent values of numbers as codes of categories, and back."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -52,7 +53,8 @@ class FrequentValues(nn.Module):
 
     def __init__(self, layout: TableLayout, intervals):
         super().__init__()
-        intervals = [torch.as_tensor(i, dtype=torch.float64) for i in intervals]
+        # Copies: the arrays of a loaded file may be read-only.
+        intervals = [torch.from_numpy(np.array(own, dtype=float)) for own in intervals]
         self.columns = [j for j, own in enumerate(intervals) if own.shape[1]]
         cardinalities, masks = list(layout.cardinalities), list(layout.masks)
         # The mask of each column with frequent values, and their first code.
@@ -83,7 +85,7 @@ class FrequentValues(nn.Module):
         That of a value without rows may have its least value above the greatest.
         """
         for row, column in enumerate(self.columns):
-            own = torch.as_tensor(intervals[column], dtype=torch.float64)
+            own = torch.from_numpy(np.array(intervals[column], dtype=float))
             n = own.shape[1]
             self.low[row, :n], self.high[row, :n] = own[:2].float()
             begin, end = own[2:]

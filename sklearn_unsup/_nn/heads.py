@@ -19,6 +19,7 @@ from .even_numbers import EvenNumbers, split
 from .fused import batched_linear
 from .likelihoods import number_log_prob
 from .random import draw_index, normal, uniform
+from .value_tilts import ValueTilts
 
 # Number of components of the mixture of normals of a number, and bounds of their
 # logarithmic standard deviations.
@@ -87,6 +88,7 @@ class NumberHeads(nn.Module):
         self.register_buffer("log_widths", log_widths, persistent=False)
         inner = torch.special.ndtri(lower[:, 1:]).float().contiguous()
         self.register_buffer("edges", inner, persistent=False)
+        self.tilts = ValueTilts(inner, widths.float())
         shares = [own[: len(part) + 1] for own, part in zip(widths, edges, strict=True)]
         is_rough = [*is_rough] or [False] * len(edges)
         self.blocks = BinBlocks(shares, is_rough, GATE + 1)
@@ -138,15 +140,19 @@ class NumberHeads(nn.Module):
         """Weights, means and log scales of the mixture; the gate; the bins."""
         return raw.split([N_NORMALS, N_NORMALS, N_NORMALS, 1, self.n_bins], -1)
 
-    def _relative_to(self, raw: Tensor, moments) -> Tensor:
+    def _relative_to(self, raw: Tensor, moments, columns) -> Tensor:
         """Outputs whose normals have means and scales relative to given moments.
+
+        And bins of columns that repeat, see :class:`ValueTilts`.
 
         Parameters
         ----------
-        raw : Tensor of shape (..., n_outputs)
-        moments : tuple of Tensor, each of shape (...), or None
+        raw : Tensor of shape (n_columns, n, n_outputs)
+        moments : tuple of Tensor, each of shape (n_columns, n), or None
             Means and standard deviations; None for 0 and 1. A third one is added to
             the gate.
+        columns : range
+            Positions of the columns.
         """
         if moments is None:
             return raw
@@ -154,23 +160,45 @@ class NumberHeads(nn.Module):
         weights, means, log_scales, gate, bins = self._split(raw)
         gate = gate + odds[0] if odds else gate
         means, log_scales = mean + scale * means, log_scales + scale.log()
+        bins = bins.clone()
+        for column in self.tilts.columns:
+            if column in columns:
+                own = columns.index(column)
+                tilt = self.tilts.of_column(column, *(m[own] for m in moments[:2]))
+                bins[own] += tilt.to(bins)
         return torch.cat([weights, means, log_scales, gate, bins], -1)
 
     def log_prob(
-        self, hidden: Tensor, x: Tensor, present: Tensor | None, moments=None
+        self,
+        hidden: Tensor,
+        x: Tensor,
+        present: Tensor | None,
+        moments=None,
+        first: int = 0,
     ) -> Tensor:
         """Log-density of the numbers in nats, summed over columns, shape (n,).
 
         Shapes: hidden units (n_numeric, n, width) and numbers (n, n_numeric). `present`
         (n, n_numeric) is 0 where a number is missing, None if none is; `moments` are
-        two tensors (n_numeric, n), see :meth:`sample`.
+        two tensors (n_numeric, n), see :meth:`sample`. All may be of the columns from
+        the `first` one on.
         """
-        x = x.t().contiguous()
-        raw = batched_linear(hidden, self.weights(), self.bias).float()
-        places = torch.searchsorted(self.edges, x)
+        x, columns = x.t().contiguous(), slice(first, None)
+        raw = batched_linear(hidden, self.weights(columns), self.bias[columns]).float()
+        places = torch.searchsorted(self.edges[columns], x)
         present = None if present is None else present.t()
+        tilts = None
+        if moments is not None and self.tilts.columns:
+            tilts = self.tilts(*moments[:2], first)
         return number_log_prob(
-            raw, x, places, self.log_widths, present, LOG_SCALE_BOUNDS, moments
+            raw,
+            x,
+            places,
+            self.log_widths[columns],
+            present,
+            LOG_SCALE_BOUNDS,
+            moments,
+            tilts,
         )
 
     def sample(
@@ -205,9 +233,10 @@ class NumberHeads(nn.Module):
         """Numbers of mixtures or histograms, each drawn for its rows only."""
         x = torch.empty_like(is_sharp, dtype=hidden.dtype)
         index = is_sharp.nonzero()[:, 0]
+        own = None if moments is None else tuple(m[index] for m in moments)
         picked = hidden.index_select(0, index)
         own_u = None if u is None else u.index_select(0, index)
-        x[index] = self._draw_sharp(column, picked, generator, own_u)
+        x[index] = self._draw_sharp(column, picked, generator, own, own_u)
         index = is_sharp.logical_not().nonzero()[:, 0]
         own = None if moments is None else tuple(m[index] for m in moments)
         picked = hidden.index_select(0, index)
@@ -221,7 +250,7 @@ class NumberHeads(nn.Module):
         On a GPU calls take longer than rows, and to pick rows it has to be waited for.
         """
         smooth = self._draw_smooth(column, hidden, generator, moments, u)
-        sharp = self._draw_sharp(column, hidden, generator, u)
+        sharp = self._draw_sharp(column, hidden, generator, moments, u)
         return torch.where(is_sharp, sharp, smooth)
 
     def _draw_smooth(self, column, hidden, generator, moments=None, u=None):
@@ -238,10 +267,12 @@ class NumberHeads(nn.Module):
         scales = log_scales.clamp(*LOG_SCALE_BOUNDS).exp()
         return means + normal(means.shape, generator, raw.device) * scales
 
-    def _draw_sharp(self, column, hidden, generator, u=None):
+    def _draw_sharp(self, column, hidden, generator, moments=None, u=None):
         """Numbers from histograms, shape (n,)."""
         bias, weight = self.bias[column, :, GATE + 1 :], self._weights_of(column)
         bins = torch.addmm(bias, hidden, weight[:, GATE + 1 :]).float()
+        if moments is not None and column in self.tilts.columns:
+            bins += self.tilts.of_column(column, *moments[:2])
         place = draw_index(bins, generator, u)
         start, width, sign = (
             part[column][place] for part in (self.start, self.widths, self.sign)
@@ -254,7 +285,10 @@ class NumberHeads(nn.Module):
 
     def _raw(self, column, hidden, moments):
         raw = torch.addmm(self.bias[column], hidden, self._weights_of(column))
-        return self._relative_to(raw.float(), moments)
+        if moments is not None:
+            moments = tuple(moment[None] for moment in moments)
+        columns = range(column, column + 1)
+        return self._relative_to(raw.float()[None], moments, columns)[0]
 
     def sample_within(
         self,

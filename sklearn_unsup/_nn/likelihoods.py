@@ -152,7 +152,7 @@ def normal_log_prob(
 
 class _NumberLogProb(Function):
     @staticmethod
-    def forward(ctx, raw, x, places, log_widths, present, moments, low, high):
+    def forward(ctx, raw, x, places, log_widths, present, moments, tilts, low, high):
         n_bins = log_widths.shape[1]
         n_normals = (raw.shape[1] - n_bins - 1) // 3
         sizes = [n_normals, n_normals, n_normals, 1, n_bins]
@@ -162,6 +162,9 @@ class _NumberLogProb(Function):
             gate = gate + odds[0] if odds else gate
             means = torch.addcmul(own_mean, own_scale, means)
             scales = scales + own_scale.log()
+        if tilts is not None:
+            log_ratios, columns = tilts
+            bins = bins.index_add(0, columns, log_ratios)
         log_width = log_widths.gather(1, places)[:, None]
         x, places = x[:, None], places[:, None]
         log_weights, log_scales = weights.log_softmax(1), scales.clamp(low, high)
@@ -207,7 +210,7 @@ class _NumberLogProb(Function):
     @once_differentiable
     def backward(ctx, grad_output):
         (gradient,) = ctx.saved_tensors
-        return gradient * -grad_output, None, None, None, None, None, None, None
+        return gradient * -grad_output, *[None] * 8
 
 
 def number_log_prob(
@@ -218,6 +221,7 @@ def number_log_prob(
     present: Tensor | None,
     log_scale_bounds: tuple[float, float],
     moments: tuple[Tensor, ...] | None = None,
+    tilts: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Summed log-density of numbers, in nats, shape (n,).
 
@@ -244,9 +248,12 @@ def number_log_prob(
         Means and standard deviations that the normals of the mixtures are relative to;
         None for 0 and 1. A third tensor is added to the gates. They are data and get no
         gradient.
+    tilts : tuple of Tensor or None, default=None
+        What is added to the logits of the bins of some columns, of shape (n_tilted,
+        n_bins, n), and positions of these columns. They are data as well.
     """
     return _NumberLogProb.apply(
-        raw, x, places, log_widths, present, moments, *log_scale_bounds
+        raw, x, places, log_widths, present, moments, tilts, *log_scale_bounds
     )
 
 

@@ -93,6 +93,7 @@ class LinearMoments(nn.Module):
         inputs: list[list[int]],
         numbers: Set[int] = frozenset(),
         limits: list[tuple[float, float]] | None = None,
+        between: list[float] | None = None,
     ):
         """Fit a ridge regression to each column, with a penalty of its own.
 
@@ -109,6 +110,9 @@ class LinearMoments(nn.Module):
             Least and greatest standard deviation that the regression of each column
             may leave. Otherwise the column is relative to nothing but the departures
             of rare levels. None for no limits.
+        between : list of float or None, default=None
+            Share of the variance of each column that lies between its values, see
+            :meth:`Regression.look_behind_values`; None for all of it.
         """
         slopes, spreads = [], []
         for column, own in enumerate(inputs):
@@ -120,6 +124,8 @@ class LinearMoments(nn.Module):
             is_number = torch.tensor([feature in numbers for feature in own])
             max_share = MAX_SHARE if limits is None else MAX_RARE_SHARE
             found = Regression(A, y, is_number, max_share)
+            if between is not None:
+                found.look_behind_values(between[column])
             slopes += [
                 (column, own[level], own[number], *others)
                 for level, number, *others in found.slopes

@@ -1,5 +1,6 @@
 """Features of numbers: what the networks of later columns see of them."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -78,7 +79,8 @@ class NumberFeatures(nn.Module):
         self.low.fill_(torch.inf)
         self.high.fill_(-torch.inf)
         for row, column in enumerate(self.columns):
-            own = torch.as_tensor(intervals[column], dtype=torch.float64)
+            # A copy: the arrays of a loaded file may be read-only.
+            own = torch.from_numpy(np.array(intervals[column], dtype=float))
             n = own.shape[1]
             self.low[row, :n], self.high[row, :n] = own[:2].float()
             middle = torch.special.ndtri(own[2:].mean(0)).float()

@@ -21,6 +21,8 @@ MIN_NATS = 0.1
 PRIOR_ROWS = 4.0
 # Maximum share of the rows of a level that departs: the others depart from more.
 MAX_SHARE = 0.5
+# Maximum share of the variance of what is behind values that inputs tell.
+MAX_BEHIND = 0.8
 # Maximum number of products of a search for slopes: levels, numbers and rows.
 MAX_PRODUCTS = 100_000_000
 
@@ -90,6 +92,27 @@ class Regression:
             (*term, slope)
             for term, slope in zip(self._terms, self._slopes.tolist(), strict=True)
         ]
+
+    def look_behind_values(self, between: float):
+        """Describe the normal number of variance 1 whose intervals `y` is drawn from.
+
+        Where many rows have one value, `y` is anywhere in the interval of this value,
+        and inputs tell less about it than about what is behind: about a normal number
+        that falls into the interval. The covariance of an input with `y` is `between`
+        times that with this number, if both are normal.
+
+        Parameters
+        ----------
+        between : float
+            Share of the variance of `y` that lies between its values.
+        """
+        told = 1.0 - float(self.scale) ** 2
+        if told <= 0.0:
+            return
+        factor = max(1.0, min(1.0 / between, math.sqrt(MAX_BEHIND / told)))
+        self.weight, self.bias = factor * self.weight, factor * self.bias
+        self._slopes = factor * self._slopes
+        self.scale = torch.full_like(self.scale, math.sqrt(1.0 - factor**2 * told))
 
     def _solve(self, spread: Tensor | None = None):
         A, n = self._A, self._A.shape[1]

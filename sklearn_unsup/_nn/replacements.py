@@ -8,9 +8,6 @@ from torch.nn import functional as F
 
 from .autoregressive import AutoregressiveModel
 from .distributions import TableDistribution, one_hot_index, presence
-from .fused import batched_linear
-from .heads import LOG_SCALE_BOUNDS
-from .likelihoods import number_log_prob
 
 
 @dataclass
@@ -216,18 +213,11 @@ def later_log_prob(model, given, start, x_num, x_cat, present) -> Tensor:
         return total
     heads = model.number_heads
     units = hidden[n_categorical + first - start :].contiguous()
-    weights = heads.weights(slice(first, None))
-    raw = batched_linear(units, weights, heads.bias[first:]).float()
     moments = model._moments(features)
     if moments is not None:
         moments = tuple(moment[first:] for moment in moments)
-    x = x_num[:, first:].t().contiguous()
-    places = torch.searchsorted(heads.edges[first:], x)
-    present = None if present is None else present[:, first:].t()
-    log_widths = heads.log_widths[first:]
-    return total + number_log_prob(
-        raw, x, places, log_widths, present, LOG_SCALE_BOUNDS, moments
-    )
+    present = None if present is None else present[:, first:]
+    return total + heads.log_prob(units, x_num[:, first:], present, moments, first)
 
 
 def reconstruction_losses(

@@ -385,6 +385,7 @@ def start_number(
 ) -> None:
     """Copy the conditional of a number, its bins by how much of them they share."""
     n, device = 3 * N_NORMALS + 1, target.weight.device
+    target.tilts.set_column(own, known in source.tilts.columns)
     place = slice(own, own + 1)
     old_weight = source.weights(slice(known, known + 1))[0].to(device)
     weight, bias = target.weights(place)[0], source.bias[known].to(device)
