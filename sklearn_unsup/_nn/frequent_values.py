@@ -54,7 +54,9 @@ class FrequentValues(nn.Module):
     def __init__(self, layout: TableLayout, intervals):
         super().__init__()
         # Copies: the arrays of a loaded file may be read-only.
-        intervals = [torch.from_numpy(np.array(own, dtype=float)) for own in intervals]
+        intervals = [
+            torch.from_numpy(np.asarray(own, dtype=float).copy()) for own in intervals
+        ]
         self.columns = [j for j, own in enumerate(intervals) if own.shape[1]]
         cardinalities, masks = list(layout.cardinalities), list(layout.masks)
         # The mask of each column with frequent values, and their first code.
@@ -85,7 +87,7 @@ class FrequentValues(nn.Module):
         That of a value without rows may have its least value above the greatest.
         """
         for row, column in enumerate(self.columns):
-            own = torch.from_numpy(np.array(intervals[column], dtype=float))
+            own = torch.from_numpy(np.asarray(intervals[column], dtype=float).copy())
             n = own.shape[1]
             self.low[row, :n], self.high[row, :n] = own[:2].float()
             begin, end = own[2:]

@@ -80,7 +80,7 @@ class NumberFeatures(nn.Module):
         self.high.fill_(-torch.inf)
         for row, column in enumerate(self.columns):
             # A copy: the arrays of a loaded file may be read-only.
-            own = torch.from_numpy(np.array(intervals[column], dtype=float))
+            own = torch.from_numpy(np.asarray(intervals[column], dtype=float).copy())
             n = own.shape[1]
             self.low[row, :n], self.high[row, :n] = own[:2].float()
             middle = torch.special.ndtri(own[2:].mean(0)).float()
