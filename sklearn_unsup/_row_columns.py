@@ -177,7 +177,7 @@ class RowColumns:
     def _begin_rows(self, rows, dataset):
         """Set the model of rows to what a look at the rows tells."""
         rows.start_at_frequencies(dataset.x_cat)
-        if rows.embeddings and not self._learns_embeddings:
+        if rows.embeddings and self._scores_levels(len(dataset)):
             n_rows = MAX_TARGET_CELLS // rows.input_layer.in_features
             embed_levels(rows, *dataset.take(random_rows(len(dataset), n_rows)))
         n_features = rows.input_layer.in_features
@@ -207,16 +207,15 @@ class RowColumns:
         if discrete:
             rows.number_heads.start_as_histograms(discrete)
 
-    @property
-    def _learns_embeddings(self):
-        """Whether embeddings are learnt with the networks, and are no scores.
+    def _scores_levels(self, n_rows):
+        """Whether levels of large categories have scores instead of embeddings.
 
-        Later rows of a stream may have levels that are not known yet. Networks of
-        another table know the embeddings of that table. And those of any order, which
-        end together in any case, learn them as well as scores.
+        Only where a trial can tell that embeddings, which know more of levels that many
+        rows have, are no better. Networks of another table know its embeddings.
         """
-        any_order = self.sampling == "any_order"
-        return self._is_stream or self._start is not None or any_order
+        is_alone = self._start is None and self._found is None
+        is_whole = self._n_judged is None and not self._learns_levels
+        return self._tries_lengths(n_rows) and is_alone and is_whole
 
     def _regression_limits(self, dataset):
         """Deviations that regressions of numbers may leave; None for any.

@@ -50,6 +50,9 @@ TRIAL_SPAN, MAX_LONG_TRIAL_ROWS = 2, 3_000
 TRIAL_LR_SCALE = 3.0
 # Number of standard errors by which a column must be likelier without its regression.
 N_UNRELATED_ERRORS = 0.5
+# Number of standard errors by which rows must be likelier with embeddings that are
+# learnt than with scores, of which columns keep weak dependences.
+N_LEARNED_ERRORS = 1.0
 # Fraction of the rows that is held out, and the maximum number of them.
 HELD_OUT_FRACTION, MAX_HELD_OUT = 0.05, 2_000
 # Factors of the learning rate of a medium and of a wide model, relative to a narrow
@@ -163,6 +166,9 @@ class RowFitting:
     _tried_regressions = None
     # Positions of columns, in the order of the model, that do without.
     _unrelated = frozenset()
+    # Whether networks learn embeddings of levels, where a trial chooses between these
+    # and scores.
+    _learns_levels = False
     # Of a fit that was to start from another model: what trials said of fits with it
     # and without, by whether it is there, and keys of columns that start without.
     _found, _afresh = None, frozenset()
@@ -284,12 +290,22 @@ class RowFitting:
                 other = self._best_epochs(dataset, to_beat)
             is_better = related & is_gain(other.terms, terms, N_UNRELATED_ERRORS)
             n_epochs = torch.where(is_better, other.n_epochs, n_epochs)
+            terms = torch.where(is_better, other.terms, terms)
             self._unrelated = frozenset(is_better.nonzero()[:, 0].tolist())
-            try:
-                if self._unrelated:
-                    self.net_ = self._build_net(dataset, self._trial_rngs()[-1])
-            finally:
-                self._unrelated = frozenset()
+        if rows.embeddings and not rows.learns_embeddings:
+            self._learns_levels = True
+            with self._with_regressions(self._regressions(n)):
+                learned = self._best_epochs(dataset)
+            total = terms.sum(1, keepdim=True)
+            if is_gain(learned.terms, total, N_LEARNED_ERRORS):
+                n_epochs, self._unrelated = learned.n_epochs, frozenset()
+            else:
+                self._learns_levels = False
+        try:
+            if self._unrelated or self._learns_levels:
+                self.net_ = self._build_net(dataset, self._trial_rngs()[-1])
+        finally:
+            self._unrelated, self._learns_levels = frozenset(), False
         self._set_epochs(n, n_epochs.expand(n_columns).tolist())
 
     def _set_epochs(self, n_rows, of_columns):
@@ -319,8 +335,8 @@ class RowFitting:
             net = self._build_net(train, rng)
             net.row_interval = self._row_interval(n)
             trials.append(RowTrial(net, train, held_out, n_epochs))
-        # All columns learn embeddings together, and so end together.
-        are_joint = self.net_.module_.autoregressive.learns_embeddings
+        # Columns that learn embeddings together end together.
+        are_joint = trials[0].model.learns_embeddings
         return best_epochs(trials, trial_span(n) * n_epochs, are_joint, to_beat)
 
     def _scores_of_starts(self, folds, new_judge):
@@ -443,7 +459,7 @@ class RowFitting:
         super()._update_stream_net(n_rows)
         rows = self.net_.module_.autoregressive
         if rows is not None:  # Later rows may have other levels.
-            rows.embeddings.requires_grad_(True)
+            rows.learn_embeddings(True)
 
     def _row_interval(self, n_rows):
         """The autoregressive model learns from every n-th batch: 1 of many rows."""

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import pickle
 import warnings
 
 import numpy as np
@@ -1079,9 +1080,26 @@ def test_a_category_of_many_levels_ends_nothing_else():
     assert shares["pro"] - shares["basic"] > 0.2
 
 
+def test_levels_that_only_change_a_dependence_are_learnt():
+    """Their means are alike, so scores know nothing of them."""
+    rng = np.random.default_rng(0)
+    sign = rng.choice([-1.0, 1.0], size=40)
+    code, x = rng.integers(40, size=1_500), rng.normal(size=1_500)
+    table = pd.DataFrame({"code": [f"c{own}" for own in code], "x": x})
+    table["y"] = sign[code] * x + 0.3 * rng.normal(size=1_500)
+    model = VAETransformer(2, hidden_layer_sizes=4, random_state=0).fit(table)
+    assert model.net_.module_.autoregressive.learns_embeddings
+    drawn = model.sample(5_000)
+    signs = sign[drawn["code"].str[1:].astype(int)]
+    assert np.corrcoef(signs * drawn["x"], drawn["y"])[0, 1] > 0.6
+
+
 def test_levels_of_a_stream_are_learnt_on():
     table = noise_beside_dependence(600)
-    model = VAETransformer(2, hidden_layer_sizes=4, max_iter=1).fit(table)
+    model = VAETransformer(2, hidden_layer_sizes=4, random_state=0).fit(table)
+    assert not model.net_.module_.autoregressive.learns_embeddings
+    saved = pickle.loads(pickle.dumps(model))
+    assert not saved.net_.module_.autoregressive.learns_embeddings
     (embedding,) = model.net_.module_.autoregressive.embeddings.values()
     before = embedding.weight.clone()
     model.partial_fit(table)

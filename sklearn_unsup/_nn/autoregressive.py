@@ -95,6 +95,9 @@ class AutoregressiveModel(nn.Module):
                 self.embeddings[str(column)] = nn.Embedding(size, EMBEDDING_WIDTH)
                 size = EMBEDDING_WIDTH
             self._add_features(size, column, owners)
+        # 1 if embeddings are scores that are not learnt: a number, like all weights.
+        self.register_buffer("has_scores", torch.zeros(()))
+        self._learns_embeddings = True
         self.number_features = NumberFeatures(n_numeric, value_intervals)
         for column, size in enumerate(self.number_features.widths):
             self._add_features(size, layout.n_categorical + column, owners)
@@ -278,8 +281,21 @@ class AutoregressiveModel(nn.Module):
     @property
     def learns_embeddings(self) -> bool:
         """Whether columns have learnt weights in common: embeddings, not scores."""
-        weights = (embedding.weight for embedding in self.embeddings.values())
-        return any(weight.requires_grad for weight in weights)
+        return len(self.embeddings) > 0 and self._learns_embeddings
+
+    def learn_embeddings(self, is_learning: bool):
+        """Learn embeddings with the networks, or leave them as they are."""
+        self.has_scores.fill_(float(not is_learning))
+        self._read_scores()
+
+    def _read_scores(self):
+        # Read once, as a GPU has to be waited for.
+        self._learns_embeddings = not bool(self.has_scores)
+        self.embeddings.requires_grad_(self._learns_embeddings)
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        super()._load_from_state_dict(*args, **kwargs)
+        self._read_scores()
 
     def embedded(self, x_cat: Tensor) -> list[Tensor]:
         """The only features that may be learnt: those of columns of many levels."""

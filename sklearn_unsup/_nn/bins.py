@@ -12,7 +12,7 @@ MIN_CUT_ROWS = 5
 MAX_CUT_LEVELS = 32
 # Least share of the rows that an atom has, and least share of the variance of a number
 # that lies between its atoms.
-LEAST_ATOM, LEAST_BETWEEN = 1e-9, 0.1
+LEAST_ATOM, LEAST_BETWEEN = 1e-9, 0.4
 
 
 def atom_share(atoms, min_share: float) -> float:

@@ -8,7 +8,7 @@ from .autoregressive import AutoregressiveModel
 def weights_of_column(model: AutoregressiveModel, position: int) -> list[Tensor]:
     """Views of the weights that no other column depends on.
 
-    All weights are such ones but those of the embeddings of categories of many levels.
+    All weights are such ones but embeddings of categories of many levels.
     """
     units = slice(position * model.width, (position + 1) * model.width)
     weights = [

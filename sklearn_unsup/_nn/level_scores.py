@@ -16,6 +16,8 @@ MAX_INDICATORS = 32
 RIDGE, LEAST_VARIANCE = 0.01, 1e-4
 # Least range of a target that varies.
 MIN_RANGE = 1e-6
+# Maximum absolute value of a score.
+MAX_SCORE = 4.0
 # Number of times that rows get the levels of others, to see what noise looks like.
 N_PERMUTATIONS = 5
 
@@ -25,7 +27,8 @@ def embed_levels(model, x_num: Tensor, x_cat: Tensor):
     """Set the embeddings of a model of rows to scores, which are not learnt any more.
 
     Networks that learn an embedding together can only end together: when the first one
-    has memorised its column. And a level that few rows have is learnt late.
+    has memorised its column. Scores tell levels apart that have other means of later
+    columns, and not those that only have another dependence between them.
 
     Parameters
     ----------
@@ -38,7 +41,7 @@ def embed_levels(model, x_num: Tensor, x_cat: Tensor):
         column, weight = int(name), embedding.weight
         scores = level_scores(targets.after(column), x_cat[:, column], *weight.shape)
         weight.copy_(scores.float())
-        embedding.requires_grad_(False)
+    model.learn_embeddings(False)
 
 
 class Targets:
@@ -112,17 +115,17 @@ def level_scores(
     >>> scores[:, 1].tolist()
     [0.0, 0.0, 0.0, 0.0]
     """
-    n, codes, x = len(targets), codes.cpu(), targets.double()
+    n, x = len(targets), targets.double()
     scores = torch.zeros(n_levels, n_scores, dtype=torch.float64)
     x = x[:, (x.amax(0) - x.amin(0)) > MIN_RANGE]
-    counts = torch.bincount(codes, minlength=n_levels).double()
-    n_present = int((counts > 0).sum())
-    if not (x.shape[1] and 1 < n_present < n):
+    levels, codes = codes.cpu().unique(return_inverse=True)
+    if not (x.shape[1] and 1 < len(levels) < n):
         return scores
+    counts = torch.bincount(codes).double()
     x = (x - x.mean(0)) / x.std(0)
     scatter, generator = x.t() @ x, torch.Generator().manual_seed(0)
     orders = (torch.randperm(n, generator=generator) for _ in range(N_PERMUTATIONS))
-    noise = [white_means(x, scatter, codes[order], counts) for order in orders]
+    noise = (white_means(x, scatter, codes[order], counts) for order in orders)
     largest = max(torch.linalg.eigvalsh(products(own, counts))[-1] for own in noise)
     means = white_means(x, scatter, codes, counts)
     sizes, axes = torch.linalg.eigh(products(means, counts))
@@ -130,10 +133,11 @@ def level_scores(
     effective = n - counts.square().sum() / n
     for place in range(min(n_scores, int((sizes > largest).sum()))):
         between = (sizes[place] - largest) / effective
-        own = means @ axes[:, place] * between / (between + 1.0 / counts.clamp_min(1.0))
+        own = means @ axes[:, place] * between / (between + 1.0 / counts)
         own -= counts @ own / n
         spread = (counts @ own.square() / n).sqrt().clamp_min(MIN_RANGE)
-        scores[:, place] = own / spread * (between / (1.0 + between)).sqrt()
+        own = own / spread * (between / (1.0 + between)).sqrt()
+        scores[levels, place] = own.clamp(-MAX_SCORE, MAX_SCORE)
     return scores
 
 
@@ -161,8 +165,8 @@ def white_means(x: Tensor, scatter: Tensor, codes: Tensor, counts: Tensor) -> Te
     means : Tensor of shape (n_groups, n_targets)
     """
     sums = x.new_zeros(len(counts), x.shape[1]).index_add_(0, codes, x)
-    means = sums / counts.clamp_min(1.0)[:, None]
-    within = (scatter - means.t() @ sums) / (len(x) - int((counts > 0).sum()))
+    means = sums / counts[:, None]
+    within = (scatter - means.t() @ sums) / (len(x) - len(counts))
     within.diagonal().mul_(1.0 + RIDGE).add_(LEAST_VARIANCE)
     variances, vectors = torch.linalg.eigh(within)
     return means @ (vectors / variances.clamp_min(LEAST_VARIANCE).sqrt())

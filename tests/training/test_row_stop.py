@@ -169,9 +169,10 @@ def test_columns_that_learn_embeddings_end_together():
     many = VAETransformer(2, hidden_layer_sizes=(8,), max_iter=1).fit(table)
     module = many.net_.module_
     assert len(module.autoregressive.embeddings) == 1
+    module.autoregressive.learn_embeddings(False)
     stop, _, found = judged(module, [0, -1, -2], [0, 1, 2], [10, 20, 40])
     assert stop.n_parts == 2  # Scores of levels are not learnt.
-    module.autoregressive.embeddings.requires_grad_(True)
+    module.autoregressive.learn_embeddings(True)
     stop, _, found = judged(module, [0, -1, -2], [0, 1, 2], [10, 20, 40])
     assert (stop.n_parts, found) == (1, 3)
     assert len(stop.kept[0]) == len(list(module.autoregressive.parameters()))
