@@ -268,7 +268,9 @@ class RowFitting:
         """Find out how each column begins, and for how many epochs it learns.
 
         Where a column depends on a hidden group, or on several others together, more
-        than on each one, a regression is a worse start than none.
+        than on each one, a regression is a worse start than none. And where it depends
+        on a level of many together with another column, scores of levels tell less than
+        embeddings that are learnt.
         """
         n, n_columns = len(dataset), self.net_.module_.autoregressive.n_columns
         if self._found is not None:
@@ -279,33 +281,31 @@ class RowFitting:
             epochs = math.ceil(UNTRIED_FRACTION * self._n_epochs(n))
             self._set_epochs(n, [epochs] * n_columns)
             return
-        with self._with_regressions(self._regressions(n)):
+        kinds, unrelated = self._regressions(n), frozenset()
+        with self._building(_tried_regressions=kinds):
             n_epochs, terms = self._best_epochs(dataset)
         rows = self.net_.module_.autoregressive
         related = [has_regression(rows, column) for column in range(n_columns)]
         if any(related) and self._start is None:
             related = torch.tensor(related)
-            with self._with_regressions(()):
+            with self._building(_tried_regressions=()):
                 to_beat = torch.where(related, terms, math.inf)
                 other = self._best_epochs(dataset, to_beat)
             is_better = related & is_gain(other.terms, terms, N_UNRELATED_ERRORS)
             n_epochs = torch.where(is_better, other.n_epochs, n_epochs)
             terms = torch.where(is_better, other.terms, terms)
-            self._unrelated = frozenset(is_better.nonzero()[:, 0].tolist())
+            unrelated = frozenset(is_better.nonzero()[:, 0].tolist())
+        is_learning = False
         if rows.embeddings and not rows.learns_embeddings:
-            self._learns_levels = True
-            with self._with_regressions(self._regressions(n)):
+            with self._building(_tried_regressions=kinds, _learns_levels=True):
                 learned = self._best_epochs(dataset)
-            total = terms.sum(1, keepdim=True)
-            if is_gain(learned.terms, total, N_LEARNED_ERRORS):
-                n_epochs, self._unrelated = learned.n_epochs, frozenset()
-            else:
-                self._learns_levels = False
-        try:
-            if self._unrelated or self._learns_levels:
+            scored = terms.sum(1, keepdim=True)
+            is_learning = bool(is_gain(learned.terms, scored, N_LEARNED_ERRORS))
+        if is_learning:
+            n_epochs, unrelated = learned.n_epochs, frozenset()
+        if unrelated or is_learning:
+            with self._building(_unrelated=unrelated, _learns_levels=is_learning):
                 self.net_ = self._build_net(dataset, self._trial_rngs()[-1])
-        finally:
-            self._unrelated, self._learns_levels = frozenset(), False
         self._set_epochs(n, n_epochs.expand(n_columns).tolist())
 
     def _set_epochs(self, n_rows, of_columns):
@@ -314,13 +314,14 @@ class RowFitting:
         self.net_.code_epochs_ = n_epochs if max(of_columns) > n_epochs else None
 
     @contextmanager
-    def _with_regressions(self, kinds):
-        """Nets that are built in the block have models of rows with these ones."""
-        self._tried_regressions = kinds
+    def _building(self, **choices):
+        """Nets are built in the block by other choices than those of the class."""
+        vars(self).update(choices)
         try:
             yield
         finally:
-            self._tried_regressions = None
+            for name in choices:
+                delattr(self, name)
 
     def _best_epochs(self, dataset, to_beat=None):
         """After how many epochs held-out rows were likeliest, see `best_epochs`."""
@@ -375,7 +376,7 @@ class RowFitting:
         if source is None and found[-1][0].regressions:
             with ExitStack() as stack:
                 for judge in judges:
-                    stack.enter_context(judge._with_regressions(()))
+                    stack.enter_context(judge._building(_tried_regressions=()))
                 found = max(found, best(), key=itemgetter(0))
         _, n_epochs, kinds, models = found
         # In the units of the table, which count what is beyond a codec's range.
