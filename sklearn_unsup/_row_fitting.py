@@ -52,7 +52,7 @@ TRIAL_LR_SCALE = 3.0
 N_UNRELATED_ERRORS = 0.5
 # Number of standard errors by which rows must be likelier with embeddings that are
 # learnt than with scores, of which columns keep weak dependences.
-N_LEARNED_ERRORS = 1.0
+N_LEARNED_ERRORS = 2.0
 # Fraction of the rows that is held out, and the maximum number of them.
 HELD_OUT_FRACTION, MAX_HELD_OUT = 0.05, 2_000
 # Factors of the learning rate of a medium and of a wide model, relative to a narrow
