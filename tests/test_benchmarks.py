@@ -19,6 +19,7 @@ SMALLEST = {
     "codec": "--rows 500 --repeats 1",
     "components": "--rows 200 --epochs 1 --tables iris",
     "conditions": "--rows 200 --epochs 1 --draws 20",
+    "dependences": "--tables 11 --interaction-rows 100",
     "draws": "--rows 300 --epochs 1 --rounds 1 --draws 500",
     "engine": "--rounds 1 --epochs 1",
     "few_rows": "--parts reduce --tables iris --seeds 1",
