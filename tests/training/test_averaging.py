@@ -175,14 +175,19 @@ def test_a_stream_begins_with_the_weights_that_a_callback_loads(tmp_path):
     from skorch.callbacks import Checkpoint, LoadInitState
 
     checkpoint = Checkpoint(monitor=None, dirname=str(tmp_path))
+    # Frequent values of a number are features of a whole table, and not of a stream.
+    is_frequent = X.select_dtypes("number").apply(
+        lambda column: column.value_counts(normalize=True).max() > 0.05
+    )
+    table = X.drop(columns=is_frequent[is_frequent].index)
     fitted = VAETransformer(
         4, hidden_layer_sizes=(16,), max_iter=30, callbacks=[checkpoint], random_state=0
-    ).fit(X)
-    model = stream("VAE", [X], callbacks=[LoadInitState(checkpoint)])
+    ).fit(table)
+    model = stream("VAE", [table], callbacks=[LoadInitState(checkpoint)])
     assert model.n_iter_ == 31
     assert model.net_.average_.n_steps > 0
-    assert abs(model.score(X) - fitted.score(X)) < 0.5
-    assert stream("VAE", [X]).score(X) < fitted.score(X) - 2
+    assert abs(model.score(table) - fitted.score(table)) < 0.5
+    assert stream("VAE", [table]).score(table) < fitted.score(table) - 2
 
 
 def test_an_average_that_is_taken_up_again_keeps_its_reach():
