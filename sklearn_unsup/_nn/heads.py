@@ -160,12 +160,12 @@ class NumberHeads(nn.Module):
         weights, means, log_scales, gate, bins = self._split(raw)
         gate = gate + odds[0] if odds else gate
         means, log_scales = mean + scale * means, log_scales + scale.log()
-        bins = bins.clone()
-        for column in self.tilts.columns:
-            if column in columns:
-                own = columns.index(column)
-                tilt = self.tilts.of_column(column, *(m[own] for m in moments[:2]))
-                bins[own] += tilt.to(bins)
+        tilted = [column for column in self.tilts.columns if column in columns]
+        bins = bins.clone() if tilted else bins
+        for column in tilted:
+            own = column - columns.start
+            tilt = self.tilts.of_column(column, *(m[own] for m in moments[:2]))
+            bins[own] += tilt.to(bins)
         return torch.cat([weights, means, log_scales, gate, bins], -1)
 
     def log_prob(
