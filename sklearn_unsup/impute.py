@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._table.frames import as_container, as_frame
 from ._table.polars import is_polars, schema_of, to_polars, with_flags
 from ._validation import holds_objects, refuse_empty
+from ._warnings import warn_user
 
 __all__ = ["GenerativeImputer"]
 
@@ -145,6 +146,12 @@ class GenerativeImputer(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         asked, X = X, self._check(X, reset=False)
+        if self._is_empty.any() and not self.keep_empty_features:
+            names = feature_names(self, None)[self._is_empty]
+            warn_user(
+                f"Columns without a value when fitted are dropped: {list(names)}. "
+                "Leave them out, or pass keep_empty_features=True."
+            )
         filled = X
         if not self._is_empty.all():
             filled = self.generator_.impute(

@@ -1,6 +1,8 @@
 """GenerativeImputer and VAETransformer.impute: contract, dtypes, filled-in cells."""
 
 import pickle
+import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -161,9 +163,17 @@ def test_empty_columns(keep, as_array):
     if as_array:
         X = X.to_numpy()
     imputer = quick(keep_empty_features=keep).fit(X)
-    filled = imputer.transform(X)
-    names = list(imputer.get_feature_names_out())
     expected = ["x0", "x1", "x2"] if as_array else ["a", "b", "c"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        filled = imputer.transform(X)
+    shown = [str(each.message) for each in caught]
+    assert len(shown) == (not keep)
+    assert (
+        keep
+        or f"without a value when fitted are dropped: ['{expected[1]}']" in shown[0]
+    )
+    names = list(imputer.get_feature_names_out())
     assert names == (expected if keep else [expected[0], expected[2]])
     assert filled.shape == (60, len(names))
     filled = np.asarray(filled)
@@ -179,7 +189,8 @@ def test_polars_in_polars_out(table):
     asked = polars.from_pandas(holes)
     for keep in (False, True):
         imputer = quick(add_indicator=True, keep_empty_features=keep).fit(asked)
-        filled = imputer.transform(asked)
+        with nullcontext() if keep else pytest.warns(UserWarning, match="dropped"):
+            filled = imputer.transform(asked)
         assert isinstance(filled, polars.DataFrame)
         assert filled.columns == list(imputer.get_feature_names_out())
         assert sum(filled.null_count().row(0)) == 0

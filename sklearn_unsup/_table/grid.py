@@ -12,6 +12,7 @@ from .codec import column_of_state, column_state
 from .kinds import CATEGORIES, EMPTY, column_kind
 from .numeric import TICKS_PER_SECOND, NumericColumn, frequency
 from .plain import as_duration, is_missing
+from .spans import end_of, period_of
 from .zones import has_zone, zone_of
 
 # Whole numbers of one constraint must not lie further apart, or sums would overflow.
@@ -147,7 +148,7 @@ class Grid:
     def _value_of(self, bound, up):
         form = self.column_.form_
         if frequency(form) is not None:
-            return pd.Period(bound, frequency(form)).ordinal
+            return period_of(bound, frequency(form), "start" if up else "end").ordinal
         if self.unit_ is None:
             if not isinstance(bound, numbers.Real | Decimal | np.bool_):
                 raise TypeError(f"it is a {type(bound).__name__}")
@@ -157,7 +158,7 @@ class Grid:
         if self.column_.dtype_.kind == "m":
             time = as_duration(bound)
         else:
-            time = pd.Timestamp(bound)
+            time = end_of(bound, "start" if up else "end")
             if self.measure_[2]:
                 # A time without a zone is one of the column's, as in conditions.
                 zone = zone_of(self.column_.dtype_)

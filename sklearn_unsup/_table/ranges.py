@@ -10,7 +10,8 @@ from scipy.special import ndtri
 from .conditions import describe
 from .numeric import NumericColumn
 from .plain import as_duration, is_missing, period_name
-from .zones import has_zone, zone_of
+from .spans import end_of, period_of
+from .zones import has_zone, is_counted, midnight_from, midnight_until, zone_of
 
 # A cell of which nothing is asked; None stands for a missing value.
 ANYTHING = object()
@@ -98,9 +99,14 @@ def limits(codec):
 def read_range(codec, cell, least, most):
     """Ends of the range of plain values that a cell asks for."""
     if not isinstance(cell, tuple):
-        return read_bound(codec, cell, "low", True), read_bound(
-            codec, cell, "high", True
+        # A text may name a span of time, which has two ends.
+        is_exact = not isinstance(cell, str)
+        low, high = (
+            read_bound(codec, cell, side, is_exact) for side in ("low", "high")
         )
+        if low > high:
+            raise cannot_hold(codec, cell)
+        return at_resolution(codec, low, high)
     if len(cell) != 2:
         raise ValueError(
             f"conditions: column {codec.name!r} takes a range as a tuple of its least "
@@ -126,10 +132,16 @@ def read_range(codec, cell, least, most):
 
 
 def at_resolution(codec, low, high):
-    """The part of a range of floats that begins and ends with rounded values.
+    """The part of a range that begins and ends with values as the column has them.
 
-    Values of the column have so many decimals. A range without such a value stays.
+    Floats of a column have so many decimals, and dates are so many whole days or
+    minutes from each other. A range without such a value stays.
     """
+    if codec.raw_dtype_.kind != "f" and codec.span_ is not None:
+        least, most = limits(codec)
+        first = whole_from(codec, low) if low > least else low
+        last = whole_until(codec, high) if high < most else high
+        return (first, last) if first <= last else (low, high)
     decimals = codec.decimals_
     if codec.raw_dtype_.kind != "f" or decimals is None:
         return low, high
@@ -145,6 +157,22 @@ def at_resolution(codec, low, high):
     return (first, last) if low <= first <= last <= high else (low, high)
 
 
+def whole_from(codec, low):
+    """The first value from a whole number on that a column has steps to."""
+    unit = codec.time_unit_
+    if codec.has_local_days_ and is_counted(low, unit):
+        return midnight_from(low, unit, zone_of(codec.dtype_))
+    return low + (codec.origin_ - low) % codec.step_
+
+
+def whole_until(codec, high):
+    """The last value up to a whole number that a column has steps to."""
+    unit = codec.time_unit_
+    if codec.has_local_days_ and is_counted(high, unit):
+        return midnight_until(high, unit, zone_of(codec.dtype_))
+    return high - (high - codec.origin_) % codec.step_
+
+
 def read_bound(codec, value, side, is_exact=False):
     """A value of a column as a plain one: an integer, or a float of its precision.
 
@@ -152,7 +180,7 @@ def read_bound(codec, value, side, is_exact=False):
     it is meant exactly.
     """
     try:
-        plain = plain_value(codec, value)
+        plain = plain_value(codec, value, side)
     except (TypeError, ValueError, OverflowError, ArithmeticError) as error:
         raise ValueError(
             f"conditions: column {codec.name!r} holds {kind_of(codec)}; cannot read "
@@ -171,18 +199,12 @@ def read_bound(codec, value, side, is_exact=False):
         if is_exact:
             least, most = limits(codec)
             if whole != plain or not least <= whole <= most:
-                raise ValueError(
-                    f"conditions: column {codec.name!r} has dtype {codec.dtype_}, "
-                    f"which cannot hold {describe(value)}."
-                )
+                raise cannot_hold(codec, value)
         return whole
     with np.errstate(over="ignore"):
         rounded = codec.raw_dtype_.type(plain)
     if is_exact and math.isinf(rounded):
-        raise ValueError(
-            f"conditions: column {codec.name!r} has dtype {codec.dtype_}, which cannot "
-            f"hold {describe(value)}."
-        )
+        raise cannot_hold(codec, value)
     if is_exact or math.isinf(rounded):
         return rounded
     if side == "low" and rounded < plain:
@@ -192,6 +214,13 @@ def read_bound(codec, value, side, is_exact=False):
     return rounded
 
 
+def cannot_hold(codec, value):
+    return ValueError(
+        f"conditions: column {codec.name!r} has dtype {codec.dtype_}, which cannot "
+        f"hold {describe(value)}."
+    )
+
+
 def kind_of(codec):
     kinds = {"M": "dates", "m": "durations"}
     if codec.form_ and codec.form_.kind.lower() == "period":
@@ -199,14 +228,16 @@ def kind_of(codec):
     return kinds.get(codec.dtype_.kind, "numbers")
 
 
-def plain_value(codec, value):
-    """A number as it is; dates and durations in the column's unit, maybe in between."""
+def plain_value(codec, value, side):
+    """A number as it is; dates and durations in the column's unit, maybe in between.
+
+    A text may name a span of time, such as a month, of which the `side` is meant.
+    """
+    how = "start" if side == "low" else "end"
     if codec.form_ and codec.form_.kind.lower() == "period":
-        period = (
-            value
-            if isinstance(value, pd.Period)
-            else pd.Period(value, codec.form_.detail)
-        )
+        period = value
+        if not isinstance(value, pd.Period):
+            period = period_of(value, codec.form_.detail, how)
         if period_name(pd.PeriodDtype(period.freq)) != codec.form_.detail:
             raise ValueError(f"its frequency is {period.freqstr!r}")
         return period.ordinal
@@ -221,7 +252,7 @@ def plain_value(codec, value):
         raise TypeError("it is a number")
     if kind == "m":
         return in_unit(as_duration(value), codec.time_unit_)
-    moment = pd.Timestamp(value)
+    moment = end_of(value, how)
     if has_zone(codec.dtype_):
         # A time without a zone is one of the column's zone.
         zone = zone_of(codec.dtype_)
@@ -270,6 +301,7 @@ def encoded_bounds(codec: NumericColumn, requests: NumberRequests):
         codec.quantiles_._frequencies(high)[1],
     )
     share = np.maximum(upper - lower, 0.0)
+    seen &= holds_value(codec, low, high)
     points = ends[:, 1] < ends[:, 0] + 1e-4
     middle = np.where(points[:, None], ends, 0.0).mean(1)
     density = -0.5 * (middle**2 + np.log(2 * np.pi))
@@ -277,6 +309,17 @@ def encoded_bounds(codec: NumericColumn, requests: NumberRequests):
         inside = np.where(points, density, np.log(share))
     bounds[asked], log_share[asked] = ends, np.where(seen, inside, -np.inf)
     return bounds, log_share
+
+
+def holds_value(codec, low, high):
+    """Whether ranges of offsets hold a value with the decimals of the column."""
+    if codec.decimals_ is None:
+        return True
+    low, high = low * 10.0**codec.decimals_, high * 10.0**codec.decimals_
+    dtype = codec.raw_dtype_ if codec.raw_dtype_.kind == "f" else np.float64
+    with np.errstate(invalid="ignore"):  # Ends without a limit.
+        slack = 1e-6 + np.finfo(dtype).eps * np.abs([low, high])
+        return np.floor(high + slack[1]) >= np.ceil(low - slack[0])
 
 
 def to_offsets(codec, plain):

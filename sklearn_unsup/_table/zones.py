@@ -37,12 +37,31 @@ def nearest_midnights(ticks: np.ndarray, unit: str, zone) -> np.ndarray:
     return moments.astype(f"M8[{unit}]").astype(ticks.dtype)
 
 
+def midnight_from(tick: int, unit: str, zone) -> int:
+    """The first moment from one on at which a day of a time zone begins."""
+    day = np.timedelta64(1, "D").astype(f"m8[{unit}]").astype(np.int64)
+    near, after = nearest_midnights(np.array([tick, tick + day]), unit, zone)
+    return int(near if near >= tick else after)
+
+
+def midnight_until(tick: int, unit: str, zone) -> int:
+    """The last moment up to one at which a day of a time zone begins."""
+    day = np.timedelta64(1, "D").astype(f"m8[{unit}]").astype(np.int64)
+    near, before = nearest_midnights(np.array([tick, tick - day]), unit, zone)
+    return int(near if near <= tick else before)
+
+
+def is_counted(tick: int, unit: str) -> bool:
+    """Whether days of time zones are counted at a moment."""
+    first, last = np.array([FIRST, LAST], f"M8[{unit}]").astype(np.int64)
+    return bool(first <= tick <= last)
+
+
 def are_midnights(ticks: np.ndarray, unit: str, dtype) -> bool:
     """Whether there are moments, and all begin days of the time zone of a dtype."""
     zone = zone_of(dtype)
     if zone is None or not len(ticks):
         return False
-    first, last = np.array([FIRST, LAST], f"M8[{unit}]").astype(np.int64)
-    if ticks.min() < first or ticks.max() > last:
+    if not (is_counted(ticks.min(), unit) and is_counted(ticks.max(), unit)):
         return False
     return bool((nearest_midnights(ticks, unit, zone) == ticks).all())

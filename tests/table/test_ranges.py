@@ -9,7 +9,7 @@ import pytest
 from scipy.special import ndtr
 
 from sklearn_unsup._table.codec import TableCodec
-from sklearn_unsup._table.ranges import read_bound
+from sklearn_unsup._table.ranges import limits, read_bound, read_range
 
 RNG = np.random.default_rng(0)
 DAYS = pd.Timestamp("2020-01-01") + pd.to_timedelta(RNG.integers(0, 700, 300), "D")
@@ -239,3 +239,68 @@ def test_constant_columns_have_what_is_asked():
         assert back["gaps"].tolist() == [7.0 if unseen else 2.0] * 10
     with pytest.raises(ValueError, match="'never' was all missing when fitted"):
         codec.encode_conditions({"never": 1.0}, 10)
+
+
+@pytest.mark.parametrize("name", ["days", "moments", "zone", "periods", "dates"])
+@pytest.mark.parametrize("text", ["2020", "2020-02", "May 2020", "2020-02-03"])
+@pytest.mark.parametrize("scaling", ["quantile", "standard"])
+def test_a_text_names_a_span_of_time(name, text, scaling):
+    """Drawn rows are those that pandas selects by the same text."""
+    if name == "periods" and text == "2020-02-03":
+        text = "2020-02"
+    codec = TableCodec(scaling).fit(pd.DataFrame({"x": COLUMNS[name]}))
+    for asked in text, (text, text):
+        conditions = codec.encode_conditions({"x": asked}, 50)
+        [bounds] = conditions.encoded.bounds[0][:1]
+        x_num = np.linspace(*bounds.clip(-5, 5), 50, dtype=np.float32)[:, None]
+        back = codec.decode(x_num, np.zeros((50, 0), int), None, conditions.requests)
+        index = pd.DatetimeIndex(back["x"]) if name == "dates" else pd.Index(back["x"])
+        inside = pd.Series(1, index.sort_values()).loc[text:text]
+        assert len(inside) == 50
+        is_single = len(text) == 10 or (name == "periods" and text != "2020")
+        assert (index.nunique() == 1) == (is_single and name != "moments")
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "ends"),
+    [
+        ("moments", "2020-02-03", ("2020-02-03", "2020-02-03 23:59:59.999999")),
+        (
+            "moments",
+            "2020-02-03 10:20",
+            ("2020-02-03 10:20", "2020-02-03 10:20:59.999999"),
+        ),
+        ("moments", "2020-02-03 10:20:00.5", ["2020-02-03 10:20:00.5"] * 2),
+        ("moments", pd.Timestamp("2020-02-03"), ["2020-02-03"] * 2),
+        (
+            "days",
+            (pd.Timestamp("2020-02-03 06:00"), "2020-02"),
+            ("2020-02-04", "2020-02-29"),
+        ),
+    ],
+)
+def test_ends_of_dates(name, asked, ends):
+    """Moments are meant exactly, and ranges end with days where a column has days."""
+    codec = column_codec(COLUMNS[name])
+    moments = np.array(ends, f"M8[{codec.time_unit_}]")
+    assert (
+        list(read_range(codec, asked, *limits(codec))) == moments.astype(int).tolist()
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("decimals", 0.123),
+        ("decimals", (0.121, 0.129)),
+        ("days", pd.Timestamp("2020-02-03 06:00")),
+    ],
+)
+@pytest.mark.parametrize("scaling", ["quantile", "standard"])
+def test_values_between_those_of_the_column(name, asked, scaling):
+    """No training row has more decimals, or another time of the day."""
+    column = COLUMNS[name]
+    codec = TableCodec(scaling).fit(pd.DataFrame({"x": column}))
+    assert codec.encode_conditions({"x": asked}, 2).unseen == {"x": 2}
+    for value in column[:50]:
+        assert codec.encode_conditions({"x": value}, 2).unseen == {}
