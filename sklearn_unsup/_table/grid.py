@@ -158,11 +158,9 @@ class Grid:
         if self.column_.dtype_.kind == "m":
             time = as_duration(bound)
         else:
-            time = end_of(bound, "start" if up else "end")
-            if self.measure_[2]:
-                # A time without a zone is one of the column's, as in conditions.
-                zone = zone_of(self.column_.dtype_)
-                time = time.tz_localize(zone) if time.tz is None else time
+            # A time without a zone is one of the column's, as in conditions.
+            zone = zone_of(self.column_.dtype_) if self.measure_[2] else None
+            time = end_of(bound, "start" if up else "end", zone)
         ticks = int(time.asm8.view(np.int64)) * TICKS_PER_SECOND[self.unit_]
         per_second = TICKS_PER_SECOND[time.unit]
         whole = -(-ticks // per_second) if up else ticks // per_second

@@ -252,14 +252,18 @@ def plain_value(codec, value, side):
         raise TypeError("it is a number")
     if kind == "m":
         return in_unit(as_duration(value), codec.time_unit_)
-    moment = end_of(value, how)
-    if has_zone(codec.dtype_):
-        # A time without a zone is one of the column's zone.
-        zone = zone_of(codec.dtype_)
-        moment = moment.tz_localize(zone) if moment.tz is None else moment
-    elif moment.tz is not None:
+    # A time without a zone is one of the column's zone.
+    moment = end_of(value, how, zone_of(codec.dtype_))
+    if moment.tz is not None and not has_zone(codec.dtype_):
         raise ValueError("the column has no time zone")
-    return in_unit(moment, codec.time_unit_)
+    try:
+        return in_unit(moment, codec.time_unit_)
+    except pd.errors.OutOfBoundsDatetime:
+        if how == "start" or not isinstance(value, str):
+            raise
+        # Of a span that only begins in what the column can hold, that is meant.
+        in_unit(end_of(value, "start", zone_of(codec.dtype_)), codec.time_unit_)
+        return limits(codec)[1]
 
 
 def in_unit(moment, unit):

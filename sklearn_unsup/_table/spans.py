@@ -3,39 +3,75 @@
 import numpy as np
 import pandas as pd
 
-# Units of NumPy for the frequencies that pandas reads in texts, "Y-DEC" without its
-# month.
-UNITS = {"Y": "Y", "M": "M", "D": "D", "h": "h", "min": "m", "s": "s"}
+# Units of NumPy, and how many of them, for the frequencies that pandas reads in texts:
+# "Y-DEC" and "Q-DEC" are without their month here.
+UNITS = {
+    "Y": ("Y", 1),
+    "Q": ("M", 3),
+    "M": ("M", 1),
+    "D": ("D", 1),
+    "h": ("h", 1),
+    "min": ("m", 1),
+    "s": ("s", 1),
+}
 
 
-def end_of(text, how: str) -> pd.Timestamp:
-    """The first or the last moment of what a text names, without a time zone.
+def span_of(text: str):
+    """The first moment of what a text names, and of what comes after it.
 
-    pandas selects rows by such texts in the same way: ``rows["2023-05"]`` are those of
-    a month, and ``rows["2023-05":"2023-06"]`` those of two.
+    None for a text that names a moment, and not a span: one of a time zone, or one that
+    is finer than a second.
+    """
+    try:
+        period = pd.Period(text)
+    except ValueError:
+        return None
+    unit, count = UNITS.get(getattr(period, "freqstr", "").partition("-")[0], ("", 0))
+    if not count:
+        return None
+    first, after = (
+        pd.Timestamp(np.datetime64(ordinal * count, unit))
+        for ordinal in (period.ordinal, period.ordinal + 1)
+    )
+    # pandas itself no longer reads a quarter as a moment.
+    return (first, after) if count > 1 or pd.Timestamp(text) == first else None
+
+
+def end_of(moment, how: str, zone=None) -> pd.Timestamp:
+    """The first or the last moment of what a user names.
+
+    pandas selects rows by texts in the same way: ``rows["2023-05"]`` are those of a
+    month, and ``rows["2023-05":"2023-06"]`` those of two.
 
     Parameters
     ----------
-    text : object
-        What is no text, or names a moment of a zone, is that moment.
+    moment : object
+        A moment, or a text.
     how : {"start", "end"}
+    zone : tzinfo or None, default=None
+        Time zone of moments without one. If a change of clocks leaves out the beginning
+        of a day it begins after that, and at the first of two beginnings.
 
     Returns
     -------
     moment : Timestamp
-        The last moment is a nanosecond, or what it can hold, before the next span.
+        Without a zone if it has none and none is given. The last moment is a
+        nanosecond, or what can be told apart in a far year, before the next span.
     """
-    moment = pd.Timestamp(text)
-    if how == "start" or not isinstance(text, str) or moment.tz is not None:
-        return moment
-    try:
-        period = pd.Period(text)
-    except ValueError:  # A moment that is finer than any period.
-        return moment
-    unit = UNITS.get(period.freqstr.partition("-")[0])
-    if unit is None or moment != pd.Timestamp(np.datetime64(period.ordinal, unit)):
-        return moment
-    return before(pd.Timestamp(np.datetime64(period.ordinal + 1, unit)))
+    span = span_of(moment) if isinstance(moment, str) else None
+    if span is None:
+        moment = pd.Timestamp(moment)
+        if moment is pd.NaT:
+            raise ValueError("it is missing; pass None")
+        return moment if zone is None or moment.tz else moment.tz_localize(zone)
+    first, after = span
+    if zone is not None:
+        is_of_days = after == after.normalize() and first == first.normalize()
+        options = {"ambiguous": True, "nonexistent": "shift_forward"}
+        first, after = (
+            part.tz_localize(zone, **(options if is_of_days else {})) for part in span
+        )
+    return first if how == "start" else before(after)
 
 
 def before(moment):
@@ -48,8 +84,11 @@ def before(moment):
     return moment - pd.Timedelta(1, "s")
 
 
-def period_of(text, frequency: str, how: str) -> pd.Period:
+def period_of(period, frequency: str, how: str) -> pd.Period:
     """The first or the last period of a frequency in what a text names."""
-    if isinstance(text, str):
-        return pd.Period(text).asfreq(frequency, how=how)
-    return pd.Period(text, frequency)
+    if not isinstance(period, str):
+        return pd.Period(period, frequency)
+    named = pd.Period(period)
+    if named is pd.NaT:
+        raise ValueError("it is missing; pass None")
+    return named.asfreq(frequency, how=how)

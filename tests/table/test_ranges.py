@@ -242,7 +242,9 @@ def test_constant_columns_have_what_is_asked():
 
 
 @pytest.mark.parametrize("name", ["days", "moments", "zone", "periods", "dates"])
-@pytest.mark.parametrize("text", ["2020", "2020-02", "May 2020", "2020-02-03"])
+@pytest.mark.parametrize(
+    "text", ["2020", "2020Q2", "2020-02", "May 2020", "2020-02-03"]
+)
 @pytest.mark.parametrize("scaling", ["quantile", "standard"])
 def test_a_text_names_a_span_of_time(name, text, scaling):
     """Drawn rows are those that pandas selects by the same text."""
@@ -255,9 +257,12 @@ def test_a_text_names_a_span_of_time(name, text, scaling):
         x_num = np.linspace(*bounds.clip(-5, 5), 50, dtype=np.float32)[:, None]
         back = codec.decode(x_num, np.zeros((50, 0), int), None, conditions.requests)
         index = pd.DatetimeIndex(back["x"]) if name == "dates" else pd.Index(back["x"])
-        inside = pd.Series(1, index.sort_values()).loc[text:text]
-        assert len(inside) == 50
-        is_single = len(text) == 10 or (name == "periods" and text != "2020")
+        span = pd.Period(text)
+        days = index.tz_localize(None) if name == "zone" else index
+        days = days.asfreq("D") if name == "periods" else days.to_period("D")
+        assert (days.asfreq(span.freq) == span).all()
+        is_month = text in ("2020-02", "May 2020")
+        is_single = len(text) == 10 or (name == "periods" and is_month)
         assert (index.nunique() == 1) == (is_single and name != "moments")
 
 
@@ -286,6 +291,47 @@ def test_ends_of_dates(name, asked, ends):
     assert (
         list(read_range(codec, asked, *limits(codec))) == moments.astype(int).tolist()
     )
+
+
+HOURS = pd.date_range("2018-01-01", "2018-12-31", freq="h", tz="UTC").to_series()
+
+
+@pytest.mark.parametrize("zone", ["America/Sao_Paulo", "America/Havana", "Asia/Tokyo"])
+@pytest.mark.parametrize(
+    "day", ["2018-02-17", "2018-11-03", "2018-11-04", "2018-03-11"]
+)
+@pytest.mark.parametrize("has_hours", [False, True])
+def test_days_with_changes_of_clocks_at_midnight(zone, day, has_hours):
+    """They begin at 1 o'clock, or at the first of two midnights."""
+    moments = HOURS.dt.tz_convert(zone)
+    clocks = moments.dt.tz_localize(None)
+    if not has_hours:
+        moments = moments[~clocks.dt.floor("D").duplicated()].iloc[1:]
+        clocks = moments.dt.tz_localize(None)
+    codec = column_codec(moments.reset_index(drop=True))
+    low, high = read_range(codec, day, *limits(codec))
+    ticks = moments.dt.as_unit(codec.time_unit_).astype("int64")
+    inside = (ticks >= low) & (ticks <= high)
+    assert inside.sum() in ((23, 24, 25) if has_hours else (1,))
+    np.testing.assert_array_equal(inside, clocks.dt.strftime("%Y-%m-%d") == day)
+
+
+@pytest.mark.parametrize("asked", ["2262", (None, "2262"), ("2262", None)])
+def test_a_span_that_a_unit_can_only_begin(asked):
+    codec = column_codec(COLUMNS["days"].dt.as_unit("ns"))
+    low, high = read_range(codec, asked, *limits(codec))
+    assert low == (
+        limits(codec)[0] if asked == (None, "2262") else pd.Timestamp("2262").value
+    )
+    assert high > pd.Timestamp("2262-04-11").value
+
+
+@pytest.mark.parametrize("name", ["days", "moments", "zone", "periods", "dates"])
+@pytest.mark.parametrize("asked", ["NaT", ("NaT", "2021"), ("2020", "")])
+def test_texts_that_are_missing_are_no_ends(name, asked):
+    codec = TableCodec().fit(pd.DataFrame({"x": COLUMNS[name]}))
+    with pytest.raises(ValueError, match="as one .it is missing; pass None"):
+        codec.encode_conditions({"x": asked}, 2)
 
 
 @pytest.mark.parametrize(
