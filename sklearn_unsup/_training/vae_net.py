@@ -12,6 +12,8 @@ from .row_stop import RowStop
 
 # Variants of a step: which parts learn from its batch.
 BOTH, ONLY_ROWS, ONLY_CODES = "both", "rows", "codes"
+# Share of the epochs of encoder and decoder in which columns may learn for small gains.
+FREE_SHARE = 0.5
 # What the history says of epochs after which the model of rows may have ended.
 ROWS_HAVE_ENDED = "rows_have_ended"
 
@@ -102,7 +104,8 @@ class VAENet(TableNet):
         if self.row_stop_ is None:
             model = self.module_.autoregressive
             per_epoch = self.step_ - self.epoch_start_
-            free_steps = (self.code_epochs_ or self.max_epochs) * per_epoch
+            n_epochs = self.code_epochs_ or self.max_epochs
+            free_steps = round(FREE_SHARE * n_epochs * per_epoch)
             self.row_stop_ = RowStop(
                 model, self.average_, *self.evaluation_rows_, free_steps
             )
