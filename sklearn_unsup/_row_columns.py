@@ -25,6 +25,8 @@ from ._row_fitting import MAX_TRIAL_ROWS, NUMBERS
 from ._table.frequent import in_units_of
 from ._transfer import column_keys
 
+# Maximum number of levels of large categories, of all together, that have indicators.
+MAX_INDICATORS = 400
 # Maximum number of bins of a number's histogram, and the number of rows per bin that a
 # smaller table has.
 MAX_BINS, ROWS_PER_BIN = 64, 90
@@ -216,6 +218,15 @@ class RowColumns:
         is_alone = self._start is None and self._found is None
         is_whole = self._n_judged is None and not self._learns_levels
         return self._tries_lengths(n_rows) and is_alone and is_whole
+
+    def _max_indicators(self, n_rows):
+        """Maximum number of levels that have indicators beside their scores.
+
+        Networks that learn embeddings tell levels apart by these.
+        """
+        if self._scores_levels(n_rows):
+            return MAX_INDICATORS
+        return 0 if self._start is None else self._start.net_.module__max_indicators
 
     def _regression_limits(self, dataset):
         """Deviations that regressions of numbers may leave; None for any.

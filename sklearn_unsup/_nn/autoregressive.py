@@ -20,6 +20,9 @@ from .row_draws import RowDraw
 # Maximum number of levels of a column that is one-hot encoded for the other columns,
 # and width of the embedding of a column with more levels.
 MAX_ONE_HOT, EMBEDDING_WIDTH = 32, 16
+# Factor of the weights of indicators beside embeddings in the beginning: networks are
+# then slow to memorise what is noise.
+INDICATOR_SCALE = 0.1
 # Number of values of a byte, of 256, that drop a hidden unit: a dropout rate of 0.1.
 DROPPED_BYTES = 26
 # Number of rows that a model is set to before it learns, if a table has so many; those
@@ -58,6 +61,9 @@ class AutoregressiveModel(nn.Module):
         it, see :class:`NumberFeatures`.
     is_rough : sequence of bool, default=()
         See :class:`NumberHeads`.
+    max_indicators : int, default=0
+        Maximum number of levels, of all columns with embeddings together, that have
+        indicators as well: the most frequent ones of each column.
 
     Examples
     --------
@@ -83,18 +89,25 @@ class AutoregressiveModel(nn.Module):
         regressions: tuple[str, ...] = (),
         value_intervals=None,
         is_rough=(),
+        max_indicators: int = 0,
     ):
         super().__init__()
         self.layout, self.width = layout, width
         n_numeric, cardinalities = layout.n_numeric, layout.cardinalities
         self.n_columns = layout.n_categorical + n_numeric
         self.embeddings = nn.ModuleDict()
-        self.feature_slices, owners = [], []
+        # Places of all features of a column, and of those of a category that say which
+        # level it is, of which only frequent ones have such features beside embeddings.
+        self.feature_slices, self.level_slices, owners = [], [], []
+        n_large = sum(size > MAX_ONE_HOT for size in cardinalities)
         for column, size in enumerate(cardinalities):
+            n_embedded, n_levels = 0, size
             if size > MAX_ONE_HOT:
                 self.embeddings[str(column)] = nn.Embedding(size, EMBEDDING_WIDTH)
-                size = EMBEDDING_WIDTH
-            self._add_features(size, column, owners)
+                n_embedded = EMBEDDING_WIDTH
+                n_levels = min(size, max_indicators // n_large)
+            self._add_features(n_embedded + n_levels, column, owners)
+            self.level_slices.append(slice(len(owners) - n_levels, len(owners)))
         # 1 if embeddings are scores that are not learnt: a number, like all weights.
         self.register_buffer("has_scores", torch.zeros(()))
         self._learns_embeddings = True
@@ -137,6 +150,8 @@ class AutoregressiveModel(nn.Module):
         for embedding in self.embeddings.values():
             nn.init.normal_(embedding.weight, std=0.25)
         nn.init.normal_(self.input_layer.weight, std=1 / math.sqrt(self.n_columns))
+        for column in map(int, self.embeddings):
+            self.input_layer.weight[:, self.level_slices[column]] *= INDICATOR_SCALE
         # Masked weights stay zero, because their gradients are masked as well.
         self.input_layer.weight.mul_(self.mask)
         nn.init.normal_(self.hidden_layer, std=1 / math.sqrt(self.width))
@@ -173,8 +188,8 @@ class AutoregressiveModel(nn.Module):
     def _start_at_logistic(self, x_num: Tensor, x_cat: Tensor, without):
         """Begin with levels that depend on those of the columns before them."""
         features = self.features(x_num, x_cat)
-        for place in self._embedded_slices:
-            features[:, place] = 0.0
+        for column in map(int, self.embeddings):
+            features[:, self.feature_slices[column]] = 0.0
         slices = self.feature_slices[: self.layout.n_categorical]
         n_seen = [0 if c in without else own.start for c, own in enumerate(slices)]
         intercepts = self.category_heads.linear.fit(features, x_cat, n_seen)
@@ -307,15 +322,19 @@ class AutoregressiveModel(nn.Module):
     def _categories(self, x_cat: Tensor, embedded=None) -> list[Tensor]:
         """Features of neighbouring categorical columns: one scatter, the embeddings."""
         embedded = self.embedded(x_cat) if embedded is None else embedded
-        n_categorical = self.layout.n_categorical
-        plain = tuple(i for i in range(n_categorical) if str(i) not in self.embeddings)
-        starts = tuple(self.feature_slices[i].start for i in plain)
-        width = self.feature_slices[n_categorical - 1].stop
-        features = torch.zeros(len(x_cat), width, device=x_cat.device)
-        codes = x_cat
-        if self.embeddings:
-            codes = x_cat.index_select(1, indices(plain, x_cat.device))
-        features.scatter_(1, codes + indices(starts, x_cat.device), 1.0)
+        device, width = x_cat.device, self.level_slices[-1].stop
+        features = torch.zeros(len(x_cat), width, device=device)
+        if not self.embeddings:
+            starts = tuple(place.start for place in self.level_slices)
+            return [features.scatter_(1, x_cat + indices(starts, device), 1.0)]
+        sizes = [place.stop - place.start for place in self.level_slices]
+        columns = tuple(column for column, size in enumerate(sizes) if size)
+        starts = tuple(self.level_slices[column].start for column in columns)
+        last = indices(tuple(sizes[column] - 1 for column in columns), device)
+        codes = x_cat.index_select(1, indices(columns, device))
+        places = codes.minimum(last) + indices(starts, device)
+        # Rare levels have no features of their own.
+        features.scatter_(1, places, (codes <= last).float())
         parts, done = [], 0
         for place, own in zip(self._embedded_slices, embedded, strict=True):
             parts += [features[:, done : place.start], own]
@@ -324,13 +343,22 @@ class AutoregressiveModel(nn.Module):
 
     @property
     def _embedded_slices(self) -> list[slice]:
-        return [self.feature_slices[int(column)] for column in self.embeddings]
+        return [self.embedded_slice(int(column)) for column in self.embeddings]
+
+    def embedded_slice(self, column: int) -> slice:
+        """Place of the embedding of a column, empty if it has none."""
+        features, levels = self.feature_slices[column], self.level_slices[column]
+        return slice(features.start, levels.start)
 
     def category_features(self, column: int, codes: Tensor) -> Tensor:
         """Features of codes (n,) of one column."""
-        if str(column) in self.embeddings:
-            return self.embeddings[str(column)](codes)
-        return one_hot_block(codes, self.layout.cardinalities[column])
+        place = self.level_slices[column]
+        n_levels = place.stop - place.start
+        if str(column) not in self.embeddings:
+            return one_hot_block(codes, n_levels)
+        # All rare levels share the last place.
+        levels = one_hot_block(codes.clamp_max(n_levels), n_levels + 1)[:, :n_levels]
+        return torch.cat([self.embeddings[str(column)](codes), levels], 1)
 
     def _hidden(self, features: Tensor, generator, embedded=(), own=None) -> Tensor:
         """Hidden units of every column's network, shape (n_columns, n, width).

@@ -77,11 +77,12 @@ class DenseFeatures:
 class SparseFeatures:
     """The features of the columns drawn so far that are not zero, with their positions.
 
-    A level is one feature, and a number three: itself and the two hat functions that
-    it lies under; it has a fourth one where some values of its column have features of
-    their own. On a CPU their weights are summed in a fraction of the time that a
-    product with all features takes. As long as only categories are drawn many rows are
-    alike, and a network needs to see each kind of row only once. Methods are those of
+    A level is one feature, beside its embedding if it has one, and a number three:
+    itself and the two hat functions that it lies under; it has a fourth one where some
+    values of its column have features of their own. On a CPU their weights are summed
+    in a fraction of the time that a product with all features takes. As long as only
+    categories are drawn many rows are alike, and a network needs to see each kind of
+    row only once. Methods are those of
     :class:`DenseFeatures`.
 
     Parameters
@@ -91,10 +92,10 @@ class SparseFeatures:
     """
 
     def __init__(self, model, n: int):
-        self.model, layout = model, model.layout
-        sizes = [int(str(i) not in model.embeddings) for i in range(model.n_columns)]
+        self.model = model
         n_values = model.number_features.n_values
-        sizes[layout.n_categorical :] = [3 + (n > 0) for n in n_values]
+        sizes = [int(place.stop > place.start) for place in model.level_slices]
+        sizes += [3 + (n > 0) for n in n_values]
         # Of each row the first one, at position 0, is a constant whose weight is the
         # bias, so that positions of features count from 1.
         self.starts = list(accumulate(sizes, initial=1))
@@ -114,12 +115,12 @@ class SparseFeatures:
     def set_category(self, column, codes):
         self._split_groups(codes, self.model.layout.cardinalities[column])
         if str(column) in self.model.embeddings:
-            self.embedded[column] = self.model.category_features(column, codes)
-            return
-        place = self.starts[column]
-        first = self.model.feature_slices[column].start + 1
-        self.positions[:, place] = codes + first
-        self.values[:, place] = 1.0
+            self.embedded[column] = self.model.embeddings[str(column)](codes)
+        levels, place = self.model.level_slices[column], self.starts[column]
+        if levels.stop > levels.start:  # Rare levels have no features of their own.
+            n_levels = levels.stop - levels.start
+            self.positions[:, place] = codes.clamp_max(n_levels - 1) + levels.start + 1
+            self.values[:, place] = (codes < n_levels).float()
 
     def _split_groups(self, codes, n_codes):
         if self.groups is not None:
@@ -166,14 +167,14 @@ class SparseFeatures:
         )
         for column, features in self.embedded.items():
             if column < position:
-                part = weight[:, model.feature_slices[column]]
+                part = weight[:, model.embedded_slice(column)]
                 total.addmm_(features[rows], part.t())
         return total
 
     def moments(self, column):
         linear, layout = self.model.linear, self.model.layout
         n_set = self.starts[layout.n_categorical + column]
-        # Regressions have no weights for embeddings.
+        # Regressions have no weights for columns with embeddings.
         weight = torch.cat([linear.bias[column, None], linear.weight[column]])
         weights = weight[self.positions[:, :n_set].long()]
         means = (weights * self.values[:, :n_set]).sum(1)

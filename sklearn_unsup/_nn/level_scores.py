@@ -8,9 +8,9 @@ from .distributions import presence
 # Maximum number of numbers that describe the cells that levels go with, and of those
 # times rows.
 MAX_TARGETS, MAX_TARGET_CELLS = 400, 5_000_000
-# Maximum number of levels of another category that have an indicator, the most
+# Maximum number of levels of another category that are targets, the most
 # frequent ones.
-MAX_INDICATORS = 32
+MAX_TARGET_LEVELS = 32
 # Ridge of the covariance within levels, relative to the variance of each target there,
 # and the least variance that a target has there, relative to all rows.
 RIDGE, LEAST_VARIANCE = 0.01, 1e-4
@@ -61,7 +61,9 @@ class Targets:
             if str(column) in model.embeddings:
                 codes = x_cat[:, column]
                 # Codes descend by their rows.
-                own = (codes[:, None] == torch.arange(MAX_INDICATORS).to(codes)).float()
+                own = (
+                    codes[:, None] == torch.arange(MAX_TARGET_LEVELS).to(codes)
+                ).float()
             parts.append(own)
         self.owners = torch.arange(len(parts)).repeat_interleave(
             torch.tensor([own.shape[1] for own in parts])

@@ -30,7 +30,10 @@ def affordable_width(layout: TableLayout, widest: int = NARROW_WIDTH) -> int:
 
 
 def n_first_weights(layout: TableLayout, width: int) -> int:
-    """Number of weights of the autoregressive model's largest layer, roughly."""
+    """Number of weights of the autoregressive model's largest layer, roughly.
+
+    Indicators beside embeddings, of which a table has a limited number, do not count.
+    """
     n_columns = layout.n_numeric + layout.n_categorical
     n_levels = sum(min(size, MAX_ONE_HOT) for size in layout.cardinalities)
     n_features = (N_PIECES + 2) * layout.n_numeric + n_levels

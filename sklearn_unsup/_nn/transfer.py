@@ -11,6 +11,8 @@ from .distributions import presence
 from .heads import N_NORMALS, NumberHeads
 from .layers import ResidualMLP
 
+# First part of the keys of features beside an embedding, which say the level.
+LEVELS = object()
 # Numbers of rows that what a source says of the frequencies of levels may count as.
 PRIOR_ROWS = tuple(10.0 ** (power / 2) for power in range(11))
 
@@ -59,7 +61,7 @@ class InputBlock:
     shares : Tensor or None, default=None
         Of a category: how frequent they are.
     embedding : Embedding or None, default=None
-        Of a category that is not one-hot encoded.
+        Of a category that has one.
     """
 
     place: slice
@@ -107,12 +109,16 @@ def feature_blocks(model: AutoregressiveModel, columns: ColumnKeys) -> dict:
     for column, (key, levels, shares) in enumerate(
         zip(columns.categories, columns.levels, columns.shares, strict=True)
     ):
-        embedding, mean = None, shares
+        place, known, mean = model.level_slices[column], key, shares
         if str(column) in model.embeddings:
-            embedding = model.embeddings[str(column)]
-            mean = shares @ embedding.weight.detach().cpu()
-        place = model.feature_slices[column]
-        blocks[key] = InputBlock(place, mean, levels, shares, embedding)
+            embedding, own = model.embeddings[str(column)], model.embedded_slice(column)
+            expected = shares @ embedding.weight.detach().cpu()
+            blocks[key] = InputBlock(own, expected, levels, shares, embedding)
+            # Only frequent levels have features of their own, too.
+            n_levels, known = place.stop - place.start, (LEVELS, key)
+            levels, mean = levels[:n_levels], shares[:n_levels]
+            shares = torch.zeros_like(mean)  # Other levels have weights of zero.
+        blocks[known] = InputBlock(place, mean, levels, shares)
     for column, key in enumerate(columns.numbers):
         place = model.feature_slices[n_categorical + column]
         blocks[key] = InputBlock(place, model.number_features.mean(column))
@@ -147,15 +153,20 @@ def carried_weights(weight: Tensor, target: dict, source: dict) -> tuple:
     bias = weight.new_zeros(len(weight))
     for key, old in source.items():
         own, known = weight[:, old.place], target.get(key)
-        is_lost = known is not None and known.embedding is not None
-        if known is None or (is_lost and old.embedding is None):
+        if known is None and isinstance(key, tuple) and key[0] is LEVELS:
+            known = target.get(key[1])  # Now all levels have features.
+        if known is None:
             bias += own @ old.mean.to(own)
             continue
+        if known.embedding is not None and old.embedding is None:
+            # Now only frequent levels have: the others count as the mean of all.
+            known, mean = target[LEVELS, key], own @ old.mean.to(own)
+            own, bias = own - mean[:, None], bias + mean
         if known.embedding is None and known.levels is not None:
             if old.embedding is not None:
                 own = own @ old.embedding.weight.to(own).t()
             own = by_level(own.t(), known.levels, old).t()
-        new[:, known.place] = own
+        new[:, known.place] += own
     return new, bias
 
 

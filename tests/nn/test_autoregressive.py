@@ -395,6 +395,24 @@ def test_each_column_has_weights_that_no_other_depends_on():
     assert not {n for n in left if "embedding" not in n and "bias" not in n}
 
 
+@pytest.mark.parametrize(("layout", "n_levels"), [((500, 3), 400), ((500, 90), 200)])
+def test_frequent_levels_have_features_of_their_own(layout, n_levels):
+    """Beside the embedding that all levels have."""
+    rows = AutoregressiveModel(TableLayout(1, layout), 8, max_indicators=400)
+    codes = torch.tensor([0, n_levels - 1, n_levels, 499])
+    x_cat = torch.stack([codes, torch.ones_like(codes)], 1)
+    features = rows.features(torch.zeros(4, 1), x_cat)
+    embedding = rows.embeddings["0"].weight[codes]
+    assert torch.equal(features[:, :16], embedding)
+    own = torch.zeros(4, n_levels)
+    own[0, 0] = own[1, -1] = 1.0
+    assert torch.equal(features[:, 16 : 16 + n_levels], own)
+    assert torch.equal(features[:, rows.level_slices[1]].argmax(1), x_cat[:, 1])
+    for column in range(2):
+        expected = features[:, rows.feature_slices[column]]
+        assert torch.equal(rows.category_features(column, x_cat[:, column]), expected)
+
+
 def test_many_levels_are_seen_through_an_embedding():
     layout = TableLayout(1, (500, 3))
     rows = make_rows(layout)
@@ -820,12 +838,14 @@ def test_parts():
 def test_regressions_do_not_look_at_embeddings():
     """So that a step needs no gradient of theirs."""
     n = MAX_ONE_HOT + 1
-    rows = AutoregressiveModel(TableLayout(2, (n, 3)), 4, regressions=REGRESSIONS)
+    options = {"regressions": REGRESSIONS, "max_indicators": n}
+    rows = AutoregressiveModel(TableLayout(2, (n, 3)), 4, **options)
     codes = torch.arange(2 * n)[:, None] % torch.tensor([n, 3])
     x = torch.randn(2 * n, 2, generator=generator())
     x[:, 1] += x[:, 0] + codes[:, 1]
     rows.start_at_dependences(x, codes)
     embedded = rows.feature_slices[0]
-    assert embedded.stop - embedded.start < n
+    assert embedded.stop - embedded.start == 16 + n
     assert (rows.linear.weight[:, embedded] == 0).all()
+    assert (rows.category_heads.linear.of_level(1)[:, embedded] == 0).all()
     assert (rows.linear.weight[1, embedded.stop :] != 0).any()

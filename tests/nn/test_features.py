@@ -22,10 +22,11 @@ QUANTILES = [
 
 
 @torch.no_grad()
-def make_model():
+def make_model(max_indicators=0):
     torch.manual_seed(0)
     intervals = [torch.cat([torch.special.ndtri(u), u]) for u in QUANTILES]
-    model = AutoregressiveModel(LAYOUT, 8, value_intervals=intervals).eval()
+    options = {"value_intervals": intervals, "max_indicators": max_indicators}
+    model = AutoregressiveModel(LAYOUT, 8, **options).eval()
     model.input_layer.bias.normal_()
     return model
 
@@ -40,9 +41,10 @@ def rows_with_extremes(n):
 
 
 @pytest.mark.parametrize("kind", [DenseFeatures, SparseFeatures])
+@pytest.mark.parametrize("max_indicators", [400, 25, 0])
 @torch.no_grad()
-def test_columns_that_are_set_are_what_the_networks_learn_from(kind):
-    model, n = make_model(), 50
+def test_columns_that_are_set_are_what_the_networks_learn_from(kind, max_indicators):
+    model, n = make_model(max_indicators), 50
     x_num, x_cat = rows_with_extremes(n)
     present = presence(LAYOUT, x_cat)
     whole = model.input_layer(model.features(x_num, x_cat, present))

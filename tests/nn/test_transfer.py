@@ -33,13 +33,15 @@ def keys(numbers, **levels):
     )
 
 
-def model_of(columns, seed, bin_edges=None, model=AutoregressiveModel):
+def model_of(
+    columns, seed, bin_edges=None, model=AutoregressiveModel, max_indicators=0
+):
     """A model with random weights, heads among them, for columns."""
     torch.manual_seed(seed)
     sizes = tuple(map(len, columns.levels))
     options = {}
     if model is AutoregressiveModel:
-        options["regressions"] = REGRESSIONS
+        options = {"regressions": REGRESSIONS, "max_indicators": max_indicators}
     layout = TableLayout(len(columns.numbers), sizes)
     rows = model(layout, 8, bin_edges, **options).eval()
     for parameter in rows.parameters():
@@ -166,18 +168,51 @@ def test_shares_move_as_far_as_counts_agree_with_each_other():
     torch.testing.assert_close(updated_shares(shares, counts), expected)
 
 
-@pytest.mark.parametrize("n_levels", [3, 40])
-def test_levels_of_an_embedding_are_carried_over(n_levels):
+@pytest.mark.parametrize(
+    ("own", "max_indicators"),
+    [
+        (range(40, 0, -1), 0),
+        (range(40, 0, -1), 400),
+        ([3, 2, 1], 0),
+        ([3, 2, 1], 400),
+        ([43, 2, 44], 20),
+    ],
+)
+def test_levels_of_an_embedding_are_carried_over(own, max_indicators):
     """From an embedding to another one, and to a one-hot block of few levels."""
-    own = list(range(n_levels, 0, -1))
+    own = list(own)
     source_keys, target_keys = keys("u", a=range(45)), keys("u", a=own)
-    source, target = model_of(source_keys, 0), model_of(target_keys, 1)
-    assert bool(target.embeddings) == (n_levels == 40)
+    source, target = (
+        model_of(columns, seed, max_indicators=max_indicators)
+        for seed, columns in enumerate((source_keys, target_keys))
+    )
+    assert bool(target.embeddings) == (len(own) == 40)
     assert start_rows(target, source, (target_keys, source_keys))
     codes = torch.arange(3)[:, None]
     x_num, levels = torch.zeros(3, 1), torch.tensor(own)[codes]
     expected = hidden(source, x_num, levels)[1]
     torch.testing.assert_close(hidden(target, x_num, codes)[1], expected)
+
+
+@pytest.mark.parametrize("max_indicators", [0, 12, 40])
+def test_levels_that_get_an_embedding_are_carried_over(max_indicators):
+    """Frequent ones by their indicators; others are seen as the mean of the known."""
+    source_keys, target_keys = keys("u", a=range(20)), keys("u", a=range(45))
+    source = model_of(source_keys, 0)
+    target = model_of(target_keys, 1, max_indicators=max_indicators)
+    assert start_rows(target, source, (target_keys, source_keys))
+    found = first_inputs(target, torch.arange(45)[:, None])
+    expected = first_inputs(source, torch.arange(20)[:, None])
+    n_known = min(20, max_indicators)
+    torch.testing.assert_close(found[:n_known], expected[:n_known])
+    mean = expected.mean(0).expand(45 - n_known, -1)
+    torch.testing.assert_close(found[n_known:], mean)
+
+
+def first_inputs(model, codes):
+    """Inputs of the first layer of the number, the second column."""
+    features = model.features(torch.zeros(len(codes), 1), codes)
+    return model.input_layer(features)[:, model.width :].detach()
 
 
 def test_a_column_that_is_gone_counts_as_its_mean():

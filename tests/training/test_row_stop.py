@@ -235,7 +235,7 @@ def stops_at(monkeypatch):
     class Told(RowStop):
         def __init__(self, model, average, *others):
             super().__init__(model, average, *others)
-            taken["sharpness"] = average.sharpness
+            taken["sharpness"], taken["free_steps"] = average.sharpness, others[-1]
 
         def evaluate(self, step, broadcast, is_last=False):
             taken["evaluations"] += 1
@@ -321,6 +321,8 @@ def test_the_steps_are_those_of_a_wide_model_though_few_rows_are_left(
     steps = MEDIUM_STEPS_FACTOR * 10.5 * np.sqrt(228) * 0.5
     assert np.ceil(steps / 4) == 11
     assert model.net_.max_epochs == ROW_SPAN * 11
+    # Small gains are worth the steps of half the epochs of encoder and decoder.
+    assert taken["free_steps"] == 11 * 4 / 2
 
 
 def test_a_fit_ends_when_both_parts_have_ended(stops_at):
