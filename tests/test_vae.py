@@ -1080,6 +1080,16 @@ def test_a_category_of_many_levels_ends_nothing_else():
     assert shares["pro"] - shares["basic"] > 0.2
 
 
+def test_passes_over_the_same_rows_do_not_make_numbers_repeat():
+    """Values would be atoms otherwise, and all that is drawn a copy of one."""
+    table = pd.DataFrame({"x": np.random.default_rng(0).normal(size=200)})
+    table["y"] = table["x"] + 0.3 * np.random.default_rng(1).normal(size=200)
+    model = VAETransformer(2, hidden_layer_sizes=4, random_state=0)
+    scores = [model.partial_fit(table).score(table) for _ in range(4)]
+    assert np.isin(model.sample(500), table).mean() < 0.1
+    assert scores[-1] > scores[0] - 0.5  # A probability would be far less.
+
+
 @pytest.mark.parametrize("n_levels", [40, 120])
 def test_levels_that_only_change_a_dependence_are_learnt(n_levels):
     """Scores know nothing of them: indicators do, or embeddings if rows are few."""

@@ -1090,6 +1090,48 @@ def test_finer_values_may_come_later():
     assert_frame_equal(wider.decode(*wider.encode(more)), more)
 
 
+@pytest.mark.parametrize("decimals", [None, 1])
+@pytest.mark.parametrize("n_rows", [200, 3_000])
+def test_another_pass_over_the_same_chunks_changes_nothing(decimals, n_rows):
+    """Single values stay single, and so continuous columns continuous."""
+    x = np.random.default_rng(0).normal(size=n_rows)
+    x = x if decimals is None else x.round(decimals)
+    chunks = [pd.DataFrame({"x": part}) for part in np.split(x, 2)]
+    codec = TableCodec().fit(chunks[0])
+    codec = codec.updated(chunks[1])
+    [column] = codec.columns_codec_
+    known = vars(column.quantiles_).copy()
+    for chunk in 5 * chunks:
+        codec = codec.updated(chunk)
+    [column] = codec.columns_codec_
+    for name, value in vars(column.quantiles_).items():
+        np.testing.assert_array_equal(value, known[name])
+
+
+def test_another_pass_in_another_order_changes_nothing():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"x": rng.normal(size=600)})
+    codec = TableCodec().fit(table)
+    for _ in range(4):
+        for chunk in np.array_split(rng.permutation(table["x"]), 5):
+            codec = codec.updated(pd.DataFrame({"x": chunk}))
+    [column] = codec.columns_codec_
+    assert not column.quantiles_.discrete_
+    assert column.quantiles_.n_ == 600
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_values_that_come_again_are_counted(size):
+    """Chunks of few values are alike by chance."""
+    first = [0.0, 1.0, 2.0]
+    codec = TableCodec().fit(pd.DataFrame({"x": first}))
+    for _ in range(300 // size):
+        codec = codec.updated(pd.DataFrame({"x": [2.0] * size}))
+    [column] = codec.columns_codec_
+    assert column.quantiles_.n_ == 303
+    np.testing.assert_allclose(column.quantiles_.upper_, [1 / 303, 2 / 303, 1])
+
+
 def test_a_stream_of_days_goes_on():
     """Days before and after those of the first rows are drawn, too."""
     days = pd.Series(pd.date_range("2020-01-01", periods=90))
