@@ -25,6 +25,9 @@ from ._row_fitting import MAX_TRIAL_ROWS, NUMBERS
 from ._table.frequent import in_units_of
 from ._transfer import column_keys
 
+# Minimum share of the rows that have values with bins of their own, of a number that
+# counts as repeated.
+REPEATED_SHARE = 0.5
 # Maximum number of levels of large categories, of all together, that have indicators.
 MAX_INDICATORS = 400
 # Maximum number of bins of a number's histogram, and the number of rows per bin that a
@@ -95,7 +98,8 @@ class RowColumns:
     def _repeated_numbers(self, dataset):
         """Of which numbers most rows have values with bins of their own."""
         share = least_atom_share(self._n_judged or len(dataset))
-        return [atom_share(atoms, share) > 0.5 for atoms in self.codec_.atoms()]
+        every = self.codec_.atoms()
+        return [atom_share(atoms, share) > REPEATED_SHARE for atoms in every]
 
     def _find_rough_numbers(self, dataset):
         """In which numbers neighbouring values differ in what they go with.
@@ -216,7 +220,7 @@ class RowColumns:
         rows have, are no better. Networks of another table know its embeddings.
         """
         is_alone = self._start is None and self._found is None
-        is_whole = self._n_judged is None and not self._learns_levels
+        is_whole = self._n_judged is None and not self._takes_embeddings
         return self._tries_lengths(n_rows) and is_alone and is_whole
 
     def _max_indicators(self, n_rows):
@@ -281,8 +285,8 @@ class FrequentNumbers(NamedTuple):
         """
         values = codec.frequent_values(least_value_share(n_rows), 0)
         if not any(map(len, values)):
-            none = [False] * len(values)
-            return cls(values, none, none, values)
+            none, no_shares = [False] * len(values), [np.zeros(0)] * len(values)
+            return cls(values, none, none, no_shares)
         intervals = codec.intervals(values)
         # Few rows, as a table may be too large for the device.
         index = rows_to_compare(len(dataset), len(values))

@@ -168,7 +168,7 @@ class RowFitting:
     _unrelated = frozenset()
     # Whether networks learn embeddings of levels, where a trial chooses between these
     # and scores.
-    _learns_levels = False
+    _takes_embeddings = False
     # Of a fit that was to start from another model: what trials said of fits with it
     # and without, by whether it is there, and keys of columns that start without.
     _found, _afresh = None, frozenset()
@@ -297,14 +297,14 @@ class RowFitting:
             unrelated = frozenset(is_better.nonzero()[:, 0].tolist())
         is_learning = False
         if rows.embeddings and not rows.learns_embeddings:
-            with self._building(_tried_regressions=kinds, _learns_levels=True):
+            with self._building(_tried_regressions=kinds, _takes_embeddings=True):
                 learned = self._best_epochs(dataset)
             scored = terms.sum(1, keepdim=True)
             is_learning = bool(is_gain(learned.terms, scored, N_LEARNED_ERRORS))
         if is_learning:
             n_epochs, unrelated = learned.n_epochs, frozenset()
         if unrelated or is_learning:
-            with self._building(_unrelated=unrelated, _learns_levels=is_learning):
+            with self._building(_unrelated=unrelated, _takes_embeddings=is_learning):
                 self.net_ = self._build_net(dataset, self._trial_rngs()[-1])
         self._set_epochs(n, n_epochs.expand(n_columns).tolist())
 
