@@ -4,9 +4,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy.special import ndtr
 
-from ._nn.autoregressive import MAX_START_ROWS
+from ._nn.autoregressive import MAX_ONE_HOT, MAX_START_ROWS
 from ._nn.bins import atom_share, histogram_edges, level_cuts, variance_between
 from ._nn.distributions import presence
 from ._nn.gaussian import MAX_GAUSSIAN
@@ -28,8 +29,9 @@ from ._transfer import column_keys
 # Minimum share of the rows that have values with bins of their own, of a number that
 # counts as repeated.
 REPEATED_SHARE = 0.5
-# Maximum number of levels of large categories, of all together, that have indicators.
-MAX_INDICATORS = 400
+# Maximum number of levels of large categories, of all together, that have indicators,
+# and minimum number of rows of each.
+MAX_INDICATORS, MIN_INDICATOR_ROWS = 400, 40
 # Maximum number of bins of a number's histogram, and the number of rows per bin that a
 # smaller table has.
 MAX_BINS, ROWS_PER_BIN = 64, 90
@@ -223,14 +225,24 @@ class RowColumns:
         is_whole = self._n_judged is None and not self._takes_embeddings
         return self._tries_lengths(n_rows) and is_alone and is_whole
 
-    def _max_indicators(self, n_rows):
-        """Maximum number of levels that have indicators beside their scores.
+    def _n_indicators(self, dataset):
+        """Of each category of many levels how many have indicators beside their scores.
 
-        Networks that learn embeddings tell levels apart by these.
+        Networks that learn embeddings tell levels apart by these, and those of another
+        table know what it had.
         """
-        if self._scores_levels(n_rows):
-            return MAX_INDICATORS
-        return 0 if self._start is None else self._start.net_.module__max_indicators
+        known = None if self._start is None else self._start.net_.module__n_indicators
+        sizes = np.array(self.codec_.layout_.cardinalities)
+        is_large = sizes > MAX_ONE_HOT
+        if not is_large.any() or not (known or self._scores_levels(len(dataset))):
+            return ()
+        # Codes descend by their rows.
+        counts = [
+            int((torch.bincount(codes) >= MIN_INDICATOR_ROWS).sum())
+            for codes in dataset.x_cat.t()
+        ]
+        most = MAX_INDICATORS // is_large.sum()
+        return tuple(np.where(is_large, np.minimum(counts, most), 0).tolist())
 
     def _regression_limits(self, dataset):
         """Deviations that regressions of numbers may leave; None for any.

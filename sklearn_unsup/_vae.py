@@ -579,7 +579,7 @@ class VAETransformer(DecoderInspection, RowColumns, RowFitting, BaseTableModel):
             module__autoregressive_width=self._autoregressive_width(len(dataset)),
             module__bin_edges=self._bin_edges(dataset),
             module__is_rough=self._rough_numbers,
-            module__max_indicators=self._max_indicators(len(dataset)),
+            module__n_indicators=self._n_indicators(dataset),
             module__value_intervals=self._value_intervals(),
             module__any_order=self.sampling == "any_order",
             module__labelled=self._has_labelled_pixels,

@@ -195,7 +195,7 @@ class VariationalAutoencoder(TableModule):
         Of that model, see :class:`NumberFeatures`.
     is_rough : sequence of bool, default=()
         Of that model, see :class:`NumberHeads`.
-    max_indicators : int, default=0
+    n_indicators : sequence of int, default=()
         Of an autoregressive model of one order, see :class:`AutoregressiveModel`.
     """
 
@@ -216,7 +216,7 @@ class VariationalAutoencoder(TableModule):
         labelled: bool = False,
         value_intervals=None,
         is_rough=(),
-        max_indicators: int = 0,
+        n_indicators=(),
         informative_missing=(),
     ):
         super().__init__(layout, bernoulli)
@@ -254,7 +254,7 @@ class VariationalAutoencoder(TableModule):
                 regressions,
                 value_intervals,
                 is_rough,
-                max_indicators,
+                n_indicators,
             )
 
     def load_state_dict(self, state_dict, *args, **kwargs):

@@ -61,9 +61,9 @@ class AutoregressiveModel(nn.Module):
         it, see :class:`NumberFeatures`.
     is_rough : sequence of bool, default=()
         See :class:`NumberHeads`.
-    max_indicators : int, default=0
-        Maximum number of levels, of all columns with embeddings together, that have
-        indicators as well: the most frequent ones of each column.
+    n_indicators : sequence of int, default=()
+        Of each column of categories the number of levels, the most frequent ones, that
+        have indicators as well if the column has an embedding. None have by default.
 
     Examples
     --------
@@ -89,7 +89,7 @@ class AutoregressiveModel(nn.Module):
         regressions: tuple[str, ...] = (),
         value_intervals=None,
         is_rough=(),
-        max_indicators: int = 0,
+        n_indicators=(),
     ):
         super().__init__()
         self.layout, self.width = layout, width
@@ -99,13 +99,12 @@ class AutoregressiveModel(nn.Module):
         # Places of all features of a column, and of those of a category that say which
         # level it is, of which only frequent ones have such features beside embeddings.
         self.feature_slices, self.level_slices, owners = [], [], []
-        n_large = sum(size > MAX_ONE_HOT for size in cardinalities)
         for column, size in enumerate(cardinalities):
             n_embedded, n_levels = 0, size
             if size > MAX_ONE_HOT:
                 self.embeddings[str(column)] = nn.Embedding(size, EMBEDDING_WIDTH)
                 n_embedded = EMBEDDING_WIDTH
-                n_levels = min(size, max_indicators // n_large)
+                n_levels = n_indicators[column] if n_indicators else 0
             self._add_features(n_embedded + n_levels, column, owners)
             self.level_slices.append(slice(len(owners) - n_levels, len(owners)))
         # 1 if embeddings are scores that are not learnt: a number, like all weights.

@@ -14,6 +14,7 @@ from .images import refuse_no_pixels, share_scale
 from .kinds import is_categorical
 from .layout import TableLayout
 from .numeric import NumericColumn
+from .passes import digests, new_rows
 from .plain import Form
 from .requests import TableConditions, encode_conditions
 from .scaling import is_binary
@@ -125,13 +126,16 @@ class TableCodec(BaseEstimator):
             refuse_no_pixels(pixels, self.image_shape)
             share_scale(pixels, self.numeric_scaling)
         self._lay_out()
+        self.chunks_ = digests(frame)
         return self
 
     def updated(self, X) -> "TableCodec":
         """A codec that has learnt the numbers of more rows, too; this one is the same.
 
         Columns scaled by quantiles get those of all rows so far. Layout, levels and
-        other scales stay what `fit` made them.
+        other scales stay what `fit` made them. Another pass over the same rows changes
+        nothing: their values do not repeat. Such rows are those of an earlier chunk, in
+        any order, or bring no new value to any column whose values hardly repeat.
 
         Raises
         ------
@@ -142,11 +146,10 @@ class TableCodec(BaseEstimator):
         wider, frame = copy.copy(self), as_frame(X)
         wider.laws_ = None  # which more rows may break
         tolerate = Tolerance(self.handle_unknown, learning=True)
-        wider.columns_codec_ = []
-        for codec, column in zip(
-            self.columns_codec_, self._columns_of(frame), strict=True
-        ):
-            if isinstance(codec, NumericColumn):
+        wider.columns_codec_, columns = [], self._columns_of(frame)
+        wider.chunks_, learning = new_rows(self, frame, columns)
+        for codec, column in zip(self.columns_codec_, columns, strict=True):
+            if codec.position_ in learning:
                 codec = tolerate(codec.updated, column)
             elif not codec.encoded_:  # else `encode` looks for what is new
                 tolerate(codec.encode, column)
@@ -173,10 +176,9 @@ class TableCodec(BaseEstimator):
         """
         if self.image_shape is not None:
             return
-        order = range(len(other.match_keys())) if other.order_ is None else other.order_
-        rank = {
-            key: place for place, key in enumerate(other.match_keys()[i] for i in order)
-        }
+        known = other.match_keys()
+        order = range(len(known)) if other.order_ is None else other.order_
+        rank = {known[i]: place for place, i in enumerate(order)}
         ranks = [rank.get(key, len(rank)) for key in self.match_keys()]
         self.order_ = sorted(range(len(ranks)), key=ranks.__getitem__)
         self._lay_out()

@@ -174,7 +174,7 @@ class NumericColumn:
         # By whole steps, so that what was learnt stays a multiple of them.
         origin = known[0] - max(known[0] - low, 0) // self.step_ * self.step_
         shift = float((self.origin_ - origin) // self.step_)
-        self.quantiles_.shift(shift)
+        self.quantiles_.values_ = self.quantiles_.values_ + shift
         self.origin_, self.span_ = origin, (max(known[1], high) - origin) // self.step_
         self.low_, self.high_ = 0.0, float(self.span_)
 

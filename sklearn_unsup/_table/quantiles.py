@@ -1,7 +1,5 @@
 """The randomised distributional transform of one column of plain floats."""
 
-import hashlib
-
 import numpy as np
 from scipy.special import ndtr, ndtri
 
@@ -9,9 +7,9 @@ from scipy.special import ndtr, ndtri
 Z_LIMIT = 10.0
 # Minimum mean number of rows of a value for a column to count as discrete.
 ATOM_REPEATS = 3
-# Minimum number of different values of a chunk that is known again, and maximum mean
-# number of rows of a value where hardly any value repeats.
-MIN_KNOWN_VALUES, MAX_SINGLE_REPEATS = 30, 1.05
+# Minimum number of different values of a column whose values hardly repeat, and maximum
+# mean number of rows of one.
+MIN_SINGLE_VALUES, MAX_SINGLE_REPEATS = 30, 1.05
 # An interval without rows separates clusters if it is this wide, in units of the middle
 # nine tenths of the column, if both sides have that many rows and that share, and if it
 # is wider than the stretch that as many rows beside it cover.
@@ -38,13 +36,13 @@ class Quantiles:
         n = len(x)
         upper = np.cumsum(counts) / n
         lower = upper - counts / n
-        few = len(values) <= self.n_quantiles
+        # Whether all values are known, and not some of more.
+        few = self.is_complete_ = len(values) <= self.n_quantiles
         self.discrete_ = bool(few and n >= ATOM_REPEATS * len(values))
         if not few:
             kept = self._knots(counts, counts)
             values, lower, upper = values[kept], lower[kept], upper[kept]
         self.deviation_ = deviation(x) or 1.0
-        self.chunks_ = np.array([digest(x)] * (len(counts) >= MIN_KNOWN_VALUES))
         self._keep(values, lower, upper, n)
         return self
 
@@ -66,13 +64,9 @@ class Quantiles:
     def update(self, x: np.ndarray) -> None:
         """Learn from more values, shape (m,), as if all had been there at once.
 
-        Exact where all values are kept; else knots are thinned out each time. Another
-        pass over the same rows changes nothing: their values do not repeat.
+        Exact where all values are kept; else knots are thinned out each time.
         """
         more = Quantiles(self.n_quantiles).fit(x)
-        if self._knows(more):
-            return
-        self.chunks_ = np.concatenate([self.chunks_, more.chunks_])
         values = np.union1d(self.values_, more.values_)
         n = self.n_ + more.n_
         share = self.n_ / n
@@ -82,7 +76,8 @@ class Quantiles:
                 self._frequencies(values), more._frequencies(values), strict=True
             )
         )
-        few = len(values) <= self.n_quantiles
+        are_complete = self.is_complete_ and more.is_complete_
+        few = self.is_complete_ = are_complete and len(values) <= self.n_quantiles
         self.discrete_ = bool(
             few and (self.discrete_ or n >= ATOM_REPEATS * len(values))
         )
@@ -91,22 +86,14 @@ class Quantiles:
             values, lower, upper = values[kept], lower[kept], upper[kept]
         self._keep(values, lower, upper, n)
 
-    def shift(self, distance: float) -> None:
-        """Count values from another origin."""
-        self.values_ = self.values_ + distance
-        if distance:  # Chunks were others than those that look alike now.
-            self.chunks_ = self.chunks_[:0]
-
-    def _knows(self, chunk) -> bool:
-        """Whether values are those of earlier chunks, in any order if none repeats."""
-        if len(chunk.values_) < MIN_KNOWN_VALUES:
-            return False
-        if np.isin(chunk.chunks_, self.chunks_).any():
-            return True
-        are_single = all(
-            part.n_ <= MAX_SINGLE_REPEATS * len(part.values_) for part in (self, chunk)
-        )
-        return are_single and bool(np.isin(chunk.values_, self.values_).all())
+    def knows(self, x: np.ndarray) -> bool | None:
+        """Whether values have been there before; None if they may be so by chance."""
+        values = np.unique(x)
+        is_single = len(x) <= MAX_SINGLE_REPEATS * len(values)
+        is_single &= self.n_ <= MAX_SINGLE_REPEATS * len(self.values_)
+        if not is_single or len(self.values_) < MIN_SINGLE_VALUES:
+            return None
+        return bool(np.isin(values, self.values_).all())
 
     def _frequencies(self, values):
         """Shares of what was learnt that are below, and not above, each value."""
@@ -247,12 +234,6 @@ class Quantiles:
             return self.values_[np.minimum(place, len(self.values_) - 1)]
         x, corners = self._map()
         return np.interp(z, corners, x)
-
-
-def digest(x: np.ndarray) -> np.uint64:
-    """A number that hardly any other values, or the same in another order, have."""
-    hashed = hashlib.blake2b(np.ascontiguousarray(x).tobytes(), digest_size=8)
-    return np.frombuffer(hashed.digest(), np.uint64)[0]
 
 
 def deviation(x):

@@ -1090,34 +1090,53 @@ def test_finer_values_may_come_later():
     assert_frame_equal(wider.decode(*wider.encode(more)), more)
 
 
-@pytest.mark.parametrize("decimals", [None, 1])
+def state_of(codec):
+    return {
+        (place, name): value
+        for place, column in enumerate(codec.columns_codec_)
+        for name, value in vars(column.quantiles_).items()
+    }
+
+
+@pytest.mark.parametrize("is_shuffled", [False, True])
 @pytest.mark.parametrize("n_rows", [200, 3_000])
-def test_another_pass_over_the_same_chunks_changes_nothing(decimals, n_rows):
+def test_another_pass_over_the_same_chunks_changes_nothing(n_rows, is_shuffled):
     """Single values stay single, and so continuous columns continuous."""
-    x = np.random.default_rng(0).normal(size=n_rows)
-    x = x if decimals is None else x.round(decimals)
-    chunks = [pd.DataFrame({"x": part}) for part in np.split(x, 2)]
-    codec = TableCodec().fit(chunks[0])
-    codec = codec.updated(chunks[1])
-    [column] = codec.columns_codec_
-    known = vars(column.quantiles_).copy()
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"x": rng.normal(size=n_rows)})
+    table["rounded"] = table["x"].round(1)
+    chunks = [table[::2], table[1::2]]
+    codec = TableCodec().fit(chunks[0]).updated(chunks[1])
+    known = state_of(codec)
     for chunk in 5 * chunks:
-        codec = codec.updated(chunk)
-    [column] = codec.columns_codec_
-    for name, value in vars(column.quantiles_).items():
+        codec = codec.updated(chunk.sample(frac=1) if is_shuffled else chunk)
+    for name, value in state_of(codec).items():
         np.testing.assert_array_equal(value, known[name])
 
 
-def test_another_pass_in_another_order_changes_nothing():
+def test_another_pass_in_other_chunks_changes_nothing():
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"x": rng.normal(size=600)})
-    codec = TableCodec().fit(table)
+    x = rng.normal(size=600)
+    codec = TableCodec().fit(pd.DataFrame({"x": x}))
     for _ in range(4):
-        for chunk in np.array_split(rng.permutation(table["x"]), 5):
+        for chunk in np.array_split(rng.permutation(x), 5):
             codec = codec.updated(pd.DataFrame({"x": chunk}))
     [column] = codec.columns_codec_
     assert not column.quantiles_.discrete_
     assert column.quantiles_.n_ == 600
+
+
+def test_known_values_of_new_rows_are_learnt():
+    """The same days, with other numbers beside them, are other rows."""
+    days = pd.date_range("2020-01-01", periods=400)
+    rng = np.random.default_rng(0)
+    codec = TableCodec().fit(pd.DataFrame({"day": days, "x": rng.normal(size=400)}))
+    for _ in range(3):
+        late = pd.DataFrame({"day": days[300:], "x": rng.normal(size=100)})
+        codec = codec.updated(late)
+    back = codec.columns_codec_[0].quantiles_
+    assert back.n_ == 700
+    assert back.lower_[300] == pytest.approx(300 / 700)
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
@@ -1130,6 +1149,17 @@ def test_values_that_come_again_are_counted(size):
     [column] = codec.columns_codec_
     assert column.quantiles_.n_ == 303
     np.testing.assert_allclose(column.quantiles_.upper_, [1 / 303, 2 / 303, 1])
+
+
+@pytest.mark.parametrize("size", [1, 5, 8, 100])
+def test_few_more_rows_do_not_make_a_column_discrete(size):
+    """Of many values knots are kept, and rows count more than three times as many."""
+    rng = np.random.default_rng(0)
+    quantiles = Quantiles(2_000).fit(rng.lognormal(size=8_000))
+    for _ in range(40):
+        quantiles.update(rng.lognormal(size=size))
+        assert not quantiles.discrete_
+    assert len(quantiles.values_) <= 2_000
 
 
 def test_a_stream_of_days_goes_on():

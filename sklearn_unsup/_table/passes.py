@@ -1,0 +1,67 @@
+"""Passes over the rows of a stream that it has had before."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+
+from .numeric import NumericColumn
+
+# Maximum number of rows of a chunk that is known again, and minimum number of different
+# ones. Of more rows quantiles do not keep single values, which passes would repeat.
+MAX_ROWS, MIN_DIFFERENT = 20_000, 30
+
+
+def digests(frame: pd.DataFrame) -> np.ndarray:
+    """A number that hardly any other rows have, for those of a chunk in any order.
+
+    An array of one, or of none where too few rows differ or a cell has no hash.
+    """
+    none = np.array([], dtype=np.uint64)
+    if len(frame) > MAX_ROWS:
+        return none
+    try:
+        rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()
+    except (TypeError, ValueError, NotImplementedError):
+        return none
+    if len(np.unique(rows)) < MIN_DIFFERENT:
+        return none
+    hashed = hashlib.blake2b(np.sort(rows).tobytes(), digest_size=8)
+    return np.frombuffer(hashed.digest(), np.uint64)
+
+
+def new_rows(codec, frame: pd.DataFrame, columns: list) -> tuple[np.ndarray, set]:
+    """Digests of all chunks of a stream, and which columns the last one is news for.
+
+    Parameters
+    ----------
+    codec : TableCodec
+    frame : DataFrame
+        The last chunk.
+    columns : list of Series
+        Its columns in the order of training.
+
+    Returns
+    -------
+    chunks : ndarray of uint64
+    positions : set of int
+        All numbers, but for those that vary if the stream has had the rows before.
+    """
+    chunk, numbers = digests(frame), {}
+    for own, column in zip(codec.columns_codec_, columns, strict=True):
+        if isinstance(own, NumericColumn):
+            numbers[own.position_] = has_known_values(own, column)
+    answers = [answer for answer in numbers.values() if answer is not None]
+    is_known = bool(np.isin(chunk, codec.chunks_).any())
+    if is_known or (answers and all(answers)):
+        constant = [i for i in numbers if not codec.columns_codec_[i].varies_]
+        return codec.chunks_, set(constant)
+    return np.concatenate([codec.chunks_, chunk]), set(numbers)
+
+
+def has_known_values(codec: NumericColumn, column: pd.Series) -> bool | None:
+    """Whether the values of a column have been there; None if maybe so by chance."""
+    if codec.scaling != "quantile" or not codec.varies_:
+        return None
+    _, values = codec.read(column)
+    return codec.quantiles_.knows(codec._to_float(values))
