@@ -1104,6 +1104,18 @@ def test_levels_that_only_change_a_dependence_are_learnt(n_levels):
     assert np.corrcoef(signs * drawn["x"], drawn["y"])[0, 1] > 0.6
 
 
+def test_levels_of_enough_rows_have_indicators():
+    """Of a category of many levels, if the levels have scores."""
+    rows = [1_000, *[60] * 10, *[10] * 40]
+    code = np.repeat([f"c{place}" for place in range(len(rows))], rows)
+    table = pd.DataFrame({"code": code, "few": np.arange(len(code)) % 3 > 0})
+    table["x"] = np.random.default_rng(0).normal(size=len(code))
+    model = VAETransformer(2, hidden_layer_sizes=4, random_state=0).fit(table)
+    assert model.net_.module__n_indicators == (11, 0)
+    fixed = VAETransformer(2, hidden_layer_sizes=4, max_iter=1).fit(table)
+    assert fixed.net_.module__n_indicators == ()
+
+
 def test_levels_of_a_stream_are_learnt_on():
     table = noise_beside_dependence(600)
     model = VAETransformer(2, hidden_layer_sizes=4, random_state=0).fit(table)

@@ -395,10 +395,13 @@ def test_each_column_has_weights_that_no_other_depends_on():
     assert not {n for n in left if "embedding" not in n and "bias" not in n}
 
 
-@pytest.mark.parametrize(("layout", "n_levels"), [((500, 3), 400), ((500, 90), 200)])
-def test_frequent_levels_have_features_of_their_own(layout, n_levels):
+@pytest.mark.parametrize(
+    ("layout", "n_indicators"), [((500, 3), (400, 0)), ((500, 90), (200, 20))]
+)
+def test_frequent_levels_have_features_of_their_own(layout, n_indicators):
     """Beside the embedding that all levels have."""
-    rows = AutoregressiveModel(TableLayout(1, layout), 8, max_indicators=400)
+    rows = AutoregressiveModel(TableLayout(1, layout), 8, n_indicators=n_indicators)
+    n_levels = n_indicators[0]
     codes = torch.tensor([0, n_levels - 1, n_levels, 499])
     x_cat = torch.stack([codes, torch.ones_like(codes)], 1)
     features = rows.features(torch.zeros(4, 1), x_cat)
@@ -838,7 +841,7 @@ def test_parts():
 def test_regressions_do_not_look_at_embeddings():
     """So that a step needs no gradient of theirs."""
     n = MAX_ONE_HOT + 1
-    options = {"regressions": REGRESSIONS, "max_indicators": n}
+    options = {"regressions": REGRESSIONS, "n_indicators": (n, 0)}
     rows = AutoregressiveModel(TableLayout(2, (n, 3)), 4, **options)
     codes = torch.arange(2 * n)[:, None] % torch.tensor([n, 3])
     x = torch.randn(2 * n, 2, generator=generator())

@@ -25,7 +25,8 @@ QUANTILES = [
 def make_model(max_indicators=0):
     torch.manual_seed(0)
     intervals = [torch.cat([torch.special.ndtri(u), u]) for u in QUANTILES]
-    options = {"value_intervals": intervals, "max_indicators": max_indicators}
+    n_indicators = tuple(min(size, max_indicators) for size in LAYOUT.cardinalities)
+    options = {"value_intervals": intervals, "n_indicators": n_indicators}
     model = AutoregressiveModel(LAYOUT, 8, **options).eval()
     model.input_layer.bias.normal_()
     return model

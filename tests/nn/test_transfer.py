@@ -41,7 +41,8 @@ def model_of(
     sizes = tuple(map(len, columns.levels))
     options = {}
     if model is AutoregressiveModel:
-        options = {"regressions": REGRESSIONS, "max_indicators": max_indicators}
+        own = tuple(min(size, max_indicators) for size in sizes)
+        options = {"regressions": REGRESSIONS, "n_indicators": own}
     layout = TableLayout(len(columns.numbers), sizes)
     rows = model(layout, 8, bin_edges, **options).eval()
     for parameter in rows.parameters():
