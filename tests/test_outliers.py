@@ -256,6 +256,9 @@ class Memory(BaseEstimator):
         evidence = np.where(known, noise - 50, noise)[:, None]
         return np.zeros(X.shape), X, evidence
 
+    def score_samples(self, X):
+        return -self._cell_losses(X)[2][:, 0]
+
 
 def test_what_is_usual_is_measured_on_rows_that_the_model_has_not_learnt(monkeypatch):
     """Else nearly all other rows would be outliers."""
@@ -613,3 +616,25 @@ def test_error_of_estimator(numbers):
     other = GenerativeOutlierDetector(PCA(1)).fit(X)
     assert not hasattr(other, "explain_samples")
     assert other.predict(X).shape == (300,)
+
+
+@pytest.mark.parametrize("n_rows", [500, 1_500])
+def test_rows_whose_cells_are_all_extreme_are_outliers(n_rows):
+    """Each cell lets expect the other, and the noise of a category hides neither."""
+    rng = np.random.default_rng(0)
+
+    def usual(n):
+        a = rng.normal(size=n)
+        b = 8 * a + 6 * rng.normal(size=n)
+        return pd.DataFrame({"a": 10 * a, "b": b, "z": rng.choice(["u", "v"], n)})
+
+    train, rows, bad = usual(n_rows), usual(200), usual(20)
+    bad["a"], bad["b"] = 18 + rng.normal(size=20), 40 + rng.normal(size=20)
+    detector = GenerativeOutlierDetector(random_state=0).fit(train)
+    scores = detector.score_samples(pd.concat([rows, bad]))
+    assert roc_auc_score(np.arange(220) < 200, scores) > 0.95
+    assert (detector.predict(bad) == -1).mean() > 0.7
+    assert (detector.predict(rows) == 1).mean() > 0.95
+    shares = detector.explain_samples(bad)
+    np.testing.assert_allclose(shares.sum(axis=1), scores[200:])
+    assert (shares["z"] > shares["b"]).mean() > 0.9

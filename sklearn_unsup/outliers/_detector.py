@@ -20,7 +20,7 @@ from .._table.polars import is_polars, numbers_to_polars, schema_of, to_polars
 from .._table.quantiles import Quantiles
 from .._validation import holds_objects, refuse_empty
 from ._contrast import Contrast
-from ._tails import Gaps, Tails
+from ._tails import GROSS_ROWS, Gaps, Tails
 
 # Rows that neighbours are looked for among, and neighbours that count.
 MAX_REFERENCES, N_NEIGHBORS = 3_000, 5
@@ -161,14 +161,15 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         if self._is_default and not self._has_levels and not issparse(checked):
             scales = "standard", "quantile"
             self._neighbors = [Neighbors(s).fit(checked, rng) for s in scales]
-        self._gaps = self._tails = self._contrast = self._overall = None
+        self._gaps = self._tails = self._contrast = self._overall = self._rows = None
         if self._is_default and not issparse(checked):
             self._gaps = Gaps().fit(checked)
         if self._is_default and self._has_levels:
             self._tails = Tails().fit(checked)
-            # Trees know the rows that they have learnt from.
+            # Trees know the rows that they have learnt from, and so does the model.
             if holds_out:
                 self._contrast = Contrast().fit(train, rng)
+                self._rows = Surprise().fit(-self.estimator_.score_samples(held_out))
         answers = self._answers(held_out)
         if own is not None:
             answers[0] = own
@@ -182,7 +183,7 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         if self.contamination != "auto":
             if not self._is_fair_apart:
                 held_out, answers = checked, self._answers(checked)
-            scores = -self._combined(answers, self._in_tails(held_out))
+            scores = -self._decided(held_out, answers, self._in_tails(held_out))
             self.offset_ = float(np.percentile(scores, 100 * self.contamination))
         return self
 
@@ -235,7 +236,8 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         checked = self._check(X, reset=False)
-        return -self._combined(self._answers(checked), self._in_tails(checked))
+        answers, in_tails = self._answers(checked), self._in_tails(checked)
+        return -self._decided(checked, answers, in_tails)
 
     def decision_function(self, X) -> np.ndarray:
         """Score above that of the least usual row that is no outlier.
@@ -295,14 +297,18 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         checked = self._check(X, reset=False)
         losses, expected, evidence = self.estimator_._cell_losses(checked)
         answers, in_tails = self._answers(checked, evidence), self._in_tails(checked)
-        scores = -self._combined(answers, in_tails)
+        scores = -self._decided(checked, answers, in_tails)
+        combined = self._combined(answers, in_tails)
+        # A row that is too unlikely is so by what all of its cells lose.
+        is_unlikely = -scores > combined
         if evidence is not None:
             costs = evidence - losses
             if self._contrast is not None:
                 costs += self._contrast.cell_costs(checked)
+            costs = np.where(is_unlikely[:, None], -losses, costs)
             losses = -np.maximum(costs, 0.0)
         if in_tails is not None:
-            decides = -scores > self._combined(answers)
+            decides = ~is_unlikely & (combined > self._combined(answers))
             losses = np.where(decides[:, None], -in_tails, losses)
         losses = losses - 1e-12  # cells of rows that cost nothing share alike
         shares = losses * (scores / losses.sum(1))[:, None]
@@ -395,6 +401,17 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         if in_tails is None:
             return combined
         return np.maximum(combined, in_tails.max(axis=1, initial=0.0))
+
+    def _decided(self, X, answers, in_tails):
+        """Surprises of rows, or of those far less likely than training rows, (n,).
+
+        What cells say of each other misses a row whose cells are all extreme alike.
+        """
+        combined = self._combined(answers, in_tails)
+        if self._rows is None:
+            return combined
+        found = self._rows.of(-self.estimator_.score_samples(X))
+        return np.maximum(combined, np.where(found > np.log(GROSS_ROWS), found, 0.0))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
