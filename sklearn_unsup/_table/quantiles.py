@@ -46,13 +46,14 @@ class Quantiles:
         self._keep(values, lower, upper, n)
         return self
 
-    def _keep(self, values, lower, upper, n):
+    def _keep(self, values, lower, upper, n, most_single=1.0):
+        """Set the map; of a value of up to `most_single` rows a point."""
         edge = 0.5 / n
         self.values_, self.n_ = values, n
         self.lower_, self.upper_ = lower, upper
         if not self.discrete_:
             # Single rows become points; `update` still needs to know them as rows.
-            single = (upper - lower) * n < 1.5
+            single = (upper - lower) * n < most_single + 0.5
             middle = 0.5 * (lower + upper)
             lower = np.where(single, middle, lower)
             upper = np.where(single, middle, upper)
@@ -84,7 +85,8 @@ class Quantiles:
         if not few:
             kept = self._knots(np.diff(upper, prepend=0.0) * n, (upper - lower) * n)
             values, lower, upper = values[kept], lower[kept], upper[kept]
-        self._keep(values, lower, upper, n)
+        # Several passes repeat all values, which only spikes do of themselves.
+        self._keep(values, lower, upper, n, 1.0 if few else 2 * n / self.n_quantiles)
 
     def knows(self, x: np.ndarray) -> bool | None:
         """Whether values have been there before; None if they may be so by chance."""

@@ -1126,6 +1126,23 @@ def test_another_pass_in_other_chunks_changes_nothing():
     assert column.quantiles_.n_ == 600
 
 
+@pytest.mark.parametrize("n_rows", [2_500, 6_000])
+def test_passes_over_many_values_make_no_atoms(n_rows):
+    """Only some of them are kept, so that none can tell whether a value is known."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=n_rows)
+    x[: n_rows // 5] = 0.0  # A spike stays one.
+    codec = TableCodec().fit(pd.DataFrame({"x": x}))
+    for _ in range(4):
+        for chunk in np.array_split(rng.permutation(x), 5):
+            codec = codec.updated(pd.DataFrame({"x": chunk}))
+    quantiles = codec.columns_codec_[0].quantiles_
+    assert not quantiles.discrete_
+    (low, high) = quantiles.atoms()[2:, :]
+    assert len(low) == 1
+    assert high[0] - low[0] == pytest.approx(0.2, abs=0.01)
+
+
 def test_known_values_of_new_rows_are_learnt():
     """The same days, with other numbers beside them, are other rows."""
     days = pd.date_range("2020-01-01", periods=400)
