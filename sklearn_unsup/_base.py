@@ -48,7 +48,7 @@ from ._validation import (
     check_seed,
     check_table,
     explained_warm_start,
-    warn_of_few_rows,
+    warn_of_rows,
 )
 from ._version import __version__
 from ._warnings import warn_user
@@ -221,7 +221,7 @@ class BaseTableModel(
                 self._trial = None
             self._update_net(len(train))
         else:
-            warn_of_few_rows(X, type(self).__name__)
+            warn_of_rows(X, type(self).__name__)
             self._trial = None
             if self._has_few_rows(train) and process_group is None:
                 self._trial = self._run_trial(train, rng)

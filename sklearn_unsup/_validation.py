@@ -5,11 +5,13 @@ from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
 from ._sklearn import check_feature_names, check_n_features
-from ._table.frames import as_container
+from ._table.frames import as_container, as_frame
+from ._table.passes import n_repeated
 from ._warnings import warn_user
 
 # Ratio of the probability of conditions to that of independent columns below which
@@ -40,9 +42,16 @@ def check_table(model, X, reset: bool):
     )
 
 
-def warn_of_few_rows(X, name) -> None:
-    """Warn of a new fit to one or two rows, and say what such a model can do."""
+def warn_of_rows(X, name) -> None:
+    """Warn of a new fit to one or two rows, or to rows that repeat each other."""
     if X.shape[0] > 2:
+        count = 0 if issparse(X) else n_repeated(as_frame(X))
+        if count:
+            warn_user(
+                f"{count:,} of {X.shape[0]:,} rows repeat others in all columns, "
+                "so that drawn rows will repeat them, too: drop them (drop_duplicates) "
+                "unless rows of the table do so by nature."
+            )
         return
     rows, can_do = "two rows", "drawn numbers lie between theirs, and values are mixed"
     if X.shape[0] == 1:

@@ -1164,3 +1164,21 @@ def test_a_method_of_a_subclass_is_its_own():
     model = Louder(max_iter=1, hidden_layer_sizes=(4,), n_components=2).fit(X)
     assert len(model.sample(3)) == 6
     assert Louder.fit is VAETransformer.fit
+
+
+@pytest.mark.parametrize("model", [AutoencoderTransformer, VAETransformer, GANSampler])
+@pytest.mark.parametrize(("times", "decimals"), [(1, 6), (2, 6), (2, 0)])
+def test_rows_that_repeat_others_are_named(model, times, decimals):
+    """Unless they may do so by chance, as few numbers and levels do."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"x": rng.normal(size=60).round(decimals)})
+    X["level"] = rng.choice(["u", "v"], 60)
+    X = pd.concat([X] * times)
+    quick = model(2, hidden_layer_sizes=(4,), max_iter=1, random_state=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        quick.fit(X)
+    shown = [str(each.message) for each in caught]
+    found = [text for text in shown if "60 of 120 rows repeat others" in text]
+    assert len(found) == (times == 2 and decimals == 6)
+    assert not found or "drop_duplicates" in found[0]

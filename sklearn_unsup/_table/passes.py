@@ -1,4 +1,4 @@
-"""Passes over the rows of a stream that it has had before."""
+"""Rows that come again: in a table, and in later passes over a stream."""
 
 import hashlib
 
@@ -12,20 +12,46 @@ from .numeric import NumericColumn
 MAX_ROWS, MIN_DIFFERENT = 20_000, 30
 
 
+# Minimum mean number of rows like each one of a table in which rows repeat, and minimum
+# number of values of a number, relative to rows that differ, which says that they do
+# not by chance.
+MIN_REPEATS, MIN_VALUES = 1.5, 0.9
+
+
+def row_hashes(frame: pd.DataFrame) -> np.ndarray | None:
+    """A number for each row; None for many rows, or if a cell has no hash."""
+    if len(frame) > MAX_ROWS:
+        return None
+    try:
+        return pd.util.hash_pandas_object(frame, index=False).to_numpy()
+    except (TypeError, ValueError, NotImplementedError):
+        return None
+
+
+def n_repeated(frame: pd.DataFrame) -> int:
+    """Number of rows that repeat others though numbers vary as much as rows do.
+
+    0 where that may be by chance, and for many rows.
+    """
+    rows = row_hashes(frame)
+    if rows is None:
+        return 0
+    n_different = len(np.unique(rows))
+    if n_different < MIN_DIFFERENT or len(rows) < MIN_REPEATS * n_different:
+        return 0
+    numbers = frame.select_dtypes("number")
+    n_values = max((own.nunique() for _, own in numbers.items()), default=0)
+    return len(rows) - n_different if n_values >= MIN_VALUES * n_different else 0
+
+
 def digests(frame: pd.DataFrame) -> np.ndarray:
     """A number that hardly any other rows have, for those of a chunk in any order.
 
     An array of one, or of none where too few rows differ or a cell has no hash.
     """
-    none = np.array([], dtype=np.uint64)
-    if len(frame) > MAX_ROWS:
-        return none
-    try:
-        rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()
-    except (TypeError, ValueError, NotImplementedError):
-        return none
-    if len(np.unique(rows)) < MIN_DIFFERENT:
-        return none
+    rows = row_hashes(frame)
+    if rows is None or len(np.unique(rows)) < MIN_DIFFERENT:
+        return np.array([], dtype=np.uint64)
     hashed = hashlib.blake2b(np.sort(rows).tobytes(), digest_size=8)
     return np.frombuffer(hashed.digest(), np.uint64)
 
