@@ -10,8 +10,8 @@ from .numeric import NumericColumn
 # Maximum number of rows of a chunk that is known again, and minimum number of different
 # ones. Of more rows quantiles do not keep single values, which passes would repeat.
 MAX_ROWS, MIN_DIFFERENT = 20_000, 30
-
-
+# Maximum number of chunks that are known again, the last ones.
+MAX_CHUNKS = 10_000
 # Minimum mean number of rows like each one of a table in which rows repeat, and minimum
 # number of values of a number, relative to rows that differ, which says that they do
 # not by chance.
@@ -57,7 +57,7 @@ def digests(frame: pd.DataFrame) -> np.ndarray:
 
 
 def new_rows(codec, frame: pd.DataFrame, columns: list) -> tuple[np.ndarray, set]:
-    """Digests of all chunks of a stream, and which columns the last one is news for.
+    """Digests of the chunks of a stream, and which columns the last one is news for.
 
     Parameters
     ----------
@@ -82,7 +82,8 @@ def new_rows(codec, frame: pd.DataFrame, columns: list) -> tuple[np.ndarray, set
     if is_known or (answers and all(answers)):
         constant = [i for i in numbers if not codec.columns_codec_[i].varies_]
         return codec.chunks_, set(constant)
-    return np.concatenate([codec.chunks_, chunk]), set(numbers)
+    chunks = np.concatenate([codec.chunks_, chunk])[-MAX_CHUNKS:]
+    return chunks, set(numbers)
 
 
 def has_known_values(codec: NumericColumn, column: pd.Series) -> bool | None:

@@ -1126,6 +1126,15 @@ def test_another_pass_in_other_chunks_changes_nothing():
     assert column.quantiles_.n_ == 600
 
 
+def test_a_codec_does_not_grow_with_the_chunks_of_a_stream(monkeypatch):
+    monkeypatch.setattr("sklearn_unsup._table.passes.MAX_CHUNKS", 3)
+    rng = np.random.default_rng(0)
+    codec = TableCodec().fit(pd.DataFrame({"x": rng.normal(size=40)}))
+    for _ in range(5):
+        codec = codec.updated(pd.DataFrame({"x": rng.normal(size=40)}))
+    assert len(codec.chunks_) == 3
+
+
 @pytest.mark.parametrize("n_rows", [2_500, 6_000])
 def test_passes_over_many_values_make_no_atoms(n_rows):
     """Only some of them are kept, so that none can tell whether a value is known."""
