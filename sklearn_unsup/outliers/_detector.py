@@ -54,7 +54,8 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
     that a `VAETransformer` expects given all others; and, of 200 rows or more, how
     sure boosted trees are that some of its cells are another row's. There a number far
     beyond the bulk of its column makes its row an outlier by itself, also if training
-    has seen it. So does, by default in any dense table of 200 rows or more, a number of
+    has seen it. So does, in 200 rows or more, what makes a row as unlikely as one in a
+    thousand; and, by default in any dense table of 200 rows or more, a number of
     missing cells that fewer than one training row in two hundred reaches.
 
     Parameters
@@ -275,8 +276,9 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
 
         In proportion to the nats that the cells cost `estimator_`, and of a table with
         categories the trees, or to their own surprises if numbers far beyond the bulk
-        of their columns, or missing values, decide the score; neighbours cannot tell
-        columns apart.
+        of their columns, or missing values, decide the score. If a row of such a table
+        is far less likely than any training row, all that its cells cost counts.
+        Neighbours cannot tell columns apart.
 
         Parameters
         ----------
