@@ -28,6 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*looks like an identifier"),
     pytest.mark.filterwarnings("ignore:A fit to"),
     pytest.mark.filterwarnings("ignore:.*is fitted to (one row|two rows)"),
+    pytest.mark.filterwarnings("ignore:.*rows repeat others"),
 ]
 
 
