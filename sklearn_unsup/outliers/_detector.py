@@ -20,7 +20,7 @@ from .._table.polars import is_polars, numbers_to_polars, schema_of, to_polars
 from .._table.quantiles import Quantiles
 from .._validation import holds_objects, refuse_empty
 from ._contrast import Contrast
-from ._tails import GROSS_ROWS, Gaps, Tails
+from ._tails import Gaps, Tails
 
 # Rows that neighbours are looked for among, and neighbours that count.
 MAX_REFERENCES, N_NEIGHBORS = 3_000, 5
@@ -38,6 +38,9 @@ MIN_HALVED = 10
 # With contamination="auto" a row is an outlier that is as unusual, in the mean of what
 # is asked, as one training row in so many.
 AUTO_ROWS = 100
+# A row of a table with categories is an outlier, whatever its cells say of each other,
+# that is as unlikely as one held-out row in so many.
+UNLIKELY_ROWS = 1_000
 
 
 class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
@@ -413,7 +416,7 @@ class GenerativeOutlierDetector(OutlierMixin, BaseEstimator):
         if self._rows is None:
             return combined
         found = self._rows.of(-self.estimator_.score_samples(X))
-        return np.maximum(combined, np.where(found > np.log(GROSS_ROWS), found, 0.0))
+        return np.maximum(combined, np.where(found > np.log(UNLIKELY_ROWS), found, 0.0))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
